@@ -1,0 +1,155 @@
+//! What voters, holders and claimants say to each other.
+
+use serde::{Deserialize, Serialize};
+
+use super::voter::EpochSync;
+use crate::model::plan::Approval;
+use crate::model::{Digest, Epoch, Member, Position, Span, SyncSet};
+
+/// From a holder that has won: promise me another lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Renew {
+    /// The version of the voter set it counts with.
+    pub voters_version: u64,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Itself.
+    pub holder: Member,
+    /// Echoed in the answer; the holder remembers when it sent each round.
+    pub round: u64,
+    /// D, which the voter promises (plus its grace).
+    pub duration: Span,
+    /// The synchronous set of this epoch.
+    pub sync: SyncSet,
+    /// Whether the epoch's log can be streamed (the promotion is done).
+    pub promoted: bool,
+}
+
+/// From a voter: promised.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ack {
+    /// Who promises.
+    pub voter: Member,
+    /// To whom; an ack for another incarnation does not count.
+    pub holder: Member,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// Which round is answered.
+    pub round: u64,
+    /// The D that was promised.
+    pub duration: Span,
+}
+
+/// Ask for, or claim, an epoch. Asking binds nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClaimRequest {
+    /// The version of the voter set the claimant counts with.
+    pub voters_version: u64,
+    /// The epoch to win.
+    pub epoch: Epoch,
+    /// Who wants it.
+    pub candidate: Member,
+    /// D.
+    pub duration: Span,
+    /// The synchronous set the new epoch will use; durable at a majority before any server uses it.
+    pub sync: SyncSet,
+    /// The plan behind the claim; `None` for a holder's own reclaim or climb.
+    pub plan: Option<Digest>,
+    /// Signatures over that plan.
+    pub approvals: Vec<Approval>,
+    /// A release that the claimant has seen: final, so it may be passed on.
+    pub released: Option<ReleaseNotice>,
+}
+
+/// A voter's answer to an ask.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Answer {
+    /// Who answers.
+    pub voter: Member,
+    /// The highest epoch it knows.
+    pub epoch: Epoch,
+    /// For whom.
+    pub holder: Option<Member>,
+    /// `None`: it would grant now. Otherwise why not, and for how long.
+    pub refusal: Option<Refusal>,
+}
+
+/// A voter's grant: durable, and a promise to have stopped helping the old holder in every way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Grant {
+    /// Who grants.
+    pub voter: Member,
+    /// What.
+    pub epoch: Epoch,
+    /// To whom.
+    pub candidate: Member,
+    /// The end of its log, read after it was cut off from its upstream; `None` for a witness.
+    pub position: Option<Position>,
+    /// The synchronous sets of every epoch that may have been won, as far as this voter knows.
+    pub history: Vec<EpochSync>,
+    /// An epoch whose holder said that it stopped; only when this voter has that word.
+    pub released: Option<ReleaseNotice>,
+}
+
+/// From a holder (or a claimant that gave up): final. It is never renewed again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReleaseNotice {
+    /// What is released.
+    pub epoch: Epoch,
+    /// By whom.
+    pub holder: Member,
+    /// The end of its log when that is known for certain (a clean stop).
+    pub final_position: Option<Position>,
+}
+
+/// Why a voter does not grant or promise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "refusal")]
+pub enum Refusal {
+    /// It has no voter set, or another version, or one of the two is not in it.
+    Stranger {
+        /// What does not match.
+        why: String,
+    },
+    /// It knows a newer or equal epoch.
+    NewerEpoch {
+        /// Which.
+        epoch: Epoch,
+    },
+    /// Its promise to another holder still binds it.
+    Promised {
+        /// To whom; `None` in the blackout after a restart.
+        to: Option<Member>,
+        /// For how much longer.
+        left: Span,
+    },
+    /// That epoch was released; it is never renewed.
+    Released {
+        /// Which.
+        epoch: Epoch,
+    },
+    /// The old holder's database on this host is not stopped.
+    NotStoppedHere,
+    /// The claim lacks a valid approval.
+    NotApproved {
+        /// Which.
+        why: String,
+    },
+    /// Its log is still being received; it is cutting it off. Ask again.
+    Cutting,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refusal::Stranger { why } => write!(f, "stranger: {why}"),
+            Refusal::NewerEpoch { epoch } => write!(f, "knows epoch {epoch}"),
+            Refusal::Promised { to: Some(to), left } => write!(f, "promised to {} for another {left}", to.node),
+            Refusal::Promised { to: None, left } => write!(f, "restarted, may be promised for another {left}"),
+            Refusal::Released { epoch } => write!(f, "epoch {epoch} was released"),
+            Refusal::NotStoppedHere => write!(f, "the old primary's database here is not stopped"),
+            Refusal::NotApproved { why } => write!(f, "not approved: {why}"),
+            Refusal::Cutting => write!(f, "cutting off its upstream"),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Tables beside the code. The exhaustive check is in `tests/lease_model.rs`.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::model::loss::{FenceRung, LossAccount};
+use crate::model::{Epoch, Lsn, Member, Position, SyncSet, Timestamp, VoterSet};
+
+fn member(n: u8) -> Member {
+    Member::new(format!("n{n}").as_str(), "a")
+}
+fn set() -> VoterSet {
+    VoterSet { version: 1, members: (1..=3).map(member).collect() }
+}
+fn sync(of: &[u8], k: usize) -> SyncSet {
+    SyncSet { members: of.iter().map(|n| member(*n)).collect::<BTreeSet<_>>(), k }
+}
+fn terms() -> Terms {
+    Terms { duration: Span(100), grace: Span(10) }
+}
+fn at(lsn: u64) -> Local {
+    Local { not_writable: true, cut_at: Some(Position { timeline: 1, lsn: Lsn(lsn) }), witness: false }
+}
+fn voter(n: u8) -> Voter {
+    let mut v = Voter::restore(VoterRecord::new(member(n)), terms(), Timestamp(0));
+    assert!(v.install(set()).reply.is_ok());
+    v
+}
+fn claim(epoch: u64, by: u8, s: SyncSet) -> ClaimRequest {
+    ClaimRequest {
+        voters_version: 1,
+        epoch: Epoch(epoch),
+        candidate: member(by),
+        duration: Span(100),
+        sync: s,
+        plan: None,
+        approvals: vec![],
+        released: None,
+    }
+}
+fn renew(epoch: u64, by: u8) -> Renew {
+    Renew {
+        voters_version: 1,
+        epoch: Epoch(epoch),
+        holder: member(by),
+        round: 1,
+        duration: Span(100),
+        sync: sync(&[2, 3], 1),
+        promoted: true,
+    }
+}
+
+#[test]
+fn grace_covers_kill_time_drift_and_slack() {
+    for ms in [500, 1_000, 2_000, 10_000, 30_000] {
+        let t = Terms::for_duration(Span::millis(ms));
+        let needed = Terms::KILL_TIME.0 + Terms::TIMER_SLACK.0 + 2 * t.promise().0 / 1_000;
+        assert!(t.grace.0 >= needed, "lease {ms} ms: grace {} < {needed}", t.grace.0);
+    }
+}
+
+#[test]
+fn a_promise_is_kept_until_it_runs_out() {
+    let mut v = voter(2);
+    assert!(v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0)).reply.is_ok());
+    assert!(v.renew(Timestamp(50), &renew(1, 1)).reply.is_ok());
+    let other = claim(2, 3, sync(&[1, 2], 1));
+    let refused = v.claim(Timestamp(159), &other, at(0)).reply.unwrap_err();
+    assert_eq!(refused, Refusal::Promised { to: Some(member(1)), left: Span(1) });
+    assert!(v.claim(Timestamp(160), &other, at(0)).reply.is_ok());
+}
+
+#[test]
+fn a_shorter_lease_does_not_shorten_a_promise_already_made() {
+    let mut v = voter(2);
+    let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
+    let shorter = Renew { duration: Span(10), ..renew(1, 1) };
+    assert!(v.renew(Timestamp(1), &shorter).reply.is_ok());
+    assert_eq!(v.lease_until(), Timestamp(110), "the first promise was until 110");
+}
+
+#[test]
+fn after_a_restart_the_longest_promise_is_presumed() {
+    let mut v = voter(2);
+    let record = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0)).persist.unwrap();
+    let again = Voter::restore(record.clone(), terms(), Timestamp(40));
+    assert!(again.would_grant(Timestamp(149), &claim(2, 3, sync(&[1, 2], 1)), at(0)).is_err());
+    assert!(again.would_grant(Timestamp(150), &claim(2, 3, sync(&[1, 2], 1)), at(0)).is_ok());
+    // The holder itself is helped at once.
+    let mut again = Voter::restore(record, terms(), Timestamp(40));
+    assert!(again.renew(Timestamp(41), &renew(1, 1)).reply.is_ok());
+}
+
+#[test]
+fn a_release_is_final() {
+    let mut v = voter(2);
+    let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
+    let notice = ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None };
+    let said = v.release(&notice);
+    assert!(said.persist.is_some() && said.reply);
+    assert_eq!(v.renew(Timestamp(1), &renew(1, 1)).reply.unwrap_err(), Refusal::Released { epoch: Epoch(1) });
+    assert!(v.would_grant(Timestamp(1), &claim(2, 3, sync(&[1, 2], 1)), at(0)).is_ok());
+}
+
+#[test]
+fn a_holder_climbs_above_a_higher_epoch_without_a_cut() {
+    let mut v = voter(2);
+    let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
+    let uncut = Local { cut_at: None, ..at(0) };
+    assert!(v.claim(Timestamp(5), &claim(3, 1, sync(&[2, 3], 1)), uncut).reply.is_ok());
+    // A stranger's claim would have needed the cut.
+    let refused = v.claim(Timestamp(500), &claim(4, 3, sync(&[1, 2], 1)), uncut).reply.unwrap_err();
+    assert_eq!(refused, Refusal::Cutting);
+}
+
+#[test]
+fn the_old_holders_own_host_grants_only_when_it_cannot_write() {
+    let mut v = voter(1);
+    let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
+    let running = Local { not_writable: false, ..at(0) };
+    let refused = v.claim(Timestamp(500), &claim(2, 2, sync(&[1, 3], 1)), running).reply.unwrap_err();
+    assert_eq!(refused, Refusal::NotStoppedHere);
+}
+
+#[test]
+fn strangers_neither_get_nor_give() {
+    let mut blank = Voter::restore(VoterRecord::new(Member::new("n2", "reinstalled")), terms(), Timestamp(0));
+    assert!(matches!(blank.renew(Timestamp(1), &renew(1, 1)).reply, Err(Refusal::Stranger { .. })));
+    assert!(matches!(blank.install(set()).reply, Err(Refusal::Stranger { .. })), "its incarnation is not in the set");
+    let other_version = Renew { voters_version: 2, ..renew(1, 1) };
+    assert!(matches!(voter(2).renew(Timestamp(1), &other_version).reply, Err(Refusal::Stranger { .. })));
+}
+
+#[test]
+fn a_holder_counts_from_when_it_asked() {
+    let mut h = Holder::new(member(1), Epoch(1), set(), sync(&[2, 3], 1), terms(), 7);
+    let first = h.renew(Timestamp(10), true);
+    let second = h.renew(Timestamp(20), true);
+    let ack = |n, round, duration| Ack { voter: member(n), holder: member(1), epoch: Epoch(1), round, duration: Span(duration) };
+    h.ack(&ack(1, second.round, 100));
+    assert_eq!(h.held_until(), None, "one of three is no majority");
+    h.ack(&ack(2, first.round, 100));
+    assert_eq!(h.held_until(), Some(Timestamp(110)));
+    h.ack(&ack(3, second.round, 50));
+    assert_eq!(h.held_until(), Some(Timestamp(110)), "a lesser promise counts for what it is");
+    h.ack(&ack(3, second.round, 100));
+    assert_eq!(h.held_until(), Some(Timestamp(120)));
+    h.ack(&ack(2, 5, 100));
+    assert_eq!(h.held_until(), Some(Timestamp(120)), "a round of an earlier process does not count");
+    let stranger = Ack { voter: Member::new("n2", "b"), ..ack(2, second.round, 100) };
+    h.ack(&stranger);
+    assert!(!h.holds(Timestamp(120)));
+}
+
+fn won_history() -> Vec<EpochSync> {
+    vec![EpochSync { epoch: Epoch(1), holder: member(1), sync: sync(&[2, 3], 1), won: true }]
+}
+fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
+    Grant {
+        voter: member(n),
+        epoch: Epoch(2),
+        candidate: member(2),
+        position: Some(Position { timeline: 1, lsn: Lsn(lsn) }),
+        history,
+        released: None,
+    }
+}
+
+#[test]
+fn a_majority_without_the_sync_quorum_is_not_enough() {
+    // n2 asks with k=1 of {n2,n3}: n1's host and n2 are a majority, but a commit could still be confirmed by n3.
+    let mut c = Claim::new(claim(2, 2, sync(&[1, 3], 1)), set(), Timestamp(0), false);
+    c.grant(grant(2, 50, won_history()));
+    c.grant(Grant { position: None, ..grant(1, 0, won_history()) });
+    assert!(matches!(c.standing(&[], false), Standing::Unfenced { .. }));
+    assert!(matches!(c.loss(), LossAccount::Unknown { .. }));
+    c.grant(grant(3, 60, won_history()));
+    let Standing::Won(win) = c.standing(&[], false) else { panic!("two of two synchronous standbys granted") };
+    assert_eq!(win.fence, FenceRung::SyncFenced);
+    assert_eq!(win.fetch, Some(("n3".into(), Position { timeline: 1, lsn: Lsn(60) })));
+    assert!(matches!(win.loss, LossAccount::None { .. }));
+}
+
+#[test]
+fn a_clean_stop_gives_an_exact_account() {
+    let end = |lsn| Some(Position { timeline: 1, lsn: Lsn(lsn) });
+    let mut request = claim(2, 2, sync(&[1, 3], 1));
+    request.released = Some(ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: end(100) });
+    let mut c = Claim::new(request, set(), Timestamp(0), false);
+    c.grant(grant(2, 100, won_history()));
+    c.grant(Grant { position: None, ..grant(1, 0, won_history()) });
+    let Standing::Won(win) = c.standing(&[], false) else { panic!("it was released") };
+    assert_eq!(win.fence, FenceRung::Stopped);
+    assert!(matches!(win.loss, LossAccount::None { .. }));
+    c.grant(grant(2, 40, won_history()));
+    assert!(matches!(c.loss(), LossAccount::AtMost { bytes: 60, .. }));
+}
+
+#[test]
+fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
+    // n3 claimed epoch 2 and vanished; n1 had granted it. It may have won with n1 and itself.
+    let mut history = won_history();
+    history.push(EpochSync { epoch: Epoch(2), holder: member(3), sync: sync(&[1, 2], 1), won: false });
+    let mut request = claim(3, 2, sync(&[1, 3], 1));
+    request.released = Some(ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None });
+    let mut c = Claim::new(request, set(), Timestamp(0), false);
+    let g = |n, h: Vec<EpochSync>| Grant { epoch: Epoch(3), ..grant(n, 10, h) };
+    c.grant(g(1, history));
+    c.grant(g(2, won_history()));
+    let Standing::Won(win) = c.standing(&[], false) else { panic!("both synchronous standbys of epoch 2 granted") };
+    assert_eq!(win.fence, FenceRung::SyncFenced, "the worst of the two epochs");
+    // Had neither of them granted epoch 2, it cannot have been won, and only epoch 1 counts.
+    let mut c2 = Claim::new(c.request().clone(), set(), Timestamp(0), false);
+    c2.grant(g(1, won_history()));
+    c2.grant(g(2, won_history()));
+    let Standing::Won(win) = c2.standing(&[], false) else { panic!() };
+    assert_eq!(win.fence, FenceRung::Stopped);
+}

@@ -1,0 +1,304 @@
+//! One voter: what it has promised, and what it may still promise.
+//!
+//! The rules that make two holders impossible live here: a promise is kept (`lease_until` never moves back for the
+//! same holder), a grant needs every older promise to have run out, been released, or belong to the claimant itself,
+//! and after a restart the longest promise ever made is presumed to be running.
+
+use serde::{Deserialize, Serialize};
+
+use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew};
+use super::Terms;
+use crate::model::{Epoch, Member, Position, Span, SyncSet, Timestamp, VoterSet};
+
+/// The synchronous set of an epoch that was, or may have been, won.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EpochSync {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Who claimed it.
+    pub holder: Member,
+    /// Its synchronous set.
+    pub sync: SyncSet,
+    /// Whether somebody is known to have won it.
+    pub won: bool,
+}
+
+/// What a voter keeps: durable, fsynced before any reply that rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VoterRecord {
+    /// Itself.
+    pub me: Member,
+    /// Who votes; `None` until a first set was installed.
+    pub voters: Option<VoterSet>,
+    /// The highest epoch it voted in.
+    pub epoch: Epoch,
+    /// For whom.
+    pub holder: Option<Member>,
+    /// The newest release it has seen; final.
+    pub released: Option<ReleaseNotice>,
+    /// Longest D it ever promised.
+    pub promised_max: Span,
+    /// Epochs since (and with) the last one known to be won.
+    pub history: Vec<EpochSync>,
+}
+
+impl VoterRecord {
+    /// An empty record: a stranger to every cluster.
+    pub fn new(me: Member) -> Self {
+        Self { me, voters: None, epoch: Epoch(0), holder: None, released: None, promised_max: Span::ZERO, history: Vec::new() }
+    }
+    /// Whether the epoch it voted in was released by the holder it voted for.
+    pub fn is_released(&self) -> bool {
+        self.released.as_ref().is_some_and(|r| r.epoch == self.epoch && Some(&r.holder) == self.holder.as_ref())
+    }
+    /// Whether the epoch it voted in is known to have been won.
+    pub fn is_won(&self) -> bool {
+        self.history.iter().any(|h| h.epoch == self.epoch && h.won)
+    }
+    /// The last entry known to be won.
+    pub fn last_won(&self) -> Option<&EpochSync> {
+        self.history.iter().rev().find(|h| h.won)
+    }
+    fn see_release(&mut self, notice: &ReleaseNotice) -> bool {
+        if self.released.as_ref().is_some_and(|r| r.epoch >= notice.epoch) {
+            return false;
+        }
+        self.released = Some(notice.clone());
+        true
+    }
+    fn see_epoch(&mut self, entry: EpochSync) {
+        self.history.retain(|h| h.epoch != entry.epoch && !(entry.won && h.epoch < entry.epoch));
+        self.history.push(entry);
+        self.history.sort();
+    }
+}
+
+/// What only the host knows at the moment of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Local {
+    /// No process of a database that could accept writes remains here.
+    pub not_writable: bool,
+    /// The end of the log, read after the upstream was cut durably; `None` while it is not cut.
+    pub cut_at: Option<Position>,
+    /// This node holds no data, so there is nothing to cut.
+    pub witness: bool,
+}
+
+/// A voter: its durable record and its running promise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Voter {
+    record: VoterRecord,
+    terms: Terms,
+    lease_until: Timestamp,
+    /// Set after a restart: the promise may be to anybody.
+    presumed: bool,
+}
+
+/// A grant is made in two steps: the record must be durable before the grant is said.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use = "make the record durable, then say it"]
+pub struct Said<T> {
+    /// What to make durable first; `None` when nothing changed.
+    pub persist: Option<VoterRecord>,
+    /// What may be said then.
+    pub reply: T,
+}
+
+impl Voter {
+    /// A voter that starts with `record`, read from disk at `now`. If it ever promised anything, that promise is
+    /// presumed to run for its whole length from now (the blackout).
+    pub fn restore(record: VoterRecord, terms: Terms, now: Timestamp) -> Self {
+        let presumed = record.promised_max > Span::ZERO && !record.is_released();
+        let lease_until = if presumed { now + record.promised_max + terms.grace } else { now };
+        Self { record, terms, lease_until, presumed }
+    }
+
+    /// The durable part.
+    pub fn record(&self) -> &VoterRecord {
+        &self.record
+    }
+    /// How much longer its promise binds it.
+    pub fn lease_left(&self, now: Timestamp) -> Span {
+        if self.record.is_released() { Span::ZERO } else { now.until(self.lease_until) }
+    }
+    /// When its promise runs out.
+    pub fn lease_until(&self) -> Timestamp {
+        self.lease_until
+    }
+
+    /// Installs the first voter set. Refused when one is installed already (changes go another way), or when this
+    /// incarnation is not in it.
+    pub fn install(&mut self, set: VoterSet) -> Said<Result<(), Refusal>> {
+        if self.record.voters.as_ref() == Some(&set) {
+            return Said { persist: None, reply: Ok(()) };
+        }
+        if let Some(have) = &self.record.voters {
+            return refuse(Refusal::Stranger { why: format!("voter set version {} is installed here already", have.version) });
+        }
+        if !set.contains(&self.record.me) {
+            return refuse(Refusal::Stranger { why: format!("the proposed voter set does not contain {:?}", self.record.me) });
+        }
+        self.record.voters = Some(set);
+        Said { persist: Some(self.record.clone()), reply: Ok(()) }
+    }
+
+    /// Renew: promised to its own holder, or adopted when the epoch is newer (only a winner renews) and no promise to
+    /// another holder runs.
+    pub fn renew(&mut self, now: Timestamp, renew: &Renew) -> Said<Result<Ack, Refusal>> {
+        if let Err(refusal) = self.knows(renew.voters_version, &renew.holder) {
+            return refuse(refusal);
+        }
+        if self.record.released.as_ref().is_some_and(|r| r.epoch >= renew.epoch) {
+            return refuse(Refusal::Released { epoch: renew.epoch });
+        }
+        let own = renew.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&renew.holder);
+        let newer = renew.epoch > self.record.epoch;
+        if !own && !newer {
+            return refuse(Refusal::NewerEpoch { epoch: self.record.epoch });
+        }
+        if newer && let Err(refusal) = self.free_for(now, &renew.holder) {
+            return refuse(refusal);
+        }
+        let before = self.record.clone();
+        self.record.epoch = renew.epoch;
+        self.record.holder = Some(renew.holder.clone());
+        self.record.promised_max = self.record.promised_max.max(renew.duration);
+        if !self.record.is_won() {
+            self.record.see_epoch(EpochSync { epoch: renew.epoch, holder: renew.holder.clone(), sync: renew.sync.clone(), won: true });
+        }
+        self.promise(now, renew.duration, newer);
+        let ack = Ack {
+            voter: self.record.me.clone(),
+            holder: renew.holder.clone(),
+            epoch: renew.epoch,
+            round: renew.round,
+            duration: renew.duration,
+        };
+        Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(ack) }
+    }
+
+    /// Ask: what a claim would get. Changes nothing.
+    pub fn ask(&self, now: Timestamp, claim: &ClaimRequest, local: Local) -> Answer {
+        Answer {
+            voter: self.record.me.clone(),
+            epoch: self.record.epoch,
+            holder: self.record.holder.clone(),
+            refusal: self.would_grant(now, claim, local).err(),
+        }
+    }
+
+    /// Whether a claim would be granted now, apart from the cut.
+    pub fn would_grant(&self, now: Timestamp, claim: &ClaimRequest, local: Local) -> Result<(), Refusal> {
+        self.knows(claim.voters_version, &claim.candidate)?;
+        let again = claim.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&claim.candidate);
+        if claim.epoch <= self.record.epoch && !again {
+            return Err(Refusal::NewerEpoch { epoch: self.record.epoch });
+        }
+        if self.record.released.as_ref().is_some_and(|r| r.epoch >= claim.epoch) {
+            return Err(Refusal::Released { epoch: claim.epoch });
+        }
+        let released_now = claim.released.as_ref().is_some_and(|r| r.epoch == self.record.epoch && Some(&r.holder) == self.record.holder.as_ref());
+        if !released_now {
+            self.free_for(now, &claim.candidate)?;
+        }
+        let old_holder_here = self.record.holder.as_ref().is_some_and(|h| h.node == self.record.me.node);
+        if old_holder_here && claim.candidate.node != self.record.me.node && !local.not_writable {
+            return Err(Refusal::NotStoppedHere);
+        }
+        Ok(())
+    }
+
+    /// Claim: the grant is a promise to stop helping the old holder, so it needs the cut first. The caller cuts on
+    /// [`Refusal::Cutting`] and asks again. A holder that climbs keeps its replicas: nothing is cut for it.
+    pub fn claim(&mut self, now: Timestamp, claim: &ClaimRequest, local: Local) -> Said<Result<Grant, Refusal>> {
+        if let Err(refusal) = self.would_grant(now, claim, local) {
+            return refuse(refusal);
+        }
+        let own = claim.candidate == self.record.me;
+        let climb = self.is_holder(now, &claim.candidate);
+        if !local.witness && local.cut_at.is_none() && !climb && !(own && local.not_writable) {
+            return refuse(Refusal::Cutting);
+        }
+        let before = self.record.clone();
+        let again = claim.epoch == self.record.epoch;
+        if let Some(notice) = &claim.released {
+            self.record.see_release(notice);
+        }
+        self.record.epoch = claim.epoch;
+        self.record.holder = Some(claim.candidate.clone());
+        self.record.promised_max = self.record.promised_max.max(claim.duration);
+        if !again {
+            self.record.see_epoch(EpochSync { epoch: claim.epoch, holder: claim.candidate.clone(), sync: claim.sync.clone(), won: false });
+        }
+        self.promise(now, claim.duration, !climb && !again);
+        let grant = Grant {
+            voter: self.record.me.clone(),
+            epoch: claim.epoch,
+            candidate: claim.candidate.clone(),
+            position: local.cut_at,
+            history: self.record.history.iter().filter(|h| h.epoch < claim.epoch).cloned().collect(),
+            released: self.record.released.clone(),
+        };
+        Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(grant) }
+    }
+
+    /// Release: final, durable first. True if it ended this voter's own promise.
+    pub fn release(&mut self, notice: &ReleaseNotice) -> Said<bool> {
+        let news = self.record.see_release(notice);
+        Said { persist: news.then(|| self.record.clone()), reply: news && self.record.is_released() }
+    }
+
+    /// The claimant on this node has won: it may be resumed after a restart, and older history is closed.
+    pub fn mark_won(&mut self, epoch: Epoch) -> Said<()> {
+        let before = self.record.clone();
+        if let Some(entry) = self.record.history.iter().find(|h| h.epoch == epoch).cloned() {
+            self.record.see_epoch(EpochSync { won: true, ..entry });
+        }
+        Said { persist: (self.record != before).then(|| self.record.clone()), reply: () }
+    }
+
+    /// Whether `holder` holds this voter's running promise.
+    pub fn is_holder(&self, now: Timestamp, holder: &Member) -> bool {
+        self.record.holder.as_ref() == Some(holder) && !self.record.is_released() && (now < self.lease_until)
+    }
+
+    fn free_for(&self, now: Timestamp, candidate: &Member) -> Result<(), Refusal> {
+        if self.record.is_released() || now >= self.lease_until {
+            return Ok(());
+        }
+        // After a restart the running promise may be to a holder this record never wrote down a renewal for; it still
+        // was made to the recorded holder, because grants and adoptions are durable first.
+        if self.record.holder.as_ref() == Some(candidate) {
+            return Ok(());
+        }
+        let to = if self.presumed { None } else { self.record.holder.clone() };
+        Err(Refusal::Promised { to, left: now.until(self.lease_until) })
+    }
+
+    fn promise(&mut self, now: Timestamp, duration: Span, to_another: bool) {
+        let until = now + duration + self.terms.grace;
+        self.lease_until = if to_another { until } else { self.lease_until.max(until) };
+        self.presumed = false;
+    }
+
+    fn knows(&self, version: u64, other: &Member) -> Result<(), Refusal> {
+        let stranger = |why: String| Err(Refusal::Stranger { why });
+        let Some(set) = &self.record.voters else {
+            return stranger(format!("{} has no voter set yet", self.record.me.node));
+        };
+        if set.version != version {
+            return stranger(format!("voter set version {version} against {} here", set.version));
+        }
+        if !set.contains(&self.record.me) {
+            return stranger(format!("{:?} is not in the voter set", self.record.me));
+        }
+        if !set.contains(other) {
+            return stranger(format!("{other:?} is not in the voter set"));
+        }
+        Ok(())
+    }
+}
+
+fn refuse<T>(refusal: Refusal) -> Said<Result<T, Refusal>> {
+    Said { persist: None, reply: Err(refusal) }
+}

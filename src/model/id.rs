@@ -1,0 +1,179 @@
+//! Identities: clusters, nodes and their incarnations, epochs, digests, and the sets that vote or confirm commits.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Wraps the text; configuration has already checked its form.
+            pub fn new(text: impl AsRef<str>) -> Self {
+                Self(Arc::from(text.as_ref()))
+            }
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// The unit that has one write role.
+    ClusterId
+}
+text_id! {
+    /// One host with one agent, for all time; never an address, which can be reused.
+    NodeId
+}
+text_id! {
+    /// A random id in a node's durable store: a node that was reinstalled has a new one and is a stranger.
+    Incarnation
+}
+text_id! {
+    /// SHA-256 of a canonical document, in lower-case hex.
+    Digest
+}
+
+impl Digest {
+    /// The first eight characters, for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
+    }
+}
+
+/// The number of a cluster's write role. It only rises; every effect carries it, every receiver refuses an older one.
+/// A promotion in epoch *n* writes PostgreSQL timeline *n*.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch after this one.
+    pub fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "e{}", self.0)
+    }
+}
+
+/// A voter's identity: the node *and* the incarnation of its durable store.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Member {
+    /// Which node.
+    pub node: NodeId,
+    /// Which installation of it.
+    pub incarnation: Incarnation,
+}
+
+impl Member {
+    /// A member from its two parts.
+    pub fn new(node: impl Into<NodeId>, incarnation: impl Into<Incarnation>) -> Self {
+        Self { node: node.into(), incarnation: incarnation.into() }
+    }
+}
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = self.incarnation.as_str();
+        write!(f, "{}/{}", self.node, short.get(..4).unwrap_or(short))
+    }
+}
+impl From<&Member> for NodeId {
+    fn from(member: &Member) -> Self {
+        member.node.clone()
+    }
+}
+
+/// Who votes. Versioned durable state: a message with another version does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VoterSet {
+    /// Rises by one with every change.
+    pub version: u64,
+    /// The voters, witnesses included.
+    pub members: BTreeSet<Member>,
+}
+
+impl VoterSet {
+    /// floor(N/2)+1.
+    pub fn majority(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+    /// Whether this very incarnation votes.
+    pub fn contains(&self, member: &Member) -> bool {
+        self.members.contains(member)
+    }
+    /// The voter on `node`, if there is one.
+    pub fn on(&self, node: &NodeId) -> Option<&Member> {
+        self.members.iter().find(|m| m.node == *node)
+    }
+}
+
+/// Synchronous commit: an acknowledged write is on the holder and on at least `k` of `members`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SyncSet {
+    /// S: the standbys that count.
+    pub members: BTreeSet<Member>,
+    /// How many of them confirm before a commit is acknowledged; 0 means asynchronous.
+    pub k: usize,
+}
+
+impl SyncSet {
+    /// |S|−k+1: how many members must have granted (and so stopped receiving) before no commit can gather `k`
+    /// confirmations any more, and before the most advanced of them must hold every acknowledged write.
+    /// `None` when commits wait for nobody: then no number of grants fences.
+    pub fn fence_needs(&self) -> Option<usize> {
+        (self.k > 0 && self.k <= self.members.len()).then(|| self.members.len() - self.k + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn majority_is_more_than_half() {
+        for (n, majority) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (7, 4)] {
+            let members = (0..n).map(|i| Member::new(format!("n{i}").as_str(), "a")).collect();
+            assert_eq!(VoterSet { version: 1, members }.majority(), majority, "{n} voters");
+        }
+    }
+
+    #[test]
+    fn a_sync_fence_needs_s_minus_k_plus_one() {
+        for (s, k, needs) in [(2, 1, Some(2)), (2, 2, Some(1)), (3, 1, Some(3)), (3, 2, Some(2)), (2, 0, None)] {
+            let members = (0..s).map(|i| Member::new(format!("n{i}").as_str(), "a")).collect();
+            assert_eq!(SyncSet { members, k }.fence_needs(), needs, "|S|={s} k={k}");
+        }
+    }
+}

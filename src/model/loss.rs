@@ -1,0 +1,101 @@
+//! The loss account: what acknowledged data a move would lose or did lose, and what fenced the former holder.
+//! Nothing here says "none" without naming the proof.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{NodeId, Span};
+
+/// Evidence that a former holder cannot acknowledge a write, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FenceRung {
+    /// No process of it remains; its agent said so and gave the role back.
+    Stopped,
+    /// Its host was powered off, and somebody attested it.
+    PoweredOff,
+    /// Enough of its synchronous set granted: no commit can gather its confirmations.
+    SyncFenced,
+    /// Its watchdog's deadline has passed.
+    WatchdogPassed,
+    /// Its lease has run out at a majority; a host paused as a whole may still acknowledge later.
+    LeaseExpired,
+}
+
+impl FenceRung {
+    /// The words for screens.
+    pub fn words(self) -> &'static str {
+        match self {
+            FenceRung::Stopped => "stopped",
+            FenceRung::PoweredOff => "powered off (attested)",
+            FenceRung::SyncFenced => "sync-fenced by grants",
+            FenceRung::WatchdogPassed => "watchdog deadline passed",
+            FenceRung::LeaseExpired => "lease run out at a majority",
+        }
+    }
+}
+
+/// What acknowledged data is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "account")]
+pub enum LossAccount {
+    /// Nothing, proved.
+    None {
+        /// The proof, in words, with the names it rests on.
+        proof: String,
+        /// The nodes it rests on.
+        by: Vec<NodeId>,
+        /// What the proof does not speak of, in words; each counted where it can be.
+        excluded: Vec<String>,
+    },
+    /// At most this much.
+    AtMost {
+        /// Bytes of log.
+        bytes: u64,
+        /// How old the oldest of them can be.
+        span: Option<Span>,
+        /// What the bound rests on.
+        proof: String,
+    },
+    /// Nobody can say, and why.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+}
+
+impl LossAccount {
+    /// Whether a limit of `bytes` covers this account; an unknown loss is covered by nothing.
+    pub fn within(&self, bytes: u64) -> bool {
+        match self {
+            LossAccount::None { .. } => true,
+            LossAccount::AtMost { bytes: n, .. } => *n <= bytes,
+            LossAccount::Unknown { .. } => false,
+        }
+    }
+    /// One word and a number: `none`, `≤ 128 B`, `unknown`.
+    pub fn short(&self) -> String {
+        match self {
+            LossAccount::None { .. } => "none (proved)".into(),
+            LossAccount::AtMost { bytes, span, .. } => match span {
+                Some(span) => format!("at most {bytes} B, {span}"),
+                None => format!("at most {bytes} B"),
+            },
+            LossAccount::Unknown { .. } => "unknown".into(),
+        }
+    }
+    /// The reason behind the word.
+    pub fn reason(&self) -> &str {
+        match self {
+            LossAccount::None { proof, .. } | LossAccount::AtMost { proof, .. } => proof,
+            LossAccount::Unknown { why } => why,
+        }
+    }
+}
+
+impl fmt::Display for LossAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.short(), self.reason())
+    }
+}

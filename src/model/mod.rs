@@ -1,0 +1,16 @@
+//! The nouns every room shares: ids, time, positions, what an agent reports, what the plane concludes, plans, records
+//! and the views that windows draw. Values only: nothing here reads a clock, a file or a socket.
+
+pub mod id;
+pub mod loss;
+pub mod observation;
+pub mod plan;
+pub mod position;
+pub mod record;
+pub mod time;
+pub mod topology;
+pub mod view;
+
+pub use id::{ClusterId, Digest, Epoch, Incarnation, Member, NodeId, SyncSet, VoterSet};
+pub use position::{Lsn, Position};
+pub use time::{Span, Timestamp, WallTime};

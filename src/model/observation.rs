@@ -1,0 +1,261 @@
+//! What an agent reports of its node: facts with their source and age, no conclusions.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime};
+
+/// One agent's report; sent at every interval and at once when something changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Who reports.
+    pub member: Member,
+    /// Rises by one with every report of this agent process.
+    pub sequence: u64,
+    /// The sender's wall clock, for display.
+    pub sent: WallTime,
+    /// Process ids, for people and independent tools.
+    pub pids: Pids,
+    /// What its voter has promised.
+    pub vote: VoteFacts,
+    /// The write lease, if it holds it.
+    pub holding: Option<HoldingFacts>,
+    /// Its resource.
+    pub resource: ResourceFacts,
+    /// Its probes of its peers.
+    pub peers: Vec<PeerProbe>,
+    /// The plan it was armed with, and how far it is.
+    pub armed: Option<ArmedFacts>,
+    /// What it is doing, in words; empty when nothing.
+    pub activity: String,
+    /// Why it last refused or gave up something, in words; empty when nothing.
+    pub complaint: String,
+}
+
+/// Process ids of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pids {
+    /// The agent.
+    pub agent: u32,
+    /// The guard, while one runs.
+    pub guard: Option<u32>,
+    /// The database's postmaster, while it runs.
+    pub postmaster: Option<u32>,
+}
+
+/// A voter's promises.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VoteFacts {
+    /// The epoch it voted in last.
+    pub epoch: Epoch,
+    /// Whom it voted for.
+    pub holder: Option<Member>,
+    /// Whether that epoch was released.
+    pub released: bool,
+    /// Whether it has seen proof that the epoch was won.
+    pub won: bool,
+    /// How much longer its promise binds it.
+    pub lease_left: Span,
+    /// The version of the voter set it uses; 0 before any was installed.
+    pub voters_version: u64,
+    /// How many voters that set has.
+    pub voters: usize,
+}
+
+/// The lease from the holder's side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HoldingFacts {
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// How much longer writes may be acknowledged without another renewal.
+    pub left: Span,
+    /// Voters whose promise reaches beyond now.
+    pub promised_by: Vec<NodeId>,
+    /// The synchronous set in force.
+    pub sync: SyncSet,
+}
+
+/// What a resource is doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum ResourceState {
+    /// Not looked at yet.
+    #[default]
+    Unknown,
+    /// No process of it remains.
+    Stopped(StopEvidence),
+    /// Starting or recovering.
+    Starting,
+    /// Accepts no writes, replays.
+    Standby,
+    /// Accepts writes.
+    Primary,
+    /// Processes exist, but it does not answer.
+    Hung,
+    /// Being rewound or cloned.
+    Rebuilding,
+    /// No data here (a witness).
+    None,
+}
+
+impl ResourceState {
+    /// The word for screens.
+    pub fn word(&self) -> &'static str {
+        match self {
+            ResourceState::Unknown => "unknown",
+            ResourceState::Stopped(_) => "stopped",
+            ResourceState::Starting => "starting",
+            ResourceState::Standby => "standby",
+            ResourceState::Primary => "primary",
+            ResourceState::Hung => "hung",
+            ResourceState::Rebuilding => "rebuilding",
+            ResourceState::None => "no data",
+        }
+    }
+}
+
+/// Proof that a resource is stopped: what was looked at, and what was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StopEvidence {
+    /// When the last process was seen to be gone.
+    pub at: WallTime,
+    /// How: fast, immediate, kill, found dead.
+    pub how: String,
+    /// Processes that had to be killed.
+    pub killed: u32,
+    /// Processes with this data directory that remain; evidence only when 0.
+    pub remaining: u32,
+    /// The end of its log, known after a clean stop.
+    pub final_position: Option<Position>,
+}
+
+/// A resource as the agent sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceFacts {
+    /// `postgres`, `sim` or `none`.
+    pub kind: String,
+    /// Server version, for people.
+    pub version: String,
+    /// What it is doing.
+    pub state: ResourceState,
+    /// Since when, by the node's wall clock.
+    pub since: WallTime,
+    /// The greater of received and replayed on a standby, written on a primary.
+    pub position: Position,
+    /// Flushed here.
+    pub flushed: Lsn,
+    /// Replayed here.
+    pub replayed: Lsn,
+    /// The node whose log it receives now, by its own view; `None` when it receives from nobody.
+    pub receiving_from: Option<NodeId>,
+    /// Age of the last message from its upstream.
+    pub upstream_age: Option<Span>,
+    /// Standbys connected to it, by its own view.
+    pub standbys: Vec<StandbyFacts>,
+    /// The synchronous setting in force in the server.
+    pub sync_setting: String,
+    /// Client sessions.
+    pub sessions: u32,
+    /// Sessions that do not wait for synchronous standbys, seen since the primary was promoted.
+    pub unsynchronised_sessions: u32,
+    /// Free bytes where the data is.
+    pub disk_free: u64,
+    /// Total bytes there.
+    pub disk_total: u64,
+    /// How long the last check of each layer took.
+    pub check: CheckTimes,
+    /// How the last real write read back went, once asked for.
+    pub proof: Option<WriteProof>,
+    /// What is wrong, in words.
+    pub trouble: String,
+}
+
+/// How long the layered checks took; `None` where one failed or was not made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckTimes {
+    /// The process exists and answers a query.
+    pub live: Option<Span>,
+    /// It is ready in its role.
+    pub ready: Option<Span>,
+    /// It can write to its disk.
+    pub deep: Option<Span>,
+}
+
+/// A write that was committed synchronously and read back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteProof {
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// How long the commit took, its wait for standbys included.
+    pub took: Span,
+    /// When, by the node's wall clock.
+    pub at: WallTime,
+}
+
+/// One standby as its primary sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StandbyFacts {
+    /// Which node.
+    pub node: NodeId,
+    /// `streaming`, `catchup`, …
+    pub state: String,
+    /// `sync`, `quorum`, `potential`, `async`.
+    pub sync_state: String,
+    /// Sent to it.
+    pub sent: Lsn,
+    /// Flushed there.
+    pub flushed: Lsn,
+    /// Replayed there.
+    pub replayed: Lsn,
+    /// Written here but not flushed there.
+    pub lag_bytes: u64,
+    /// How long the last flush confirmation took.
+    pub lag: Option<Span>,
+}
+
+/// One agent's probe of another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerProbe {
+    /// Who was probed.
+    pub node: NodeId,
+    /// Age of the last answer; `None` if there never was one.
+    pub answered: Option<Span>,
+    /// Round trip of the last answer.
+    pub round_trip: Option<Span>,
+    /// Whether the peer's agent said its resource runs.
+    pub resource_runs: Option<bool>,
+}
+
+/// How far an armed candidate is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmedFacts {
+    /// Which plan.
+    pub plan: Digest,
+    /// Where it stands.
+    pub stage: ArmedStage,
+    /// The epoch claimed or won, once known.
+    pub epoch: Option<Epoch>,
+    /// What fenced the former holder, once won.
+    pub fence: Option<super::loss::FenceRung>,
+    /// The loss account as the candidate computed it from the grants.
+    pub loss: Option<super::loss::LossAccount>,
+    /// In words: what it waits for, or why it gave up.
+    pub why: String,
+}
+
+/// Stages of an armed candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArmedStage {
+    /// Waits until the voters would grant.
+    Waiting,
+    /// Has claimed, counts grants.
+    Claiming,
+    /// Won; fetches log that another voter has and it lacks.
+    Fetching,
+    /// Won; promotes.
+    Promoting,
+    /// Accepts writes.
+    Done,
+    /// Gave up; nothing was promoted.
+    Abandoned,
+}

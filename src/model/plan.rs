@@ -1,0 +1,179 @@
+//! A plan: one object that is shown, approved and executed. Its digest is SHA-256 over its canonical JSON; execution
+//! refuses when the world is no longer the one the plan was made for.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::loss::{FenceRung, LossAccount};
+use super::{ClusterId, Digest, Epoch, Member, NodeId, Span, WallTime};
+
+/// Why the write role moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanKind {
+    /// Planned; the source is alive.
+    Switchover,
+    /// The source is gone.
+    Failover,
+}
+
+impl PlanKind {
+    /// The word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            PlanKind::Switchover => "switchover",
+            PlanKind::Failover => "failover",
+        }
+    }
+}
+
+/// The world a plan was made for, and what it does. Immutable once made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Unique among this cluster's plans, so that two equal plans have two digests.
+    pub number: u64,
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// What kind.
+    pub kind: PlanKind,
+    /// The epoch it was made in; a newer one makes it void.
+    pub epoch: Epoch,
+    /// Who holds the write role in that epoch, and is demoted.
+    pub from: Option<Member>,
+    /// Who is to hold it.
+    pub to: Member,
+    /// Made when.
+    pub made: WallTime,
+    /// On whose request: a person's identity, or `policy NAME`.
+    pub requested_by: String,
+    /// Why, in words.
+    pub reason: String,
+    /// The least fence it accepts.
+    pub least_fence: FenceRung,
+    /// The loss it expects, from what was known when it was made.
+    pub loss: LossAccount,
+    /// The loss it tolerates; the candidate recomputes the account and refuses beyond it.
+    pub max_loss_bytes: u64,
+    /// Whether an unknown loss was accepted by a person.
+    pub accept_unknown_loss: bool,
+    /// How long all of it may take.
+    pub budget: Span,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Every node through every check.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Plan {
+    /// SHA-256 over the canonical JSON.
+    pub fn digest(&self) -> Digest {
+        digest_of(self)
+    }
+    /// The node that is demoted, whose name a person types to confirm.
+    pub fn demoted(&self) -> Option<&NodeId> {
+        self.from.as_ref().map(|m| &m.node)
+    }
+}
+
+/// SHA-256 of a value's canonical JSON: keys in the order of the type's fields, no spaces.
+pub fn digest_of(value: &impl Serialize) -> Digest {
+    // Model types serialise without failing: their map keys are strings and they hold no foreign types.
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    Digest::new(hex::encode(Sha256::digest(json)))
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which.
+    pub kind: StepKind,
+    /// Where.
+    pub node: NodeId,
+    /// What is done, in words.
+    pub action: String,
+    /// What must hold before it.
+    pub precondition: String,
+    /// What proves it was done.
+    pub verification: String,
+    /// What undoes it, or why nothing has to.
+    pub compensation: String,
+    /// How long it may take.
+    pub budget: Span,
+}
+
+/// Kinds of steps, in the order in which they happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Arm the candidate with the plan.
+    Arm,
+    /// Make the former holder unable to acknowledge.
+    Fence,
+    /// Win the epoch.
+    Claim,
+    /// Promote.
+    Promote,
+    /// Point the others at the new primary.
+    Follow,
+    /// Verify, with a real write.
+    Verify,
+}
+
+impl StepKind {
+    /// The word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            StepKind::Arm => "arm",
+            StepKind::Fence => "fence",
+            StepKind::Claim => "claim",
+            StepKind::Promote => "promote",
+            StepKind::Follow => "follow",
+            StepKind::Verify => "verify",
+        }
+    }
+}
+
+/// One node and all checks it went through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Which node.
+    pub node: NodeId,
+    /// Whether every check passed.
+    pub eligible: bool,
+    /// 1 for the chosen one, and so on; 0 if not eligible.
+    pub rank: u32,
+    /// Each check with its measured value and limit.
+    pub checks: Vec<Check>,
+}
+
+/// A named check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// Whether it passed.
+    pub passed: bool,
+    /// The measured value.
+    pub value: String,
+    /// The limit it was held against.
+    pub limit: String,
+    /// What would change the outcome; empty when it passed.
+    pub would_change: String,
+}
+
+/// A signature over a plan's digest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Approval {
+    /// The plan.
+    pub plan: Digest,
+    /// Who approved.
+    pub by: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Unique, so that an approval cannot be used twice.
+    pub nonce: String,
+    /// Good until then.
+    pub expires: WallTime,
+    /// Ed25519 over the canonical JSON of the fields above, in hex.
+    pub signature: String,
+}

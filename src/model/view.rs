@@ -1,0 +1,347 @@
+//! What windows draw: the whole picture of one cluster, as plain data. The plane makes it from its engine; an agent
+//! makes a smaller one from what it knows, and says so.
+
+use serde::{Deserialize, Serialize};
+
+use super::loss::LossAccount;
+use super::observation::NodeReport;
+use super::plan::{Candidate, Plan, StepKind};
+use super::record::ChainedRecord;
+use super::topology::{Role, Strategy};
+use super::{ClusterId, Digest, Epoch, NodeId, Span, WallTime};
+
+/// What a quorum concludes about a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Not enough evidence yet.
+    #[default]
+    Unknown,
+    /// Works.
+    Healthy,
+    /// Works, with something wrong.
+    Degraded,
+    /// Silent or contradictory; not concluded.
+    Suspect,
+    /// Concluded by a quorum, or by its own clean word.
+    Failed,
+}
+
+impl Verdict {
+    /// The word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Unknown => "unknown",
+            Verdict::Healthy => "healthy",
+            Verdict::Degraded => "degraded",
+            Verdict::Suspect => "suspect",
+            Verdict::Failed => "failed",
+        }
+    }
+}
+
+/// The state of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterState {
+    /// Not known yet.
+    #[default]
+    Unknown,
+    /// A primary, all nodes healthy, commits confirmed as configured.
+    Healthy,
+    /// Writable, with less than it should have.
+    Degraded,
+    /// No quorum or no primary: read-only.
+    Critical,
+}
+
+impl ClusterState {
+    /// The word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            ClusterState::Unknown => "UNKNOWN",
+            ClusterState::Healthy => "HEALTHY",
+            ClusterState::Degraded => "DEGRADED",
+            ClusterState::Critical => "CRITICAL",
+        }
+    }
+}
+
+/// Where a move of the write role stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing moves.
+    #[default]
+    Steady,
+    /// The primary is silent; not concluded.
+    Suspecting,
+    /// It failed; evidence for a target is gathered.
+    Deciding,
+    /// A plan waits for a person.
+    AwaitingApproval,
+    /// The candidate is armed and claims when the voters would grant.
+    Claiming,
+    /// The former holder is being stopped.
+    Fencing,
+    /// The candidate has won and promotes.
+    Promoting,
+    /// The others are pointed at the new primary.
+    Routing,
+    /// Proved by a real write.
+    Verifying,
+    /// Done; checks are heightened.
+    Stabilising,
+    /// Given up before anything changed.
+    Aborted,
+    /// Undone; the former holder has the role again.
+    RolledBack,
+    /// Stopped; a person must choose.
+    NeedsPerson,
+}
+
+impl Phase {
+    /// All phases of a move in the order in which they happen, without the exits.
+    pub const LADDER: [Phase; 10] = [
+        Phase::Steady,
+        Phase::Suspecting,
+        Phase::Deciding,
+        Phase::AwaitingApproval,
+        Phase::Fencing,
+        Phase::Claiming,
+        Phase::Promoting,
+        Phase::Routing,
+        Phase::Verifying,
+        Phase::Stabilising,
+    ];
+    /// The word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Steady => "steady",
+            Phase::Suspecting => "suspecting",
+            Phase::Deciding => "deciding",
+            Phase::AwaitingApproval => "awaiting approval",
+            Phase::Claiming => "claiming",
+            Phase::Fencing => "fencing",
+            Phase::Promoting => "promoting",
+            Phase::Routing => "routing",
+            Phase::Verifying => "verifying",
+            Phase::Stabilising => "stabilising",
+            Phase::Aborted => "aborted",
+            Phase::RolledBack => "rolled back",
+            Phase::NeedsPerson => "needs a person",
+        }
+    }
+}
+
+/// A phase with its owner and its clock. Ages are as of the view.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseView {
+    /// Which.
+    pub phase: Phase,
+    /// Who has to act.
+    pub owner: String,
+    /// How long it has lasted.
+    pub age: Span,
+    /// How long until its deadline; `None` where it has none.
+    pub deadline: Option<Span>,
+    /// What happens at the deadline, in words.
+    pub at_deadline: String,
+    /// Ways out, in words.
+    pub ways_out: Vec<String>,
+}
+
+/// One node on a screen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Which node.
+    pub node: NodeId,
+    /// What it was declared to be.
+    pub declared: Role,
+    /// What it is now.
+    pub role: Role,
+    /// Region and site.
+    pub place: String,
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub why: String,
+    /// φ × 1000 of the plane's own detector.
+    pub phi_milli: u64,
+    /// Age of the last heartbeat.
+    pub heartbeat_age: Option<Span>,
+    /// Which observers see it: (observer, sees it).
+    pub votes: Vec<(NodeId, bool)>,
+    /// Its last report.
+    pub report: Option<NodeReport>,
+    /// Lag behind the primary in bytes; `None` where unknown.
+    pub lag_bytes: Option<u64>,
+    /// Lag in time; `None` where unknown.
+    pub lag: Option<Span>,
+    /// The last lags in bytes, oldest first; `None` is a gap.
+    pub lag_history: Vec<Option<u64>>,
+}
+
+/// A step while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Which.
+    pub kind: StepKind,
+    /// Where.
+    pub node: NodeId,
+    /// What is done.
+    pub action: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// How long it has run or took.
+    pub took: Option<Span>,
+    /// How long it may take.
+    pub budget: Span,
+    /// What was found, in words.
+    pub found: String,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Not begun.
+    Waiting,
+    /// Running.
+    Running,
+    /// Done, with its verification.
+    Done,
+    /// Failed its verification or its budget.
+    Failed,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl StepState {
+    /// The word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            StepState::Waiting => "waiting",
+            StepState::Running => "running",
+            StepState::Done => "done",
+            StepState::Failed => "failed",
+            StepState::Unknown => "unknown",
+        }
+    }
+}
+
+/// The end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The role moved and a real write proved it.
+    Verified,
+    /// The role moved; the proof is missing.
+    Unproved,
+    /// Nothing moved.
+    Aborted,
+    /// It was undone: the former holder has the role.
+    RolledBack,
+    /// Nobody knows; a person must look.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Verified => "verified",
+            Outcome::Unproved => "done, not proved",
+            Outcome::Aborted => "aborted",
+            Outcome::RolledBack => "rolled back",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
+/// A plan being carried out, or the last one that was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// The plan's digest.
+    pub plan: Digest,
+    /// The plan.
+    pub body: Plan,
+    /// Its steps.
+    pub steps: Vec<StepView>,
+    /// How long it has run, or took.
+    pub age: Span,
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<Outcome>,
+    /// From the last sign of the old primary to the proof on the new one.
+    pub rto: Option<Span>,
+    /// What was lost.
+    pub rpo: Option<LossAccount>,
+    /// What fenced the former holder.
+    pub fence: Option<super::loss::FenceRung>,
+    /// The parts of the verification: name, held, what was found.
+    pub verification: Vec<(String, bool, String)>,
+}
+
+/// "What would happen if".
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// What happens next by itself, when, and how to stop it; in words.
+    pub next: String,
+    /// "if node-1 died now → …".
+    pub if_primary_died: String,
+    /// The candidate table for now.
+    pub candidates: Vec<Candidate>,
+}
+
+/// The whole picture of one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// Its name.
+    pub name: String,
+    /// `PROD`, `LAB`, …: a word on every screen.
+    pub environment: String,
+    /// Whether its databases are simulated.
+    pub simulated: bool,
+    /// Who made this view: `plane`, or `agent node-2 (no plane)`.
+    pub source: String,
+    /// When it was made.
+    pub made: WallTime,
+    /// Its state, and why.
+    pub state: ClusterState,
+    /// Why, in words.
+    pub why: String,
+    /// Where a move stands.
+    pub phase: PhaseView,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Who holds the write role.
+    pub primary: Option<NodeId>,
+    /// Voters whose promise binds them to the holder now.
+    pub votes: usize,
+    /// Voters in all.
+    pub voters: usize,
+    /// Votes needed.
+    pub quorum: usize,
+    /// Who decides.
+    pub strategy: Option<Strategy>,
+    /// The loss limit in bytes: the line lag is drawn against.
+    pub rpo_bytes: u64,
+    /// The time limit.
+    pub rto: Span,
+    /// The nodes.
+    pub nodes: Vec<NodeView>,
+    /// The plan that waits, if one does.
+    pub plan: Option<Plan>,
+    /// The run, or the last one.
+    pub run: Option<RunView>,
+    /// What would happen.
+    pub outlook: Outlook,
+    /// The newest records, newest last.
+    pub records: Vec<ChainedRecord>,
+    /// How many records there are.
+    pub record_count: u64,
+    /// Whether the chain verified when it was last checked, in words.
+    pub chain: String,
+}

@@ -4,5 +4,7 @@
 
 /// Words: the nouns every room shares.
 pub mod model;
+/// Words: the users' files, validated.
+pub mod config;
 /// Decides who may write: voter, holder and claim, pure.
 pub mod lease;

@@ -1,0 +1,179 @@
+//! `agent.yaml`: one agent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::{Allowlist, Problem, TlsFiles, beside};
+use crate::model::topology::{Cluster, Node, Policy, Role};
+use crate::model::{NodeId, Span};
+
+/// What the agent drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceKind {
+    /// A PostgreSQL instance.
+    Postgres,
+    /// A simulated database, for trying things where no PostgreSQL is.
+    Sim,
+    /// Nothing: a witness.
+    None,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    node_id: Spanned<String>,
+    cluster: PathBuf,
+    policy: PathBuf,
+    allowlist: PathBuf,
+    state_dir: PathBuf,
+    listen: String,
+    #[serde(default)]
+    plane: Option<String>,
+    tls: TlsFiles,
+    resource: Spanned<ResourceKind>,
+    #[serde(default)]
+    postgres: Option<PostgresEntry>,
+    #[serde(default)]
+    routes: BTreeMap<String, Route>,
+    #[serde(default = "heartbeat_ms")]
+    heartbeat_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PostgresEntry {
+    #[serde(default)]
+    bin_dir: Option<PathBuf>,
+    data_dir: PathBuf,
+    socket_dir: PathBuf,
+    #[serde(default = "postgres")]
+    user: String,
+    #[serde(default = "postgres")]
+    database: String,
+    #[serde(default)]
+    replication_passfile: Option<PathBuf>,
+}
+
+/// Another way to a peer than the one in `cluster.yaml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `host:port` of its agent.
+    pub agent: String,
+    /// `host:port` of its database.
+    pub postgres: String,
+}
+
+/// A PostgreSQL instance.
+#[derive(Clone, Debug)]
+pub struct PostgresConfig {
+    /// Where `postgres`, `pg_rewind` and the others are; `None`: to be found.
+    pub bin_dir: Option<PathBuf>,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Where its Unix socket is.
+    pub socket_dir: PathBuf,
+    /// Its TCP port.
+    pub port: u16,
+    /// The superuser the agent connects as, by the Unix socket.
+    pub user: String,
+    /// The database it connects to.
+    pub database: String,
+    /// A libpq password file for replication connections.
+    pub replication_passfile: Option<PathBuf>,
+}
+
+/// One agent's configuration.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Which node it is.
+    pub node: Node,
+    /// Its cluster.
+    pub cluster: Cluster,
+    /// Its policy.
+    pub policy: Policy,
+    /// Who may connect, and approve.
+    pub allowlist: Allowlist,
+    /// Where what must survive is kept.
+    pub state_dir: PathBuf,
+    /// `host:port` to listen on.
+    pub listen: String,
+    /// `host:port` of the plane.
+    pub plane: Option<String>,
+    /// Its certificate.
+    pub tls: TlsFiles,
+    /// What it drives.
+    pub resource: ResourceKind,
+    /// For PostgreSQL and the simulated database.
+    pub postgres: Option<PostgresConfig>,
+    /// Ways to the peers.
+    pub routes: BTreeMap<NodeId, Route>,
+    /// Time between two reports.
+    pub heartbeat: Span,
+}
+
+fn postgres() -> String {
+    "postgres".into()
+}
+fn heartbeat_ms() -> u64 {
+    250
+}
+
+impl AgentConfig {
+    /// Reads `agent.yaml` and the files it names.
+    ///
+    /// # Errors
+    /// A [`Problem`] with file, line, column and the nearest valid word.
+    pub fn read(path: &Path) -> Result<Self, Problem> {
+        let file: File = super::read(path)?;
+        let cluster = super::cluster::read(&beside(path, &file.cluster))?;
+        let policy = super::policy::read(&beside(path, &file.policy), &cluster)?;
+        let allowlist = Allowlist::read(&beside(path, &file.allowlist))?;
+        let Some(node) = cluster.node(&NodeId::new(&file.node_id.value)).cloned() else {
+            let known: Vec<_> = cluster.nodes.iter().map(|n| n.node_id.as_str()).collect();
+            let what = format!("node_id {:?} is not in cluster {}: it has {}", file.node_id.value, cluster.cluster_id, known.join(", "));
+            return Err(Problem::at(path, &file.node_id, what).nearest(&file.node_id.value, known));
+        };
+        let witness = node.role == Role::Witness;
+        if witness != (file.resource.value == ResourceKind::None) {
+            let what = format!("resource does not fit: {} is a {} in cluster.yaml", node.node_id, node.role.word());
+            return Err(Problem::at(path, &file.resource, what));
+        }
+        if !witness && file.postgres.is_none() {
+            return Err(Problem::at(path, &file.resource, "expected a postgres: section with data_dir and socket_dir"));
+        }
+        let mut routes = BTreeMap::new();
+        for peer in cluster.nodes.iter().filter(|n| n.node_id != node.node_id) {
+            let declared = Route { agent: peer.agent_address.clone(), postgres: format!("{}:{}", peer.hostname, peer.postgres_port) };
+            let route = file.routes.get(peer.node_id.as_str()).cloned().unwrap_or(declared);
+            routes.insert(peer.node_id.clone(), route);
+        }
+        let postgres = file.postgres.map(|p| PostgresConfig {
+            bin_dir: p.bin_dir,
+            data_dir: beside(path, &p.data_dir),
+            socket_dir: beside(path, &p.socket_dir),
+            port: node.postgres_port,
+            user: p.user,
+            database: p.database,
+            replication_passfile: p.replication_passfile,
+        });
+        Ok(Self {
+            node,
+            policy,
+            allowlist,
+            state_dir: beside(path, &file.state_dir),
+            listen: file.listen,
+            plane: file.plane,
+            tls: file.tls.beside(path),
+            resource: file.resource.value,
+            postgres,
+            routes,
+            heartbeat: Span::millis(file.heartbeat_ms.clamp(10, 60_000)),
+            cluster,
+        })
+    }
+}

@@ -8,3 +8,15 @@ pub mod model;
 pub mod config;
 /// Decides who may write: voter, holder and claim, pure.
 pub mod lease;
+/// Decides for one cluster: detector, quorum, states, plans, verification; pure.
+pub mod engine;
+/// Decides who may approve, with signatures.
+pub mod access;
+/// Records what happened in a hash chain.
+pub mod audit;
+/// Records survive here: SQLite, or memory.
+pub mod store;
+/// The wire: envelopes, TLS, feeds.
+pub mod wire;
+/// Acts on a node: votes, probes, drives the resource.
+pub mod agent;

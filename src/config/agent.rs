@@ -56,6 +56,8 @@ struct PostgresEntry {
     database: String,
     #[serde(default)]
     replication_passfile: Option<PathBuf>,
+    #[serde(default = "initdb_args")]
+    initdb_args: Vec<String>,
 }
 
 /// Another way to a peer than the one in `cluster.yaml`.
@@ -85,6 +87,8 @@ pub struct PostgresConfig {
     pub database: String,
     /// A libpq password file for replication connections.
     pub replication_passfile: Option<PathBuf>,
+    /// Arguments for `initdb`, where a new database is made.
+    pub initdb_args: Vec<String>,
 }
 
 /// One agent's configuration.
@@ -118,6 +122,9 @@ pub struct AgentConfig {
 
 fn postgres() -> String {
     "postgres".into()
+}
+fn initdb_args() -> Vec<String> {
+    vec!["--auth-local=peer".into(), "--auth-host=scram-sha-256".into()]
 }
 fn heartbeat_ms() -> u64 {
     250
@@ -160,6 +167,7 @@ impl AgentConfig {
             user: p.user,
             database: p.database,
             replication_passfile: p.replication_passfile,
+            initdb_args: p.initdb_args,
         });
         Ok(Self {
             node,

@@ -75,7 +75,7 @@ fn a_wrong_word_names_the_valid_ones() {
     let text = policy_error("strategy: automatic", "strategy: automatik");
     assert!(text.starts_with("policy.yaml:3:11: ") && text.contains("did you mean \"automatic\"?"), "{text}");
     let text = cluster_error("region: region-2", "region: region-3");
-    assert!(text.starts_with("cluster.yaml:21:13: ") && text.contains("did you mean"), "{text}");
+    assert!(text.starts_with("cluster.yaml:22:13: ") && text.contains("did you mean"), "{text}");
 }
 
 #[test]

@@ -99,9 +99,10 @@ impl Claim {
         from_grants.chain(&self.request.released).find(|r| r.epoch == entry.epoch && r.holder == entry.holder)
     }
 
-    /// Members of the epoch's synchronous set that granted.
+    /// Members of the epoch's synchronous set that granted and know where their log ends: one that does not could hold
+    /// an acknowledged write that nobody sees.
     fn sync_grants<'a>(&'a self, entry: &'a EpochSync) -> impl Iterator<Item = &'a Grant> {
-        self.grants.values().filter(|g| entry.sync.members.contains(&g.voter))
+        self.grants.values().filter(|g| entry.sync.members.contains(&g.voter) && g.position.is_some())
     }
 
     fn is_sync_fenced(&self, entry: &EpochSync) -> bool {

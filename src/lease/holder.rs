@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::message::{Ack, Renew};
 use super::Terms;
-use crate::model::{Epoch, Member, NodeId, Span, SyncSet, Timestamp, VoterSet};
+use crate::model::{Epoch, Member, NodeId, Span, SyncSet, TimelineHistory, Timestamp, VoterSet};
 
 /// Rounds remembered while their answers are outstanding.
 pub const ROUNDS_MAX: usize = 64;
@@ -51,7 +51,7 @@ impl Holder {
     }
 
     /// The next renewal, to be sent to every voter, this node's own included.
-    pub fn renew(&mut self, now: Timestamp, promoted: bool) -> Renew {
+    pub fn renew(&mut self, now: Timestamp, promoted: Option<TimelineHistory>) -> Renew {
         self.round += 1;
         self.sent.insert(self.round, now);
         while self.sent.len() > ROUNDS_MAX {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::voter::EpochSync;
 use crate::model::plan::Approval;
-use crate::model::{Digest, Epoch, Member, Position, Span, SyncSet};
+use crate::model::{Digest, Epoch, Member, Position, Span, SyncSet, TimelineHistory};
 
 /// From a holder that has won: promise me another lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,8 +21,8 @@ pub struct Renew {
     pub duration: Span,
     /// The synchronous set of this epoch.
     pub sync: SyncSet,
-    /// Whether the epoch's log can be streamed (the promotion is done).
-    pub promoted: bool,
+    /// The history of the holder's log, once its promotion is done.
+    pub promoted: Option<TimelineHistory>,
 }
 
 /// From a voter: promised.

@@ -21,7 +21,7 @@ mod tests;
 pub use claim::{Claim, Standing};
 pub use holder::Holder;
 pub use message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew};
-pub use voter::{EpochSync, Local, Voter, VoterRecord};
+pub use voter::{Cut, EpochSync, Local, Voter, VoterRecord};
 
 use crate::model::Span;
 

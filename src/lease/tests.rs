@@ -19,7 +19,7 @@ fn terms() -> Terms {
     Terms { duration: Span(100), grace: Span(10) }
 }
 fn at(lsn: u64) -> Local {
-    Local { not_writable: true, cut_at: Some(Position { timeline: 1, lsn: Lsn(lsn) }), witness: false }
+    Local { not_writable: true, cut: Cut::At(Position { timeline: 1, lsn: Lsn(lsn) }) }
 }
 fn voter(n: u8) -> Voter {
     let mut v = Voter::restore(VoterRecord::new(member(n)), terms(), Timestamp(0));
@@ -46,7 +46,7 @@ fn renew(epoch: u64, by: u8) -> Renew {
         round: 1,
         duration: Span(100),
         sync: sync(&[2, 3], 1),
-        promoted: true,
+        promoted: None,
     }
 }
 
@@ -106,7 +106,7 @@ fn a_release_is_final() {
 fn a_holder_climbs_above_a_higher_epoch_without_a_cut() {
     let mut v = voter(2);
     let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
-    let uncut = Local { cut_at: None, ..at(0) };
+    let uncut = Local { cut: Cut::Not, ..at(0) };
     assert!(v.claim(Timestamp(5), &claim(3, 1, sync(&[2, 3], 1)), uncut).reply.is_ok());
     // A stranger's claim would have needed the cut.
     let refused = v.claim(Timestamp(500), &claim(4, 3, sync(&[1, 2], 1)), uncut).reply.unwrap_err();
@@ -134,8 +134,8 @@ fn strangers_neither_get_nor_give() {
 #[test]
 fn a_holder_counts_from_when_it_asked() {
     let mut h = Holder::new(member(1), Epoch(1), set(), sync(&[2, 3], 1), terms(), 7);
-    let first = h.renew(Timestamp(10), true);
-    let second = h.renew(Timestamp(20), true);
+    let first = h.renew(Timestamp(10), None);
+    let second = h.renew(Timestamp(20), None);
     let ack = |n, round, duration| Ack { voter: member(n), holder: member(1), epoch: Epoch(1), round, duration: Span(duration) };
     h.ack(&ack(1, second.round, 100));
     assert_eq!(h.held_until(), None, "one of three is no majority");

@@ -78,10 +78,28 @@ impl VoterRecord {
 pub struct Local {
     /// No process of a database that could accept writes remains here.
     pub not_writable: bool,
-    /// The end of the log, read after the upstream was cut durably; `None` while it is not cut.
-    pub cut_at: Option<Position>,
-    /// This node holds no data, so there is nothing to cut.
-    pub witness: bool,
+    /// Whether its log is cut off from its upstream.
+    pub cut: Cut,
+}
+
+/// Whether a node could still help its old holder by receiving its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// It may still receive.
+    Not,
+    /// Cut durably, and then its log ended here.
+    At(Position),
+    /// Nothing runs here that could receive (a witness, a stopped database), and where its log ends is not known.
+    Nothing,
+}
+
+impl Cut {
+    fn position(self) -> Option<Position> {
+        match self {
+            Cut::At(position) => Some(position),
+            Cut::Not | Cut::Nothing => None,
+        }
+    }
 }
 
 /// A voter: its durable record and its running promise.
@@ -214,9 +232,8 @@ impl Voter {
         if let Err(refusal) = self.would_grant(now, claim, local) {
             return refuse(refusal);
         }
-        let own = claim.candidate == self.record.me;
         let climb = self.is_holder(now, &claim.candidate);
-        if !local.witness && local.cut_at.is_none() && !climb && !(own && local.not_writable) {
+        if local.cut == Cut::Not && !climb {
             return refuse(Refusal::Cutting);
         }
         let before = self.record.clone();
@@ -235,7 +252,7 @@ impl Voter {
             voter: self.record.me.clone(),
             epoch: claim.epoch,
             candidate: claim.candidate.clone(),
-            position: local.cut_at,
+            position: local.cut.position(),
             history: self.record.history.iter().filter(|h| h.epoch < claim.epoch).cloned().collect(),
             released: self.record.released.clone(),
         };

@@ -12,5 +12,5 @@ pub mod topology;
 pub mod view;
 
 pub use id::{ClusterId, Digest, Epoch, Incarnation, Member, NodeId, SyncSet, VoterSet};
-pub use position::{Lsn, Position};
+pub use position::{Lsn, Position, TimelineHistory};
 pub use time::{Span, Timestamp, WallTime};

@@ -114,7 +114,7 @@ impl ResourceState {
 }
 
 /// Proof that a resource is stopped: what was looked at, and what was found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopEvidence {
     /// When the last process was seen to be gone.
     pub at: WallTime,

@@ -1,0 +1,143 @@
+//! Approvals: an Ed25519 signature over a plan's digest, checked again by whoever acts on it.
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+
+use crate::config::Allowlist;
+use crate::config::allowlist::Permission;
+use crate::model::plan::{Approval, Plan};
+use crate::model::topology::Strategy;
+use crate::model::{Digest, WallTime};
+
+/// A person's key for approvals.
+#[derive(Debug)]
+pub struct ApprovalKey(SigningKey);
+
+impl ApprovalKey {
+    /// A new key.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn generate() -> Result<Self, String> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|e| e.to_string())?;
+        Ok(Self(SigningKey::from_bytes(&seed)))
+    }
+    /// From 64 hex digits.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn from_hex(text: &str) -> Result<Self, String> {
+        let bytes = hex::decode(text.trim()).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
+        Ok(Self(SigningKey::from_bytes(&bytes.ok_or("an approval key has 64 hex digits")?)))
+    }
+    /// The secret, for the key file.
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0.to_bytes())
+    }
+    /// What goes into the allowlist.
+    pub fn public_hex(&self) -> String {
+        hex::encode(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs.
+    ///
+    /// # Errors
+    /// When the system has no randomness for the nonce.
+    pub fn approve(&self, plan: Digest, by: &str, reason: &str, expires: WallTime) -> Result<Approval, String> {
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce).map_err(|e| e.to_string())?;
+        let mut approval = Approval {
+            plan,
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+            nonce: hex::encode(nonce),
+            expires,
+            signature: String::new(),
+        };
+        approval.signature = hex::encode(self.0.sign(&signed_bytes(&approval)).to_bytes());
+        Ok(approval)
+    }
+}
+
+/// The canonical bytes under a signature: every field but the signature itself.
+fn signed_bytes(approval: &Approval) -> Vec<u8> {
+    let fields = (&approval.plan, &approval.by, &approval.reason, &approval.nonce, approval.expires);
+    // Strings and one number serialise without failing.
+    serde_json::to_vec(&fields).unwrap_or_default()
+}
+
+/// Whether one approval is good for this digest now.
+///
+/// # Errors
+/// In words, for the person who reads the refusal.
+pub fn check_approval(approval: &Approval, plan: &Digest, allowlist: &Allowlist, now: WallTime) -> Result<(), String> {
+    let by = &approval.by;
+    if approval.plan != *plan {
+        return Err(format!("{by} approved plan {}, this is {}", approval.plan.short(), plan.short()));
+    }
+    if approval.expires < now {
+        return Err(format!("{by}'s approval expired at {}", approval.expires.rfc3339()));
+    }
+    if !allowlist.allows(by, &[Permission::Approver]) {
+        return Err(format!("{by} is not an approver in the allowlist"));
+    }
+    let key = allowlist.approval_key(by).ok_or_else(|| format!("no approval key of {by} is in the allowlist"))?;
+    let key = VerifyingKey::from_bytes(&key).map_err(|_| format!("the approval key of {by} is not usable"))?;
+    let signature = hex::decode(&approval.signature).ok().and_then(|b| Signature::from_slice(&b).ok());
+    let signature = signature.ok_or_else(|| format!("{by}'s signature is not of the right form"))?;
+    key.verify_strict(&signed_bytes(approval), &signature).map_err(|_| format!("{by}'s signature does not match"))
+}
+
+/// Whether a plan carries what the policy asks for: under a manual strategy a person's signature, always one where a
+/// person asked for it.
+///
+/// # Errors
+/// In words, for the person who reads the refusal.
+pub fn check_authority(
+    plan: &Plan,
+    digest: &Digest,
+    approvals: &[Approval],
+    strategy: Strategy,
+    allowlist: &Allowlist,
+    now: WallTime,
+) -> Result<(), String> {
+    let by_policy = plan.requested_by.starts_with("policy ");
+    if by_policy && strategy != Strategy::Manual && !plan.accept_unknown_loss {
+        return Ok(());
+    }
+    let Some(first) = approvals.first() else {
+        return Err("the plan needs a person's approval and has none".into());
+    };
+    check_approval(first, digest, allowlist, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowlist(key: &ApprovalKey) -> Allowlist {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("allowlist.yaml");
+        let text = format!("identities:\n  - {{name: alice, roles: [approver], approval_key: \"{}\"}}\n  - {{name: bob, roles: [viewer]}}\n", key.public_hex());
+        std::fs::write(&path, text).unwrap();
+        Allowlist::read(&path).unwrap()
+    }
+
+    #[test]
+    fn an_approval_is_bound_to_its_plan_person_and_time() {
+        let key = ApprovalKey::generate().unwrap();
+        let list = allowlist(&key);
+        let plan = Digest::new("aa");
+        let good = key.approve(plan.clone(), "alice", "drill", WallTime(1_000)).unwrap();
+        let check = |a: &Approval, p: &Digest, now| check_approval(a, p, &list, WallTime(now));
+        assert_eq!(check(&good, &plan, 999), Ok(()));
+        assert!(check(&good, &Digest::new("bb"), 999).unwrap_err().contains("approved plan"));
+        assert!(check(&good, &plan, 1_001).unwrap_err().contains("expired"));
+        let other = Approval { reason: "changed".into(), ..good.clone() };
+        assert!(check(&other, &plan, 999).unwrap_err().contains("does not match"));
+        let forged = ApprovalKey::generate().unwrap().approve(plan.clone(), "alice", "drill", WallTime(1_000)).unwrap();
+        assert!(check(&forged, &plan, 999).unwrap_err().contains("does not match"));
+        let nobody = key.approve(plan.clone(), "bob", "drill", WallTime(1_000)).unwrap();
+        assert!(check(&nobody, &plan, 999).unwrap_err().contains("not an approver"));
+    }
+}

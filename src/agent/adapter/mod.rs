@@ -1,0 +1,48 @@
+//! Adapters: one per engine. Each gets a goal as a level and reports what it sees.
+
+pub mod none;
+pub mod postgres;
+pub mod sim;
+
+use tokio::sync::{mpsc, watch};
+
+use super::machine::{Goal, Resource};
+use crate::model::observation::ResourceFacts;
+
+/// What an adapter tells the runtime.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// Its picture, for decisions and for reports.
+    Now(Box<(Resource, ResourceFacts, Option<u32>)>),
+}
+
+/// The runtime's end of an adapter.
+#[derive(Debug)]
+pub struct Handle {
+    /// The goal, numbered.
+    pub goal: watch::Sender<(u64, Goal)>,
+    /// Rises with every wish to have a real write proved.
+    pub prove: watch::Sender<u64>,
+    /// What it sees.
+    pub seen: mpsc::Receiver<Seen>,
+}
+
+/// The adapter's end.
+#[derive(Debug)]
+pub struct Port {
+    /// The goal, numbered; 0 means none yet.
+    pub goal: watch::Receiver<(u64, Goal)>,
+    /// Rises with every wish to have a real write proved.
+    pub prove: watch::Receiver<u64>,
+    /// Where to tell what is seen.
+    pub seen: mpsc::Sender<Seen>,
+}
+
+/// A pair of ends.
+pub fn pair() -> (Handle, Port) {
+    let start = Goal::Standby { upstream: None, may_init: false };
+    let (goal, goal_port) = watch::channel((0, start));
+    let (prove, prove_port) = watch::channel(0);
+    let (seen_port, seen) = mpsc::channel(64);
+    (Handle { goal, prove, seen }, Port { goal: goal_port, prove: prove_port, seen: seen_port })
+}

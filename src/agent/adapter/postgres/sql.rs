@@ -1,0 +1,216 @@
+//! Looking at a running server.
+
+use std::time::Duration;
+
+use tokio_postgres::{Client, NoTls, Row};
+
+use crate::agent::host;
+use crate::config::agent::PostgresConfig;
+use crate::model::observation::StandbyFacts;
+use crate::model::{Lsn, NodeId, Span};
+
+/// A query that takes longer means that the server hangs.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A look at a server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// It said no.
+    #[error("{0}")]
+    Said(String),
+    /// It said nothing for [`QUERY_TIMEOUT`].
+    #[error("no answer for {} s", QUERY_TIMEOUT.as_secs())]
+    Silent,
+}
+
+impl From<tokio_postgres::Error> for LookError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let cause = error.as_db_error().map(|e| e.message().to_owned());
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        Self::Said(cause.or(source).unwrap_or_else(|| error.to_string()))
+    }
+}
+
+/// Waits at most [`QUERY_TIMEOUT`].
+///
+/// # Errors
+/// [`LookError`].
+pub async fn bounded<T>(query: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, LookError> {
+    match tokio::time::timeout(QUERY_TIMEOUT, query).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(LookError::Silent),
+    }
+}
+
+/// Connects by the Unix socket.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn connect(config: &PostgresConfig) -> Result<Client, LookError> {
+    let mut settings = tokio_postgres::Config::new();
+    settings.host_path(&config.socket_dir).port(config.port).user(&config.user).dbname(&config.database).application_name("quorate");
+    let (client, connection) = bounded(settings.connect(NoTls)).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// A look at a standby.
+#[derive(Clone, Debug, Default)]
+pub struct StandbyLook {
+    /// Received and flushed, if it received anything since it started.
+    pub received: Option<Lsn>,
+    /// Replayed.
+    pub replayed: Lsn,
+    /// A receiver process exists.
+    pub receiver: bool,
+    /// It streams.
+    pub streaming: bool,
+    /// Age of the upstream's last message.
+    pub upstream_age: Option<Span>,
+    /// All log that is here is replayed; the server waits for more.
+    pub exhausted: bool,
+    /// The setting in force in this session, and so in the postmaster.
+    pub conninfo: String,
+    /// Client sessions.
+    pub sessions: u32,
+}
+
+/// A look at a primary.
+#[derive(Clone, Debug, Default)]
+pub struct PrimaryLook {
+    /// Written.
+    pub written: Lsn,
+    /// Flushed.
+    pub flushed: Lsn,
+    /// Its timeline.
+    pub timeline: u32,
+    /// `synchronous_standby_names` in force.
+    pub sync_setting: String,
+    /// Client sessions.
+    pub sessions: u32,
+    /// Its standbys.
+    pub standbys: Vec<StandbyFacts>,
+}
+
+/// Either.
+#[derive(Clone, Debug)]
+pub enum Look {
+    /// In recovery.
+    Standby(StandbyLook),
+    /// Not in recovery.
+    Primary(PrimaryLook),
+}
+
+const STANDBY: &str = "SELECT pg_is_in_recovery() AS recovery, pg_last_wal_receive_lsn()::text AS received, \
+    coalesce(pg_last_wal_replay_lsn(), '0/0')::text AS replayed, r.pid IS NOT NULL AS receiver, coalesce(r.status, '') = 'streaming' AS streaming, \
+    (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::bigint AS upstream_age, \
+    coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), '') AS waits, \
+    current_setting('primary_conninfo') AS conninfo, \
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> 'quorate')::int AS sessions \
+    FROM (SELECT) one LEFT JOIN pg_stat_wal_receiver r ON true";
+
+const PRIMARY: &str = "SELECT pg_current_wal_lsn()::text AS written, pg_current_wal_flush_lsn()::text AS flushed, \
+    pg_walfile_name(pg_current_wal_lsn()) AS segment, current_setting('synchronous_standby_names') AS sync, \
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> 'quorate')::int AS sessions";
+
+const STANDBYS: &str = "SELECT application_name AS node, state, sync_state, coalesce(sent_lsn, '0/0')::text AS sent, \
+    coalesce(flush_lsn, '0/0')::text AS flushed, coalesce(replay_lsn, '0/0')::text AS replayed, \
+    (extract(epoch FROM flush_lag) * 1000)::bigint AS lag FROM pg_stat_replication ORDER BY application_name";
+
+fn lsn(row: &Row, column: &str) -> Lsn {
+    row.try_get::<_, Option<String>>(column).ok().flatten().and_then(|t| t.parse().ok()).unwrap_or_default()
+}
+fn millis(row: &Row, column: &str) -> Option<Span> {
+    row.try_get::<_, Option<i64>>(column).ok().flatten().map(|ms| Span::millis(u64::try_from(ms).unwrap_or(0)))
+}
+fn sessions(row: &Row) -> u32 {
+    u32::try_from(row.get::<_, i32>("sessions")).unwrap_or(0)
+}
+
+/// Looks.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn look(client: &Client) -> Result<Look, LookError> {
+    let recovery: bool = bounded(client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
+    if recovery {
+        return Ok(Look::Standby(look_standby(client).await?));
+    }
+    let row = bounded(client.query_one(PRIMARY, &[])).await?;
+    let written = lsn(&row, "written");
+    let segment: String = row.get("segment");
+    let rows = bounded(client.query(STANDBYS, &[])).await?;
+    let standbys = rows
+        .iter()
+        .map(|r| {
+            let flushed = lsn(r, "flushed");
+            StandbyFacts {
+                node: NodeId::new(r.get::<_, String>("node")),
+                state: r.get::<_, Option<String>>("state").unwrap_or_default(),
+                sync_state: r.get::<_, Option<String>>("sync_state").unwrap_or_default(),
+                sent: lsn(r, "sent"),
+                flushed,
+                replayed: lsn(r, "replayed"),
+                lag_bytes: written.bytes_since(flushed),
+                lag: millis(r, "lag"),
+            }
+        })
+        .collect();
+    Ok(Look::Primary(PrimaryLook {
+        written,
+        flushed: lsn(&row, "flushed"),
+        timeline: segment.get(..8).and_then(|t| u32::from_str_radix(t, 16).ok()).unwrap_or(0),
+        sync_setting: row.get("sync"),
+        sessions: sessions(&row),
+        standbys,
+    }))
+}
+
+/// Looks at a standby.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn look_standby(client: &Client) -> Result<StandbyLook, LookError> {
+    let row = bounded(client.query_one(STANDBY, &[])).await?;
+    let waits: String = row.get("waits");
+    Ok(StandbyLook {
+        received: row.get::<_, Option<String>>("received").and_then(|t| t.parse().ok()),
+        replayed: lsn(&row, "replayed"),
+        receiver: row.get("receiver"),
+        streaming: row.get("streaming"),
+        upstream_age: millis(&row, "upstream_age"),
+        exhausted: waits == "RecoveryRetrieveRetryInterval" || waits == "RecoveryWalStream",
+        conninfo: row.get("conninfo"),
+        sessions: sessions(&row),
+    })
+}
+
+/// Commits a real write that waits for the synchronous standbys, and reads it back. Returns how long the commit took.
+///
+/// # Errors
+/// In words.
+pub async fn prove(config: &PostgresConfig, epoch: u64) -> Result<Span, LookError> {
+    let client = connect(config).await?;
+    bounded(client.batch_execute(
+        "SET client_min_messages = error; CREATE SCHEMA IF NOT EXISTS quorate; \
+         CREATE TABLE IF NOT EXISTS quorate.proof (epoch bigint PRIMARY KEY, token text NOT NULL, at timestamptz NOT NULL DEFAULT now())",
+    ))
+    .await?;
+    let started = host::now();
+    let token = format!("{}", started.0);
+    let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+    let insert = "INSERT INTO quorate.proof (epoch, token) VALUES ($1, $2) ON CONFLICT (epoch) DO UPDATE SET token = excluded.token, at = now()";
+    bounded(client.execute(insert, &[&epoch, &token])).await?;
+    let took = host::now().since(started);
+    let row = bounded(client.query_one("SELECT token FROM quorate.proof WHERE epoch = $1", &[&epoch])).await?;
+    let read: String = row.get(0);
+    if read == token { Ok(took) } else { Err(LookError::Said(format!("wrote {token} and read back {read}"))) }
+}
+
+/// Writes to the log and waits for the disk, and for nobody else: whether the write path works.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn write_path(client: &Client) -> Result<(), LookError> {
+    bounded(client.batch_execute("BEGIN; SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'quorate', ''); COMMIT")).await
+}

@@ -1,0 +1,450 @@
+//! One attempt to win an epoch: as the armed candidate of a plan, as a former holder that takes its role back, as the
+//! founder, or as a holder that climbs above a stranded voter.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Effect, Goal, Machine, Tenure, Turn, Upstream};
+use crate::lease::claim::Win;
+use crate::lease::{Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing, Voter};
+use crate::model::observation::{ArmedFacts, ArmedStage};
+use crate::model::plan::{Approval, Plan};
+use crate::model::{Digest, Epoch, Member, NodeId, Position, Span, SyncSet, Timestamp, VoterSet};
+use crate::wire::message::PeerMessage;
+
+/// Why an epoch is claimed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// A plan of the plane.
+    Armed {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Its digest.
+        digest: Digest,
+        /// Signatures over it.
+        approvals: Vec<Approval>,
+    },
+    /// It held the role last, and nobody took it.
+    Reclaim,
+    /// The cluster never had a holder.
+    Found,
+    /// It holds the role, and a voter knows a higher epoch.
+    Climb,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Asks until the answers would win.
+    Asking {
+        /// Next round.
+        next: Timestamp,
+        /// Answers of this round.
+        answers: BTreeMap<Member, Answer>,
+    },
+    /// Claimed.
+    Claiming {
+        /// Counts grants.
+        claim: Box<Claim>,
+        /// Send again then.
+        resend: Timestamp,
+        /// Give up then.
+        until: Timestamp,
+    },
+    /// Won; fetches what a granter has and it lacks.
+    Fetching {
+        /// What was won.
+        claim: Box<Claim>,
+        /// On what grounds.
+        win: Box<Win>,
+        /// Up to where.
+        target: Position,
+        /// From whom.
+        from: NodeId,
+        /// Give up then.
+        until: Timestamp,
+    },
+}
+
+/// An attempt.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub(super) reason: Reason,
+    stage: Stage,
+    /// The highest epoch any voter spoke of.
+    highest: Epoch,
+    until: Timestamp,
+    why: String,
+}
+
+/// A round of asking is repeated after this while the answers would not win.
+const ASK_INTERVAL: Span = Span::millis(25);
+/// A claim is repeated to voters that are cutting off their upstream.
+const CLAIM_RESEND: Span = Span::millis(5);
+/// A claim that is not won by then is abandoned: long enough for every cut, short against a lease.
+const CLAIM_MAX: Span = Span::millis(1_500);
+/// Missing log that is not fetched by then is not fetched.
+const FETCH_MAX: Span = Span::secs(10);
+
+impl Attempt {
+    pub(super) fn new(now: Timestamp, reason: Reason, highest: Epoch) -> Self {
+        let budget = match &reason {
+            Reason::Armed { plan, .. } => plan.budget,
+            Reason::Reclaim | Reason::Found | Reason::Climb => Span::secs(60),
+        };
+        let stage = Stage::Asking { next: now, answers: BTreeMap::new() };
+        Self { reason, stage, highest, until: now + budget, why: String::new() }
+    }
+
+    pub(super) fn plan(&self) -> Option<(&Plan, &Digest)> {
+        match &self.reason {
+            Reason::Armed { plan, digest, .. } => Some((plan, digest)),
+            Reason::Reclaim | Reason::Found | Reason::Climb => None,
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Asking { .. })
+    }
+
+    pub(super) fn words(&self) -> String {
+        let why = |default: &str| if self.why.is_empty() { default.to_owned() } else { self.why.clone() };
+        match &self.stage {
+            Stage::Asking { .. } => format!("waits to claim: {}", why("asks the voters")),
+            Stage::Claiming { claim, .. } => format!("claims epoch {}: {}", claim.request().epoch, why("counts grants")),
+            Stage::Fetching { from, target, .. } => format!("fetches log from {from} up to {target}"),
+        }
+    }
+
+    pub(super) fn facts(&self, voter: &Voter, now: Timestamp) -> Option<ArmedFacts> {
+        let (_, digest) = self.plan()?;
+        let (stage, epoch, win) = match &self.stage {
+            Stage::Asking { .. } => (ArmedStage::Waiting, None, None),
+            Stage::Claiming { claim, .. } => (ArmedStage::Claiming, Some(claim.request().epoch), None),
+            Stage::Fetching { claim, win, .. } => (ArmedStage::Fetching, Some(claim.request().epoch), Some(win)),
+        };
+        let left = voter.lease_left(now);
+        let why = if stage == ArmedStage::Waiting && left > Span::ZERO { format!("the lease it promised runs for another {left}") } else { self.words() };
+        Some(ArmedFacts { plan: digest.clone(), stage, epoch, fence: win.map(|w| w.fence), loss: win.map(|w| w.loss.clone()), why })
+    }
+
+    pub(super) fn next_wakeup(&self, voter: &Voter) -> Option<Timestamp> {
+        let next = match &self.stage {
+            // While its own promise to the old holder runs there is nothing to ask for.
+            Stage::Asking { next, .. } if self.reason == Reason::Climb || voter.record().is_released() => *next,
+            Stage::Asking { next, .. } => (*next).max(voter.lease_until()),
+            Stage::Claiming { resend, until, .. } => (*resend).min(*until),
+            Stage::Fetching { until, .. } => *until,
+        };
+        Some(next.min(self.until))
+    }
+}
+
+impl Machine {
+    pub(super) fn mind_attempt(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Some(attempt) = &self.attempt else { return };
+        if let Some(why) = self.attempt_void(attempt) {
+            self.abandon(&why, turn);
+            return;
+        }
+        if now >= attempt.until {
+            let why = format!("not done in its budget; last: {}", attempt.words());
+            self.abandon(&why, turn);
+            return;
+        }
+        match &attempt.stage {
+            Stage::Asking { .. } => self.mind_asking(now, turn),
+            Stage::Claiming { .. } => self.mind_claiming(now, turn),
+            Stage::Fetching { .. } => self.mind_fetching(now, turn),
+        }
+    }
+
+    /// The world the attempt was made for is gone.
+    fn attempt_void(&self, attempt: &Attempt) -> Option<String> {
+        let record = self.voter.record();
+        let claimed = matches!(attempt.stage, Stage::Claiming { .. } | Stage::Fetching { .. });
+        match &attempt.reason {
+            Reason::Armed { plan, .. } if !claimed && record.is_won() && record.epoch > plan.epoch => {
+                Some(format!("the world moved: epoch {} was won by another", record.epoch))
+            }
+            Reason::Climb if self.tenure.held(self.now).is_none() => Some("the role was lost before the climb was won".into()),
+            Reason::Reclaim | Reason::Found if !claimed && record.is_won() && record.holder.as_ref() != Some(&self.setup.me) => {
+                Some("another node holds the role".into())
+            }
+            Reason::Armed { .. } | Reason::Reclaim | Reason::Found | Reason::Climb => None,
+        }
+    }
+
+    fn mind_asking(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Some(voters) = self.voter.record().voters.clone() else { return };
+        let local = self.local();
+        let incumbent = self.is_incumbent();
+        let Some(attempt) = &mut self.attempt else { return };
+        let climbs = attempt.reason == Reason::Climb;
+        let released = self.voter.record().is_released();
+        let free = climbs || incumbent || released || now >= self.voter.lease_until();
+        let Stage::Asking { next, answers } = &mut attempt.stage else { return };
+        if !free {
+            return;
+        }
+        // A release is final: whoever has seen it may pass it on, so nothing has to be asked.
+        if released && matches!(attempt.reason, Reason::Armed { .. }) {
+            self.claim(now, turn);
+            return;
+        }
+        if answers_win(answers, &voters) {
+            self.claim(now, turn);
+            return;
+        }
+        if now < *next {
+            return;
+        }
+        *next = now + ASK_INTERVAL;
+        answers.clear();
+        let request = self.request(&voters, self.attempt.as_ref().map_or(Epoch(0), |a| a.highest));
+        let own = self.voter.ask(now, &request, local);
+        self.answered(own);
+        self.broadcast(&PeerMessage::Ask(request), turn);
+    }
+
+    fn request(&self, voters: &VoterSet, highest: Epoch) -> ClaimRequest {
+        let record = self.voter.record();
+        let timeline = self.resource.position.map_or(0, |p| u64::from(p.timeline));
+        let epoch = Epoch(record.epoch.max(highest).0.max(timeline) + 1);
+        let (plan, approvals) = match self.attempt.as_ref().map(|a| &a.reason) {
+            Some(Reason::Armed { digest, approvals, .. }) => (Some(digest.clone()), approvals.clone()),
+            Some(Reason::Reclaim | Reason::Found | Reason::Climb) | None => (None, vec![]),
+        };
+        let released = record.is_released().then(|| record.released.clone()).flatten();
+        ClaimRequest {
+            voters_version: voters.version,
+            epoch,
+            candidate: self.setup.me.clone(),
+            duration: self.setup.terms.duration,
+            sync: self.sync_set(),
+            plan,
+            approvals,
+            released,
+        }
+    }
+
+    fn claim(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Some(voters) = self.voter.record().voters.clone() else { return };
+        let incumbent = self.is_incumbent();
+        let Some(attempt) = &self.attempt else { return };
+        let request = self.request(&voters, attempt.highest);
+        let climbs = attempt.reason == Reason::Climb;
+        turn.effects.push(Effect::Note(format!("claims epoch {}", request.epoch)));
+        let claim = Box::new(Claim::new(request, voters, now, incumbent));
+        if let Some(attempt) = &mut self.attempt {
+            attempt.stage = Stage::Claiming { claim, resend: now, until: now + CLAIM_MAX };
+        }
+        if !climbs {
+            self.cut(turn);
+        }
+        turn.effects.push(Effect::Report);
+        self.mind_claiming(now, turn);
+    }
+
+    fn mind_claiming(&mut self, now: Timestamp, turn: &mut Turn) {
+        let local = self.local();
+        let Some(Attempt { stage: Stage::Claiming { claim, resend, until }, reason, why, highest, .. }) = &mut self.attempt else { return };
+        if now >= *resend {
+            *resend = now + CLAIM_RESEND;
+            let granted: BTreeSet<NodeId> = claim.granted_by().map(|m| m.node.clone()).collect();
+            let request = claim.request().clone();
+            if !granted.contains(&self.setup.me.node) {
+                let own = self.voter.claim(now, &request, local);
+                Self::persist(turn, own.persist);
+                match own.reply {
+                    Ok(grant) => claim.grant(grant),
+                    Err(refusal) => *why = format!("{} itself: {refusal}", self.setup.me.node),
+                }
+            }
+            for peer in self.setup.nodes.iter().filter(|n| **n != self.setup.me.node && !granted.contains(*n)) {
+                turn.effects.push(Effect::Send(peer.clone(), PeerMessage::Claim(request.clone())));
+            }
+        }
+        // The candidate's own grant is the one whose position everything is compared with.
+        let own_granted = claim.granted_by().any(|m| *m == self.setup.me);
+        let accept_lease_only = match reason {
+            Reason::Armed { plan, .. } => plan.accept_unknown_loss,
+            Reason::Reclaim | Reason::Found | Reason::Climb => false,
+        };
+        match claim.standing(&[], accept_lease_only) {
+            Standing::Won(win) if own_granted => {
+                let claim = claim.clone();
+                self.won(now, claim, win, turn);
+                return;
+            }
+            Standing::Won(_) => {}
+            Standing::Waiting { why: w } | Standing::Unfenced { why: w } => *why = w,
+        }
+        if now >= *until {
+            *highest = (*highest).max(claim.request().epoch);
+            let text = format!("epoch {} was not won: {why}", claim.request().epoch);
+            self.abandon(&text, turn);
+        }
+    }
+
+    /// Granted by a majority, and the former holder is fenced. The win is durable before anything rests on it.
+    fn won(&mut self, now: Timestamp, claim: Box<Claim>, win: Win, turn: &mut Turn) {
+        let epoch = claim.request().epoch;
+        let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
+        if let Some(Attempt { reason: Reason::Armed { plan, .. }, .. }) = &self.attempt {
+            let loss_fine = win.loss.within(plan.max_loss_bytes) || plan.accept_unknown_loss;
+            if win.fence > plan.least_fence && !plan.accept_unknown_loss {
+                let why = format!("the fence is only \"{}\", the plan wants \"{}\"", win.fence.words(), plan.least_fence.words());
+                return self.abandon(&why, turn);
+            }
+            if !loss_fine {
+                let why = format!("the loss would be {}, the plan tolerates {} B", win.loss.short(), plan.max_loss_bytes);
+                return self.abandon(&why, turn);
+            }
+        }
+        let said = self.voter.mark_won(epoch);
+        Self::persist(turn, said.persist);
+        turn.effects.push(Effect::Note(format!("won epoch {epoch}; fence: {}; loss: {}", win.fence.words(), win.loss)));
+        if let Some((from, target)) = win.fetch.clone().filter(|_| !climb) {
+            let upstream = Upstream { node: from.clone(), epoch, history: None };
+            self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
+            if let Some(attempt) = &mut self.attempt {
+                attempt.stage = Stage::Fetching { claim, win: Box::new(win), target, from, until: now + FETCH_MAX };
+            }
+            turn.effects.push(Effect::Report);
+            return;
+        }
+        self.take_role(now, &claim, &win, turn);
+    }
+
+    fn mind_fetching(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Some(Attempt { stage: Stage::Fetching { claim, win, target, from, until }, .. }) = &self.attempt else { return };
+        let reached = self.resource.position.is_some_and(|p| p.timeline == target.timeline && p.lsn >= target.lsn);
+        if reached && !self.resource.writable {
+            let (claim, win) = (claim.clone(), win.clone());
+            self.take_role(now, &claim, &win, turn);
+        } else if now >= *until {
+            let why = format!("could not fetch log up to {target} from {from} in {FETCH_MAX}");
+            self.abandon(&why, turn);
+        }
+    }
+
+    fn take_role(&mut self, now: Timestamp, claim: &Claim, win: &Win, turn: &mut Turn) {
+        let request = claim.request();
+        let Some(voters) = self.voter.record().voters.clone() else { return };
+        let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
+        let sync: SyncSet = request.sync.clone();
+        let round = self.setup.first_round + request.epoch.0 * 1_000_000;
+        let mut holder = Holder::new(self.setup.me.clone(), request.epoch, voters, sync.clone(), self.setup.terms, round);
+        for voter in claim.granted_by() {
+            holder.granted(voter, claim.sent());
+        }
+        let promoted = match &self.tenure {
+            Tenure::Holding { promoted, .. } if climb => promoted.clone(),
+            Tenure::None | Tenure::Resuming { .. } | Tenure::Holding { .. } | Tenure::Ending { .. } => None,
+        };
+        if let Some((_, digest)) = self.attempt.as_ref().and_then(Attempt::plan) {
+            self.last_armed = Some(ArmedFacts {
+                plan: digest.clone(),
+                stage: ArmedStage::Promoting,
+                epoch: Some(request.epoch),
+                fence: Some(win.fence),
+                loss: Some(win.loss.clone()),
+                why: String::new(),
+            });
+        }
+        self.attempt = None;
+        // The guard is told its deadline before the database may write.
+        self.begin_holding(now, holder, promoted, turn);
+        self.set_goal(Goal::Primary { epoch: request.epoch, sync }, turn);
+        self.mind_tenure(now, turn);
+    }
+
+    /// Gives an attempt up. An epoch that was claimed is abandoned durably, then released, so that nobody waits for it.
+    pub(super) fn abandon(&mut self, why: &str, turn: &mut Turn) {
+        let Some(attempt) = self.attempt.take() else { return };
+        self.complaint = format!("gave up: {why}");
+        turn.effects.push(Effect::Note(self.complaint.clone()));
+        if let Some((_, digest)) = attempt.plan() {
+            let stage = ArmedStage::Abandoned;
+            self.last_armed =
+                Some(ArmedFacts { plan: digest.clone(), stage, epoch: None, fence: None, loss: None, why: why.to_owned() });
+        }
+        let claimed = match &attempt.stage {
+            Stage::Claiming { claim, .. } | Stage::Fetching { claim, .. } => Some(claim.request().epoch),
+            Stage::Asking { .. } => None,
+        };
+        let record = self.voter.record();
+        let voted = claimed.filter(|epoch| record.epoch == *epoch && record.holder.as_ref() == Some(&self.setup.me));
+        if attempt.reason == Reason::Climb {
+            // The database runs in the old epoch; if that was lost the fence has begun already.
+        } else if let Some(epoch) = voted {
+            self.cut(turn);
+            self.release(epoch, None, turn);
+        }
+        if matches!(attempt.reason, Reason::Reclaim | Reason::Found) {
+            self.found_reclaim = Some(self.now + self.setup.reclaim_after);
+        }
+        turn.effects.push(Effect::Report);
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer) {
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.highest = attempt.highest.max(answer.epoch);
+        if let Some(refusal) = answer.refusal.as_ref().filter(|r| !fine(r)) {
+            attempt.why = format!("{}: {refusal}", answer.voter.node);
+        }
+        if let Stage::Asking { answers, .. } = &mut attempt.stage {
+            answers.insert(answer.voter.clone(), answer);
+        }
+    }
+
+    pub(super) fn granted(&mut self, grant: Grant) {
+        if let Some(Attempt { stage: Stage::Claiming { claim, .. }, .. }) = &mut self.attempt {
+            claim.grant(grant);
+        }
+    }
+
+    pub(super) fn claim_refused(&mut self, by: &NodeId, refusal: &Refusal) {
+        if let Some(attempt) = &mut self.attempt {
+            if let Refusal::NewerEpoch { epoch } = refusal {
+                attempt.highest = attempt.highest.max(*epoch);
+            }
+            attempt.why = format!("{by}: {refusal}");
+        }
+    }
+
+    /// It held the role in the newest epoch that is known to be won, and still has that database.
+    pub(super) fn is_incumbent(&self) -> bool {
+        self.resource.has_data && self.voter.record().last_won().is_some_and(|won| won.holder == self.setup.me)
+    }
+
+    /// A former holder takes the role back when nobody else did.
+    pub(super) fn mind_reclaim(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Some(at) = self.found_reclaim else { return };
+        let record = self.voter.record();
+        if record.is_won() && record.holder.as_ref() != Some(&self.setup.me) {
+            self.found_reclaim = None;
+            return;
+        }
+        if now >= at && self.attempt.is_none() && matches!(self.tenure, Tenure::None) {
+            self.found_reclaim = None;
+            let never_held = self.setup.founder && record.last_won().is_none();
+            if self.is_incumbent() || never_held {
+                turn.effects.push(Effect::Note("nobody took the role: taking it back".into()));
+                self.cut(turn);
+                let reason = if never_held { Reason::Found } else { Reason::Reclaim };
+                self.attempt = Some(Attempt::new(now, reason, Epoch(0)));
+            }
+        }
+    }
+}
+
+/// An ask that only waits for a cut would be granted.
+fn fine(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Cutting)
+}
+
+fn answers_win(answers: &BTreeMap<Member, Answer>, voters: &VoterSet) -> bool {
+    let yes = answers.values().filter(|a| voters.contains(&a.voter) && a.refusal.as_ref().is_none_or(fine)).count();
+    yes >= voters.majority()
+}

@@ -1,0 +1,349 @@
+//! What an agent decides, without a clock, a socket or a disk.
+//!
+//! Inputs: a moment, a peer's message or answer, what the adapter sees, an order from the plane. Output: a [`Turn`] —
+//! what must be durable first, then what is done. The resource gets a *level* ("be a standby of b"), never an edge, so a
+//! lost or repeated effect does no harm.
+//!
+//! Laws, each a line of code below: a resource is writable only in `Tenure::Holding`; a release is said only with
+//! evidence that the resource is stopped; a node follows only the holder its voter durably knows; an order is refused
+//! when the world it was made for is gone.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod attempt;
+mod orders;
+mod tenure;
+mod voting;
+
+#[cfg(test)]
+mod tests;
+
+pub use attempt::{Attempt, Reason, Stage};
+pub use tenure::Tenure;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::lease::{Cut, Local, ReleaseNotice, Terms, Voter, VoterRecord};
+use crate::model::observation::{ArmedFacts, StopEvidence};
+use crate::model::topology::Strategy;
+use crate::model::{ClusterId, Epoch, Member, NodeId, Position, Span, SyncSet, TimelineHistory, Timestamp};
+use crate::wire::message::PeerMessage;
+
+/// What the resource shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// No process of it.
+    Stopped(Manner),
+    /// A replica that receives from `upstream`, or from nobody (cut).
+    Standby {
+        /// From whom.
+        upstream: Option<Upstream>,
+        /// If the data directory is empty and nobody can be cloned: make a new database.
+        may_init: bool,
+    },
+    /// Accepts writes in this epoch, with this synchronous set.
+    Primary {
+        /// The epoch, which is also the timeline a promotion makes.
+        epoch: Epoch,
+        /// Who confirms commits.
+        sync: SyncSet,
+    },
+}
+
+/// How to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Checkpoint, let standbys have everything, then stop; harder only when the budget runs out.
+    Graceful,
+    /// Kill: the lease ends.
+    Kill,
+}
+
+/// Whose log to receive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Which node.
+    pub node: NodeId,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// Its history, once it is promoted; before that only a node that shares its timeline can follow.
+    pub history: Option<TimelineHistory>,
+}
+
+/// What the adapter sees, as far as decisions need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resource {
+    /// The goal that is reached.
+    pub settled: u64,
+    /// Whether it could acknowledge a write.
+    pub writable: bool,
+    /// No process remains, and the proof.
+    pub stopped: Option<StopEvidence>,
+    /// There is a database (a data directory that was filled).
+    pub has_data: bool,
+    /// The end of its log, when that is certain.
+    pub position: Option<Position>,
+    /// When a write last reached the disk (own clock).
+    pub write_ok: Option<Timestamp>,
+    /// The history of its log, as primary.
+    pub history: Option<TimelineHistory>,
+    /// Why the goal cannot be reached; empty while there is hope.
+    pub failure: String,
+}
+
+/// What the machine asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Tell a peer; its answer comes back as an input.
+    Send(NodeId, PeerMessage),
+    /// The resource shall be this. Numbered, so that "reached" can be told apart from "reached before".
+    SetGoal(u64, Goal),
+    /// The guard kills at this moment unless told otherwise.
+    Guard(Timestamp),
+    /// The guard is not needed: nothing runs that could write.
+    StandDown,
+    /// Something changed that the plane should know now.
+    Report,
+    /// As primary: commit a real write and read it back.
+    Prove,
+    /// For the log.
+    Note(String),
+}
+
+/// What one input caused.
+#[derive(Debug, Default)]
+#[must_use = "make the record durable, then carry out the effects"]
+pub struct Turn {
+    /// To be durable before anything else happens.
+    pub persist: Option<VoterRecord>,
+    /// To be done then, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Fixed facts of one agent.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Itself.
+    pub me: Member,
+    /// All nodes of the cluster file.
+    pub nodes: BTreeSet<NodeId>,
+    /// Nodes without data.
+    pub witnesses: BTreeSet<NodeId>,
+    /// Declared to start as primary: makes the first voter set and the first claim.
+    pub founder: bool,
+    /// Lease terms.
+    pub terms: Terms,
+    /// How many standbys confirm a commit.
+    pub synchronous_standbys: usize,
+    /// Who decides.
+    pub strategy: Strategy,
+    /// After which a former holder may take the role back.
+    pub reclaim_after: Span,
+    /// A number no earlier process of this node used.
+    pub first_round: u64,
+}
+
+/// What was found on the host when the agent started.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// A database process runs, and a guard that is told in time.
+    pub running_guarded: bool,
+}
+
+/// The pure agent.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    setup: Setup,
+    voter: Voter,
+    tenure: Tenure,
+    attempt: Option<Attempt>,
+    goal: Goal,
+    goal_id: u64,
+    resource: Resource,
+    /// Members as they said hello, before there is a voter set.
+    met: BTreeMap<NodeId, (Member, u64)>,
+    found_at: Timestamp,
+    found_reclaim: Option<Timestamp>,
+    last_armed: Option<ArmedFacts>,
+    complaint: String,
+    now: Timestamp,
+}
+
+/// How often a founder looks for peers before there is a voter set.
+const FOUND_INTERVAL: Span = Span::millis(100);
+
+impl Machine {
+    /// Starts with the record read from disk. Nothing of an old role is trusted: the resource is cut off, unless it runs
+    /// under a living guard and the voters still hold the promise.
+    pub fn start(now: Timestamp, setup: Setup, record: VoterRecord, found: &Found) -> (Self, Turn) {
+        assert_eq!(setup.me, record.me, "a record belongs to the incarnation that wrote it");
+        let voter = Voter::restore(record, setup.terms, now);
+        let cut = Goal::Standby { upstream: None, may_init: setup.founder && voter.record().epoch == Epoch(0) };
+        let mut machine = Self {
+            setup,
+            voter,
+            tenure: Tenure::None,
+            attempt: None,
+            goal: cut.clone(),
+            goal_id: 0,
+            resource: Resource::default(),
+            met: BTreeMap::new(),
+            found_at: now,
+            found_reclaim: None,
+            last_armed: None,
+            complaint: String::new(),
+            now,
+        };
+        let mut turn = Turn::default();
+        let record = machine.voter.record().clone();
+        let mine = record.holder.as_ref() == Some(&machine.setup.me) && !record.is_released();
+        if mine && record.is_won() && found.running_guarded {
+            machine.resume(now, &record, &mut turn);
+        } else {
+            machine.set_goal(cut, &mut turn);
+        }
+        (machine, turn)
+    }
+
+    /// The durable part.
+    pub fn record(&self) -> &VoterRecord {
+        self.voter.record()
+    }
+    /// What it has promised.
+    pub fn voter(&self) -> &Voter {
+        &self.voter
+    }
+    /// Its relation to the write role.
+    pub fn tenure(&self) -> &Tenure {
+        &self.tenure
+    }
+    /// What the resource shall be.
+    pub fn goal(&self) -> &Goal {
+        &self.goal
+    }
+    /// Why it last refused or gave up something.
+    pub fn complaint(&self) -> &str {
+        &self.complaint
+    }
+    /// The plan it was armed with, and how far it is.
+    pub fn armed(&self) -> Option<ArmedFacts> {
+        self.attempt.as_ref().and_then(|a| a.facts(&self.voter, self.now)).or_else(|| self.last_armed.clone())
+    }
+    /// In words, what it is doing; empty when nothing moves.
+    pub fn activity(&self) -> String {
+        match (&self.tenure, &self.attempt) {
+            (Tenure::Resuming { .. }, _) => "asks whether it still holds the role".into(),
+            (Tenure::Holding { stopping: Some(_), .. }, _) => "hands the role over".into(),
+            (Tenure::Ending { why, .. }, _) => format!("stops its database: {why}"),
+            (_, Some(attempt)) => attempt.words(),
+            (Tenure::Holding { promoted: None, .. }, None) => "promotes".into(),
+            (Tenure::Holding { .. } | Tenure::None, None) => String::new(),
+        }
+    }
+
+    /// When something will have to be decided without an input, at the earliest.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let founding = (self.setup.founder && self.founding()).then_some(self.found_at);
+        let reclaim = self.found_reclaim.filter(|_| self.attempt.is_none());
+        let attempt = self.attempt.as_ref().and_then(|a| a.next_wakeup(&self.voter));
+        [founding, reclaim, attempt, self.tenure.next_wakeup()].into_iter().flatten().min()
+    }
+
+    /// A moment passed.
+    pub fn wakeup(&mut self, now: Timestamp) -> Turn {
+        self.turn(now, |_, _| {})
+    }
+
+    /// The adapter sees this now.
+    pub fn observed(&mut self, now: Timestamp, resource: Resource) -> Turn {
+        self.turn(now, |machine, turn| {
+            let before = std::mem::replace(&mut machine.resource, resource);
+            if before.settled != machine.resource.settled || before.stopped.is_some() != machine.resource.stopped.is_some() {
+                turn.effects.push(Effect::Report);
+            }
+        })
+    }
+
+    fn turn(&mut self, now: Timestamp, input: impl FnOnce(&mut Self, &mut Turn)) -> Turn {
+        self.now = now;
+        let mut turn = Turn::default();
+        input(self, &mut turn);
+        self.found(now, &mut turn);
+        self.mind_tenure(now, &mut turn);
+        self.mind_attempt(now, &mut turn);
+        self.mind_reclaim(now, &mut turn);
+        turn
+    }
+
+    fn set_goal(&mut self, goal: Goal, turn: &mut Turn) {
+        if self.goal == goal && self.goal_id > 0 {
+            return;
+        }
+        self.goal_id += 1;
+        self.goal = goal.clone();
+        turn.effects.push(Effect::SetGoal(self.goal_id, goal));
+    }
+
+    fn cut(&mut self, turn: &mut Turn) {
+        self.set_goal(Goal::Standby { upstream: None, may_init: false }, turn);
+    }
+
+    fn is_settled(&self) -> bool {
+        self.resource.settled == self.goal_id
+    }
+
+    fn is_witness(&self) -> bool {
+        self.setup.witnesses.contains(&self.setup.me.node)
+    }
+
+    /// What only this host knows at the moment of a claim.
+    fn local(&self) -> Local {
+        let cut = if self.is_witness() || (self.resource.stopped.is_some() && self.is_settled()) {
+            Cut::Nothing
+        } else if self.is_settled() && matches!(self.goal, Goal::Standby { upstream: None, .. }) {
+            match self.resource.position {
+                Some(position) => Cut::At(position),
+                None if !self.resource.has_data => Cut::Nothing,
+                None => Cut::Not,
+            }
+        } else {
+            Cut::Not
+        };
+        Local { not_writable: !self.resource.writable && !matches!(self.tenure, Tenure::Holding { .. }), cut }
+    }
+
+    fn peers(&self) -> Vec<NodeId> {
+        self.setup.nodes.iter().filter(|n| **n != self.setup.me.node).cloned().collect()
+    }
+
+    fn broadcast(&self, message: &PeerMessage, turn: &mut Turn) {
+        for peer in self.peers() {
+            turn.effects.push(Effect::Send(peer, message.clone()));
+        }
+    }
+
+    fn persist(turn: &mut Turn, record: Option<VoterRecord>) {
+        if record.is_some() {
+            turn.persist = record;
+        }
+    }
+
+    /// Gives an epoch back: durable first, then said to everybody. Only with the resource stopped, or never promoted.
+    fn release(&mut self, epoch: Epoch, final_position: Option<Position>, turn: &mut Turn) {
+        assert!(!self.resource.writable, "a release needs evidence that the resource is stopped");
+        let notice = ReleaseNotice { epoch, holder: self.setup.me.clone(), final_position };
+        let said = self.voter.release(&notice);
+        Self::persist(turn, said.persist);
+        self.broadcast(&PeerMessage::Release(notice), turn);
+        turn.effects.push(Effect::Report);
+    }
+
+    fn sync_set(&self) -> SyncSet {
+        let Some(voters) = &self.voter.record().voters else { return SyncSet::default() };
+        let others = |m: &&Member| m.node != self.setup.me.node && !self.setup.witnesses.contains(&m.node);
+        let members: BTreeSet<Member> = voters.members.iter().filter(others).cloned().collect();
+        let k = self.setup.synchronous_standbys.min(members.len());
+        SyncSet { members, k }
+    }
+}

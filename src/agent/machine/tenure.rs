@@ -1,0 +1,264 @@
+//! Holding the write role: renewing, losing it in time, giving it back.
+
+use super::{Attempt, Effect, Goal, Machine, Manner, Reason, Turn};
+use crate::lease::{Ack, Holder, Refusal, Terms, VoterRecord};
+use crate::model::{Digest, Epoch, NodeId, Span, TimelineHistory, Timestamp};
+use crate::wire::message::PeerMessage;
+
+/// This node's relation to the write role.
+#[derive(Clone, Debug)]
+pub enum Tenure {
+    /// It does not hold it.
+    None,
+    /// Its agent restarted under a living guard: it finds out whether the voters still keep their promise.
+    Resuming {
+        /// Counts the answers.
+        holder: Holder,
+        /// Next round of renewals.
+        renew_at: Timestamp,
+        /// Gives up then.
+        until: Timestamp,
+    },
+    /// It holds it.
+    Holding {
+        /// Counts the promises.
+        holder: Holder,
+        /// Next round of renewals.
+        renew_at: Timestamp,
+        /// Since when it holds.
+        since: Timestamp,
+        /// The history of its log, once promoted.
+        promoted: Option<TimelineHistory>,
+        /// A plan says to hand it over, and until when the stop may take.
+        stopping: Option<(Digest, Timestamp)>,
+    },
+    /// It stops its resource, and gives the role back once that is proved.
+    Ending {
+        /// Which epoch.
+        epoch: Epoch,
+        /// Why, in words.
+        why: String,
+        /// Whether a plan asked for it.
+        planned: bool,
+    },
+}
+
+/// A promotion, with the fetch of missing log and recovery, may take so long before the lease is let go.
+const PROMOTION_MAX: Span = Span::secs(60);
+/// A planned stop may take so long before it is forced.
+pub(super) const PLANNED_STOP_MAX: Span = Span::secs(20);
+
+impl Tenure {
+    pub(super) fn next_wakeup(&self) -> Option<Timestamp> {
+        match self {
+            Tenure::None | Tenure::Ending { .. } => None,
+            Tenure::Resuming { renew_at, until, .. } => Some((*renew_at).min(*until)),
+            Tenure::Holding { holder, renew_at, .. } => {
+                let end = holder.held_until().map(|until| until - Terms::KILL_TIME);
+                Some(end.map_or(*renew_at, |end| end.min(*renew_at)))
+            }
+        }
+    }
+    /// The epoch it holds now.
+    pub fn held(&self, now: Timestamp) -> Option<&Holder> {
+        match self {
+            Tenure::Holding { holder, .. } if holder.holds(now) => Some(holder),
+            Tenure::None | Tenure::Resuming { .. } | Tenure::Holding { .. } | Tenure::Ending { .. } => None,
+        }
+    }
+}
+
+impl Machine {
+    /// Six chances to renew within a lease, at most one in 50 ms.
+    fn renew_interval(&self) -> Span {
+        Span((self.setup.terms.duration.0 / 6).clamp(Span::millis(50).0, Span::secs(2).0))
+    }
+
+    pub(super) fn resume(&mut self, now: Timestamp, record: &VoterRecord, turn: &mut Turn) {
+        let Some((voters, entry)) = record.voters.clone().zip(record.last_won().cloned()) else { return };
+        let holder = Holder::new(
+            self.setup.me.clone(),
+            record.epoch,
+            voters,
+            entry.sync.clone(),
+            self.setup.terms,
+            self.setup.first_round,
+        );
+        // The database is left as it is; the guard ends it if the voters do not answer in time.
+        self.set_goal(Goal::Primary { epoch: record.epoch, sync: entry.sync }, turn);
+        turn.effects.push(Effect::Note(format!("found the database running under its guard in epoch {}: asking the voters", record.epoch)));
+        self.tenure = Tenure::Resuming { holder, renew_at: now, until: now + self.setup.terms.duration };
+    }
+
+    /// The write role begins here: won, durable.
+    pub(super) fn begin_holding(&mut self, now: Timestamp, holder: Holder, promoted: Option<TimelineHistory>, turn: &mut Turn) {
+        if let Some(until) = holder.held_until() {
+            turn.effects.push(Effect::Guard(until - Terms::KILL_TIME));
+        }
+        self.found_reclaim = None;
+        self.tenure = Tenure::Holding { holder, renew_at: now, since: now, promoted, stopping: None };
+        turn.effects.push(Effect::Report);
+    }
+
+    pub(super) fn mind_tenure(&mut self, now: Timestamp, turn: &mut Turn) {
+        match &self.tenure {
+            Tenure::None => self.mind_unheld(turn),
+            Tenure::Resuming { .. } => self.mind_resuming(now, turn),
+            Tenure::Holding { .. } => self.mind_holding(now, turn),
+            Tenure::Ending { .. } => self.mind_ending(now, turn),
+        }
+    }
+
+    /// A record that says "mine" without a tenure: an unfinished claim, or a role lost with the host. Once nothing here
+    /// can write, it is given back, so that nobody has to wait for it.
+    fn mind_unheld(&mut self, turn: &mut Turn) {
+        let record = self.voter.record();
+        let mine = record.holder.as_ref() == Some(&self.setup.me) && !record.is_released() && record.epoch > Epoch(0);
+        let stopped = self.is_settled() && !self.resource.writable && !matches!(self.goal, Goal::Primary { .. });
+        if mine && stopped && self.attempt.is_none() {
+            let epoch = record.epoch;
+            let reclaim = record.is_won();
+            turn.effects.push(Effect::Note(format!("gives epoch {epoch} back: nothing here can write")));
+            self.release(epoch, None, turn);
+            if reclaim {
+                self.found_reclaim = Some(self.now + self.setup.reclaim_after);
+            }
+        }
+    }
+
+    fn mind_resuming(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Tenure::Resuming { holder, until, .. } = &self.tenure else { return };
+        if holder.holds(now) {
+            let holder = holder.clone();
+            let history = self.resource.history.clone();
+            turn.effects.push(Effect::Note(format!("still holds epoch {}", holder.epoch())));
+            self.begin_holding(now, holder, history, turn);
+            return;
+        }
+        if now >= *until || self.resource.stopped.is_some() {
+            let epoch = holder.epoch();
+            self.end(epoch, "the voters did not confirm the role after a restart", false, turn);
+            return;
+        }
+        self.renew_due(now, turn);
+    }
+
+    fn mind_holding(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Tenure::Holding { holder, promoted, stopping, since, .. } = &mut self.tenure else { return };
+        let epoch = holder.epoch();
+        let (planned, since) = (stopping.is_some(), *since);
+        if let Some(evidence) = self.resource.stopped.clone().filter(|_| promoted.is_some() || planned) {
+            let why = if planned { "handed over as planned" } else { "its database stopped" };
+            turn.effects.push(Effect::Note(format!("{why} ({}): gives epoch {epoch} back", evidence.how)));
+            self.given_back(now, epoch, planned, turn);
+            return;
+        }
+        let end = holder.held_until().unwrap_or(Timestamp(0));
+        if now + Terms::KILL_TIME >= end {
+            self.end(epoch, "the lease ran out", false, turn);
+            return;
+        }
+        if promoted.is_none() {
+            if self.resource.settled == self.goal_id && self.resource.writable && self.resource.history.is_some() {
+                promoted.clone_from(&self.resource.history);
+                // The others learn at once that there is something to follow.
+                if let Tenure::Holding { renew_at, .. } = &mut self.tenure {
+                    *renew_at = now;
+                }
+                turn.effects.push(Effect::Report);
+            } else if !self.resource.failure.is_empty() {
+                let why = format!("the promotion failed: {}", self.resource.failure);
+                self.end(epoch, &why, false, turn);
+                return;
+            } else if now.since(since) > PROMOTION_MAX {
+                self.end(epoch, "the promotion took too long", false, turn);
+                return;
+            }
+        }
+        self.renew_due(now, turn);
+    }
+
+    /// Renew only while the database can write: a hung one must lose the lease.
+    fn renew_due(&mut self, now: Timestamp, turn: &mut Turn) {
+        let interval = self.renew_interval();
+        let patience = self.setup.terms.duration;
+        let (holder, renew_at, promoted) = match &mut self.tenure {
+            Tenure::Holding { holder, renew_at, promoted, stopping, since } => {
+                let writes = self.resource.write_ok.map_or(*since, |ok| ok.max(*since));
+                let excused = promoted.is_none() || stopping.as_ref().is_some_and(|(_, until)| now < *until);
+                if !excused && now.since(writes) > patience {
+                    "the database has not completed a write for a whole lease: letting the lease run out".clone_into(&mut self.complaint);
+                    *renew_at = now + interval;
+                    return;
+                }
+                (holder, renew_at, promoted.clone())
+            }
+            Tenure::Resuming { holder, renew_at, .. } => (holder, renew_at, self.resource.history.clone()),
+            Tenure::None | Tenure::Ending { .. } => return,
+        };
+        if now < *renew_at {
+            return;
+        }
+        *renew_at = now + interval;
+        let renew = holder.renew(now, promoted);
+        let own = self.voter.renew(now, &renew);
+        Self::persist(turn, own.persist);
+        if let Ok(ack) = &own.reply {
+            holder.ack(ack);
+        }
+        self.broadcast(&PeerMessage::Renew(renew), turn);
+    }
+
+    /// A voter promised.
+    pub(super) fn acked(&mut self, now: Timestamp, ack: &Ack, turn: &mut Turn) {
+        let (Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. }) = &mut self.tenure else { return };
+        let before = holder.held_until();
+        holder.ack(ack);
+        let after = holder.held_until();
+        if after > before
+            && holder.holds(now)
+            && let Some(until) = after
+        {
+            turn.effects.push(Effect::Guard(until - Terms::KILL_TIME));
+        }
+    }
+
+    /// A voter did not promise. One that knows a higher epoch is stranded: the holder climbs above it.
+    pub(super) fn not_acked(&mut self, now: Timestamp, by: &NodeId, why: &Refusal) {
+        let Refusal::NewerEpoch { epoch } = why else { return };
+        let Tenure::Holding { holder, stopping: None, promoted: Some(_), .. } = &self.tenure else { return };
+        if *epoch > holder.epoch() && holder.holds(now) && self.attempt.is_none() {
+            self.complaint = format!("{by} knows epoch {epoch}: climbing above it");
+            self.attempt = Some(Attempt::new(now, Reason::Climb, *epoch));
+        }
+    }
+
+    /// Stops the resource now; the role is given back once it is proved.
+    pub(super) fn end(&mut self, epoch: Epoch, why: &str, planned: bool, turn: &mut Turn) {
+        turn.effects.push(Effect::Note(format!("epoch {epoch}: {why}; stopping the database")));
+        why.clone_into(&mut self.complaint);
+        self.attempt = None;
+        self.tenure = Tenure::Ending { epoch, why: why.to_owned(), planned };
+        self.set_goal(Goal::Stopped(Manner::Kill), turn);
+        turn.effects.push(Effect::Report);
+    }
+
+    fn mind_ending(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Tenure::Ending { epoch, planned, .. } = self.tenure else { return };
+        if self.resource.stopped.is_some() && self.is_settled() {
+            self.given_back(now, epoch, planned, turn);
+        }
+    }
+
+    fn given_back(&mut self, now: Timestamp, epoch: Epoch, planned: bool, turn: &mut Turn) {
+        let final_position = self.resource.stopped.as_ref().and_then(|s| s.final_position);
+        self.attempt = None;
+        self.tenure = Tenure::None;
+        self.set_goal(Goal::Stopped(Manner::Kill), turn);
+        self.release(epoch, final_position, turn);
+        turn.effects.push(Effect::StandDown);
+        // A person who wants to decide is not overtaken; a planned move that nobody completes is undone.
+        let by_itself = planned || self.setup.strategy != crate::model::topology::Strategy::Manual;
+        self.found_reclaim = by_itself.then(|| now + self.setup.reclaim_after);
+    }
+}

@@ -1,0 +1,167 @@
+//! Answering peers: promise, grant, note a release; and the first voter set.
+
+use super::{Attempt, Effect, Goal, Machine, Reason, Resource, Tenure, Turn, Upstream, FOUND_INTERVAL};
+use crate::lease::{Refusal, Renew};
+use crate::model::{Epoch, Member, NodeId, Timestamp, VoterSet};
+use crate::wire::message::{Hello, PeerMessage, PeerReply};
+
+impl Machine {
+    /// A peer's message. The answer is said only after the turn's record is durable.
+    pub fn message(&mut self, now: Timestamp, message: PeerMessage, approved: Result<(), String>) -> (Turn, PeerReply) {
+        let mut reply = PeerReply::Noted;
+        let turn = self.turn(now, |machine, turn| reply = machine.answer(now, message, approved, turn));
+        (turn, reply)
+    }
+
+    fn answer(&mut self, now: Timestamp, message: PeerMessage, approved: Result<(), String>, turn: &mut Turn) -> PeerReply {
+        let me = self.setup.me.clone();
+        let refused = |why| PeerReply::Refused { by: me.clone(), why };
+        match message {
+            PeerMessage::Renew(renew) => {
+                let said = self.voter.renew(now, &renew);
+                Self::persist(turn, said.persist);
+                match said.reply {
+                    Ok(ack) => {
+                        self.follow(&renew, turn);
+                        PeerReply::Ack(ack)
+                    }
+                    Err(refusal) => refused(refusal),
+                }
+            }
+            PeerMessage::Ask(request) => PeerReply::Answer(self.voter.ask(now, &request, self.local())),
+            PeerMessage::Claim(request) => {
+                if let Err(why) = approved {
+                    return refused(Refusal::NotApproved { why });
+                }
+                let said = self.voter.claim(now, &request, self.local());
+                Self::persist(turn, said.persist);
+                match said.reply {
+                    Ok(grant) => {
+                        turn.effects.push(Effect::Report);
+                        PeerReply::Grant(grant)
+                    }
+                    Err(Refusal::Cutting) => {
+                        self.cut(turn);
+                        refused(Refusal::Cutting)
+                    }
+                    Err(refusal) => refused(refusal),
+                }
+            }
+            PeerMessage::Release(notice) => {
+                let said = self.voter.release(&notice);
+                Self::persist(turn, said.persist);
+                if said.reply && matches!(self.goal, Goal::Standby { upstream: Some(_), .. }) && self.attempt.as_ref().is_none_or(Attempt::is_waiting) {
+                    // Nothing more comes from there; cutting now makes the end of this log certain, and a grant quick.
+                    self.cut(turn);
+                }
+                turn.effects.push(Effect::Report);
+                PeerReply::Noted
+            }
+            PeerMessage::Hello => PeerReply::Hello(self.hello(&self.resource)),
+            PeerMessage::Install(set) => {
+                let said = self.voter.install(set);
+                Self::persist(turn, said.persist);
+                match said.reply {
+                    Ok(()) => PeerReply::Noted,
+                    Err(refusal) => refused(refusal),
+                }
+            }
+        }
+    }
+
+    fn hello(&self, resource: &Resource) -> Hello {
+        let version = self.voter.record().voters.as_ref().map_or(0, |v| v.version);
+        let resource_runs = resource.stopped.is_none() && resource.has_data;
+        Hello { member: self.setup.me.clone(), voters_version: version, resource_runs, report: None }
+    }
+
+    /// A winner renewed here: receive its log.
+    fn follow(&mut self, renew: &Renew, turn: &mut Turn) {
+        if renew.holder == self.setup.me || self.is_witness() || !matches!(self.tenure, Tenure::None) {
+            return;
+        }
+        if self.attempt.is_some() {
+            if self.attempt.as_ref().is_some_and(Attempt::is_waiting) && matches!(self.attempt.as_ref().map(|a| &a.reason), Some(Reason::Armed { plan, .. }) if renew.epoch <= plan.epoch) {
+                // Armed and waiting: it goes on receiving until it claims.
+            } else {
+                return;
+            }
+        }
+        let before = match &self.goal {
+            Goal::Standby { upstream: Some(upstream), .. } => Some((upstream.epoch, upstream.history.is_some())),
+            Goal::Standby { upstream: None, .. } | Goal::Stopped(_) | Goal::Primary { .. } => None,
+        };
+        // Before the promotion is done there is no history to compare with; a node that was cut for this very claim
+        // shares the winner's log and may connect already.
+        if renew.promoted.is_none() && before.is_some() {
+            return;
+        }
+        let prepared = matches!(self.goal, Goal::Standby { upstream: None, .. }) && self.is_settled() && self.resource.position.is_some();
+        if renew.promoted.is_none() && !prepared {
+            return;
+        }
+        let upstream = Upstream { node: renew.holder.node.clone(), epoch: renew.epoch, history: renew.promoted.clone() };
+        self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
+    }
+
+    /// A peer's answer.
+    pub fn reply(&mut self, now: Timestamp, from: &NodeId, reply: PeerReply) -> Turn {
+        self.turn(now, |machine, turn| match reply {
+            PeerReply::Ack(ack) => machine.acked(now, &ack, turn),
+            PeerReply::Answer(answer) => machine.answered(answer),
+            PeerReply::Grant(grant) => machine.granted(grant),
+            PeerReply::Refused { by, why } => {
+                if by.node == *from {
+                    machine.claim_refused(from, &why);
+                    machine.not_acked(now, from, &why);
+                }
+            }
+            PeerReply::Hello(hello) => {
+                machine.met.insert(from.clone(), (hello.member, hello.voters_version));
+            }
+            PeerReply::Noted => {}
+        })
+    }
+
+    /// Whether there is no voter set here, no holder ever, or a peer that has not got the set.
+    pub(super) fn founding(&self) -> bool {
+        let record = self.voter.record();
+        record.voters.is_none() || record.epoch == Epoch(0) || self.without_set().next().is_some()
+    }
+
+    fn without_set(&self) -> impl Iterator<Item = &NodeId> {
+        let record = self.voter.record();
+        let missing = |(member, version): &(Member, u64)| *version == 0 && record.voters.as_ref().is_some_and(|set| set.contains(member));
+        self.met.iter().filter(move |(_, met)| missing(met)).map(|(node, _)| node)
+    }
+
+    /// The founder makes the first voter set when it has met every node of the file, none of which has one; then it
+    /// claims the first epoch.
+    pub(super) fn found(&mut self, now: Timestamp, turn: &mut Turn) {
+        if !self.setup.founder || !self.founding() || now < self.found_at {
+            return;
+        }
+        self.found_at = now + FOUND_INTERVAL;
+        if self.voter.record().voters.is_none() {
+            let all_blank = self.met.values().all(|(_, version)| *version == 0);
+            if self.met.len() + 1 == self.setup.nodes.len() && all_blank {
+                let mut members: std::collections::BTreeSet<Member> = self.met.values().map(|(m, _)| m.clone()).collect();
+                members.insert(self.setup.me.clone());
+                let said = self.voter.install(VoterSet { version: 1, members });
+                Self::persist(turn, said.persist);
+            } else if !all_blank {
+                "this node is new, but its peers belong to a cluster already: it has to be readmitted".clone_into(&mut self.complaint);
+            }
+        }
+        if let Some(set) = self.voter.record().voters.clone() {
+            for node in self.without_set().cloned().collect::<Vec<_>>() {
+                turn.effects.push(Effect::Send(node, PeerMessage::Install(set.clone())));
+            }
+            let ready = self.is_settled() && self.resource.has_data && self.resource.position.is_some();
+            if self.voter.record().epoch == Epoch(0) && self.attempt.is_none() && ready && self.without_set().next().is_none() {
+                self.attempt = Some(Attempt::new(now, Reason::Found, Epoch(0)));
+            }
+        }
+        self.broadcast(&PeerMessage::Hello, turn);
+    }
+}

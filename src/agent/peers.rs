@@ -1,0 +1,111 @@
+//! Ways to the peers: one queue and one task each, so that a silent peer delays nobody else. A newer message of a kind
+//! replaces an older one that still waits.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use super::host;
+use crate::config::AgentConfig;
+use crate::model::observation::PeerProbe;
+use crate::model::{NodeId, Span, Timestamp};
+use crate::wire::message::{PeerMessage, PeerReply};
+use crate::wire::{Client, Refused};
+
+/// Messages that may wait for one peer.
+const WAITING_MAX: usize = 32;
+/// Messages under way to one peer.
+const UNDER_WAY_MAX: usize = 8;
+
+/// An answer, and how long it took.
+#[derive(Debug)]
+pub struct Answered {
+    /// Who.
+    pub from: NodeId,
+    /// What.
+    pub reply: PeerReply,
+    /// Round trip.
+    pub took: Span,
+}
+
+/// All peers.
+#[derive(Debug)]
+pub struct Peers {
+    queues: BTreeMap<NodeId, mpsc::Sender<PeerMessage>>,
+    seen: BTreeMap<NodeId, (Timestamp, Span, Option<bool>)>,
+}
+
+impl Peers {
+    /// Starts a task a peer. Answers go to `answers`.
+    ///
+    /// # Errors
+    /// When an address or a certificate cannot be used.
+    pub fn start(config: &AgentConfig, answers: &mpsc::Sender<Answered>) -> Result<Self, Refused> {
+        let mut queues = BTreeMap::new();
+        for (node, route) in &config.routes {
+            let client = Client::new(&route.agent, node.as_str(), &config.tls)?;
+            let (sender, receiver) = mpsc::channel(WAITING_MAX);
+            tokio::spawn(talk(node.clone(), client, receiver, answers.clone()));
+            queues.insert(node.clone(), sender);
+        }
+        Ok(Self { queues, seen: BTreeMap::new() })
+    }
+
+    /// Sends, or drops when too much waits: every message is repeated by whoever needs it.
+    pub fn send(&self, to: &NodeId, message: PeerMessage) {
+        if let Some(queue) = self.queues.get(to) {
+            let _ = queue.try_send(message);
+        }
+    }
+
+    /// Asks every peer how it is.
+    pub fn probe(&self) {
+        for queue in self.queues.values() {
+            let _ = queue.try_send(PeerMessage::Hello);
+        }
+    }
+
+    /// An answer arrived.
+    pub fn note(&mut self, answered: &Answered) {
+        let runs = match &answered.reply {
+            PeerReply::Hello(hello) => Some(hello.resource_runs),
+            _ => self.seen.get(&answered.from).and_then(|s| s.2),
+        };
+        self.seen.insert(answered.from.clone(), (host::now(), answered.took, runs));
+    }
+
+    /// What is known of every peer.
+    pub fn probes(&self) -> Vec<PeerProbe> {
+        let now = host::now();
+        let probe = |node: &NodeId| {
+            let seen = self.seen.get(node);
+            PeerProbe {
+                node: node.clone(),
+                answered: seen.map(|(at, ..)| now.since(*at)),
+                round_trip: seen.map(|(_, took, _)| *took),
+                resource_runs: seen.and_then(|s| s.2),
+            }
+        };
+        self.queues.keys().map(probe).collect()
+    }
+}
+
+async fn talk(node: NodeId, client: Client, mut queue: mpsc::Receiver<PeerMessage>, answers: mpsc::Sender<Answered>) {
+    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(UNDER_WAY_MAX));
+    while let Some(message) = queue.recv().await {
+        let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else { return };
+        let (client, answers, node) = (client.clone(), answers.clone(), node.clone());
+        tokio::spawn(async move {
+            let started = host::now();
+            match client.exchange(&message).await {
+                Ok(reply) => {
+                    let took = host::now().since(started);
+                    // Only fails when the agent ends.
+                    let _ = answers.send(Answered { from: node, reply, took }).await;
+                }
+                Err(refused) => tracing::debug!("{refused}"),
+            }
+            drop(slot);
+        });
+    }
+}

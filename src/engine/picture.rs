@@ -1,0 +1,119 @@
+//! The picture an agent can give when there is no plane: what it and its peers report, with ages, and no conclusions
+//! beyond what the voters' own promises prove.
+
+use crate::model::observation::{NodeReport, ResourceState};
+use crate::model::topology::{Cluster, Policy, Role};
+use crate::model::view::{ClusterState, ClusterView, NodeView, Outlook, PhaseView, Verdict};
+use crate::model::{Epoch, NodeId, Span, WallTime};
+
+/// A report and how old it is.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// The report.
+    pub report: NodeReport,
+    /// Its age.
+    pub age: Span,
+}
+
+/// Reports older than this say nothing about now.
+pub const STALE: Span = Span::secs(3);
+
+/// An agent's picture of its cluster.
+pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Heard], made: WallTime) -> ClusterView {
+    let fresh = |node: &NodeId| heard.iter().find(|h| h.report.member.node == *node && h.age < STALE);
+    let holder = heard.iter().filter(|h| h.age < STALE).filter_map(|h| h.report.holding.as_ref().map(|l| (l.epoch, &h.report))).max_by_key(|(e, _)| *e);
+    let primary = holder.map(|(_, report)| report);
+    let end = primary.map(|p| p.resource.position);
+    let nodes = cluster
+        .nodes
+        .iter()
+        .map(|node| {
+            let any = heard.iter().find(|h| h.report.member.node == node.node_id);
+            let report = any.map(|h| h.report.clone());
+            let is_primary = primary.is_some_and(|p| p.member.node == node.node_id);
+            let role = match node.role {
+                Role::Witness => Role::Witness,
+                _ if is_primary => Role::Primary,
+                Role::Primary | Role::Secondary => Role::Secondary,
+            };
+            let (verdict, why) = match (fresh(&node.node_id), any) {
+                (Some(h), _) => own_word(&h.report),
+                (None, Some(h)) => (Verdict::Unknown, format!("last heard {} ago; an agent concludes nothing", h.age)),
+                (None, None) => (Verdict::Unknown, "never heard".into()),
+            };
+            let lag = end.zip(report.as_ref()).filter(|_| !is_primary).and_then(|(end, r)| {
+                (r.resource.position.timeline == end.timeline).then(|| end.lsn.bytes_since(r.resource.position.lsn))
+            });
+            NodeView {
+                node: node.node_id.clone(),
+                declared: node.role,
+                role,
+                place: format!("{}/{}", node.region, node.site),
+                verdict,
+                why,
+                phi_milli: 0,
+                heartbeat_age: any.map(|h| h.age),
+                votes: vec![],
+                lag_bytes: lag.filter(|_| node.role != Role::Witness),
+                lag: None,
+                lag_history: vec![],
+                report,
+            }
+        })
+        .collect();
+    let epoch = heard.iter().map(|h| h.report.vote.epoch).max().unwrap_or(Epoch(0));
+    let state = if primary.is_some() { ClusterState::Degraded } else { ClusterState::Unknown };
+    let why = match primary {
+        Some(p) => format!("{} holds the write lease; there is no plane, so nothing fails over by itself", p.member.node),
+        None => "no agent in reach holds the write lease; there is no plane".to_owned(),
+    };
+    ClusterView {
+        cluster: cluster.cluster_id.clone(),
+        name: cluster.name.clone(),
+        environment: cluster.environment.clone(),
+        simulated: heard.iter().any(|h| h.report.resource.kind == "sim"),
+        source: format!("agent {me} (no plane)"),
+        made,
+        state,
+        why,
+        phase: PhaseView { owner: "nobody: no plane".into(), ..PhaseView::default() },
+        epoch,
+        primary: primary.map(|p| p.member.node.clone()),
+        votes: primary.and_then(|p| p.holding.as_ref()).map_or(0, |h| h.promised_by.len()),
+        voters: cluster.nodes.len(),
+        quorum: cluster.quorum_size,
+        strategy: Some(policy.strategy),
+        rpo_bytes: policy.max_loss_bytes.max(policy.max_lag_bytes),
+        rto: policy.max_failover_time,
+        nodes,
+        plan: None,
+        run: None,
+        outlook: Outlook {
+            next: "the primary keeps its role while a majority of voters promises; start a plane to fail over".into(),
+            if_primary_died: "no plane: nobody would be promoted; its agent would take the role back when it can".into(),
+            candidates: vec![],
+        },
+        records: vec![],
+        record_count: 0,
+        chain: "the audit is the plane's".into(),
+    }
+}
+
+/// What a node's own report says of it.
+pub fn own_word(report: &NodeReport) -> (Verdict, String) {
+    let resource = &report.resource;
+    match &resource.state {
+        ResourceState::Stopped(evidence) if evidence.how == "empty" => (Verdict::Degraded, "no data yet".into()),
+        ResourceState::Stopped(evidence) => (Verdict::Failed, format!("its database is stopped ({})", evidence.how)),
+        ResourceState::Hung => (Verdict::Suspect, format!("its database hangs: {}", resource.trouble)),
+        ResourceState::Unknown => (Verdict::Unknown, "not looked at yet".into()),
+        ResourceState::Starting | ResourceState::Rebuilding => (Verdict::Degraded, or(&resource.trouble, resource.state.word())),
+        ResourceState::Standby if resource.receiving_from.is_none() => (Verdict::Degraded, or(&resource.trouble, "receives from nobody")),
+        ResourceState::Primary if report.holding.is_none() => (Verdict::Degraded, "primary without a confirmed lease".into()),
+        ResourceState::Standby | ResourceState::Primary | ResourceState::None => (Verdict::Healthy, String::new()),
+    }
+}
+
+fn or(text: &str, default: &str) -> String {
+    if text.is_empty() { default.to_owned() } else { text.to_owned() }
+}

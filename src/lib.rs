@@ -20,3 +20,7 @@ pub mod store;
 pub mod wire;
 /// Acts on a node: votes, probes, drives the resource.
 pub mod agent;
+/// A real cluster on this machine, to try and to test.
+pub mod lab;
+/// The command line.
+pub mod cli;

@@ -1,1 +1,5 @@
-fn main(){}
+//! Parses the command line, calls `cli`, sets the exit code.
+
+fn main() -> std::process::ExitCode {
+    quorate::cli::main()
+}

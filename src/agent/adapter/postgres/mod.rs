@@ -367,18 +367,19 @@ impl Driver {
     }
 
     fn settings(&self, upstream: Option<&Upstream>) -> Settings {
-        let conninfo = upstream.and_then(|u| self.conninfo(&u.node));
+        let conninfo = upstream.and_then(|u| self.conninfo(&u.node, self.setup.me.as_str()));
         Settings { upstream: conninfo, sync: self.sync.clone() }
     }
 
-    fn conninfo(&self, node: &NodeId) -> Option<String> {
+    /// A server counts a connection as a synchronous standby by its name: only the standby itself may use this node's.
+    fn conninfo(&self, node: &NodeId, name: &str) -> Option<String> {
         let route = self.setup.routes.get(node)?;
         let (host, port) = route.postgres.rsplit_once(':')?;
         let config = &self.setup.config;
         let passfile = config.replication_passfile.as_ref().map(|p| format!(" passfile={}", p.display())).unwrap_or_default();
         Some(format!(
-            "host={host} port={port} user={} application_name={}{passfile} connect_timeout=2 tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3",
-            config.user, self.setup.me
+            "host={host} port={port} user={} application_name={name}{passfile} connect_timeout=2 tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3",
+            config.user
         ))
     }
 

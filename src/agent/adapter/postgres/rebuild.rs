@@ -13,6 +13,8 @@ use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
 use crate::model::{Lsn, Position, TimelineHistory};
 
+/// The name under which tools connect: never a node's, or a server would take their word for a standby's.
+const TOOL: &str = "quorate-rebuild";
 /// A rebuild was begun here and not finished: what is in the data directory cannot be used.
 const UNFINISHED: &str = "quorate.rebuilding";
 
@@ -123,7 +125,7 @@ impl Driver {
         let data_dir = self.setup.config.data_dir.clone();
         self.keep_fork(history, control)?;
         checkpoint_at(self, upstream).await?;
-        let Some(source) = self.conninfo(&upstream.node) else { return failed("no way to it is configured") };
+        let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
         let source = format!("{source} dbname={}", self.setup.config.database);
         host::write_durably(&data_dir.join(UNFINISHED), "pg_rewind\n")?;
         let result = self
@@ -158,7 +160,7 @@ impl Driver {
                 c.args(["--single", "-F", "-D"]).arg(&data_dir).args(["-c", "synchronous_standby_names=", "template1"]);
             })
             .await?;
-        let Some(source) = self.conninfo(&upstream.node) else { return failed("no way to it is configured") };
+        let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
         let source = format!("{source} dbname={}", self.setup.config.database);
         self.setup.programs.run("pg_rewind", |c| _ = c.arg("-D").arg(&data_dir).arg("--source-server").arg(source)).await?;
         Ok(())
@@ -194,7 +196,7 @@ impl Driver {
         if next.exists() {
             std::fs::remove_dir_all(&next)?;
         }
-        let Some(source) = self.conninfo(&upstream.node) else { return failed("no way to it is configured") };
+        let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
         self.setup
             .programs
             .run("pg_basebackup", |c| {

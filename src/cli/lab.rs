@@ -1,0 +1,200 @@
+//! `quorate lab`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use color_eyre::Result;
+
+use super::Outcome;
+use crate::lab::load::{self, Target};
+use crate::lab::{Lab, Options, What, net};
+use crate::model::topology::Strategy;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The lab's folder.
+    #[arg(long, global = true, default_value = "/tmp/quorate-lab")]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a lab and wait until it takes writes.
+    Up {
+        /// How many nodes.
+        #[arg(long, default_value_t = 3)]
+        nodes: usize,
+        /// Commits wait for one standby (the default).
+        #[arg(long, conflicts_with = "asynchronous")]
+        sync: bool,
+        /// Commits wait for no standby.
+        #[arg(long = "async", id = "asynchronous")]
+        asynchronous: bool,
+        /// The write lease.
+        #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+        lease: Duration,
+        /// A person decides.
+        #[arg(long)]
+        manual: bool,
+        /// Without a plane.
+        #[arg(long)]
+        no_plane: bool,
+        /// Simulated databases.
+        #[arg(long)]
+        simulated: bool,
+    },
+    /// Show every node.
+    Status {
+        /// `json` for tools.
+        #[arg(long, default_value = "table")]
+        output: String,
+    },
+    /// Insert numbered rows and count what is lost.
+    Load {
+        /// For how long.
+        #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+        time: Duration,
+        /// `json` for tools.
+        #[arg(long, default_value = "table")]
+        output: String,
+    },
+    /// Kill (SIGKILL) a part of a node.
+    Kill {
+        /// Which node, or `plane`.
+        node: String,
+        /// Which part.
+        #[arg(long, value_enum, default_value = "postgres")]
+        what: What,
+    },
+    /// Freeze (SIGSTOP) a part of a node.
+    Freeze {
+        /// Which node.
+        node: String,
+        /// Which part.
+        #[arg(long, value_enum, default_value = "agent")]
+        what: What,
+    },
+    /// Stop all traffic of the agents and of replication to and from a node.
+    Cut {
+        /// Which node.
+        node: String,
+    },
+    /// Mend a node: its network, a frozen process, a dead agent.
+    Heal {
+        /// Which node, or `plane`.
+        node: String,
+    },
+    /// End every process of the lab and remove its folder.
+    Down {
+        /// Keep the folder.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// The proxy between the nodes (started by `up`).
+    #[command(hide = true)]
+    Net,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
+    let dir = arguments.dir;
+    match arguments.command {
+        Command::Up { nodes, asynchronous, lease, manual, no_plane, simulated, sync: _ } => {
+            let options = Options {
+                nodes,
+                synchronous_standbys: usize::from(!asynchronous),
+                lease_ms: u64::try_from(lease.as_millis())?,
+                strategy: if manual { Strategy::Manual } else { Strategy::Automatic },
+                plane: !no_plane,
+                simulated,
+                ..Options::default()
+            };
+            let lab = Lab::create(&dir, options, &std::env::current_exe()?, |step| eprintln!("  {step}"))?;
+            eprintln!("  waiting until it takes writes");
+            super::runtime()?.block_on(target(&lab).prepare(Duration::from_secs(60))).map_err(color_eyre::eyre::Error::msg)?;
+            println!("The lab in {} takes writes.", lab.dir().display());
+        }
+        Command::Status { output } => status(&Lab::open(&dir)?, &output)?,
+        Command::Load { time, output } => {
+            let lab = Lab::open(&dir)?;
+            let report = super::runtime()?.block_on(async {
+                let target = target(&lab);
+                target.prepare(Duration::from_secs(30)).await?;
+                let stop = Arc::new(AtomicBool::new(false));
+                let end = Arc::clone(&stop);
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = tokio::time::sleep(time) => {}
+                        _ = tokio::signal::ctrl_c() => {}
+                    }
+                    end.store(true, std::sync::atomic::Ordering::SeqCst);
+                });
+                Ok::<_, String>(load::run(&target, stop, Arc::new(AtomicU64::new(0))).await)
+            });
+            let report = report.map_err(color_eyre::eyre::Error::msg)?;
+            if output == "json" {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                println!("acknowledged    {:>10}", report.acknowledged);
+                println!("failed          {:>10}", report.failed);
+                println!("unknown         {:>10}", report.unknown);
+                match report.unverified.as_str() {
+                    "" => println!("lost            {:>10}", report.lost),
+                    why => println!("lost               unknown: {why}"),
+                }
+                println!("longest outage  {:>10.1} ms", report.longest_outage_ms);
+                println!("overlaps        {:>10}", report.overlaps);
+            }
+        }
+        Command::Kill { node, .. } if node == "plane" => Lab::open(&dir)?.kill_plane()?,
+        Command::Kill { node, what } => println!("killed {:?}", Lab::open(&dir)?.kill(&node, what)?),
+        Command::Freeze { node, what } => println!("froze {:?}", Lab::open(&dir)?.freeze(&node, what, true)?),
+        Command::Cut { node } => Lab::open(&dir)?.cut(&node)?,
+        Command::Heal { node } if node == "plane" => Lab::open(&dir)?.start_plane()?,
+        Command::Heal { node } => Lab::open(&dir)?.heal(&node)?,
+        Command::Down { keep } => Lab::open(&dir)?.down(keep)?,
+        Command::Net => {
+            let links = serde_json::from_str(&std::fs::read_to_string(dir.join("links.json"))?)?;
+            super::runtime()?.block_on(net::run(&dir, links))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn target(lab: &Lab) -> Target {
+    Target { nodes: lab.postgres_ports().clone(), user: "postgres".into(), database: "postgres".into() }
+}
+
+fn status(lab: &Lab, output: &str) -> Result<()> {
+    let nodes = lab.status();
+    if output == "json" {
+        let plane = serde_json::json!({"address": lab.plane_address(), "pid": lab.plane_pid()});
+        let document = serde_json::json!({
+            "dir": lab.dir(), "plane": plane, "identity": lab.identity("operator"), "options": lab.state.options, "nodes": nodes,
+        });
+        println!("{}", serde_json::to_string_pretty(&document)?);
+        return Ok(());
+    }
+    let plane = lab.plane_pid().map_or("not running".to_owned(), |pid| format!("pid {pid}"));
+    println!("plane    {}  {plane}", lab.plane_address());
+    for n in nodes {
+        let pid = |p: Option<u32>| p.map_or("-".to_owned(), |p| p.to_string());
+        println!(
+            "{:<8} {:<8} postgres {}:{} (pid {})  agent {} (pid {})  guard {}{}",
+            n.node_id,
+            n.role,
+            n.host,
+            n.postgres_port,
+            pid(n.pids.postmaster),
+            n.agent_address,
+            pid(Some(n.pids.agent).filter(|p| *p > 0)),
+            pid(n.pids.guard),
+            if n.cut { "  CUT" } else { "" }
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! A client as applications are: inserts numbered rows one at a time, goes to whichever node takes writes, and at the end
+//! counts what was acknowledged and is not there. Beside it one prober a node tries to write there, wherever the role is:
+//! two nodes that acknowledge at once are seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+use crate::agent::host;
+use crate::model::Timestamp;
+
+/// Where to write.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Nodes and their ports on loopback.
+    pub nodes: BTreeMap<String, u16>,
+    /// User.
+    pub user: String,
+    /// Database.
+    pub database: String,
+}
+
+/// What a load saw.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Inserts the server acknowledged.
+    pub acknowledged: u64,
+    /// Inserts the server refused.
+    pub failed: u64,
+    /// Inserts whose connection broke before an answer, or whose wait for a standby was cancelled.
+    pub unknown: u64,
+    /// Acknowledged, and not there at the end.
+    pub lost: u64,
+    /// Longest time between two acknowledgements, in ms.
+    pub longest_outage_ms: f64,
+    /// When that began, in ms after the start.
+    pub outage_began_ms: f64,
+    /// How long it ran, in ms.
+    pub ran_ms: f64,
+    /// Times that a node acknowledged after another had taken over from it; must be 0.
+    pub overlaps: u64,
+    /// Acknowledged by node.
+    pub by_node: BTreeMap<String, u64>,
+    /// Why the count at the end could not be made; empty when it was.
+    pub unverified: String,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+const INSERT_TIMEOUT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
+
+struct Connection {
+    client: Client,
+    warned: Arc<AtomicU64>,
+}
+
+impl Target {
+    async fn connect(&self, port: u16) -> Option<Connection> {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(port).user(&self.user).dbname(&self.database).application_name("load");
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls));
+        let (client, mut connection) = attempt.await.ok()?.ok()?;
+        let warned = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&warned);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                // 01000: the wait for a synchronous standby was cancelled; the commit is local only.
+                if let AsyncMessage::Notice(notice) = message
+                    && notice.code().code() == "01000"
+                {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        });
+        Some(Connection { client, warned })
+    }
+
+    /// Makes the table, on whichever node takes writes.
+    ///
+    /// # Errors
+    /// In words, when none does within `limit`.
+    pub async fn prepare(&self, limit: Duration) -> Result<(), String> {
+        let until = tokio::time::Instant::now() + limit;
+        let sql = "SET client_min_messages = error; CREATE TABLE IF NOT EXISTS load (n bigint NOT NULL, node text NOT NULL); TRUNCATE load";
+        loop {
+            for port in self.nodes.values() {
+                if let Some(c) = self.connect(*port).await
+                    && tokio::time::timeout(INSERT_TIMEOUT, c.client.batch_execute(sql)).await.is_ok_and(|r| r.is_ok())
+                {
+                    return Ok(());
+                }
+            }
+            if tokio::time::Instant::now() > until {
+                return Err(format!("no node took a write for {} s", limit.as_secs()));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+enum Wrote {
+    Acknowledged,
+    Failed,
+    Unknown,
+}
+
+async fn insert(c: &Connection, n: i64, node: &str) -> Wrote {
+    let before = c.warned.load(Ordering::SeqCst);
+    let sql = format!("INSERT INTO load (n, node) VALUES ({n}, '{node}')");
+    match tokio::time::timeout(INSERT_TIMEOUT, c.client.batch_execute(&sql)).await {
+        Ok(Ok(())) if c.warned.load(Ordering::SeqCst) == before => Wrote::Acknowledged,
+        Ok(Ok(())) | Err(_) => Wrote::Unknown,
+        Ok(Err(error)) => match error.code() {
+            // The server said no and rolled back; a shutdown may cut in after the commit, so that is unknown.
+            Some(code) if !code.code().starts_with("57") => Wrote::Failed,
+            _ => Wrote::Unknown,
+        },
+    }
+}
+
+/// Runs until `stop`. `acknowledged` counts while it runs.
+pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<AtomicU64>) -> Report {
+    let started = host::now();
+    let probers: Vec<_> = target
+        .nodes
+        .iter()
+        .map(|(node, port)| tokio::spawn(probe(target.clone(), node.clone(), *port, Arc::clone(&stop))))
+        .collect();
+    let mut report = Report::default();
+    let mut acks: BTreeSet<i64> = BTreeSet::new();
+    let mut moments: Vec<(Timestamp, String)> = Vec::new();
+    let (mut n, mut last) = (0_i64, started);
+    let mut longest = (0_u64, started);
+    let nodes: Vec<(&String, &u16)> = target.nodes.iter().collect();
+    let mut next = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let (node, port) = nodes[next % nodes.len()];
+        next += 1;
+        if let Some(c) = target.connect(*port).await {
+            while !stop.load(Ordering::SeqCst) {
+                n += 1;
+                match insert(&c, n, "").await {
+                    Wrote::Acknowledged => {
+                        let now = host::now();
+                        if now.since(last).0 > longest.0 {
+                            longest = (now.since(last).0, last);
+                        }
+                        last = now;
+                        acks.insert(n);
+                        acknowledged.fetch_add(1, Ordering::Relaxed);
+                        report.acknowledged += 1;
+                        *report.by_node.entry(node.clone()).or_default() += 1;
+                        if moments.last().is_none_or(|(_, last)| last != node) || acks.len() % 50 == 0 {
+                            moments.push((now, node.clone()));
+                        }
+                        continue;
+                    }
+                    Wrote::Failed => report.failed += 1,
+                    Wrote::Unknown => report.unknown += 1,
+                }
+                break;
+            }
+        }
+        if next % nodes.len() == 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    let end = host::now();
+    if end.since(last).0 > longest.0 {
+        longest = (end.since(last).0, last);
+    }
+    for prober in probers {
+        if let Ok(seen) = prober.await {
+            moments.extend(seen);
+        }
+    }
+    report.overlaps = overlaps(moments);
+    report.longest_outage_ms = ms(longest.0);
+    report.outage_began_ms = ms(longest.1.since(started).0);
+    report.ran_ms = ms(end.since(started).0);
+    match rows(target).await {
+        Ok(there) => report.lost = acks.difference(&there).count() as u64,
+        Err(why) => report.unverified = why,
+    }
+    report
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a measurement for people")]
+fn ms(ns: u64) -> f64 {
+    (ns / 1_000) as f64 / 1_000.0
+}
+
+/// Tries to write on one node every few milliseconds, wherever the role is.
+async fn probe(target: Target, node: String, port: u16, stop: Arc<AtomicBool>) -> Vec<(Timestamp, String)> {
+    let mut moments = Vec::new();
+    let mut connection = None;
+    while !stop.load(Ordering::SeqCst) {
+        if connection.is_none() {
+            connection = target.connect(port).await;
+        }
+        if let Some(c) = &connection {
+            match insert(c, -1, &node).await {
+                Wrote::Acknowledged => moments.push((host::now(), node.clone())),
+                Wrote::Failed => {}
+                Wrote::Unknown => connection = None,
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    moments
+}
+
+/// How often a node acknowledged after another had acknowledged behind it. A client may learn of an acknowledgement a
+/// moment late, so a few milliseconds of interleaving are told apart from a second primary.
+fn overlaps(mut moments: Vec<(Timestamp, String)>) -> u64 {
+    const LATE: u64 = 5_000_000;
+    moments.sort();
+    let mut first_of_new: Option<(Timestamp, String)> = None;
+    let mut retired: BTreeMap<String, Timestamp> = BTreeMap::new();
+    let mut count = 0;
+    for (at, node) in moments {
+        if let Some(since) = retired.get(&node) {
+            if at.0.saturating_sub(since.0) <= LATE {
+                continue;
+            }
+            // A node that takes the role back retires the other; one that only goes on is a second primary.
+            count += u64::from(first_of_new.as_ref().is_some_and(|(t, _)| at.0.saturating_sub(t.0) < 400_000_000));
+            retired.remove(&node);
+        }
+        if first_of_new.as_ref().is_none_or(|(_, current)| *current != node) {
+            if let Some((_, old)) = &first_of_new {
+                retired.insert(old.clone(), at);
+            }
+            first_of_new = Some((at, node));
+        }
+    }
+    count
+}
+
+/// What is there at the end, on the node that takes writes.
+async fn rows(target: &Target) -> Result<BTreeSet<i64>, String> {
+    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        for port in target.nodes.values() {
+            let Some(c) = target.connect(*port).await else { continue };
+            // A write proves that this is the node whose word counts.
+            if !matches!(insert(&c, 0, "count").await, Wrote::Acknowledged) {
+                continue;
+            }
+            if let Ok(rows) = c.client.query("SELECT n FROM load WHERE n > 0", &[]).await {
+                return Ok(rows.iter().map(|r| r.get(0)).collect());
+            }
+        }
+        if tokio::time::Instant::now() > until {
+            return Err("no node took a write within 30 s after the load, so nothing could be counted".into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(of: &[(u64, &str)]) -> u64 {
+        overlaps(of.iter().map(|(t, n)| (Timestamp(t * 1_000_000), (*n).to_owned())).collect())
+    }
+
+    #[test]
+    fn a_handover_is_no_overlap_and_a_second_primary_is() {
+        assert_eq!(seen(&[(0, "a"), (20, "a"), (200, "b"), (220, "b")]), 0);
+        assert_eq!(seen(&[(0, "a"), (200, "b"), (204, "a"), (220, "b")]), 0, "an acknowledgement heard late");
+        assert!(seen(&[(0, "a"), (200, "b"), (220, "a"), (240, "b"), (260, "a")]) > 0);
+        assert_eq!(seen(&[(0, "a"), (200, "b"), (900, "b"), (2_000, "a"), (2_020, "a")]), 0, "the role came back later");
+    }
+}

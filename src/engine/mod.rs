@@ -1,11 +1,467 @@
-//! One cluster's brain.
+//! One cluster's brain: what it hears goes in with the present moment, what it decides comes out as one value.
+//!
+//! `handle` runs to the end: no callbacks, no clock, no randomness. Same state and same input give the same decision,
+//! byte for byte. Effects leave a [`Decision`] only against the receipt that its records are durable.
+//!
+//! Deliberately absent: I/O, retries inside a call, other clusters.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod candidates;
+pub mod decision;
+pub mod detector;
+pub mod input;
+mod mind;
+mod people;
 pub mod picture;
+pub mod plans;
+mod quorum;
+pub mod rules;
+mod run;
+mod view;
 
-use crate::model::Timestamp;
+#[cfg(test)]
+mod tests;
 
-/// Proof that the records of one decision are durable. The store's receipt is the only one.
-pub trait Durable {
-    /// The moment of the decision that was made durable.
-    fn at(&self) -> Timestamp;
+pub use decision::{Decision, Durable, Effect, RuleId};
+pub use input::{Input, PersonOrder};
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::plan::{Approval, Plan};
+use crate::model::topology::{Cluster, Policy, Role, Strategy};
+use crate::model::view::{ClusterState, ClusterView, Phase, RunView, StepView, Verdict};
+use crate::model::{Digest, Epoch, Member, NodeId, Span, Timestamp, WallTime};
+use decision::Making;
+use mind::NodeMind;
+
+/// How often silence is judged.
+pub const JUDGE_INTERVAL: Span = Span::millis(50);
+/// Facts are gathered at most so long before a target is chosen from what is there.
+pub const GATHER_MAX: Span = Span::millis(60);
+/// A failed attempt is followed by another after this.
+pub const RETRY_AFTER: Span = Span::millis(500);
+
+/// A plan that waits or runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The plan.
+    pub plan: Plan,
+    /// Its digest.
+    pub digest: Digest,
+    /// Since when it waits.
+    pub since: Timestamp,
+}
+
+/// A plan being carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The plan.
+    pub plan: Plan,
+    /// Its digest.
+    pub digest: Digest,
+    /// Signatures over it.
+    pub approvals: Vec<Approval>,
+    /// Its steps.
+    pub steps: Vec<StepView>,
+    /// Since when the current step runs.
+    pub step_since: Timestamp,
+    /// Since when it runs.
+    pub since: Timestamp,
+    /// The last sign that the old primary took writes.
+    pub outage_from: Timestamp,
+    /// Commands sent for the current step, and when the last was.
+    pub attempts: u32,
+    /// When the last command was sent.
+    pub sent: Timestamp,
+}
+
+/// What must survive: written with every decision that has records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The last decision's moment.
+    pub at: Timestamp,
+    /// The highest epoch known.
+    pub epoch: Epoch,
+    /// Its holder.
+    pub holder: Option<Member>,
+    /// Plans made so far.
+    pub plans: u64,
+    /// A plan that waits for a person.
+    pub pending: Option<Pending>,
+    /// A plan that runs.
+    pub run: Option<Run>,
+    /// The last run, for screens.
+    pub last_run: Option<RunView>,
+    /// Where a move stands.
+    pub phase: Phase,
+    /// When the stabilising phase began, if it is that.
+    pub phase_since: Timestamp,
+}
+
+/// One cluster's brain.
+#[derive(Debug)]
+pub struct Engine {
+    cluster: Cluster,
+    policy: Policy,
+    started: Timestamp,
+    now: Timestamp,
+    wall: WallTime,
+    nodes: BTreeMap<NodeId, NodeMind>,
+    durable: Snapshot,
+    state: ClusterState,
+    state_why: String,
+    judge_at: Timestamp,
+    retry_at: Timestamp,
+    gathering_since: Option<Timestamp>,
+    last_writable: Timestamp,
+    refusal: String,
+    outages: VecDeque<Span>,
+    view: ClusterView,
+}
+
+impl Engine {
+    /// A brain that knows nothing yet.
+    pub fn new(cluster: Cluster, policy: Policy, now: Timestamp, wall: WallTime) -> Self {
+        let durable = Snapshot {
+            at: now,
+            epoch: Epoch(0),
+            holder: None,
+            plans: 0,
+            pending: None,
+            run: None,
+            last_run: None,
+            phase: Phase::Steady,
+            phase_since: now,
+        };
+        Self::with(cluster, policy, durable, now, wall)
+    }
+
+    /// Continues from what was made durable; outstanding commands are sent again by the first judgement. Suspicions and
+    /// detector windows are not restored: after a start a node is unknown, never failed, until there are samples.
+    pub fn restore(cluster: Cluster, policy: Policy, snapshot: Snapshot, now: Timestamp, wall: WallTime) -> (Self, Decision) {
+        // Another machine, or a reboot: the old clock says nothing. Deadlines start again.
+        let mut durable = snapshot;
+        durable.phase_since = now;
+        if let Some(run) = &mut durable.run {
+            let ago = |t: Timestamp, at: Timestamp| now - at.since(t);
+            (run.since, run.outage_from) = (ago(run.since, durable.at), ago(run.outage_from, durable.at));
+            (run.step_since, run.sent, run.attempts) = (now, Timestamp(0), 0);
+        }
+        if let Some(pending) = &mut durable.pending {
+            pending.since = now;
+        }
+        durable.at = now;
+        let mut engine = Self::with(cluster, policy, durable, now, wall);
+        let mut making = Making::new(now, wall, "restart");
+        let what = engine.durable.run.as_ref().map_or_else(
+            || "the plane started again; nothing was under way".to_owned(),
+            |run| format!("the plane started again and takes up plan {}", run.digest.short()),
+        );
+        engine.note(&mut making, rules::RESTORED, "plane", "restart", what, serde_json::Value::Null);
+        let decision = engine.finish(making);
+        (engine, decision)
+    }
+
+    fn with(cluster: Cluster, policy: Policy, durable: Snapshot, now: Timestamp, wall: WallTime) -> Self {
+        let nodes = cluster.nodes.iter().map(|n| (n.node_id.clone(), NodeMind::new(&policy.detection))).collect();
+        let view = view::blank(&cluster, &policy, wall);
+        let mut engine = Self {
+            cluster,
+            policy,
+            started: now,
+            now,
+            wall,
+            nodes,
+            durable,
+            state: ClusterState::Unknown,
+            state_why: "no agent was heard yet".into(),
+            judge_at: now,
+            retry_at: now,
+            gathering_since: None,
+            last_writable: now,
+            refusal: String::new(),
+            outages: VecDeque::new(),
+            view,
+        };
+        engine.draw();
+        engine
+    }
+
+    /// One input. `now` strictly rises.
+    pub fn handle(&mut self, now: Timestamp, wall: WallTime, input: Input) -> Decision {
+        assert!(now > self.now, "time strictly rises: {now:?} after {:?}", self.now);
+        self.now = now;
+        self.wall = wall;
+        let mut making = Making::new(now, wall, input.cause());
+        match input {
+            Input::Report(report) => self.hear(*report),
+            Input::Reply { node, reply } => {
+                if let Err(why) = &reply.outcome {
+                    self.command_refused(&mut making, &node, &reply.id, why);
+                }
+            }
+            Input::Person { who, order } => self.person(&mut making, &who, order),
+            Input::Wakeup => {}
+        }
+        self.judge(&mut making);
+        self.judge_at = now + JUDGE_INTERVAL;
+        let decision = self.finish(making);
+        self.draw();
+        decision
+    }
+
+    /// When something will have to be decided without an input, at the earliest.
+    pub fn next_wakeup(&self) -> (Timestamp, &'static str) {
+        (self.judge_at, "judge silence and deadlines")
+    }
+
+    /// What a console draws.
+    pub fn view(&self) -> &ClusterView {
+        &self.view
+    }
+    /// What must survive.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.durable
+    }
+
+    /// Verdicts, cluster state, then at most one step of the failover machine.
+    fn judge(&mut self, making: &mut Making) {
+        self.judge_holder();
+        self.judge_nodes(making);
+        self.judge_cluster(making);
+        if self.durable.run.is_some() {
+            self.advance(making);
+        } else {
+            self.consider(making);
+        }
+    }
+
+    /// Who holds the role: the newest epoch that a holder itself reports as held.
+    fn judge_holder(&mut self) {
+        let mut best: Option<(Epoch, Member)> = None;
+        for mind in self.nodes.values() {
+            let Some(report) = &mind.report else { continue };
+            if let Some(holding) = &report.holding
+                && best.as_ref().is_none_or(|(epoch, _)| holding.epoch > *epoch)
+            {
+                best = Some((holding.epoch, report.member.clone()));
+            }
+            // A winner that nobody hears is known through its voters.
+            if report.vote.won
+                && let Some(holder) = &report.vote.holder
+                && best.as_ref().is_none_or(|(epoch, _)| report.vote.epoch > *epoch)
+            {
+                best = Some((report.vote.epoch, holder.clone()));
+            }
+        }
+        if let Some((epoch, holder)) = best
+            && epoch > self.durable.epoch
+        {
+            self.durable.epoch = epoch;
+            self.durable.holder = Some(holder);
+        }
+        if let Some(primary) = self.primary() {
+            let writable = self.nodes[&primary].report.as_ref().is_some_and(|r| r.holding.is_some());
+            if writable && self.nodes[&primary].age(self.now).is_some_and(|age| age < Span::millis(300)) {
+                self.last_writable = self.now;
+            }
+        }
+    }
+
+    /// The node that holds the role, by the newest epoch known; it may be dead.
+    pub(crate) fn primary(&self) -> Option<NodeId> {
+        self.durable.holder.as_ref().map(|h| h.node.clone())
+    }
+
+    /// The holder said itself that it stopped, or any voter has its release.
+    fn is_released(&self) -> bool {
+        self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| {
+            r.vote.epoch == self.durable.epoch && r.vote.released && r.vote.holder == self.durable.holder
+        })
+    }
+
+    fn judge_nodes(&mut self, making: &mut Making) {
+        let (now, started) = (self.now, self.started);
+        let primary = self.primary();
+        let released = self.is_released();
+        let mut changes = Vec::new();
+        let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        for node in ids {
+            let votes = quorum::votes(&self.cluster, &self.nodes, &node, now);
+            let is_primary = primary.as_ref() == Some(&node);
+            let mind = self.nodes.get_mut(&node).unwrap_or_else(|| unreachable!("ids are the map's own keys"));
+            mind.votes = votes;
+            let (verdict, why) = mind.conclude(now, started, is_primary && released);
+            if verdict != mind.verdict {
+                changes.push((node.clone(), mind.verdict, verdict, why.clone()));
+            }
+            (mind.verdict, mind.why) = (verdict, why);
+        }
+        for (node, from, to, why) in changes {
+            let text = if why.is_empty() { format!("{node}: {} → {}", from.word(), to.word()) } else { format!("{node}: {} → {}: {why}", from.word(), to.word()) };
+            let votes: Vec<_> = self.nodes[&node].votes.iter().map(|(n, v)| (n.as_str().to_owned(), *v)).collect();
+            let phi = self.nodes[&node].phi_milli(now);
+            self.note(making, rules::VERDICT, "plane", "verdict", text, serde_json::json!({"votes": votes, "phi_milli": phi}));
+        }
+    }
+
+    fn judge_cluster(&mut self, making: &mut Making) {
+        let (state, why) = self.conclude_cluster();
+        if state != self.state {
+            let text = format!("cluster: {} → {}: {why}", self.state.word(), state.word());
+            self.note(making, rules::CLUSTER_STATE, "plane", "state", text, serde_json::Value::Null);
+        }
+        (self.state, self.state_why) = (state, why);
+    }
+
+    fn conclude_cluster(&self) -> (ClusterState, String) {
+        if self.nodes.values().all(|m| m.report.is_none()) {
+            return (ClusterState::Unknown, "no agent was heard yet".into());
+        }
+        let Some(primary) = self.primary() else { return (ClusterState::Critical, "no node holds the write role".into()) };
+        let mind = &self.nodes[&primary];
+        let holding = mind.report.as_ref().filter(|r| r.holding.is_some() && mind.verdict <= Verdict::Degraded);
+        let Some(report) = holding else {
+            return (ClusterState::Critical, format!("{primary} does not hold a confirmed lease: no writes"));
+        };
+        let k = self.cluster.synchronous_standbys;
+        let confirming = report.resource.standbys.iter().filter(|s| s.state == "streaming" && s.node.as_str() != "quorate-rebuild").count();
+        if confirming < k {
+            return (ClusterState::Critical, format!("{confirming} of {k} synchronous standbys stream: commits wait"));
+        }
+        let unwell: Vec<_> = self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy).map(|(n, m)| format!("{n} {}", m.verdict.word())).collect();
+        if unwell.is_empty() {
+            (ClusterState::Healthy, "every node is healthy and commits are confirmed as configured".into())
+        } else {
+            (ClusterState::Degraded, unwell.join(", "))
+        }
+    }
+
+    /// No run: does the write role have to move?
+    fn consider(&mut self, making: &mut Making) {
+        let Some(primary) = self.primary() else { return };
+        let verdict = self.nodes[&primary].verdict;
+        match verdict {
+            Verdict::Failed => self.consider_failed(making, &primary),
+            Verdict::Suspect => {
+                if self.durable.phase == Phase::Steady {
+                    self.enter(making, rules::SUSPECTING, Phase::Suspecting, format!("{primary} is silent"));
+                }
+            }
+            Verdict::Healthy | Verdict::Degraded => {
+                self.gathering_since = None;
+                match self.durable.phase {
+                    Phase::Suspecting | Phase::Deciding => {
+                        self.enter(making, rules::HEARD_AGAIN, Phase::Steady, format!("{primary} holds the role again; nothing moved"));
+                    }
+                    Phase::AwaitingApproval if self.durable.pending.as_ref().is_some_and(|p| p.plan.epoch != self.durable.epoch) => {
+                        self.durable.pending = None;
+                        self.enter(making, rules::WORLD_MOVED, Phase::Steady, "the plan's epoch is over; it is void".into());
+                    }
+                    Phase::Stabilising if self.now.since(self.durable.phase_since) >= self.policy.stabilise => {
+                        self.enter(making, rules::STABLE, Phase::Steady, "stable".into());
+                    }
+                    Phase::NeedsPerson | Phase::Aborted | Phase::RolledBack if self.now.since(self.durable.phase_since) >= self.policy.stabilise => {
+                        self.enter(making, rules::STABLE, Phase::Steady, "the role is held again".into());
+                    }
+                    _ => {}
+                }
+            }
+            Verdict::Unknown => {}
+        }
+        self.expire_pending(making);
+    }
+
+    fn consider_failed(&mut self, making: &mut Making, primary: &NodeId) {
+        if matches!(self.durable.phase, Phase::Steady | Phase::Suspecting | Phase::Stabilising) {
+            let why = self.nodes[primary].why.clone();
+            self.gathering_since = Some(self.now);
+            let rule = if self.is_released() { rules::GAVE_BACK } else { rules::FAILED };
+            self.enter(making, rule, Phase::Deciding, format!("{primary} failed: {why}"));
+        }
+        let decides = matches!(self.durable.phase, Phase::Deciding)
+            || (matches!(self.durable.phase, Phase::Aborted | Phase::NeedsPerson | Phase::RolledBack) && self.durable.pending.is_none());
+        if !decides || self.now < self.retry_at || self.still_gathering() {
+            return;
+        }
+        let requested = format!("policy {}", self.policy.policy_id);
+        let reason = self.nodes[primary].why.clone();
+        match self.make_plan(None, &requested, &reason, false) {
+            Ok(plan) => {
+                self.refusal.clear();
+                let digest = plan.digest();
+                let summary = plans::summary(&plan);
+                let data = serde_json::to_value(&plan).unwrap_or_default();
+                if self.policy.strategy == Strategy::Manual {
+                    self.note(making, rules::PLAN_WAITS, "plane", "plan", format!("plan {}: {summary}; waits for a person", digest.short()), data);
+                    self.durable.pending = Some(Pending { plan, digest, since: self.now });
+                    self.set_phase(Phase::AwaitingApproval);
+                } else {
+                    self.note(making, rules::PLAN_RUNS, "plane", "plan", format!("plan {}: {summary}", digest.short()), data);
+                    self.begin(making, plan, vec![]);
+                }
+            }
+            Err(why) => {
+                self.retry_at = self.now + RETRY_AFTER;
+                if why != self.refusal {
+                    self.note(making, rules::NO_CANDIDATE, "plane", "refusal", format!("nothing is done: {why}"), serde_json::Value::Null);
+                    self.refusal = why;
+                    self.set_phase(Phase::NeedsPerson);
+                }
+            }
+        }
+    }
+
+    /// After a release the others cut themselves off and say where their log ends; that is worth a moment.
+    fn still_gathering(&self) -> bool {
+        let Some(since) = self.gathering_since else { return false };
+        if self.now.since(since) >= GATHER_MAX || !self.is_released() {
+            return false;
+        }
+        let primary = self.primary();
+        self.cluster.data_nodes().filter(|n| Some(&n.node_id) != primary.as_ref()).any(|n| {
+            let mind = &self.nodes[&n.node_id];
+            let reachable = mind.verdict <= Verdict::Degraded && mind.age(self.now).is_some_and(|age| age < Span::secs(1));
+            let certain = mind.report.as_ref().is_some_and(|r| r.vote.released && r.resource.receiving_from.is_none());
+            reachable && !certain
+        })
+    }
+
+    fn expire_pending(&mut self, making: &mut Making) {
+        let Some(pending) = &self.durable.pending else { return };
+        if self.now.since(pending.since) >= self.policy.approval_timeout {
+            let text = format!("plan {} was not approved within {}", pending.digest.short(), self.policy.approval_timeout);
+            self.durable.pending = None;
+            self.enter(making, rules::APPROVAL_TIMEOUT, Phase::NeedsPerson, text);
+            self.retry_at = self.now + self.policy.approval_timeout;
+        }
+    }
+
+    fn enter(&mut self, making: &mut Making, rule: RuleId, phase: Phase, why: String) {
+        let text = format!("{} → {}: {why}", self.durable.phase.word(), phase.word());
+        self.note(making, rule, "plane", "phase", text, serde_json::Value::Null);
+        self.set_phase(phase);
+    }
+
+    fn set_phase(&mut self, phase: Phase) {
+        if self.durable.phase != phase {
+            self.durable.phase = phase;
+            self.durable.phase_since = self.now;
+        }
+    }
+
+    fn note(&self, making: &mut Making, rule: RuleId, actor: &str, kind: &str, text: String, data: serde_json::Value) {
+        making.record(&self.cluster.cluster_id, self.durable.epoch, rule, actor, kind, text, data);
+    }
+
+    fn finish(&mut self, making: Making) -> Decision {
+        self.durable.at = self.now;
+        making.done()
+    }
+
+    fn is_data(&self, node: &NodeId) -> bool {
+        self.cluster.node(node).is_some_and(|n| n.role != Role::Witness)
+    }
 }

@@ -104,6 +104,8 @@ impl Target {
 
 enum Wrote {
     Acknowledged,
+    /// This node takes no writes; another does.
+    Elsewhere,
     Failed,
     Unknown,
 }
@@ -115,6 +117,7 @@ async fn insert(c: &Connection, n: i64, node: &str) -> Wrote {
         Ok(Ok(())) if c.warned.load(Ordering::SeqCst) == before => Wrote::Acknowledged,
         Ok(Ok(())) | Err(_) => Wrote::Unknown,
         Ok(Err(error)) => match error.code() {
+            Some(code) if code.code() == "25006" => Wrote::Elsewhere,
             // The server said no and rolled back; a shutdown may cut in after the commit, so that is unknown.
             Some(code) if !code.code().starts_with("57") => Wrote::Failed,
             _ => Wrote::Unknown,
@@ -159,6 +162,7 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
                         }
                         continue;
                     }
+                    Wrote::Elsewhere => n -= 1,
                     Wrote::Failed => report.failed += 1,
                     Wrote::Unknown => report.unknown += 1,
                 }
@@ -205,7 +209,7 @@ async fn probe(target: Target, node: String, port: u16, stop: Arc<AtomicBool>) -
         if let Some(c) = &connection {
             match insert(c, -1, &node).await {
                 Wrote::Acknowledged => moments.push((host::now(), node.clone())),
-                Wrote::Failed => {}
+                Wrote::Failed | Wrote::Elsewhere => {}
                 Wrote::Unknown => connection = None,
             }
         }

@@ -20,10 +20,10 @@ fn record(n: u64) -> Record {
 
 fn keeps_what_it_was_given(store: &mut dyn Store) {
     let documents = [("voter", "one".to_owned())];
-    let batch = Batch { at: Timestamp(7), records: &[record(1), record(2)], journal: Some("input"), documents: &documents };
+    let batch = Batch { at: Timestamp(7), records: &[record(1), record(2)], journal: &["input".to_owned()], documents: &documents };
     store.append(&batch).unwrap();
     let documents = [("voter", "two".to_owned())];
-    store.append(&Batch { at: Timestamp(8), records: &[record(3)], journal: None, documents: &documents }).unwrap();
+    store.append(&Batch { at: Timestamp(8), records: &[record(3)], journal: &[], documents: &documents }).unwrap();
     assert_eq!(store.document("voter").unwrap().as_deref(), Some("two"));
     assert_eq!(store.document("nobody").unwrap(), None);
     assert_eq!(store.journal().unwrap(), ["input"]);

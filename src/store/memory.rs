@@ -21,7 +21,7 @@ impl Store for Memory {
             let sealed = audit::seal(self.records.len() as u64 + 1, previous, record.clone());
             self.records.push(sealed);
         }
-        self.journal.extend(batch.journal.map(str::to_owned));
+        self.journal.extend(batch.journal.iter().cloned());
         for (name, contents) in batch.documents {
             self.documents.insert((*name).to_owned(), contents.clone());
         }

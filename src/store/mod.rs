@@ -49,8 +49,8 @@ pub struct Batch<'a> {
     pub at: Timestamp,
     /// Facts for the audit.
     pub records: &'a [Record],
-    /// The input that caused it, for replay.
-    pub journal: Option<&'a str>,
+    /// Inputs since the last batch, this decision's own last; for replay.
+    pub journal: &'a [String],
     /// Documents to replace: (name, contents).
     pub documents: &'a [(&'a str, String)],
 }

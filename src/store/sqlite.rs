@@ -65,7 +65,7 @@ fn write(connection: &mut Connection, batch: &Batch<'_>, mut last: (u64, String)
             .execute(params![number, sealed.hash, body])?;
         last = (sealed.number, sealed.hash);
     }
-    if let Some(entry) = batch.journal {
+    for entry in batch.journal {
         transaction.prepare_cached("INSERT INTO journal (body) VALUES (?1)")?.execute([entry])?;
         let id = transaction.last_insert_rowid();
         if id % 1_000 == 0 {

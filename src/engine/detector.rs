@@ -1,0 +1,212 @@
+//! Is that node silent? Phi accrual (Hayashibara, Défago, Yared, Katayama: "The φ accrual failure detector", SRDS 2004):
+//! from the last arrivals estimate how they are spread, and say how improbable the present silence is: φ = −log10 P(a
+//! heartbeat comes later than this). φ = 8 means one wrong suspicion in 10⁸. Or plain counting of missed intervals.
+//!
+//! Works in integers outwards: φ × 1000, computed by one pinned library, so that every machine concludes the same.
+
+use std::collections::VecDeque;
+
+use crate::model::topology::Detection;
+use crate::model::{Span, Timestamp};
+
+/// Arrivals remembered.
+pub const WINDOW: usize = 200;
+/// Arrivals needed before anything is concluded.
+pub const SAMPLES_MIN: usize = 5;
+/// φ × 1000 when the probability underflows.
+pub const PHI_MAX: u64 = 300_000;
+
+/// What a detector says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Silence {
+    /// Too few arrivals to say.
+    Unknown,
+    /// As usual.
+    None,
+    /// Unusual.
+    Suspect,
+    /// Practically certain.
+    Failed,
+}
+
+/// One node's arrivals.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    detection: Detection,
+    intervals: VecDeque<u64>,
+    sum: u64,
+    squares: u128,
+    last: Option<Timestamp>,
+    in_a_row: u32,
+    was_failed: bool,
+}
+
+impl Detector {
+    /// A detector without arrivals.
+    pub fn new(detection: Detection) -> Self {
+        Self { detection, intervals: VecDeque::with_capacity(WINDOW), sum: 0, squares: 0, last: None, in_a_row: 0, was_failed: false }
+    }
+
+    /// A heartbeat arrived.
+    pub fn heartbeat(&mut self, now: Timestamp) {
+        if let Some(last) = self.last {
+            // In microseconds, so that the sum of squares of a window cannot overflow.
+            let interval = now.since(last).0 / 1_000;
+            if self.intervals.len() == WINDOW
+                && let Some(old) = self.intervals.pop_front()
+            {
+                self.sum -= old;
+                self.squares -= u128::from(old) * u128::from(old);
+            }
+            self.intervals.push_back(interval);
+            self.sum += interval;
+            self.squares += u128::from(interval) * u128::from(interval);
+        }
+        if self.silence(now) == Silence::Failed {
+            (self.was_failed, self.in_a_row) = (true, 0);
+        }
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.last = Some(now);
+    }
+
+    /// Since the last arrival.
+    pub fn age(&self, now: Timestamp) -> Option<Span> {
+        self.last.map(|last| now.since(last))
+    }
+
+    /// φ × 1000 at `now`; 0 while unknown, and in counting mode.
+    pub fn phi_milli(&self, now: Timestamp) -> u64 {
+        let (Detection::Phi { min_deviation, acceptable_pause, .. }, Some(last)) = (&self.detection, self.last) else { return 0 };
+        if self.intervals.len() < SAMPLES_MIN {
+            return 0;
+        }
+        phi_milli(now.since(last), self.mean_us(), self.deviation_us(), *min_deviation, *acceptable_pause)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a few minutes fit in 53 bits")]
+    fn mean_us(&self) -> f64 {
+        self.sum as f64 / self.intervals.len().max(1) as f64
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "squares of a few minutes' microseconds fit in 53 bits")]
+    fn deviation_us(&self) -> f64 {
+        let n = self.intervals.len().max(1) as f64;
+        let mean = self.mean_us();
+        libm::sqrt((self.squares as f64 / n - mean * mean).max(0.0))
+    }
+
+    /// What the present silence means.
+    pub fn silence(&self, now: Timestamp) -> Silence {
+        let Some(last) = self.last else { return Silence::Unknown };
+        match &self.detection {
+            Detection::Phi { suspect_milli, failed_milli, .. } => {
+                if self.intervals.len() < SAMPLES_MIN {
+                    return Silence::Unknown;
+                }
+                let phi = self.phi_milli(now);
+                if phi >= *failed_milli {
+                    Silence::Failed
+                } else if phi >= *suspect_milli {
+                    Silence::Suspect
+                } else {
+                    Silence::None
+                }
+            }
+            Detection::Counting { interval, timeout, failure_threshold, recovery_threshold } => {
+                let over = now.since(last).0.saturating_sub(timeout.0);
+                let missed = over / interval.0.max(1);
+                if missed >= u64::from(*failure_threshold) {
+                    Silence::Failed
+                } else if missed >= 1 || (self.was_failed && self.in_a_row < *recovery_threshold) {
+                    Silence::Suspect
+                } else {
+                    Silence::None
+                }
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded to 0..=PHI_MAX")]
+fn phi_milli(silent: Span, mean_us: f64, deviation_us: f64, min_deviation: Span, pause: Span) -> u64 {
+    let deviation = deviation_us.max(min_deviation.0 as f64 / 1_000.0);
+    let y = (silent.0 as f64 / 1_000.0 - mean_us - pause.0 as f64 / 1_000.0) / deviation;
+    let later = 0.5 * libm::erfc(y / core::f64::consts::SQRT_2);
+    if later <= 0.0 {
+        return PHI_MAX;
+    }
+    (-libm::log10(later) * 1_000.0).clamp(0.0, PHI_MAX as f64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp(ms * 1_000_000)
+    }
+    fn phi() -> Detector {
+        Detector::new(Detection::Phi {
+            suspect_milli: 8_000,
+            failed_milli: 16_000,
+            min_deviation: Span::millis(50),
+            acceptable_pause: Span::millis(0),
+        })
+    }
+
+    #[test]
+    fn a_node_is_unknown_until_there_are_samples() {
+        let mut d = phi();
+        assert_eq!(d.silence(at(10_000)), Silence::Unknown);
+        d.heartbeat(at(0));
+        assert_eq!(d.silence(at(10_000)), Silence::Unknown);
+    }
+
+    #[test]
+    fn phi_follows_the_normal_distribution() {
+        let mut d = phi();
+        for i in 0..=50 {
+            d.heartbeat(at(i * 100));
+        }
+        let last = 5_000;
+        // Exactly at the mean half of all arrivals are later: −log10(0.5) = 0.301.
+        assert_eq!(d.phi_milli(at(last + 100)), 301);
+        // Four deviations: P = 3.167e-5, φ = 4.499.
+        assert_eq!(d.phi_milli(at(last + 300)), 4_499);
+        assert_eq!(d.silence(at(last + 300)), Silence::None);
+        assert_eq!(d.silence(at(last + 400)), Silence::Suspect);
+        assert_eq!(d.silence(at(last + 600)), Silence::Failed);
+        assert_eq!(d.phi_milli(at(last + 60_000)), PHI_MAX);
+    }
+
+    #[test]
+    fn jitter_makes_it_patient() {
+        let (mut steady, mut jittery) = (phi(), phi());
+        let mut t = 0;
+        for i in 0..100 {
+            steady.heartbeat(at(i * 300));
+            t += if i % 2 == 0 { 100 } else { 500 };
+            jittery.heartbeat(at(t));
+        }
+        assert!(steady.phi_milli(at(99 * 300 + 900)) > jittery.phi_milli(at(t + 900)));
+    }
+
+    #[test]
+    fn counting_counts() {
+        let mut d = Detector::new(Detection::Counting {
+            interval: Span::millis(1_000),
+            timeout: Span::millis(500),
+            failure_threshold: 3,
+            recovery_threshold: 2,
+        });
+        d.heartbeat(at(0));
+        let cases = [(1_400, Silence::None), (1_500, Silence::Suspect), (3_400, Silence::Suspect), (3_500, Silence::Failed)];
+        for (t, expected) in cases {
+            assert_eq!(d.silence(at(t)), expected, "{t} ms");
+        }
+        d.heartbeat(at(4_000));
+        assert_eq!(d.silence(at(4_001)), Silence::Suspect, "one arrival after a failure is not enough");
+        d.heartbeat(at(5_000));
+        assert_eq!(d.silence(at(5_001)), Silence::None);
+    }
+}

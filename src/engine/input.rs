@@ -1,0 +1,76 @@
+//! Everything the world may tell an engine. Plain data: the plane journals it, and the journal replays.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::observation::NodeReport;
+use crate::model::plan::Approval;
+use crate::model::{Digest, NodeId};
+use crate::wire::message::CommandReply;
+
+/// One fact with its source. Stale, duplicate and reordered ones are normal: an older report than the newest of the same
+/// agent process is dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// An agent's report.
+    Report(Box<NodeReport>),
+    /// What became of a command.
+    Reply {
+        /// Whose.
+        node: NodeId,
+        /// What.
+        reply: CommandReply,
+    },
+    /// A person's order; their identity was checked at the door.
+    Person {
+        /// Who.
+        who: String,
+        /// What.
+        order: PersonOrder,
+    },
+    /// Time passed.
+    Wakeup,
+}
+
+impl Input {
+    /// Its kind, for records.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Input::Report(_) => "report",
+            Input::Reply { .. } => "reply",
+            Input::Person { .. } => "person",
+            Input::Wakeup => "time",
+        }
+    }
+}
+
+/// What a person may order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonOrder {
+    /// Make a plan.
+    Propose {
+        /// To which node; `None`: the best.
+        to: Option<NodeId>,
+        /// Why.
+        reason: String,
+        /// Accept an unknown loss.
+        accept_unknown_loss: bool,
+    },
+    /// Execute a plan that was shown.
+    Execute {
+        /// Which.
+        plan: Digest,
+        /// The demoted node's name as typed.
+        demoted: String,
+        /// Their signature, checked at the door and again by the agents.
+        approval: Approval,
+    },
+    /// Drop a plan that waits.
+    Dismiss {
+        /// Which.
+        plan: Digest,
+        /// Why.
+        reason: String,
+    },
+}

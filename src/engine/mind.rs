@@ -1,0 +1,104 @@
+//! What the engine keeps in mind of one node.
+
+use std::collections::VecDeque;
+
+use super::detector::{Detector, Silence};
+use super::picture::own_word;
+use crate::model::observation::NodeReport;
+use crate::model::topology::Detection;
+use crate::model::view::Verdict;
+use crate::model::{NodeId, Span, Timestamp};
+
+/// Lags remembered for the picture.
+pub(super) const LAGS_MAX: usize = 60;
+/// Time between two of them.
+pub(super) const LAG_INTERVAL: Span = Span::millis(500);
+/// After a start nobody is judged by silence.
+const GRACE: Span = Span::secs(2);
+
+#[derive(Clone, Debug)]
+pub(super) struct NodeMind {
+    pub(super) detector: Detector,
+    pub(super) report: Option<NodeReport>,
+    pub(super) heard: Option<Timestamp>,
+    pub(super) verdict: Verdict,
+    pub(super) why: String,
+    pub(super) votes: Vec<(NodeId, bool)>,
+    pub(super) lags: VecDeque<Option<u64>>,
+    pub(super) lag_at: Timestamp,
+}
+
+impl NodeMind {
+    pub(super) fn new(detection: &Detection) -> Self {
+        Self {
+            detector: Detector::new(detection.clone()),
+            report: None,
+            heard: None,
+            verdict: Verdict::Unknown,
+            why: "never heard".into(),
+            votes: vec![],
+            lags: VecDeque::with_capacity(LAGS_MAX),
+            lag_at: Timestamp(0),
+        }
+    }
+
+    /// Takes a report; an older one than the newest of the same process is dropped.
+    pub(super) fn hear(&mut self, now: Timestamp, report: NodeReport) {
+        if let Some(have) = &self.report
+            && have.pids.agent == report.pids.agent
+            && have.member == report.member
+            && have.sequence >= report.sequence
+        {
+            return;
+        }
+        self.detector.heartbeat(now);
+        self.heard = Some(now);
+        self.report = Some(report);
+    }
+
+    pub(super) fn age(&self, now: Timestamp) -> Option<Span> {
+        self.heard.map(|heard| now.since(heard))
+    }
+    pub(super) fn phi_milli(&self, now: Timestamp) -> u64 {
+        self.detector.phi_milli(now)
+    }
+
+    /// Seen by `m` of `n` observers.
+    fn seen(&self) -> (usize, usize) {
+        (self.votes.iter().filter(|(_, sees)| *sees).count(), self.votes.len())
+    }
+
+    /// The verdict, and why. `gave_back`: the node held the role and gave it back, by its word or by a voter's record.
+    pub(super) fn conclude(&self, now: Timestamp, started: Timestamp, gave_back: bool) -> (Verdict, String) {
+        let Some(report) = &self.report else { return (Verdict::Unknown, "never heard".into()) };
+        if gave_back {
+            let how = match &report.resource.state {
+                crate::model::observation::ResourceState::Stopped(e) => format!("stopped ({})", e.how),
+                other => other.word().to_owned(),
+            };
+            return (Verdict::Failed, format!("it gave the write role back; its database is {how}"));
+        }
+        let silence = if now.since(started) < GRACE { self.detector.silence(now).min(Silence::Suspect) } else { self.detector.silence(now) };
+        let (sees, of) = self.seen();
+        let age = self.age(now).unwrap_or(Span::ZERO);
+        match silence {
+            // What it says of itself counts while it speaks.
+            Silence::None | Silence::Unknown => own_word(report),
+            Silence::Suspect => (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers")),
+            // Votes bind: a majority that still sees it vetoes, and without a majority against it nothing is concluded.
+            Silence::Failed if (of - sees) * 2 > of => (Verdict::Failed, format!("silent for {age}; {} of {of} observers do not see it", of - sees)),
+            Silence::Failed => (Verdict::Suspect, format!("silent for {age}, but seen by {sees} of {of} observers")),
+        }
+    }
+
+    pub(super) fn remember_lag(&mut self, now: Timestamp, lag: Option<u64>) {
+        if now.since(self.lag_at) < LAG_INTERVAL {
+            return;
+        }
+        self.lag_at = now;
+        if self.lags.len() == LAGS_MAX {
+            self.lags.pop_front();
+        }
+        self.lags.push_back(lag);
+    }
+}

@@ -1,0 +1,35 @@
+//! Who sees a node: the plane by its heartbeats, every other agent by its own probes, and every replica by the log it
+//! still receives. A replica that receives is a witness that its primary lives, whatever else is silent.
+
+use std::collections::BTreeMap;
+
+use super::detector::Silence;
+use super::mind::NodeMind;
+use crate::model::topology::Cluster;
+use crate::model::{NodeId, Span, Timestamp};
+
+/// A probe's answer older than this says nothing about now.
+const PROBE_STALE: Span = Span::millis(700);
+/// Log older than this says nothing about now.
+const LOG_STALE: Span = Span::millis(1_500);
+/// An observer whose own report is older than this has no vote.
+const OBSERVER_STALE: Span = Span::millis(1_500);
+
+/// The votes about `node`: (observer, sees it). Observers without fresh word have no vote.
+pub(super) fn votes(cluster: &Cluster, nodes: &BTreeMap<NodeId, NodeMind>, node: &NodeId, now: Timestamp) -> Vec<(NodeId, bool)> {
+    let mut votes = vec![(NodeId::new("plane"), matches!(nodes[node].detector.silence(now), Silence::None | Silence::Unknown))];
+    for observer in cluster.nodes.iter().filter(|n| n.node_id != *node) {
+        let mind = &nodes[&observer.node_id];
+        let Some((report, age)) = mind.report.as_ref().zip(mind.age(now)) else { continue };
+        if age > OBSERVER_STALE {
+            continue;
+        }
+        // What it said has aged since.
+        let fresh = |then: Option<Span>, limit: Span| then.is_some_and(|t| t + age < limit);
+        let probe = report.peers.iter().find(|p| p.node == *node);
+        let answers = probe.is_some_and(|p| fresh(p.answered, PROBE_STALE));
+        let receives = report.resource.receiving_from.as_ref() == Some(node) && fresh(report.resource.upstream_age, LOG_STALE);
+        votes.push((observer.node_id.clone(), answers || receives));
+    }
+    votes
+}

@@ -1,0 +1,45 @@
+//! The numbered rules: which transition happened, and the sentence for it. The number is in every record. Sections:
+//! 1xx evidence, 2xx suspicion, 3xx deciding, 4xx a run, 5xx afterwards, 9xx the plane itself.
+
+use super::RuleId;
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
+        $($(#[$doc])* #[doc = $text] pub const $name: RuleId = $number;)*
+        /// All rules in order.
+        pub const RULES: &[(RuleId, &str)] = &[$(($number, $text)),*];
+    };
+}
+
+rules! {
+    VERDICT = 102, "A node's verdict changed: by its own word, by silence, or by the votes of its observers.";
+    CLUSTER_STATE = 103, "The cluster's state changed.";
+    SUSPECTING = 201, "The primary is silent or contradicted, and a quorum has not concluded that it failed.";
+    HEARD_AGAIN = 202, "The primary holds the role again before anything was begun: nothing moves.";
+    GAVE_BACK = 301, "The holder gave the role back with its database stopped: no waiting, a target is sought at once.";
+    FAILED = 302, "A quorum of observers concluded that the primary failed: a target is sought.";
+    PLAN_RUNS = 310, "A plan was made and the policy allows it: it runs.";
+    PLAN_WAITS = 311, "A plan was made and the policy wants a person: it waits.";
+    NO_CANDIDATE = 312, "No plan can be made; each candidate's failing check is recorded.";
+    WORLD_MOVED = 313, "The epoch a plan was made in is over: the plan is void.";
+    PROPOSED = 320, "A person asked for a plan; it waits for their confirmation.";
+    EXECUTED = 401, "A person confirmed a plan: it runs.";
+    COMMANDED = 402, "An order was sent to an agent, or sent again.";
+    STEP_DONE = 403, "A step was verified: the next begins.";
+    STEP_LATE = 411, "A step did not reach its verification within its budget: the plan stops for a person.";
+    ABANDONED = 410, "The candidate gave its claim up; nothing was promoted.";
+    ROLLED_BACK = 412, "The former holder took the role back: the plan is undone.";
+    OVERTAKEN = 413, "Another node holds a newer epoch than the plan's: the plan is over.";
+    REFUSED = 414, "An agent refused an order.";
+    VERIFIED = 408, "Every part of the verification held, a real write read back among them: the run is done.";
+    UNPROVED = 409, "The role moved, but a part of the verification is missing.";
+    STABLE = 501, "The stabilising time passed: checks are normal again.";
+    APPROVAL_TIMEOUT = 502, "Nobody approved a plan in time: it is dropped.";
+    DISMISSED = 503, "A person dropped a plan.";
+    RESTORED = 901, "The plane started again from its records.";
+}
+
+/// The sentence of a rule.
+pub fn sentence(rule: RuleId) -> Option<&'static str> {
+    RULES.iter().find(|(number, _)| *number == rule).map(|(_, text)| *text)
+}

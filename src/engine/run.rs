@@ -1,0 +1,332 @@
+//! Carrying a plan out: which step is due, whether its verification holds, and what to do when it does not. Everything is
+//! read from the agents' reports, so that a plane that starts again in the middle goes on where the world is.
+
+use super::decision::Making;
+use super::{Engine, RETRY_AFTER, Run, rules};
+use crate::model::observation::{ArmedStage, NodeReport, ResourceState};
+use crate::model::plan::{Approval, Plan, PlanKind, StepKind};
+use crate::model::view::{Outcome, Phase, RunView, StepState, StepView, Verdict};
+use crate::model::{NodeId, Span, Timestamp};
+use crate::wire::message::{Command, Order};
+
+/// A command that shows no effect is sent again after this.
+const RESEND: Span = Span::millis(300);
+
+enum Standing {
+    Done(String),
+    Running(String),
+    Failed(String),
+}
+
+impl Engine {
+    pub(super) fn begin(&mut self, making: &mut Making, plan: Plan, approvals: Vec<Approval>) {
+        let steps = plan
+            .steps
+            .iter()
+            .map(|s| StepView {
+                kind: s.kind,
+                node: s.node.clone(),
+                action: s.action.clone(),
+                state: StepState::Waiting,
+                took: None,
+                budget: s.budget,
+                found: String::new(),
+            })
+            .collect();
+        let outage_from = if plan.kind == PlanKind::Switchover { self.now } else { self.last_writable };
+        let (digest, now) = (plan.digest(), self.now);
+        self.durable.pending = None;
+        self.gathering_since = None;
+        self.durable.run =
+            Some(Run { plan, digest, approvals, steps, step_since: now, since: now, outage_from, attempts: 0, sent: Timestamp(0) });
+        self.set_phase(Phase::Claiming);
+        self.advance(making);
+    }
+
+    /// As many steps as are verified, then the order for the one that is due.
+    pub(super) fn advance(&mut self, making: &mut Making) {
+        while let Some(mut run) = self.durable.run.take() {
+            if let Some((rule, outcome, why)) = self.over(&run) {
+                self.end(making, run, rule, outcome, why);
+                return;
+            }
+            let Some(index) = run.steps.iter().position(|s| s.state != StepState::Done) else {
+                self.conclude(making, run);
+                return;
+            };
+            let kind = run.steps[index].kind;
+            let standing = self.standing(&run, kind);
+            let age = self.now.since(run.step_since);
+            let step = &mut run.steps[index];
+            match standing {
+                Standing::Done(found) => {
+                    (step.state, step.took, step.found) = (StepState::Done, Some(age), found.clone());
+                    let text = format!("{} {}: {found} ({age})", kind.word(), step.node);
+                    (run.step_since, run.attempts, run.sent) = (self.now, 0, Timestamp(0));
+                    self.durable.run = Some(run);
+                    self.note(making, rules::STEP_DONE, "plane", "step", text, serde_json::Value::Null);
+                    if let Some(next) = self.durable.run.as_ref().and_then(|r| r.steps.get(index + 1)).map(|s| s.kind) {
+                        self.set_phase(phase_of(next));
+                    }
+                }
+                Standing::Failed(why) => {
+                    (step.state, step.took, step.found) = (StepState::Failed, Some(age), why.clone());
+                    let outcome = if kind <= StepKind::Claim { Outcome::Aborted } else { Outcome::Unknown };
+                    self.end(making, run, rules::ABANDONED, outcome, why);
+                    return;
+                }
+                Standing::Running(found) if age > step.budget => {
+                    (step.state, step.took, step.found) = (StepState::Failed, Some(age), found.clone());
+                    let why = format!("{} {} took longer than {}: {found}", kind.word(), step.node, step.budget);
+                    let outcome = if kind >= StepKind::Follow { Outcome::Unproved } else { Outcome::Unknown };
+                    self.end(making, run, rules::STEP_LATE, outcome, why);
+                    return;
+                }
+                Standing::Running(found) => {
+                    (step.state, step.took, step.found) = (StepState::Running, Some(age), found);
+                    self.set_phase(phase_of(kind));
+                    self.order(making, &mut run, kind);
+                    self.durable.run = Some(run);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The order that a step needs, unless it was sent a moment ago.
+    fn order(&self, making: &mut Making, run: &mut Run, kind: StepKind) {
+        if run.sent.0 > 0 && self.now.since(run.sent) < RESEND {
+            return;
+        }
+        let plan = Box::new(run.plan.clone());
+        let approvals = run.approvals.clone();
+        let (node, order) = match (kind, run.plan.kind, &run.plan.from) {
+            (StepKind::Arm, _, _) => (run.plan.to.node.clone(), Order::Arm { plan, approvals }),
+            (StepKind::Fence, PlanKind::Switchover, Some(from)) => (from.node.clone(), Order::Demote { plan, approvals }),
+            // A candidate whose agent started again has forgotten its plan.
+            (StepKind::Fence | StepKind::Claim, _, _) if self.armed(run).is_none() => (run.plan.to.node.clone(), Order::Arm { plan, approvals }),
+            (StepKind::Verify, _, _) => (run.plan.to.node.clone(), Order::Prove),
+            _ => return,
+        };
+        run.attempts += 1;
+        run.sent = self.now;
+        let id = format!("{}/{}/{}/{}/{}", run.plan.cluster, run.plan.epoch, run.plan.number, kind.word(), run.attempts);
+        let text = format!("order {id} to {node}");
+        self.note(making, rules::COMMANDED, "plane", "command", text, serde_json::json!({"plan": run.digest.as_str()}));
+        making.command(node, Command { id, order });
+    }
+
+    fn report(&self, node: &NodeId) -> Option<&NodeReport> {
+        self.nodes.get(node).and_then(|m| m.report.as_ref())
+    }
+
+    /// How far the candidate says it is with this plan.
+    fn armed(&self, run: &Run) -> Option<&crate::model::observation::ArmedFacts> {
+        self.report(&run.plan.to.node).and_then(|r| r.armed.as_ref()).filter(|a| a.plan == run.digest)
+    }
+
+    /// The candidate holds a newer epoch than the plan's.
+    fn won(&self, run: &Run) -> Option<&NodeReport> {
+        let report = self.report(&run.plan.to.node)?;
+        let newer = report.holding.as_ref().is_some_and(|h| h.epoch > run.plan.epoch);
+        (newer && report.member == run.plan.to).then_some(report)
+    }
+
+    /// The run is over whatever its steps say: the former holder or somebody else holds a newer epoch.
+    fn over(&self, run: &Run) -> Option<(u16, Outcome, String)> {
+        let holder = self.durable.holder.as_ref()?;
+        if self.durable.epoch <= run.plan.epoch || *holder == run.plan.to {
+            return None;
+        }
+        if Some(holder) == run.plan.from.as_ref() {
+            let why = format!("{} took the role back in epoch {}", holder.node, self.durable.epoch);
+            return Some((rules::ROLLED_BACK, Outcome::RolledBack, why));
+        }
+        Some((rules::OVERTAKEN, Outcome::Aborted, format!("{} won epoch {}", holder.node, self.durable.epoch)))
+    }
+
+    fn standing(&self, run: &Run, kind: StepKind) -> Standing {
+        let to = &run.plan.to.node;
+        let armed = self.armed(run);
+        let gave_up = armed.filter(|a| a.stage == ArmedStage::Abandoned && self.won(run).is_none());
+        if let Some(armed) = gave_up {
+            return Standing::Failed(format!("{to} gave up: {}", armed.why));
+        }
+        match kind {
+            StepKind::Arm => match (armed, self.won(run)) {
+                (Some(_), _) | (_, Some(_)) => Standing::Done("armed".into()),
+                (None, None) => Standing::Running("waits for its agent".into()),
+            },
+            StepKind::Fence => self.fence_standing(run),
+            StepKind::Claim => match (self.won(run), armed) {
+                (Some(report), armed) => {
+                    let epoch = report.vote.epoch;
+                    let fence = armed.and_then(|a| a.fence).map_or("not reported", |f| f.words());
+                    Standing::Done(format!("won epoch {epoch}; fence: {fence}"))
+                }
+                (None, Some(armed)) => Standing::Running(armed.why.clone()),
+                (None, None) => Standing::Running("the candidate does not report this plan".into()),
+            },
+            StepKind::Promote => match self.won(run) {
+                Some(r) if r.resource.state == ResourceState::Primary && u64::from(r.resource.position.timeline) == r.vote.epoch.0 => {
+                    Standing::Done(format!("accepts writes on timeline {}", r.resource.position.timeline))
+                }
+                Some(r) => Standing::Running(r.resource.state.word().into()),
+                None if self.nodes[to].verdict == Verdict::Failed => Standing::Failed(format!("{to} lost the role while promoting")),
+                None => Standing::Running("waits for word".into()),
+            },
+            StepKind::Follow => match self.won(run) {
+                Some(r) => {
+                    let streaming: Vec<&str> =
+                        r.resource.standbys.iter().filter(|s| s.state == "streaming").map(|s| s.node.as_str()).collect();
+                    if streaming.len() >= self.cluster.synchronous_standbys {
+                        Standing::Done(if streaming.is_empty() { "nobody has to".into() } else { format!("{} stream", streaming.join(", ")) })
+                    } else {
+                        Standing::Running(format!("{} of {} stream", streaming.len(), self.cluster.synchronous_standbys))
+                    }
+                }
+                None => Standing::Running("waits for word".into()),
+            },
+            StepKind::Verify => match self.won(run) {
+                Some(r) => match r.resource.proof.as_ref().filter(|p| p.epoch.0 == u64::from(r.resource.position.timeline)) {
+                    Some(proof) => Standing::Done(format!("a real write was committed and read back in {}", proof.took)),
+                    None => Standing::Running(if r.resource.trouble.is_empty() { "waits for the write".into() } else { r.resource.trouble.clone() }),
+                },
+                None => Standing::Running("waits for word".into()),
+            },
+        }
+    }
+
+    fn fence_standing(&self, run: &Run) -> Standing {
+        let from = run.plan.from.as_ref();
+        let released = self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| {
+            r.vote.epoch == run.plan.epoch && r.vote.released && r.vote.holder.as_ref() == from
+        });
+        if let Some(report) = self.won(run) {
+            let fence = self.armed(run).and_then(|a| a.fence).map_or("by the grants", |f| f.words());
+            return Standing::Done(format!("{fence} (epoch {} is won)", report.vote.epoch));
+        }
+        if released {
+            let stop = from.and_then(|m| self.report(&m.node)).and_then(|r| match &r.resource.state {
+                ResourceState::Stopped(evidence) => Some(evidence),
+                _ => None,
+            });
+            return Standing::Done(stop.map_or("it gave the role back".to_owned(), |e| {
+                let end = e.final_position.map_or(String::new(), |p| format!(", log ends at {p}"));
+                format!("stopped ({}), no process remains{end}", e.how)
+            }));
+        }
+        match (run.plan.kind, self.armed(run)) {
+            (PlanKind::Failover, Some(armed)) => Standing::Running(armed.why.clone()),
+            (PlanKind::Failover, None) => Standing::Running("the candidate is not armed".into()),
+            (PlanKind::Switchover, _) => {
+                let word = from.and_then(|m| self.report(&m.node)).map_or(String::new(), |r| r.activity.clone());
+                Standing::Running(if word.is_empty() { "waits for its agent".into() } else { word })
+            }
+        }
+    }
+
+    pub(super) fn command_refused(&mut self, making: &mut Making, node: &NodeId, id: &str, why: &str) {
+        let text = format!("{node} refused {id}: {why}");
+        self.note(making, rules::REFUSED, node.as_str(), "refusal", text, serde_json::Value::Null);
+        let Some(run) = self.durable.run.take() else { return };
+        let due = run.steps.iter().find(|s| s.state != StepState::Done).map(|s| s.kind);
+        let nothing_changed = due.is_some_and(|kind| kind <= StepKind::Fence) && self.won(&run).is_none() && !self.is_released();
+        let ours = id.starts_with(&format!("{}/{}/{}/", run.plan.cluster, run.plan.epoch, run.plan.number));
+        if ours && nothing_changed {
+            self.end(making, run, rules::ABANDONED, Outcome::Aborted, format!("{node} refused: {why}"));
+        } else {
+            self.durable.run = Some(run);
+        }
+    }
+
+    /// Every step is verified: the parts of the proof, and the end.
+    fn conclude(&mut self, making: &mut Making, run: Run) {
+        let Some(report) = self.won(&run).cloned() else {
+            let why = "the new primary is not heard any more".to_owned();
+            self.end(making, run, rules::UNPROVED, Outcome::Unproved, why);
+            return;
+        };
+        let took = self.now.since(run.outage_from);
+        let age = self.nodes[&run.plan.to.node].age(self.now).unwrap_or(Span::ZERO);
+        let promises = report.holding.as_ref().map_or(0, |h| h.promised_by.len());
+        let loss = self.armed(&run).and_then(|a| a.loss.clone());
+        let timeline = u64::from(report.resource.position.timeline);
+        let mut parts = vec![
+            ("consistency".to_owned(), timeline == report.vote.epoch.0, format!("epoch {} writes timeline {timeline}", report.vote.epoch)),
+            ("quorum".to_owned(), promises >= self.cluster.quorum_size, format!("{promises} voters promised, {} needed", self.cluster.quorum_size)),
+            ("freshness".to_owned(), age < Span::secs(1), format!("its report is {age} old")),
+            ("policy".to_owned(), took <= self.policy.max_failover_time, format!("{took} against {}", self.policy.max_failover_time)),
+        ];
+        if let Some(loss) = &loss {
+            parts.push(("loss".to_owned(), loss.within(run.plan.max_loss_bytes), loss.short()));
+        } else {
+            parts.push(("loss".to_owned(), false, "the candidate's account is not known".into()));
+        }
+        if let Some(proof) = &report.resource.proof {
+            parts.push(("write".to_owned(), proof.epoch == report.vote.epoch, format!("committed and read back in {}", proof.took)));
+        }
+        let all = parts.iter().all(|(_, held, _)| *held);
+        let (rule, outcome) = if all { (rules::VERIFIED, Outcome::Verified) } else { (rules::UNPROVED, Outcome::Unproved) };
+        let why = parts.iter().map(|(n, held, f)| format!("{n} {}: {f}", if *held { "✓" } else { "✗" })).collect::<Vec<_>>().join("; ");
+        self.outages.push_back(took);
+        if self.outages.len() > 16 {
+            self.outages.pop_front();
+        }
+        self.finish_run(making, run, rule, outcome, why, Some(took), loss, parts);
+    }
+
+    fn end(&mut self, making: &mut Making, run: Run, rule: u16, outcome: Outcome, why: String) {
+        self.finish_run(making, run, rule, outcome, why, None, None, vec![]);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of a run's end")]
+    fn finish_run(
+        &mut self,
+        making: &mut Making,
+        run: Run,
+        rule: u16,
+        outcome: Outcome,
+        why: String,
+        rto: Option<Span>,
+        rpo: Option<crate::model::loss::LossAccount>,
+        verification: Vec<(String, bool, String)>,
+    ) {
+        let fence = self.armed(&run).and_then(|a| a.fence);
+        let took = self.now.since(run.since);
+        let measured = rto.map_or(String::new(), |t| format!("; RTO {t}, RPO {}", rpo.as_ref().map_or("unknown".into(), |r| r.short())));
+        let text = format!("plan {} {}: {}{measured}; {why}", run.digest.short(), run.plan.kind.word(), outcome.word());
+        let data = serde_json::json!({"plan": run.digest.as_str(), "rto_ms": rto.map(Span::as_millis), "fence": fence, "steps": run.steps});
+        self.note(making, rule, "plane", "outcome", text, data);
+        self.durable.last_run = Some(RunView {
+            plan: run.digest,
+            body: run.plan,
+            steps: run.steps,
+            age: took,
+            outcome: Some(outcome),
+            rto,
+            rpo,
+            fence,
+            verification,
+        });
+        self.durable.run = None;
+        self.retry_at = self.now + RETRY_AFTER;
+        self.set_phase(match outcome {
+            Outcome::Verified => Phase::Stabilising,
+            Outcome::Unproved | Outcome::Unknown => Phase::NeedsPerson,
+            Outcome::Aborted => Phase::Aborted,
+            Outcome::RolledBack => Phase::RolledBack,
+        });
+        self.durable.phase_since = self.now;
+    }
+}
+
+fn phase_of(kind: StepKind) -> Phase {
+    match kind {
+        StepKind::Arm | StepKind::Claim => Phase::Claiming,
+        StepKind::Fence => Phase::Fencing,
+        StepKind::Promote => Phase::Promoting,
+        StepKind::Follow => Phase::Routing,
+        StepKind::Verify => Phase::Verifying,
+    }
+}

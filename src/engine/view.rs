@@ -1,0 +1,186 @@
+//! The picture for people, drawn anew after every input.
+
+use super::{Engine, JUDGE_INTERVAL};
+use crate::model::observation::ResourceState;
+use crate::model::plan::PlanKind;
+use crate::model::topology::{Cluster, Policy, Role, Strategy};
+use crate::model::view::{ClusterState, ClusterView, NodeView, Outlook, Phase, PhaseView, RunView, StepState, Verdict};
+use crate::model::{Epoch, Span, WallTime};
+
+pub(super) fn blank(cluster: &Cluster, policy: &Policy, made: WallTime) -> ClusterView {
+    ClusterView {
+        cluster: cluster.cluster_id.clone(),
+        name: cluster.name.clone(),
+        environment: cluster.environment.clone(),
+        simulated: false,
+        source: "plane".into(),
+        made,
+        state: ClusterState::Unknown,
+        why: String::new(),
+        phase: PhaseView::default(),
+        epoch: Epoch(0),
+        primary: None,
+        votes: 0,
+        voters: cluster.nodes.len(),
+        quorum: cluster.quorum_size,
+        strategy: Some(policy.strategy),
+        rpo_bytes: policy.max_lag_bytes,
+        rto: policy.max_failover_time,
+        nodes: vec![],
+        plan: None,
+        run: None,
+        outlook: Outlook::default(),
+        records: vec![],
+        record_count: 0,
+        chain: String::new(),
+    }
+}
+
+impl Engine {
+    pub(super) fn draw(&mut self) {
+        let mut view = blank(&self.cluster, &self.policy, self.wall);
+        let primary = self.primary();
+        view.simulated = self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| r.resource.kind == "sim");
+        (view.state, view.why) = (self.state, self.state_why.clone());
+        view.epoch = self.durable.epoch;
+        let holding = primary.as_ref().and_then(|p| self.nodes.get(p)).and_then(|m| m.report.as_ref()).filter(|r| r.holding.is_some());
+        view.primary = holding.map(|r| r.member.node.clone());
+        view.votes = holding.and_then(|r| r.holding.as_ref()).map_or(0, |h| h.promised_by.len());
+        view.nodes = self.cluster.nodes.iter().map(|n| self.draw_node(n)).collect();
+        view.plan = self.durable.pending.as_ref().map(|p| p.plan.clone());
+        view.run = self.draw_run();
+        view.phase = self.draw_phase();
+        view.outlook = self.outlook();
+        self.view = view;
+    }
+
+    fn draw_node(&self, node: &crate::model::topology::Node) -> NodeView {
+        let mind = &self.nodes[&node.node_id];
+        let is_primary = mind.report.as_ref().is_some_and(|r| r.holding.is_some());
+        let role = match node.role {
+            Role::Witness => Role::Witness,
+            _ if is_primary => Role::Primary,
+            Role::Primary | Role::Secondary => Role::Secondary,
+        };
+        let seen = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref());
+        let lag = seen.and_then(|r| r.resource.standbys.iter().find(|s| s.node == node.node_id)).and_then(|s| s.lag);
+        NodeView {
+            node: node.node_id.clone(),
+            declared: node.role,
+            role,
+            place: format!("{}/{}", node.region, node.site),
+            verdict: mind.verdict,
+            why: mind.why.clone(),
+            phi_milli: mind.phi_milli(self.now),
+            heartbeat_age: mind.age(self.now),
+            votes: mind.votes.clone(),
+            report: mind.report.clone(),
+            lag_bytes: mind.lags.back().copied().flatten().filter(|_| role == Role::Secondary),
+            lag: lag.filter(|_| role == Role::Secondary),
+            lag_history: mind.lags.iter().copied().collect(),
+        }
+    }
+
+    fn draw_run(&self) -> Option<RunView> {
+        let Some(run) = &self.durable.run else { return self.durable.last_run.clone() };
+        let mut steps = run.steps.clone();
+        for step in steps.iter_mut().filter(|s| s.state == StepState::Running) {
+            step.took = Some(self.now.since(run.step_since));
+        }
+        let armed = self.nodes.get(&run.plan.to.node).and_then(|m| m.report.as_ref()).and_then(|r| r.armed.as_ref());
+        let armed = armed.filter(|a| a.plan == run.digest);
+        Some(RunView {
+            plan: run.digest.clone(),
+            body: run.plan.clone(),
+            steps,
+            age: self.now.since(run.since),
+            outcome: None,
+            rto: None,
+            rpo: armed.and_then(|a| a.loss.clone()),
+            fence: armed.and_then(|a| a.fence),
+            verification: vec![],
+        })
+    }
+
+    fn draw_phase(&self) -> PhaseView {
+        let phase = self.durable.phase;
+        let age = self.now.since(self.durable.phase_since);
+        let left = |limit: Span| Some(Span(limit.0.saturating_sub(age.0)));
+        let step = self.durable.run.as_ref().and_then(|r| r.steps.iter().find(|s| s.state != StepState::Done).map(|s| (r, s)));
+        let (owner, deadline, at_deadline, ways_out) = match (phase, step) {
+            (_, Some((run, step))) => {
+                let spent = self.now.since(run.step_since);
+                let out = match run.plan.kind {
+                    PlanKind::Switchover => "if nobody wins, the old primary takes the role back by itself",
+                    PlanKind::Failover => "if the candidate gives up, the next best is tried",
+                };
+                (step.node.as_str().to_owned(), Some(Span(step.budget.0.saturating_sub(spent.0))), "the plan stops and a person decides".to_owned(), vec![out.to_owned()])
+            }
+            (Phase::Steady, None) => ("nobody".to_owned(), None, String::new(), vec![]),
+            (Phase::AwaitingApproval, None) => (
+                "a person".to_owned(),
+                self.durable.pending.as_ref().map(|p| Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))),
+                "the plan is dropped".to_owned(),
+                vec!["execute the plan".into(), "dismiss it".into()],
+            ),
+            (Phase::Suspecting, None) => ("the observers".to_owned(), None, String::new(), vec!["it is heard again".into(), "a quorum concludes that it failed".into()]),
+            (Phase::Stabilising | Phase::Aborted | Phase::RolledBack, None) => {
+                ("plane".to_owned(), left(self.policy.stabilise), "back to steady if the role is held".to_owned(), vec![])
+            }
+            (Phase::NeedsPerson, None) => {
+                ("a person".to_owned(), None, String::new(), vec!["ask for a plan".into(), "bring a node back".into(), "accept an unknown loss in a plan".into()])
+            }
+            (_, None) => ("plane".to_owned(), None, String::new(), vec![]),
+        };
+        PhaseView { phase, owner, age, deadline, at_deadline, ways_out }
+    }
+
+    fn outlook(&self) -> Outlook {
+        let Some(primary) = self.primary() else { return Outlook { next: "waits for a first primary".into(), ..Outlook::default() } };
+        let candidates = self.candidates(Some(&primary));
+        let best = candidates.iter().find(|c| c.rank == 1);
+        let next = match self.durable.phase {
+            Phase::Steady => "nothing moves by itself while this holds".to_owned(),
+            Phase::Suspecting => "a failover begins when a quorum of observers concludes that it failed".to_owned(),
+            Phase::Deciding => "a plan is made from the best candidate".to_owned(),
+            Phase::AwaitingApproval => "nothing, until a person executes or dismisses the plan".to_owned(),
+            Phase::NeedsPerson if self.refusal.is_empty() => "nothing; a person decides".to_owned(),
+            Phase::NeedsPerson => format!("tried again every {RETRY_AFTER} while: {}", self.refusal, RETRY_AFTER = super::RETRY_AFTER),
+            Phase::Stabilising => "back to steady".to_owned(),
+            Phase::Aborted | Phase::RolledBack => "a new plan, if the primary is still failed".to_owned(),
+            _ => "the run goes on by itself, also without this plane".to_owned(),
+        };
+        let holder = self.durable.holder.as_ref();
+        let if_primary_died = match (best, holder) {
+            (Some(best), Some(holder)) => {
+                let loss = self.expected_loss(holder, PlanKind::Failover);
+                let who = if self.policy.strategy == Strategy::Manual { "after a person's word " } else { "" };
+                let rto = match self.outages.back() {
+                    Some(last) => format!("last measured {last}"),
+                    None => "not measured yet".to_owned(),
+                };
+                let bound = crate::lease::Terms::for_duration(self.cluster.lease).promise();
+                format!("if {primary} died now → {who}{} promotes · loss {} · RTO {rto}; up to {bound} more if its whole host is lost", best.node, loss.short())
+            }
+            _ => {
+                let why: Vec<String> = candidates
+                    .iter()
+                    .map(|c| {
+                        let failed: Vec<&str> = c.checks.iter().filter(|k| !k.passed).map(|k| k.name.as_str()).collect();
+                        format!("{} ({})", c.node, failed.join(", "))
+                    })
+                    .collect();
+                format!("if {primary} died now → nobody could promote: {}", why.join("; "))
+            }
+        };
+        Outlook { next, if_primary_died, candidates }
+    }
+
+    /// Whether anything in the picture ages faster than people see: then it is worth drawing again soon.
+    pub fn is_busy(&self) -> bool {
+        self.durable.run.is_some()
+            || !matches!(self.durable.phase, Phase::Steady)
+            || self.nodes.values().any(|m| m.verdict != Verdict::Healthy && !matches!(m.report.as_ref().map(|r| &r.resource.state), Some(ResourceState::None)))
+            || self.judge_at.since(self.now) > JUDGE_INTERVAL
+    }
+}

@@ -20,6 +20,8 @@ pub mod store;
 pub mod wire;
 /// Acts on a node: votes, probes, drives the resource.
 pub mod agent;
+/// Acts as the control plane: watches, decides, directs.
+pub mod plane;
 /// A real cluster on this machine, to try and to test.
 pub mod lab;
 /// The command line.

@@ -415,6 +415,7 @@ impl Agent {
             epoch: record.epoch,
             holder: record.holder.clone(),
             released: record.is_released(),
+            releases: record.released.iter().map(|r| (r.epoch, r.holder.clone())).collect(),
             won: record.is_won(),
             lease_left: voter.lease_left(now),
             voters_version: record.voters.as_ref().map_or(0, |v| v.version),

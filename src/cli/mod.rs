@@ -23,6 +23,12 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Run a control plane.
+    Plane {
+        /// Its plane.yaml.
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Run the guard of one node (started by its agent).
     #[command(hide = true)]
     Guard {
@@ -55,6 +61,10 @@ pub fn main() -> ExitCode {
             log();
             agent(&config)
         }
+        Some(Command::Plane { config }) => {
+            log();
+            plane(&config)
+        }
         Some(Command::Guard { state_dir, data_dir }) => {
             crate::agent::guard::run(&state_dir, &data_dir).map(|()| Outcome::Done).map_err(Into::into)
         }
@@ -83,5 +93,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn agent(config: &std::path::Path) -> color_eyre::Result<Outcome> {
     let config = crate::config::AgentConfig::read(config)?;
     runtime()?.block_on(crate::agent::runtime::run(config))?;
+    Ok(Outcome::Done)
+}
+
+fn plane(config: &std::path::Path) -> color_eyre::Result<Outcome> {
+    let config = crate::config::PlaneConfig::read(config)?;
+    runtime()?.block_on(crate::plane::runtime::run(config))?;
     Ok(Outcome::Done)
 }

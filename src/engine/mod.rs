@@ -277,9 +277,13 @@ impl Engine {
 
     /// The holder said itself that it stopped, or any voter has its release.
     fn is_released(&self) -> bool {
-        self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| {
-            r.vote.epoch == self.durable.epoch && r.vote.released && r.vote.holder == self.durable.holder
-        })
+        self.durable.holder.as_ref().is_some_and(|holder| self.released(self.durable.epoch, holder))
+    }
+
+    /// Some voter has the release of that epoch.
+    fn released(&self, epoch: Epoch, holder: &Member) -> bool {
+        let reports = self.nodes.values().filter_map(|m| m.report.as_ref());
+        reports.flat_map(|r| &r.vote.releases).any(|(e, h)| *e == epoch && h == holder)
     }
 
     fn judge_nodes(&mut self, making: &mut Making) {
@@ -424,7 +428,7 @@ impl Engine {
         self.cluster.data_nodes().filter(|n| Some(&n.node_id) != primary.as_ref()).any(|n| {
             let mind = &self.nodes[&n.node_id];
             let reachable = mind.verdict <= Verdict::Degraded && mind.age(self.now).is_some_and(|age| age < Span::secs(1));
-            let certain = mind.report.as_ref().is_some_and(|r| r.vote.released && r.resource.receiving_from.is_none());
+            let certain = mind.report.as_ref().is_some_and(|r| !r.vote.releases.is_empty() && r.resource.receiving_from.is_none());
             reachable && !certain
         })
     }

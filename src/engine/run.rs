@@ -199,9 +199,7 @@ impl Engine {
 
     fn fence_standing(&self, run: &Run) -> Standing {
         let from = run.plan.from.as_ref();
-        let released = self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| {
-            r.vote.epoch == run.plan.epoch && r.vote.released && r.vote.holder.as_ref() == from
-        });
+        let released = from.is_some_and(|from| self.released(run.plan.epoch, from));
         if let Some(report) = self.won(run) {
             let fence = self.armed(run).and_then(|a| a.fence).map_or("by the grants", |f| f.words());
             return Standing::Done(format!("{fence} (epoch {} is won)", report.vote.epoch));

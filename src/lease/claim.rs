@@ -95,7 +95,7 @@ impl Claim {
     }
 
     fn released(&self, entry: &EpochSync) -> Option<&ReleaseNotice> {
-        let from_grants = self.grants.values().filter_map(|g| g.released.as_ref());
+        let from_grants = self.grants.values().flat_map(|g| &g.released);
         from_grants.chain(&self.request.released).find(|r| r.epoch == entry.epoch && r.holder == entry.holder)
     }
 

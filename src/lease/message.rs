@@ -57,8 +57,8 @@ pub struct ClaimRequest {
     pub plan: Option<Digest>,
     /// Signatures over that plan.
     pub approvals: Vec<Approval>,
-    /// A release that the claimant has seen: final, so it may be passed on.
-    pub released: Option<ReleaseNotice>,
+    /// Releases that the claimant has seen: final, so they may be passed on.
+    pub released: Vec<ReleaseNotice>,
 }
 
 /// A voter's answer to an ask.
@@ -87,12 +87,12 @@ pub struct Grant {
     pub position: Option<Position>,
     /// The synchronous sets of every epoch that may have been won, as far as this voter knows.
     pub history: Vec<EpochSync>,
-    /// An epoch whose holder said that it stopped; only when this voter has that word.
-    pub released: Option<ReleaseNotice>,
+    /// Epochs whose holder said that it stopped, as far as this voter has that word.
+    pub released: Vec<ReleaseNotice>,
 }
 
 /// From a holder (or a claimant that gave up): final. It is never renewed again.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReleaseNotice {
     /// What is released.
     pub epoch: Epoch,

@@ -35,7 +35,7 @@ fn claim(epoch: u64, by: u8, s: SyncSet) -> ClaimRequest {
         sync: s,
         plan: None,
         approvals: vec![],
-        released: None,
+        released: vec![],
     }
 }
 fn renew(epoch: u64, by: u8) -> Renew {
@@ -162,7 +162,7 @@ fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
         candidate: member(2),
         position: Some(Position { timeline: 1, lsn: Lsn(lsn) }),
         history,
-        released: None,
+        released: vec![],
     }
 }
 
@@ -185,7 +185,7 @@ fn a_majority_without_the_sync_quorum_is_not_enough() {
 fn a_clean_stop_gives_an_exact_account() {
     let end = |lsn| Some(Position { timeline: 1, lsn: Lsn(lsn) });
     let mut request = claim(2, 2, sync(&[1, 3], 1));
-    request.released = Some(ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: end(100) });
+    request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: end(100) }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     c.grant(grant(2, 100, won_history()));
     c.grant(Grant { position: None, ..grant(1, 0, won_history()) });
@@ -202,7 +202,7 @@ fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
     let mut history = won_history();
     history.push(EpochSync { epoch: Epoch(2), holder: member(3), sync: sync(&[1, 2], 1), won: false });
     let mut request = claim(3, 2, sync(&[1, 3], 1));
-    request.released = Some(ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None });
+    request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     let g = |n, h: Vec<EpochSync>| Grant { epoch: Epoch(3), ..grant(n, 10, h) };
     c.grant(g(1, history));
@@ -215,4 +215,26 @@ fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
     c2.grant(g(2, won_history()));
     let Standing::Won(win) = c2.standing(&[], false) else { panic!() };
     assert_eq!(win.fence, FenceRung::Stopped);
+}
+
+#[test]
+fn an_abandoned_claim_does_not_strand_the_living_holder() {
+    // n3 claimed epoch 2, won nothing, and gave it up; this voter never voted in it and still serves n1.
+    let mut v = voter(2);
+    let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
+    let _ = v.release(&ReleaseNotice { epoch: Epoch(2), holder: member(3), final_position: None });
+    assert!(v.renew(Timestamp(1), &renew(1, 1)).reply.is_ok());
+}
+
+#[test]
+fn a_release_outlives_an_abandoned_claim_behind_it() {
+    // n1 released epoch 1; n3 claimed and abandoned epoch 2. Epoch 1's release still proves that n1 stopped.
+    let mut v = voter(2);
+    let _ = v.renew(Timestamp(0), &renew(1, 1));
+    let notice = |epoch, by| ReleaseNotice { epoch: Epoch(epoch), holder: member(by), final_position: None };
+    let _ = v.release(&notice(1, 1));
+    assert!(v.claim(Timestamp(1), &claim(2, 3, sync(&[1, 2], 1)), at(0)).reply.is_ok());
+    let _ = v.release(&notice(2, 3));
+    let grant = v.claim(Timestamp(2), &claim(3, 2, sync(&[1, 3], 1)), at(0)).reply.unwrap();
+    assert_eq!(grant.released, [notice(1, 1), notice(2, 3)]);
 }

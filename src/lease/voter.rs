@@ -34,8 +34,8 @@ pub struct VoterRecord {
     pub epoch: Epoch,
     /// For whom.
     pub holder: Option<Member>,
-    /// The newest release it has seen; final.
-    pub released: Option<ReleaseNotice>,
+    /// Releases it has seen of the epochs in its history; each is final.
+    pub released: Vec<ReleaseNotice>,
     /// Longest D it ever promised.
     pub promised_max: Span,
     /// Epochs since (and with) the last one known to be won.
@@ -45,11 +45,18 @@ pub struct VoterRecord {
 impl VoterRecord {
     /// An empty record: a stranger to every cluster.
     pub fn new(me: Member) -> Self {
-        Self { me, voters: None, epoch: Epoch(0), holder: None, released: None, promised_max: Span::ZERO, history: Vec::new() }
+        Self { me, voters: None, epoch: Epoch(0), holder: None, released: Vec::new(), promised_max: Span::ZERO, history: Vec::new() }
     }
     /// Whether the epoch it voted in was released by the holder it voted for.
     pub fn is_released(&self) -> bool {
-        self.released.as_ref().is_some_and(|r| r.epoch == self.epoch && Some(&r.holder) == self.holder.as_ref())
+        self.release().is_some()
+    }
+    /// That release.
+    pub fn release(&self) -> Option<&ReleaseNotice> {
+        self.holder.as_ref().and_then(|holder| self.released_by(self.epoch, holder))
+    }
+    fn released_by(&self, epoch: Epoch, holder: &Member) -> Option<&ReleaseNotice> {
+        self.released.iter().find(|r| r.epoch == epoch && r.holder == *holder)
     }
     /// Whether the epoch it voted in is known to have been won.
     pub fn is_won(&self) -> bool {
@@ -60,16 +67,21 @@ impl VoterRecord {
         self.history.iter().rev().find(|h| h.won)
     }
     fn see_release(&mut self, notice: &ReleaseNotice) -> bool {
-        if self.released.as_ref().is_some_and(|r| r.epoch >= notice.epoch) {
+        let old = self.last_won().is_some_and(|won| notice.epoch < won.epoch);
+        if old || self.released_by(notice.epoch, &notice.holder).is_some() {
             return false;
         }
-        self.released = Some(notice.clone());
+        self.released.push(notice.clone());
+        self.released.sort();
         true
     }
     fn see_epoch(&mut self, entry: EpochSync) {
         self.history.retain(|h| h.epoch != entry.epoch && !(entry.won && h.epoch < entry.epoch));
         self.history.push(entry);
         self.history.sort();
+        if let Some(won) = self.last_won().map(|h| h.epoch) {
+            self.released.retain(|r| r.epoch >= won);
+        }
     }
 }
 
@@ -166,7 +178,7 @@ impl Voter {
         if let Err(refusal) = self.knows(renew.voters_version, &renew.holder) {
             return refuse(refusal);
         }
-        if self.record.released.as_ref().is_some_and(|r| r.epoch >= renew.epoch) {
+        if self.record.released_by(renew.epoch, &renew.holder).is_some() {
             return refuse(Refusal::Released { epoch: renew.epoch });
         }
         let own = renew.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&renew.holder);
@@ -212,10 +224,10 @@ impl Voter {
         if claim.epoch <= self.record.epoch && !again {
             return Err(Refusal::NewerEpoch { epoch: self.record.epoch });
         }
-        if self.record.released.as_ref().is_some_and(|r| r.epoch >= claim.epoch) {
+        if self.record.released_by(claim.epoch, &claim.candidate).is_some() {
             return Err(Refusal::Released { epoch: claim.epoch });
         }
-        let released_now = claim.released.as_ref().is_some_and(|r| r.epoch == self.record.epoch && Some(&r.holder) == self.record.holder.as_ref());
+        let released_now = claim.released.iter().any(|r| r.epoch == self.record.epoch && Some(&r.holder) == self.record.holder.as_ref());
         if !released_now {
             self.free_for(now, &claim.candidate)?;
         }
@@ -238,7 +250,7 @@ impl Voter {
         }
         let before = self.record.clone();
         let again = claim.epoch == self.record.epoch;
-        if let Some(notice) = &claim.released {
+        for notice in &claim.released {
             self.record.see_release(notice);
         }
         self.record.epoch = claim.epoch;

@@ -51,6 +51,8 @@ pub struct VoteFacts {
     pub holder: Option<Member>,
     /// Whether that epoch was released.
     pub released: bool,
+    /// Every epoch that it knows to be released, and by whom.
+    pub releases: Vec<(Epoch, Member)>,
     /// Whether it has seen proof that the epoch was won.
     pub won: bool,
     /// How much longer its promise binds it.

@@ -82,6 +82,8 @@ const ASK_INTERVAL: Span = Span::millis(25);
 const CLAIM_RESEND: Span = Span::millis(5);
 /// A claim that is not won by then is abandoned: long enough for every cut, short against a lease.
 const CLAIM_MAX: Span = Span::millis(1_500);
+/// A majority whose loss account is not "none" waits so long for the others' grants.
+const CLAIM_SETTLE: Span = Span::millis(400);
 /// Missing log that is not fetched by then is not fetched.
 const FETCH_MAX: Span = Span::secs(10);
 
@@ -214,7 +216,7 @@ impl Machine {
             Some(Reason::Armed { digest, approvals, .. }) => (Some(digest.clone()), approvals.clone()),
             Some(Reason::Reclaim | Reason::Found | Reason::Climb) | None => (None, vec![]),
         };
-        let released = record.is_released().then(|| record.released.clone()).flatten();
+        let released = record.released.clone();
         ClaimRequest {
             voters_version: voters.version,
             epoch,
@@ -271,10 +273,14 @@ impl Machine {
             Reason::Reclaim | Reason::Found | Reason::Climb => false,
         };
         match claim.standing(&[], accept_lease_only) {
+            // More grants can only make the account better; a majority alone is not the end while some may still come.
             Standing::Won(win) if own_granted => {
-                let claim = claim.clone();
-                self.won(now, claim, win, turn);
-                return;
+                let enough = matches!(win.loss, crate::model::loss::LossAccount::None { .. });
+                if enough || claim.granted_by().count() == self.setup.nodes.len() || now.since(claim.sent()) >= CLAIM_SETTLE {
+                    let claim = claim.clone();
+                    self.won(now, claim, win, turn);
+                    return;
+                }
             }
             Standing::Won(_) => {}
             Standing::Waiting { why: w } | Standing::Unfenced { why: w } => *why = w,

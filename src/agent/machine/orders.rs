@@ -107,11 +107,16 @@ impl Machine {
         if plan.cluster != self.setup.cluster {
             return Err(format!("the plan is for cluster {}", plan.cluster));
         }
-        if record.epoch != plan.epoch {
-            return Err(format!("the world moved: the plan was made in epoch {}, this voter is in epoch {}", plan.epoch, record.epoch));
+        // A claim that nobody won does not make a plan void; a newer winner does.
+        let (epoch, holder) = match record.last_won() {
+            Some(won) => (won.epoch, Some(&won.holder)),
+            None => (record.epoch, record.holder.as_ref()),
+        };
+        if epoch != plan.epoch {
+            return Err(format!("the world moved: the plan was made in epoch {}, here epoch {epoch} is known to be won", plan.epoch));
         }
-        if record.holder != plan.from {
-            return Err(format!("the world moved: the plan demotes {:?}, this voter knows {:?} as holder", plan.from, record.holder));
+        if holder != plan.from.as_ref() {
+            return Err(format!("the world moved: the plan demotes {:?}, here {holder:?} is known as holder", plan.from));
         }
         Ok(())
     }

@@ -1,0 +1,322 @@
+//! The plane's loop: the world into inputs, decisions into the store, and only then effects into the world.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::server;
+use crate::access;
+use crate::agent::host;
+use crate::audit::Verifier;
+use crate::config::PlaneConfig;
+use crate::engine::{Decision, Effect, Engine, Input, PersonOrder, Snapshot};
+use crate::model::record::ChainedRecord;
+use crate::model::view::ClusterView;
+use crate::model::{NodeId, Span, Timestamp};
+use crate::store::{self, Batch, Sqlite, Store, StoreError};
+use crate::wire::feed::Feed;
+use crate::wire::message::{CallReply, CallRequest, FromAgent, ToAgent};
+
+/// Why a plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// TLS files.
+    #[error(transparent)]
+    Tls(#[from] crate::wire::tls::TlsError),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What the door hands to the loop.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// An agent's stream began.
+    Attached(NodeId, mpsc::Sender<ToAgent>),
+    /// An agent said something.
+    Said(NodeId, FromAgent),
+    /// A person's request; their identity was checked.
+    Call { who: String, request: CallRequest, answer: oneshot::Sender<CallReply> },
+}
+
+/// Records in the picture.
+const RECORDS_SHOWN: usize = 100;
+/// The picture is published at most this often while nothing is decided.
+const PUBLISH_INTERVAL: Span = Span::millis(150);
+/// Inputs that decide nothing are journaled together at least this often.
+const JOURNAL_INTERVAL: Span = Span::secs(1);
+const SNAPSHOT: &str = "engine";
+
+struct Plane {
+    config: PlaneConfig,
+    engine: Engine,
+    store: Sqlite,
+    last: Timestamp,
+    agents: BTreeMap<NodeId, mpsc::Sender<ToAgent>>,
+    journal: Vec<String>,
+    journaled: Timestamp,
+    feed: Feed,
+    published: Timestamp,
+    records: VecDeque<ChainedRecord>,
+    verifier: Verifier,
+    chain: String,
+    trouble: String,
+}
+
+/// Runs a plane until a signal ends it.
+///
+/// # Errors
+/// [`StartError`], before anything was touched.
+pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
+    let other = |what: String, e: std::io::Error| StartError::Other(format!("{what}: {e}"));
+    std::fs::create_dir_all(&config.state_dir).map_err(|e| other(config.state_dir.display().to_string(), e))?;
+    let listener = std::net::TcpListener::bind(&config.listen).map_err(|e| {
+        StartError::Other(format!("cannot listen on {}: {e}; is another plane running, or is the port taken?", config.listen))
+    })?;
+    let store = Sqlite::open(&config.state_dir.join("plane.sqlite"))?;
+    let now = host::now();
+    let (engine, first) = begin(&config, &store, now)?;
+    let feed = Feed::new(format!("plane-{}", now.0), engine.view());
+    let mut plane = Plane {
+        engine,
+        store,
+        last: now,
+        agents: BTreeMap::new(),
+        journal: vec![],
+        journaled: now,
+        feed: feed.clone(),
+        published: now,
+        records: VecDeque::new(),
+        verifier: Verifier::default(),
+        chain: "not verified yet".into(),
+        trouble: String::new(),
+        config,
+    };
+    plane.read_chain()?;
+    let (requests_in, mut requests) = mpsc::channel(256);
+    server::start(&plane.config, listener, requests_in, feed)?;
+    tracing::info!(cluster = %plane.config.cluster.cluster_id, listen = %plane.config.listen, "plane started");
+    if let Some(decision) = first {
+        plane.settle(decision);
+    }
+    let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| other("signals".into(), e))?;
+    loop {
+        // Recomputed after every input; the wake-up carries no time, the present is read at the call.
+        let (wakeup, _reason) = plane.engine.next_wakeup();
+        tokio::select! {
+            biased;
+            _ = end.recv() => return Ok(()),
+            Some(request) = requests.recv() => plane.take(request),
+            () = host::sleep_until(wakeup) => {
+                plane.input(Input::Wakeup);
+                assert!(plane.engine.next_wakeup().0 > wakeup, "a wake-up moves its deadline");
+            }
+        }
+    }
+}
+
+fn begin(config: &PlaneConfig, store: &Sqlite, now: Timestamp) -> Result<(Engine, Option<Decision>), StartError> {
+    let Some(text) = store.document(SNAPSHOT)? else {
+        return Ok((Engine::new(config.cluster.clone(), config.policy.clone(), now, host::wall()), None));
+    };
+    let snapshot: Snapshot = serde_json::from_str(&text)
+        .map_err(|e| StartError::Other(format!("the snapshot in {} is unreadable: {e}", config.state_dir.display())))?;
+    let (engine, decision) = Engine::restore(config.cluster.clone(), config.policy.clone(), snapshot, now, host::wall());
+    Ok((engine, Some(decision)))
+}
+
+impl Plane {
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Attached(node, sender) => {
+                tracing::info!(%node, "attached");
+                self.agents.insert(node, sender);
+            }
+            Request::Said(node, FromAgent::Report(report)) => {
+                if report.member.node == node {
+                    self.input(Input::Report(report));
+                }
+            }
+            Request::Said(node, FromAgent::Reply(reply)) => self.input(Input::Reply { node, reply }),
+            Request::Call { who, request, answer } => {
+                let reply = self.call(&who, request);
+                // The person may have gone.
+                let _ = answer.send(reply);
+            }
+        }
+    }
+
+    /// One input: decide, record, act.
+    fn input(&mut self, input: Input) {
+        let now = host::now().max(self.last + Span(1));
+        self.last = now;
+        let wall = host::wall();
+        if !matches!(input, Input::Wakeup) {
+            // Inputs serialise without failing: strings, numbers and lists.
+            self.journal.push(serde_json::to_string(&(now, wall, &input)).unwrap_or_default());
+        }
+        let decision = self.engine.handle(now, wall, input);
+        self.settle(decision);
+    }
+
+    fn settle(&mut self, decision: Decision) {
+        let now = self.last;
+        if decision.is_empty() {
+            if now.since(self.journaled) >= JOURNAL_INTERVAL && !self.journal.is_empty() {
+                self.journaled = now;
+                let journal = std::mem::take(&mut self.journal);
+                if let Err(error) = self.store.append(&Batch { at: now, journal: &journal, ..Batch::default() }) {
+                    self.store_failed(&error);
+                } else {
+                    self.trouble.clear();
+                }
+            }
+            if now.since(self.published) >= PUBLISH_INTERVAL {
+                self.publish();
+            }
+            return;
+        }
+        let journal = std::mem::take(&mut self.journal);
+        let snapshot = serde_json::to_string(self.engine.snapshot()).unwrap_or_default();
+        let documents = [(SNAPSHOT, snapshot)];
+        let batch = Batch { at: decision.at(), records: decision.records(), journal: &journal, documents: &documents };
+        match self.store.append(&batch) {
+            Ok(receipt) => {
+                for record in decision.records() {
+                    tracing::info!(rule = record.rule, "{}", record.text);
+                }
+                for effect in decision.release(&receipt) {
+                    self.act(effect);
+                }
+                self.trouble.clear();
+                if let Err(error) = self.read_chain() {
+                    tracing::error!("{error}");
+                }
+                self.publish();
+            }
+            Err(error) => {
+                // No receipt, no effect. In memory the engine is ahead of what is durable, so it starts again from there.
+                self.store_failed(&error);
+                if let Ok((engine, _)) = begin(&self.config, &self.store, now) {
+                    self.engine = engine;
+                }
+                self.publish();
+            }
+        }
+    }
+
+    fn store_failed(&mut self, error: &StoreError) {
+        tracing::error!("{error}");
+        self.trouble = format!("nothing can be decided: {error}");
+    }
+
+    fn act(&mut self, effect: Effect) {
+        let Effect::Command { node, command } = effect;
+        match self.agents.get(&node) {
+            // A full or broken queue is as a lost message: the engine sends again.
+            Some(sender) => _ = sender.try_send(ToAgent::Command(*command)),
+            None => tracing::warn!(%node, "not attached; an order waits"),
+        }
+    }
+
+    /// Reads and checks what was added to the chain.
+    fn read_chain(&mut self) -> Result<(), StoreError> {
+        loop {
+            let page = self.store.records(self.verifier.so_far().0 + 1, 1_000)?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for record in page {
+                if let Err(broken) = self.verifier.check(&record) {
+                    self.chain = broken.to_string();
+                    return Ok(());
+                }
+                self.records.push_back(record);
+                if self.records.len() > RECORDS_SHOWN {
+                    self.records.pop_front();
+                }
+            }
+            self.chain = format!("verified to record {}", self.verifier.so_far().0);
+        }
+    }
+
+    fn picture(&self) -> ClusterView {
+        let mut view = self.engine.view().clone();
+        view.simulated |= self.config.simulated;
+        view.records = self.records.iter().cloned().collect();
+        view.record_count = self.verifier.so_far().0;
+        view.chain.clone_from(&self.chain);
+        if !self.trouble.is_empty() {
+            view.why = self.trouble.clone();
+        }
+        view
+    }
+
+    fn publish(&mut self) {
+        self.published = self.last;
+        self.feed.publish(&self.picture());
+    }
+
+    fn call(&mut self, who: &str, request: CallRequest) -> CallReply {
+        match request {
+            CallRequest::View => CallReply::View(Box::new(self.picture())),
+            CallRequest::Propose { to, reason, accept_unknown_loss } => {
+                let before = self.engine.snapshot().plans;
+                self.input(Input::Person { who: who.to_owned(), order: PersonOrder::Propose { to, reason, accept_unknown_loss } });
+                match &self.engine.snapshot().pending {
+                    Some(pending) if self.engine.snapshot().plans > before => {
+                        CallReply::Plan { plan: Box::new(pending.plan.clone()), digest: pending.digest.clone() }
+                    }
+                    _ => CallReply::Refused { check: "plan".into(), why: self.why_refused() },
+                }
+            }
+            CallRequest::Execute { plan, demoted, approval } => {
+                let refused = |check: &str, why: String| CallReply::Refused { check: check.into(), why };
+                if approval.by != who {
+                    return refused("identity", format!("{who} cannot hand in {}'s approval", approval.by));
+                }
+                if let Err(why) = access::check_approval(&approval, &plan, &self.config.allowlist, host::wall()) {
+                    return refused("approval", why);
+                }
+                if let Err((check, why)) = self.engine.would_execute(&plan, &demoted) {
+                    return refused(&check, why);
+                }
+                self.input(Input::Person { who: who.to_owned(), order: PersonOrder::Execute { plan: plan.clone(), demoted, approval } });
+                if self.trouble.is_empty() { CallReply::Accepted { plan } } else { refused("store", self.trouble.clone()) }
+            }
+            CallRequest::Dismiss { plan, reason } => {
+                let there = self.engine.snapshot().pending.as_ref().is_some_and(|p| p.digest == plan);
+                if !there {
+                    return CallReply::Refused { check: "plan".into(), why: format!("no plan {} waits", plan.short()) };
+                }
+                self.input(Input::Person { who: who.to_owned(), order: PersonOrder::Dismiss { plan: plan.clone(), reason } });
+                CallReply::Accepted { plan }
+            }
+            CallRequest::Audit { first, limit } => {
+                let verdict = match store::verify(&self.store) {
+                    Ok(Ok(count)) => format!("the chain verifies: {count} records"),
+                    Ok(Err(broken)) => broken.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                match self.store.records(first, limit.min(10_000)) {
+                    Ok(records) => CallReply::Audit { records, chain: verdict },
+                    Err(error) => CallReply::Refused { check: "store".into(), why: error.to_string() },
+                }
+            }
+        }
+    }
+
+    fn why_refused(&self) -> String {
+        if !self.trouble.is_empty() {
+            return self.trouble.clone();
+        }
+        self.engine.refusal().to_owned()
+    }
+}
+
+/// How long an agent's stream may be silent before it is closed.
+pub(super) const AGENT_SILENCE_MAX: Duration = Duration::from_secs(30);

@@ -15,8 +15,11 @@ use crate::model::{Lsn, Position, TimelineHistory};
 
 /// The name under which tools connect: never a node's, or a server would take their word for a standby's.
 const TOOL: &str = "quorate-rebuild";
-/// A rebuild was begun here and not finished: what is in the data directory cannot be used.
-const UNFINISHED: &str = "quorate.rebuilding";
+
+/// Beside the data directory while it is rebuilt: what is in it cannot be used. (Inside, a rewind would remove it.)
+fn unfinished(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.with_extension("rebuilding")
+}
 
 impl Driver {
     /// A new, empty database.
@@ -39,7 +42,7 @@ impl Driver {
     pub(super) async fn start(&mut self) -> Done {
         let config = self.setup.config.clone();
         let data_dir = &config.data_dir;
-        if data_dir.join(UNFINISHED).exists() {
+        if unfinished(data_dir).exists() {
             return failed("a rebuild was interrupted here; waiting for a primary to clone from");
         }
         if let Some(major) = files::data_major(data_dir)
@@ -96,7 +99,7 @@ impl Driver {
     pub(super) async fn make_followable(&mut self, upstream: &Upstream) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let Some(history) = &upstream.history else { return Ok(()) };
-        if data_dir.join(UNFINISHED).exists() {
+        if unfinished(&data_dir).exists() {
             return self.reclone(upstream).await;
         }
         let control = Control::read(&self.setup.programs, &data_dir).await?;
@@ -127,7 +130,7 @@ impl Driver {
         checkpoint_at(self, upstream).await?;
         let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
         let source = format!("{source} dbname={}", self.setup.config.database);
-        host::write_durably(&data_dir.join(UNFINISHED), "pg_rewind\n")?;
+        host::write_durably(&unfinished(&data_dir), "pg_rewind\n")?;
         let result = self
             .setup
             .programs
@@ -140,7 +143,7 @@ impl Driver {
         };
         match result {
             Ok(()) => {
-                std::fs::remove_file(data_dir.join(UNFINISHED))?;
+                std::fs::remove_file(unfinished(&data_dir))?;
                 tracing::info!("rewound to follow {}", upstream.node);
                 Ok(())
             }
@@ -177,12 +180,12 @@ impl Driver {
 
     async fn reclone(&mut self, upstream: &Upstream) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
-        host::write_durably(&data_dir.join(UNFINISHED), "pg_basebackup\n")?;
-        for entry in std::fs::read_dir(&data_dir)?.flatten().filter(|e| e.file_name() != UNFINISHED) {
+        host::write_durably(&unfinished(&data_dir), "pg_basebackup\n")?;
+        for entry in std::fs::read_dir(&data_dir)?.flatten() {
             let path = entry.path();
             if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
         }
-        std::fs::remove_file(data_dir.join(UNFINISHED))?;
+        std::fs::remove_file(unfinished(&data_dir))?;
         self.clone_from(upstream).await
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use color_eyre::Result;
 
-use super::Outcome;
+use super::{Outcome, output::say};
 use crate::lab::load::{self, Target};
 use crate::lab::{Lab, Options, What, net};
 use crate::model::topology::Strategy;
@@ -116,7 +116,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             let lab = Lab::create(&dir, options, &std::env::current_exe()?, |step| eprintln!("  {step}"))?;
             eprintln!("  waiting until it takes writes");
             super::runtime()?.block_on(target(&lab).prepare(Duration::from_secs(60))).map_err(color_eyre::eyre::Error::msg)?;
-            println!("The lab in {} takes writes.", lab.dir().display());
+            say!("The lab in {} takes writes.", lab.dir().display());
         }
         Command::Status { output } => status(&Lab::open(&dir)?, &output)?,
         Command::Load { time, output } => {
@@ -137,22 +137,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             });
             let report = report.map_err(color_eyre::eyre::Error::msg)?;
             if output == "json" {
-                println!("{}", serde_json::to_string_pretty(&report)?);
+                say!("{}", serde_json::to_string_pretty(&report)?);
             } else {
-                println!("acknowledged    {:>10}", report.acknowledged);
-                println!("failed          {:>10}", report.failed);
-                println!("unknown         {:>10}", report.unknown);
+                say!("acknowledged    {:>10}", report.acknowledged);
+                say!("failed          {:>10}", report.failed);
+                say!("unknown         {:>10}", report.unknown);
                 match report.unverified.as_str() {
-                    "" => println!("lost            {:>10}", report.lost),
-                    why => println!("lost               unknown: {why}"),
+                    "" => say!("lost            {:>10}", report.lost),
+                    why => say!("lost               unknown: {why}"),
                 }
-                println!("longest outage  {:>10.1} ms", report.longest_outage_ms);
-                println!("overlaps        {:>10}", report.overlaps);
+                say!("longest outage  {:>10.1} ms", report.longest_outage_ms);
+                say!("overlaps        {:>10}", report.overlaps);
             }
         }
         Command::Kill { node, .. } if node == "plane" => Lab::open(&dir)?.kill_plane()?,
-        Command::Kill { node, what } => println!("killed {:?}", Lab::open(&dir)?.kill(&node, what)?),
-        Command::Freeze { node, what } => println!("froze {:?}", Lab::open(&dir)?.freeze(&node, what, true)?),
+        Command::Kill { node, what } => say!("killed {:?}", Lab::open(&dir)?.kill(&node, what)?),
+        Command::Freeze { node, what } => say!("froze {:?}", Lab::open(&dir)?.freeze(&node, what, true)?),
         Command::Cut { node } => Lab::open(&dir)?.cut(&node)?,
         Command::Heal { node } if node == "plane" => Lab::open(&dir)?.start_plane()?,
         Command::Heal { node } => Lab::open(&dir)?.heal(&node)?,
@@ -176,14 +176,14 @@ fn status(lab: &Lab, output: &str) -> Result<()> {
         let document = serde_json::json!({
             "dir": lab.dir(), "plane": plane, "identity": lab.identity("operator"), "options": lab.state.options, "nodes": nodes,
         });
-        println!("{}", serde_json::to_string_pretty(&document)?);
+        say!("{}", serde_json::to_string_pretty(&document)?);
         return Ok(());
     }
     let plane = lab.plane_pid().map_or("not running".to_owned(), |pid| format!("pid {pid}"));
-    println!("plane    {}  {plane}", lab.plane_address());
+    say!("plane    {}  {plane}", lab.plane_address());
     for n in nodes {
         let pid = |p: Option<u32>| p.map_or("-".to_owned(), |p| p.to_string());
-        println!(
+        say!(
             "{:<8} {:<8} postgres {}:{} (pid {})  agent {} (pid {})  guard {}{}",
             n.node_id,
             n.role,

@@ -1,6 +1,11 @@
 //! One file per subcommand; the only room that knows all others.
 
+mod audit;
 mod lab;
+mod output;
+mod person;
+mod run;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +42,16 @@ enum Command {
         #[arg(long)]
         data_dir: PathBuf,
     },
+    /// Show the cluster.
+    Status(status::Arguments),
+    /// Make a plan for a move of the write role; nothing is done.
+    Plan(run::PlanArguments),
+    /// Execute a plan that was shown, and follow it to its end.
+    Execute(run::ExecuteArguments),
+    /// Plan and execute a planned move of the write role.
+    Switchover(run::SwitchoverArguments),
+    /// Show, export and verify the audit log.
+    Audit(audit::Arguments),
     /// A real cluster on this machine, to try, test and drill on.
     Lab(lab::Arguments),
 }
@@ -46,8 +61,16 @@ enum Command {
 enum Outcome {
     /// Done. 0
     Done,
-    /// An error: a file, an address, the environment. 1
-    Error,
+    /// Refused, by a check that is named. 3
+    Refused,
+    /// Nobody knows whether it was done; what to look at is said. 4
+    Unknown,
+    /// It ended without the role moving as ordered: aborted or rolled back. 5
+    NotDone,
+    /// `status --check`: writable, with less than it should have. 6
+    Degraded,
+    /// `status --check`: not writable, or not known. 7
+    Critical,
 }
 
 /// Runs the program.
@@ -68,12 +91,21 @@ pub fn main() -> ExitCode {
         Some(Command::Guard { state_dir, data_dir }) => {
             crate::agent::guard::run(&state_dir, &data_dir).map(|()| Outcome::Done).map_err(Into::into)
         }
+        Some(Command::Status(arguments)) => status::run(&arguments),
+        Some(Command::Plan(arguments)) => run::plan(&arguments),
+        Some(Command::Execute(arguments)) => run::execute(&arguments),
+        Some(Command::Switchover(arguments)) => run::switchover(&arguments),
+        Some(Command::Audit(arguments)) => audit::run(&arguments),
         Some(Command::Lab(arguments)) => lab::run(arguments),
         None => Err(color_eyre::eyre::eyre!("no console yet")),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Error) => ExitCode::from(1),
+        Ok(Outcome::Refused) => ExitCode::from(3),
+        Ok(Outcome::Unknown) => ExitCode::from(4),
+        Ok(Outcome::NotDone) => ExitCode::from(5),
+        Ok(Outcome::Degraded) => ExitCode::from(6),
+        Ok(Outcome::Critical) => ExitCode::from(7),
         Err(error) => {
             eprintln!("quorate: {error:#}");
             ExitCode::from(1)

@@ -6,12 +6,14 @@
 pub mod agent;
 pub mod allowlist;
 pub mod cluster;
+pub mod identity;
 pub mod plane;
 pub mod policy;
 pub mod problem;
 
 pub use agent::AgentConfig;
 pub use allowlist::Allowlist;
+pub use identity::Identity;
 pub use plane::PlaneConfig;
 pub use problem::Problem;
 

@@ -263,9 +263,9 @@ impl Engine {
             self.durable.holder = Some(holder);
         }
         if let Some(primary) = self.primary() {
-            let writable = self.nodes[&primary].report.as_ref().is_some_and(|r| r.holding.is_some());
-            if writable && self.nodes[&primary].age(self.now).is_some_and(|age| age < Span::millis(300)) {
-                self.last_writable = self.now;
+            let mind = &self.nodes[&primary];
+            if let Some(heard) = mind.heard.filter(|_| mind.report.as_ref().is_some_and(|r| r.holding.is_some())) {
+                self.last_writable = heard;
             }
         }
     }

@@ -1,0 +1,263 @@
+//! `quorate plan`, `execute` and `switchover`.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use color_eyre::Result;
+use color_eyre::eyre::eyre;
+
+use super::Outcome;
+use super::output::{self, Format, say};
+use super::person::{Person, approval_key};
+use crate::agent::host;
+use crate::config::Identity;
+use crate::model::plan::Plan;
+use crate::model::view::{self, RunView};
+use crate::model::{Digest, NodeId, WallTime};
+use crate::wire::Client;
+use crate::wire::message::{CallReply, CallRequest};
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArguments {
+    #[command(flatten)]
+    person: Person,
+    /// The node that is to hold the role; default: the best candidate.
+    #[arg(long)]
+    to: Option<String>,
+    /// Why, for the audit.
+    #[arg(long, default_value = "asked for on the command line")]
+    reason: String,
+    /// Accept that nobody can say what is lost.
+    #[arg(long)]
+    accept_unknown_loss: bool,
+    /// `table` or `json`; a table on a terminal.
+    #[arg(long, value_enum)]
+    output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExecuteArguments {
+    #[command(flatten)]
+    person: Person,
+    /// The digest of the plan (its first 8 characters are enough).
+    plan: String,
+    /// The name of the node that the plan demotes; asked for on a terminal.
+    #[arg(long)]
+    confirm: Option<String>,
+    /// Why, for the audit.
+    #[arg(long, default_value = "confirmed on the command line")]
+    reason: String,
+    /// `table` or `json`; a table on a terminal.
+    #[arg(long, value_enum)]
+    output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SwitchoverArguments {
+    #[command(flatten)]
+    person: Person,
+    /// The node that is to hold the role; default: the best candidate.
+    #[arg(long)]
+    to: Option<String>,
+    /// The name of the node that is demoted; asked for on a terminal.
+    #[arg(long)]
+    confirm: Option<String>,
+    /// Why, for the audit.
+    #[arg(long, default_value = "asked for on the command line")]
+    reason: String,
+    /// `table` or `json`; a table on a terminal.
+    #[arg(long, value_enum)]
+    output: Option<Format>,
+}
+
+pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
+    let identity = arguments.person.identity()?;
+    let client_identity = identity.clone();
+    let reply = super::runtime()?.block_on(async {
+        let client = Person::client(&client_identity)?;
+        propose(&client, arguments.to.as_deref(), &arguments.reason, arguments.accept_unknown_loss).await
+    })?;
+    match reply {
+        Ok((plan, digest)) => {
+            match Format::or_default(arguments.output) {
+                Format::Json => output::json(&serde_json::json!({"digest": digest, "plan": plan})),
+                Format::Table => {
+                    show(&plan, &digest);
+                    let demoted = plan.demoted().map_or("", |n| n.as_str());
+                    say!("\nto execute it: quorate execute {} --confirm {demoted}", digest.short());
+                }
+            }
+            Ok(Outcome::Done)
+        }
+        Err(refused) => Ok(refused),
+    }
+}
+
+pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
+    let identity = arguments.person.identity()?;
+    super::runtime()?.block_on(async {
+        let client = Person::client(&identity)?;
+        let CallReply::View(view) = Person::call(&client, CallRequest::View).await? else { return Err(eyre!("unexpected answer")) };
+        let Some(plan) = view.plan.filter(|p| p.digest().as_str().starts_with(&arguments.plan)) else {
+            eprintln!("quorate: refused (plan): no plan {} waits; make one with `quorate plan`", arguments.plan);
+            return Ok(Outcome::Refused);
+        };
+        let digest = plan.digest();
+        confirm_and_run(&client, &identity, &plan, digest, arguments.confirm.clone(), &arguments.reason, arguments.output).await
+    })
+}
+
+pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
+    let identity = arguments.person.identity()?;
+    super::runtime()?.block_on(async {
+        let client = Person::client(&identity)?;
+        let (plan, digest) = match propose(&client, arguments.to.as_deref(), &arguments.reason, false).await? {
+            Ok(made) => made,
+            Err(refused) => return Ok(refused),
+        };
+        if Format::or_default(arguments.output) == Format::Table {
+            show(&plan, &digest);
+            say!("");
+        }
+        confirm_and_run(&client, &identity, &plan, digest, arguments.confirm.clone(), &arguments.reason, arguments.output).await
+    })
+}
+
+async fn propose(client: &Client, to: Option<&str>, reason: &str, accept_unknown_loss: bool) -> Result<std::result::Result<(Plan, Digest), Outcome>> {
+    let request = CallRequest::Propose { to: to.map(NodeId::new), reason: reason.to_owned(), accept_unknown_loss };
+    match Person::call(client, request).await? {
+        CallReply::Plan { plan, digest } => Ok(Ok((*plan, digest))),
+        CallReply::Refused { check, why } => {
+            eprintln!("quorate: refused ({check}): {why}");
+            Ok(Err(Outcome::Refused))
+        }
+        other => Err(eyre!("unexpected answer: {other:?}")),
+    }
+}
+
+async fn confirm_and_run(
+    client: &Client,
+    identity: &Identity,
+    plan: &Plan,
+    digest: Digest,
+    confirm: Option<String>,
+    reason: &str,
+    format: Option<Format>,
+) -> Result<Outcome> {
+    let key = approval_key(identity)?;
+    let demoted = match confirm {
+        Some(name) => name,
+        None if std::io::stdin().is_terminal() => ask(plan)?,
+        None => return Err(eyre!("name the node that is demoted with --confirm")),
+    };
+    let expires = WallTime(host::wall().0 + 300_000);
+    let approval = key.approve(digest.clone(), &identity.name, reason, expires).map_err(|e| eyre!("signing: {e}"))?;
+    let request = CallRequest::Execute { plan: digest.clone(), demoted, approval };
+    match client.call(&request).await {
+        Ok(CallReply::Accepted { .. }) => follow(client, &digest, format).await,
+        Ok(CallReply::Refused { check, why }) => {
+            eprintln!("quorate: refused ({check}): {why}");
+            Ok(Outcome::Refused)
+        }
+        Ok(other) => Err(eyre!("unexpected answer: {other:?}")),
+        Err(refused) if refused.outcome_unknown => {
+            eprintln!("quorate: unknown: {refused}; the plan may run. Look with `quorate status` before anything else");
+            Ok(Outcome::Unknown)
+        }
+        Err(refused) => Err(refused.into()),
+    }
+}
+
+fn ask(plan: &Plan) -> Result<String> {
+    let demoted = plan.demoted().map_or("", |n| n.as_str());
+    print!("type the name of the node that is demoted to confirm (Enter alone cancels): ");
+    std::io::stdout().flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    let typed = line.trim();
+    if typed.is_empty() {
+        return Err(eyre!("cancelled; nothing was done"));
+    }
+    if typed != demoted {
+        return Err(eyre!("{typed:?} is not the node that is demoted; nothing was done"));
+    }
+    Ok(typed.to_owned())
+}
+
+/// Follows a run to its end. Losing the plane is not the end: the agents go on, and so does the waiting.
+async fn follow(client: &Client, digest: &Digest, format: Option<Format>) -> Result<Outcome> {
+    let until = Instant::now() + Duration::from_secs(120);
+    let table = Format::or_default(format) == Format::Table;
+    let mut told: Vec<String> = vec![];
+    loop {
+        if let Ok(CallReply::View(view)) = client.call(&CallRequest::View).await
+            && let Some(run) = view.run.filter(|r| r.plan == *digest)
+        {
+            if table {
+                tell(&run, &mut told);
+            }
+            if let Some(outcome) = run.outcome {
+                match Format::or_default(format) {
+                    Format::Json => output::json(&run),
+                    Format::Table => end(&run),
+                }
+                return Ok(match outcome {
+                    view::Outcome::Verified => Outcome::Done,
+                    view::Outcome::Unproved | view::Outcome::Unknown => Outcome::Unknown,
+                    view::Outcome::Aborted | view::Outcome::RolledBack => Outcome::NotDone,
+                });
+            }
+        }
+        if Instant::now() > until {
+            eprintln!("quorate: unknown: no end was seen within 2 minutes. Look with `quorate status`");
+            return Ok(Outcome::Unknown);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn tell(run: &RunView, told: &mut Vec<String>) {
+    for step in &run.steps {
+        let key = format!("{:?}{:?}", step.kind, step.state);
+        if !told.contains(&key) && step.state != view::StepState::Waiting {
+            told.push(key);
+            let took = step.took.map_or(String::new(), |t| t.to_string());
+            say!("{:<8} {:<10} {:<8} {took:>9}  {}", step.kind.word(), step.node, step.state.word(), step.found);
+        }
+    }
+}
+
+fn end(run: &RunView) {
+    let outcome = run.outcome.map_or("", view::Outcome::word);
+    say!("");
+    for (name, held, found) in &run.verification {
+        say!("  {} {name:<12} {found}", if *held { "✓" } else { "✗" });
+    }
+    let rto = run.rto.map_or("unknown".into(), |t| t.to_string());
+    let rpo = run.rpo.as_ref().map_or("unknown".into(), ToString::to_string);
+    say!("{outcome}: RTO {rto}; lost: {rpo}");
+}
+
+/// A plan in full.
+fn show(plan: &Plan, digest: &Digest) {
+    let from = plan.demoted().map_or("nobody", |n| n.as_str());
+    say!("plan {}  {} {from} → {}  epoch {}  asked for by {}", digest.short(), plan.kind.word(), plan.to.node, plan.epoch, plan.requested_by);
+    say!("loss     {}", plan.loss);
+    say!("least fence  {}   budget {}", plan.least_fence.words(), plan.budget);
+    say!("");
+    for (i, step) in plan.steps.iter().enumerate() {
+        say!("{}. {:<8} {:<10} {}", i + 1, step.kind.word(), step.node, step.action);
+        say!("   verified by {}; undone by {}; within {}", step.verification, step.compensation, step.budget);
+    }
+    say!("");
+    for candidate in &plan.candidates {
+        let verdict = if candidate.eligible { format!("rank {}", candidate.rank) } else { "not eligible".into() };
+        let checks: Vec<String> = candidate
+            .checks
+            .iter()
+            .map(|c| if c.passed { format!("{} ✓", c.name) } else { format!("{} ✗ {} (limit {}; {})", c.name, c.value, c.limit, c.would_change) })
+            .collect();
+        say!("{:<12} {verdict:<12} {}", candidate.node, checks.join(" · "));
+    }
+}

@@ -1,0 +1,87 @@
+//! `quorate status`.
+
+use clap::Args;
+use color_eyre::Result;
+use color_eyre::eyre::eyre;
+
+use super::Outcome;
+use super::output::{self, Format, say};
+use super::person::Person;
+use crate::model::view::{ClusterState, ClusterView};
+use crate::wire::Client;
+use crate::wire::message::{CallReply, CallRequest};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    person: Person,
+    /// `table` or `json`; a table on a terminal.
+    #[arg(long, value_enum)]
+    output: Option<Format>,
+    /// Exit with 6 when degraded, 7 when critical or unknown.
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    let identity = arguments.person.identity()?;
+    let view = super::runtime()?.block_on(async {
+        let plane = Person::client(&identity)?;
+        match Person::call(&plane, CallRequest::View).await {
+            Ok(CallReply::View(view)) => Ok(*view),
+            Ok(other) => Err(eyre!("unexpected answer: {other:?}")),
+            Err(error) => {
+                // Without a plane an agent still knows who holds the role.
+                for (node, address) in &identity.agents {
+                    let agent = Client::new(address, node.as_str(), &identity.tls)?;
+                    if let Ok(CallReply::View(view)) = agent.call(&CallRequest::View).await {
+                        eprintln!("quorate: {error}; this is the picture of an agent");
+                        return Ok(*view);
+                    }
+                }
+                Err(error)
+            }
+        }
+    })?;
+    match Format::or_default(arguments.output) {
+        Format::Json => output::json(&view),
+        Format::Table => table(&view),
+    }
+    Ok(match view.state {
+        _ if !arguments.check => Outcome::Done,
+        ClusterState::Healthy => Outcome::Done,
+        ClusterState::Degraded => Outcome::Degraded,
+        ClusterState::Critical | ClusterState::Unknown => Outcome::Critical,
+    })
+}
+
+fn table(view: &ClusterView) {
+    let simulated = if view.simulated { "  SIMULATED" } else { "" };
+    say!("{}{simulated}  {}  {}: {}", view.environment, view.name, view.state.word(), view.why);
+    let primary = view.primary.as_ref().map_or("nobody", |p| p.as_str());
+    say!("epoch {}  primary {primary}  votes {} of {} (needs {})  phase {}  from {}", view.epoch, view.votes, view.voters, view.quorum, view.phase.phase.word(), view.source);
+    say!("");
+    say!("{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}", "node", "role", "verdict", "database", "phi", "heartbeat", "lag", "position");
+    for node in &view.nodes {
+        let resource = node.report.as_ref().map(|r| &r.resource);
+        say!(
+            "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}",
+            node.node,
+            node.role.word(),
+            node.verdict.word(),
+            resource.map_or("unknown", |r| r.state.word()),
+            format!("{}.{}", node.phi_milli / 1_000, node.phi_milli % 1_000 / 100),
+            node.heartbeat_age.map_or("never".into(), |a| a.to_string()),
+            node.lag_bytes.map_or("-".into(), |b| format!("{b} B")),
+            resource.map_or(String::new(), |r| r.position.to_string()),
+        );
+        if !node.why.is_empty() {
+            say!("             {}", node.why);
+        }
+    }
+    say!("");
+    say!("next  {}", view.outlook.next);
+    if !view.outlook.if_primary_died.is_empty() {
+        say!("      {}", view.outlook.if_primary_died);
+    }
+}

@@ -24,5 +24,7 @@ pub mod agent;
 pub mod plane;
 /// A real cluster on this machine, to try and to test.
 pub mod lab;
+/// The console: model, update, view.
+pub mod console;
 /// The command line.
 pub mod cli;

@@ -1,0 +1,107 @@
+//! Everything that may change what is on the screen, and everything the console may ask the world to do.
+
+use crossterm::event::KeyEvent;
+
+use super::confirm::TypedProof;
+use crate::model::view::ClusterView;
+use crate::model::{Digest, NodeId, Timestamp, WallTime};
+use crate::wire::message::CallReply;
+
+/// One happening. Time comes in with it.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A key.
+    Key(KeyEvent),
+    /// Pasted text.
+    Paste(String),
+    /// The terminal has this size now.
+    Resize(u16, u16),
+    /// Time passed.
+    Tick,
+    /// The connection's state.
+    Link(Link),
+    /// A new picture.
+    View(Box<ClusterView>),
+    /// The answer to a call, or why there is none.
+    Reply(Result<CallReply, CallFailed>),
+    /// A step of a lab that is being started.
+    Progress(String),
+    /// The lab could not be started.
+    Failed(String),
+    /// Something to tell the person.
+    Told(String),
+}
+
+/// A call without an answer.
+#[derive(Clone, Debug)]
+pub struct CallFailed {
+    /// In words.
+    pub why: String,
+    /// Whether the other side may have acted.
+    pub outcome_unknown: bool,
+}
+
+/// The connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Nothing is tried yet.
+    Idle,
+    /// Trying.
+    Connecting {
+        /// Whom.
+        target: String,
+        /// Which try.
+        attempt: u32,
+    },
+    /// Connected to a plane or an agent.
+    Live {
+        /// Whom.
+        target: String,
+        /// It is a plane.
+        plane: bool,
+    },
+    /// Lost; tried again at a moment.
+    Lost {
+        /// Why.
+        why: String,
+        /// Which try comes next.
+        attempt: u32,
+        /// When.
+        retry_at: Timestamp,
+    },
+}
+
+/// What the console asks the world to do.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// Leave.
+    Quit,
+    /// Put the console into the background of the shell.
+    Suspend,
+    /// Ask the plane for a plan.
+    Propose {
+        /// To which node.
+        to: Option<NodeId>,
+        /// Why.
+        reason: String,
+    },
+    /// Sign and execute a plan. Only a typed proof makes this.
+    Execute(TypedProof),
+    /// Drop a plan that waits.
+    Dismiss(Digest),
+    /// Put text on the clipboard of the terminal (OSC 52).
+    Copy,
+    /// Save the screen as SVG and text.
+    Save,
+    /// Use this built-in theme.
+    Theme(&'static str),
+}
+
+/// The present, as it comes in with an event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    /// Suspend-aware clock.
+    pub now: Timestamp,
+    /// Wall clock.
+    pub wall: WallTime,
+}

@@ -1,0 +1,267 @@
+//! The loop: signals, keys, the network and a clock into events; commands into the world. It waits for nothing else.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use base64::Engine as _;
+use crossterm::event::{Event as TerminalEvent, EventStream};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+
+use super::event::{CallFailed, Command, Event, Moment};
+use super::keymap::Keymap;
+use super::model::{Access, Model};
+use super::theme::{Depth, Theme};
+use super::update::update;
+use super::{export, link, terminal, view};
+use crate::access::ApprovalKey;
+use crate::agent::host;
+use crate::config::Identity;
+use crate::model::{Timestamp, WallTime};
+use crate::wire::Client;
+use crate::wire::message::CallRequest;
+
+/// Where pictures come from.
+pub enum Source {
+    /// A plane, or the agents.
+    Identity(Box<Identity>),
+    /// A lab that is still being made: steps as text, then the identity, or why not.
+    Starting(mpsc::Receiver<Result<Step, String>>),
+}
+
+/// A step of making a lab.
+pub enum Step {
+    /// In words.
+    Said(String),
+    /// It runs.
+    Ready(Box<Identity>),
+}
+
+/// How the console looks and behaves.
+pub struct Options {
+    /// Theme and its text; `None`: dark.
+    pub theme: Option<(String, String)>,
+    /// The keymap's text; `None`: default.
+    pub keymap: Option<String>,
+    /// Only ASCII.
+    pub ascii: bool,
+    /// Cannot express a change.
+    pub read_only: bool,
+}
+
+/// Drawn at most this often; over SSH less.
+const FRAME: Duration = Duration::from_millis(33);
+const FRAME_SSH: Duration = Duration::from_millis(100);
+/// Ages grow on the screen at this pace.
+const TICK: Duration = Duration::from_secs(1);
+
+struct Runner {
+    model: Model,
+    terminal: Terminal<CrosstermBackend<std::io::Stdout>>,
+    identity: Option<Identity>,
+    read_only: bool,
+    events: mpsc::Sender<Event>,
+    depth: Depth,
+    quit: bool,
+}
+
+/// Runs the console until the person leaves.
+///
+/// # Errors
+/// When the theme or the keymap is wrong, or there is no terminal.
+pub async fn run(source: Source, options: Options) -> Result<(), String> {
+    let env = |name: &str| std::env::var(name).ok();
+    let depth = Depth::of(env("NO_COLOR").as_deref(), env("COLORTERM").as_deref(), env("TERM").as_deref());
+    // With NO_COLOR the library would also drop bold and reverse, and with them the selection; colours are the theme's matter.
+    crossterm::style::force_color_output(true);
+    let theme = match &options.theme {
+        Some((name, text)) => Theme::parse(name, text, depth).map_err(|p| format!("theme {name}: {}", p.join("; ")))?,
+        None => Theme::built_in(if depth == Depth::None { "mono" } else { "dark" }, depth).ok_or("no theme")?,
+    };
+    let keymap_text = options.keymap.as_deref().unwrap_or(super::keymap::BUILT_IN[0].1);
+    let keymap = Keymap::parse(keymap_text).map_err(|p| format!("keymap: {}", p.join("; ")))?;
+    let size = crossterm::terminal::size().unwrap_or((80, 24));
+    let (events, mut inbox) = mpsc::channel(256);
+    let mut model = Model::new(String::new(), Access::ReadOnly, theme, keymap, size);
+    model.ascii = options.ascii;
+    let guard = terminal::Guard::take().map_err(|e| format!("no terminal: {e}"))?;
+    let backend = CrosstermBackend::new(std::io::stdout());
+    let terminal = Terminal::new(backend).map_err(|e| e.to_string())?;
+    let mut runner = Runner { model, terminal, identity: None, read_only: options.read_only, events, depth, quit: false };
+    runner.model.moment = moment();
+    // The first frame waits for nothing.
+    runner.draw();
+    let mut starting = None;
+    match source {
+        Source::Identity(identity) => runner.connect(*identity),
+        Source::Starting(steps) => starting = Some(steps),
+    }
+    let frame = if std::env::var_os("SSH_CONNECTION").is_some() { FRAME_SSH } else { FRAME };
+    let mut keys = EventStream::new();
+    let mut tick = tokio::time::interval(TICK);
+    let mut end = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    let mut dirty = false;
+    let mut drawn = tokio::time::Instant::now();
+    while !runner.quit {
+        let event = tokio::select! {
+            biased;
+            _ = end.recv() => break,
+            _ = hangup.recv() => break,
+            key = keys.next() => match key {
+                Some(Ok(TerminalEvent::Key(key))) => Some(Event::Key(key)),
+                Some(Ok(TerminalEvent::Paste(text))) => Some(Event::Paste(text)),
+                Some(Ok(TerminalEvent::Resize(width, height))) => Some(Event::Resize(width, height)),
+                Some(Ok(_)) => None,
+                // The terminal is gone.
+                Some(Err(_)) | None => break,
+            },
+            Some(event) = inbox.recv() => Some(event),
+            step = next_step(&mut starting) => match step {
+                Some(Ok(Step::Said(text))) => Some(Event::Progress(text)),
+                Some(Ok(Step::Ready(identity))) => { runner.connect(*identity); None }
+                Some(Err(why)) => Some(Event::Failed(why)),
+                None => { starting = None; None }
+            },
+            _ = tick.tick() => Some(Event::Tick),
+            () = tokio::time::sleep_until(drawn + frame), if dirty => None,
+        };
+        let typed = matches!(event, Some(Event::Key(_) | Event::Paste(_) | Event::Resize(..)));
+        if let Some(event) = event {
+            dirty = true;
+            for command in update(&mut runner.model, moment(), event) {
+                runner.act(command);
+            }
+        }
+        // A key is answered at once; what only arrives is gathered to a frame.
+        if dirty && (typed || drawn.elapsed() >= frame) {
+            runner.draw();
+            dirty = false;
+            drawn = tokio::time::Instant::now();
+        }
+    }
+    drop(guard);
+    Ok(())
+}
+
+async fn next_step(steps: &mut Option<mpsc::Receiver<Result<Step, String>>>) -> Option<Result<Step, String>> {
+    match steps {
+        Some(steps) => steps.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn moment() -> Moment {
+    Moment { now: host::now(), wall: host::wall() }
+}
+
+impl Runner {
+    fn connect(&mut self, identity: Identity) {
+        self.model.who.clone_from(&identity.name);
+        let approver = identity.approval_key.is_some() && !self.read_only;
+        self.model.access = if approver { Access::Approver } else { Access::ReadOnly };
+        tokio::spawn(link::run(identity.clone(), self.events.clone()));
+        self.identity = Some(identity);
+    }
+
+    fn draw(&mut self) {
+        // A terminal that went away shows as an end of its events.
+        let _ = self.terminal.draw(|frame| view::view(&self.model, frame));
+    }
+
+    fn act(&mut self, command: Command) {
+        match command {
+            Command::Quit => self.quit = true,
+            Command::Suspend => self.suspend(),
+            Command::Propose { to, reason } => self.call(CallRequest::Propose { to, reason, accept_unknown_loss: false }),
+            Command::Dismiss(plan) => self.call(CallRequest::Dismiss { plan, reason: "dropped in the console".into() }),
+            Command::Execute(proof) => match self.sign(&proof) {
+                Ok(request) => self.call(request),
+                Err(why) => self.tell(Event::Reply(Err(CallFailed { why, outcome_unknown: false }))),
+            },
+            Command::Copy => self.copy(),
+            Command::Save => self.save(),
+            Command::Theme(name) => {
+                if let Some(theme) = Theme::built_in(name, self.depth) {
+                    self.model.theme = theme;
+                    self.model.tell(format!("theme {name}"), false);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        let events = self.events.clone();
+        tokio::spawn(async move { events.send(event).await });
+    }
+
+    fn sign(&self, proof: &super::confirm::TypedProof) -> Result<CallRequest, String> {
+        let identity = self.identity.as_ref().ok_or("no identity")?;
+        let path = identity.approval_key.as_ref().ok_or("this identity has no approval key")?;
+        let key = ApprovalKey::from_hex(&std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?)?;
+        let expires = WallTime(host::wall().0 + 300_000);
+        let approval = key.approve(proof.plan().clone(), &identity.name, "confirmed in the console", expires)?;
+        Ok(CallRequest::Execute { plan: proof.plan().clone(), demoted: proof.demoted().as_str().to_owned(), approval })
+    }
+
+    /// Calls the plane in a task of its own. Nothing that writes is tried again by itself.
+    fn call(&self, request: CallRequest) {
+        let Some(identity) = &self.identity else { return };
+        let client = Client::new(&identity.plane, "plane", &identity.tls);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let reply = match client {
+                Ok(client) => client.call(&request).await,
+                Err(refused) => Err(refused),
+            };
+            let reply = reply.map_err(|r| CallFailed { why: r.to_string(), outcome_unknown: r.outcome_unknown });
+            events.send(Event::Reply(reply)).await
+        });
+    }
+
+    fn copy(&mut self) {
+        let text = self.screen(|buffer| export::text(buffer));
+        let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+        let sent = write!(std::io::stdout(), "\x1b]52;c;{encoded}\x07").and_then(|()| std::io::stdout().flush());
+        self.model.tell(if sent.is_ok() { "sent to the terminal's clipboard" } else { "the terminal did not take it" }, sent.is_err());
+    }
+
+    fn save(&mut self) {
+        let dark = self.model.theme.name != "light";
+        let (text, svg) = self.screen(|buffer| (export::text(buffer), export::svg(buffer, dark)));
+        let name = format!("quorate-{}", self.model.moment.wall.rfc3339().replace([':', '.'], "-"));
+        let saved = std::fs::write(format!("{name}.txt"), text).and_then(|()| std::fs::write(format!("{name}.svg"), svg));
+        match saved {
+            Ok(()) => self.model.tell(format!("saved {name}.svg and .txt"), false),
+            Err(e) => self.model.tell(format!("could not save {name}: {e}"), true),
+        }
+    }
+
+    /// The screen as it is, drawn once more without the terminal.
+    fn screen<T>(&self, read: impl FnOnce(&ratatui::buffer::Buffer) -> T) -> T {
+        let (width, height) = self.model.size;
+        let backend = ratatui::backend::TestBackend::new(width.max(1), height.max(1));
+        // Drawing into memory does not fail.
+        let mut memory = match Terminal::new(backend) {
+            Ok(memory) => memory,
+            Err(never) => match never {},
+        };
+        let _ = memory.draw(|frame| view::view(&self.model, frame));
+        read(memory.backend().buffer())
+    }
+
+    fn suspend(&mut self) {
+        terminal::give_back();
+        eprintln!("quorate: in the background; a run goes on. `fg` brings the console back.");
+        if let Some(me) = host::pid(std::process::id()) {
+            let _ = rustix::process::kill_process(me, rustix::process::Signal::STOP);
+        }
+        // Woken again.
+        let _ = terminal::enter();
+        let _ = self.terminal.clear();
+        self.model.moment = Moment { now: host::now().max(Timestamp(0)), wall: host::wall() };
+    }
+}

@@ -10,7 +10,7 @@ use color_eyre::Result;
 
 use super::{Outcome, output::say};
 use crate::lab::load::{self, Target};
-use crate::lab::{Lab, Options, What, net};
+use crate::lab::{Lab, Options, What, measure, net};
 use crate::model::topology::Strategy;
 
 #[derive(Debug, Args)]
@@ -59,6 +59,18 @@ enum Command {
         /// For how long.
         #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
         time: Duration,
+        /// `json` for tools.
+        #[arg(long, default_value = "table")]
+        output: String,
+    },
+    /// Do the same thing to the primary again and again under load, and report the write outages.
+    Measure {
+        /// What.
+        #[arg(value_enum)]
+        event: measure::Event,
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        runs: usize,
         /// `json` for tools.
         #[arg(long, default_value = "table")]
         output: String,
@@ -148,6 +160,20 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                 }
                 say!("longest outage  {:>10.1} ms", report.longest_outage_ms);
                 say!("overlaps        {:>10}", report.overlaps);
+            }
+        }
+        Command::Measure { event, runs, output } => {
+            let mut lab = Lab::open(&dir)?;
+            let said = |i: usize, r: &load::Report| eprintln!("  run {i}: outage {:.1} ms, lost {}, overlaps {}", r.longest_outage_ms, r.lost, r.overlaps);
+            let figures = super::runtime()?.block_on(measure::run(&mut lab, event, runs, said))?;
+            if output == "json" {
+                super::output::json(&figures);
+            } else {
+                let best = figures.outages_ms.first().copied().unwrap_or(0.0);
+                say!(
+                    "{event:?}: outage median {:.0} ms [{best:.0}–{:.0}] over {} runs; acknowledged {}, lost {}, failed {}, unknown {}, overlaps {}, not counted {}",
+                    figures.median_ms, figures.worst_ms, figures.outages_ms.len(), figures.acknowledged, figures.lost, figures.failed, figures.unknown, figures.overlaps, figures.unverified
+                );
             }
         }
         Command::Kill { node, .. } if node == "plane" => Lab::open(&dir)?.kill_plane()?,

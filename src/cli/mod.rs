@@ -1,6 +1,7 @@
 //! One file per subcommand; the only room that knows all others.
 
 mod audit;
+mod console;
 mod lab;
 mod output;
 mod person;
@@ -14,11 +15,18 @@ use clap::{Parser, Subcommand};
 
 /// Failover for replicated databases, with a console to trust at 3 a.m.
 #[derive(Debug, Parser)]
-#[command(name = "quorate", version)]
+#[command(name = "quorate", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(flatten)]
+    alone: console::Alone,
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const EXIT_CODES: &str = "Without a command: a lab in a temporary folder (a real PostgreSQL cluster), and the console on it.
+
+Exit codes: 0 done · 1 error · 2 wrong usage · 3 refused, by a check that is named · 4 unknown, look before you act
+            5 ended without the role moving as ordered · 6 degraded, 7 critical or unknown (status --check)";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -42,6 +50,8 @@ enum Command {
         #[arg(long)]
         data_dir: PathBuf,
     },
+    /// Open the console on a cluster.
+    Console(console::Arguments),
     /// Show the cluster.
     Status(status::Arguments),
     /// Make a plan for a move of the write role; nothing is done.
@@ -91,13 +101,14 @@ pub fn main() -> ExitCode {
         Some(Command::Guard { state_dir, data_dir }) => {
             crate::agent::guard::run(&state_dir, &data_dir).map(|()| Outcome::Done).map_err(Into::into)
         }
+        Some(Command::Console(arguments)) => console::run(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Plan(arguments)) => run::plan(&arguments),
         Some(Command::Execute(arguments)) => run::execute(&arguments),
         Some(Command::Switchover(arguments)) => run::switchover(&arguments),
         Some(Command::Audit(arguments)) => audit::run(&arguments),
         Some(Command::Lab(arguments)) => lab::run(arguments),
-        None => Err(color_eyre::eyre::eyre!("no console yet")),
+        None => console::alone(&arguments.alone),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -116,6 +127,19 @@ pub fn main() -> ExitCode {
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+/// Logs beside the screen, never on it.
+fn log_to_file(name: &str) {
+    let folder = directories::ProjectDirs::from("", "", "quorate").and_then(|d| d.state_dir().map(ToOwned::to_owned));
+    let Some(folder) = folder else { return };
+    let file = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{name}.log"))));
+    // Without a log the console still works.
+    if let Ok(file) = file {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| "info".into());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::sync::Mutex::new(file)).with_ansi(false).init();
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -163,6 +163,9 @@ impl Keymap {
 
     /// The keys of a command.
     pub fn keys_of(&self, action: Action) -> Vec<String> {
-        self.keys.iter().filter(|(_, a)| **a == action).map(|(k, _)| k.label()).collect()
+        let mut keys: Vec<&Key> = self.keys.iter().filter(|(_, a)| **a == action).map(|(k, _)| k).collect();
+        // Plain keys first: they are what people look for.
+        keys.sort_by_key(|k| k.control);
+        keys.into_iter().map(|k| k.label()).collect()
     }
 }

@@ -6,6 +6,7 @@
 mod certificates;
 mod layout;
 pub mod load;
+pub mod measure;
 pub mod net;
 mod process;
 mod world;

@@ -45,20 +45,23 @@ fn short(phase: Phase) -> &'static str {
     }
 }
 
-fn lit(model: &Model, on: bool, word: &str) -> Text<'static> {
-    // Brackets too, so that the place is seen without colour; the width stays the same.
-    if on { piece(model, Role::Current, format!("[{word}]")) } else { piece(model, Role::Muted, format!(" {word} ")) }
+/// Words with the current one lit, in brackets too so that the place is seen without colour. A bracket takes the place of
+/// a space, so nothing moves when the place does.
+fn ladder(model: &Model, label: &str, words: &[(&'static str, bool)]) -> Line<'static> {
+    let mut pieces = vec![piece(model, Role::Text, label.to_owned())];
+    let mut before = false;
+    for (word, on) in words {
+        let (open, close) = if *on { ("[", "]") } else if before { ("", "") } else { (" ", "") };
+        pieces.push(piece(model, if *on { Role::Current } else { Role::Muted }, format!("{open}{word}{close}")));
+        before = *on;
+    }
+    Line::from(pieces)
 }
 
 fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
-    let mut states = vec![piece(model, Role::Text, " state ")];
-    for state in [ClusterState::Healthy, ClusterState::Degraded, ClusterState::Critical, ClusterState::Unknown] {
-        states.push(lit(model, view.state == state, state.word()));
-    }
-    let mut ladder = vec![piece(model, Role::Text, " phase ")];
-    for phase in Phase::LADDER {
-        ladder.push(lit(model, view.phase.phase == phase, short(phase)));
-    }
+    let states = [ClusterState::Healthy, ClusterState::Degraded, ClusterState::Critical, ClusterState::Unknown];
+    let states = ladder(model, " state", &states.map(|s| (s.word(), view.state == s)));
+    let phases = ladder(model, " phase", &Phase::LADDER.map(|p| (short(p), view.phase.phase == p)));
     let exit = matches!(view.phase.phase, Phase::Aborted | Phase::RolledBack | Phase::NeedsPerson);
     let p = &view.phase;
     let mut clock = vec![Text::raw("       ")];
@@ -85,7 +88,7 @@ fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stat
         piece(model, if enough { Role::Good } else { Role::Bad }, format!(" {dots} {} of {} promise, {} needed", view.votes, view.voters, view.quorum)),
         piece(model, Role::Muted, format!("   epoch {}   policy {policy}", view.epoch)),
     ];
-    vec![Line::from(states), Line::from(ladder), Line::from(clock), Line::from(quorum), Line::default()]
+    vec![states, phases, Line::from(clock), Line::from(quorum), Line::default()]
 }
 
 const SPARK: usize = 10;

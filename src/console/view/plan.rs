@@ -65,8 +65,9 @@ fn waiting(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
     lines.push(Line::from(piece(
         model,
         Role::Text,
-        format!(" fence at least \"{}\" · budget {} · to go on: :execute, to drop it: :dismiss", plan.least_fence.words(), plan.budget),
+        format!(" fence at least \"{}\" · budget {}", plan.least_fence.words(), plan.budget),
     )));
+    lines.push(Line::from(piece(model, Role::Key, " :execute goes on · :dismiss drops it")));
     for (i, step) in plan.steps.iter().enumerate() {
         let text = format!(" {} {:<8} {:<10} {}", i + 1, step.kind.word(), step.node, step.action);
         for (n, line) in words::wrap(&text, width.saturating_sub(2)).into_iter().enumerate() {

@@ -30,7 +30,7 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
             piece(model, Role::Muted, format!("  {}", run.age)),
         ]),
         Line::default(),
-        Line::from(piece(model, Role::Muted, format!("   {:<8} {:<10} {:<8} {:>9} {:>9}  {}", "step", "node", "state", "took", "budget", "found"))),
+        Line::from(piece(model, Role::Muted, format!("   {:<8} {:<10} {:<8} {:>9} {:>9}", "step", "node", "state", "took", "budget"))),
     ];
     for step in &run.steps {
         let (glyph, role) = words::step(model, step.state);
@@ -40,8 +40,15 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
             piece(model, Role::Text, format!("{:<10} ", words::cut(step.node.as_str(), 10))),
             piece(model, role, format!("{:<8} ", step.state.word())),
             piece(model, Role::Text, format!("{took:>9} {:>9}  ", step.budget.to_string())),
-            piece(model, Role::Muted, words::cut(&step.found, width.saturating_sub(53))),
+            piece(model, Role::Muted, if width >= 110 { words::cut(&step.found, width.saturating_sub(53)) } else { String::new() }),
         ]));
+    }
+    // On a narrow screen what was found has its own lines, for the step that matters now.
+    let newest = run.steps.iter().rev().find(|s| s.state != crate::model::view::StepState::Waiting && run.outcome.is_none());
+    if let Some(step) = newest.filter(|_| width < 110) {
+        for line in words::wrap(&format!("{}: {}", step.kind.word(), step.found), width.saturating_sub(5)) {
+            lines.push(Line::from(piece(model, Role::Muted, format!("   {line}"))));
+        }
     }
     lines.push(Line::default());
     if !run.verification.is_empty() {

@@ -73,10 +73,12 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(8);
     let mut lines = vec![];
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && line.width() + 1 + word.width() > width {
+    let mut line: String = text.chars().take_while(|c| *c == ' ').collect();
+    let mut fresh = true;
+    for word in text.trim_start().split(' ') {
+        if !fresh && line.width() + 1 + word.width() > width {
             lines.push(std::mem::take(&mut line));
+            fresh = true;
         }
         let mut word = word.to_owned();
         while word.width() > width {
@@ -84,9 +86,10 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
             word = word.chars().skip(width).collect();
             lines.push(head);
         }
-        if !line.is_empty() {
+        if !fresh {
             line.push(' ');
         }
+        fresh = false;
         line.push_str(&word);
     }
     lines.push(line);

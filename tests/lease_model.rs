@@ -6,12 +6,11 @@
 //! account said "none"; a voter's epoch only rises. And reached in some state: a stranded voter is back. Every check is
 //! shown able to fail by a mutant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::lease::{Ack, Claim, ClaimRequest, Cut, EpochSync, Grant, Holder, Local, Refusal, ReleaseNotice, Renew, Standing, Terms, Voter, VoterRecord};
 use quorate::model::loss::LossAccount;
 use quorate::model::{Epoch, Lsn, Member, Position, Span, SyncSet, Timestamp, VoterSet};
-use stateright::util::HashableHashSet;
 use stateright::{Checker, Model, Property};
 
 const NODES: usize = 3;
@@ -104,7 +103,8 @@ struct Node {
 struct World {
     time: u64,
     nodes: Vec<Node>,
-    net: HashableHashSet<Message>,
+    /// By fingerprint: a set whose order is the same in every run.
+    net: BTreeMap<u64, Message>,
     acknowledged: BTreeSet<u8>,
     /// claims, renewals, writes, crashes, pauses, releases, reinstalls, doubles
     left: [u8; 8],
@@ -126,6 +126,12 @@ enum Action {
     Reinstall(usize),
 }
 
+fn fingerprint(message: &Message) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    message.hash(&mut hasher);
+    hasher.finish()
+}
 fn member(n: usize) -> Member {
     Member::new(format!("n{n}").as_str(), "a")
 }
@@ -154,7 +160,8 @@ impl Node {
 
 impl World {
     fn send(&mut self, to: usize, body: Body) {
-        self.net.insert(Message { to, body });
+        let message = Message { to, body };
+        self.net.insert(fingerprint(&message), message);
     }
     fn broadcast(&mut self, from: usize, body: &Body) {
         for to in (0..NODES).filter(|n| *n != from) {
@@ -393,7 +400,7 @@ impl Model for Bounds {
             })
             .collect();
         let left = [self.claims, self.renewals, self.writes, self.crashes, self.pauses, self.releases, self.reinstalls, self.doubles];
-        vec![World { time: 0, nodes, net: HashableHashSet::new(), acknowledged: BTreeSet::new(), left, fell: false }]
+        vec![World { time: 0, nodes, net: BTreeMap::new(), acknowledged: BTreeSet::new(), left, fell: false }]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
@@ -401,7 +408,7 @@ impl Model for Bounds {
         if world.time < self.time {
             actions.push(Action::Tick);
         }
-        for message in &world.net {
+        for message in world.net.values() {
             if world.nodes[message.to].acts() {
                 actions.push(Action::Deliver(message.clone(), false));
                 if world.left[7] > 0 {
@@ -476,7 +483,7 @@ impl Model for Bounds {
                 if keep {
                     world.left[7] -= 1;
                 } else {
-                    world.net.remove(&message);
+                    world.net.remove(&fingerprint(&message));
                 }
                 world.deliver(message, self);
             }

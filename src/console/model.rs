@@ -119,7 +119,7 @@ pub struct Model {
     pub keymap: Keymap,
     /// Only ASCII.
     pub ascii: bool,
-    /// Keys of late, to tell typing from pasting.
+    /// The last key, and how many came in one burst: typing is told from pasting.
     pub burst: (Timestamp, u32),
 }
 

@@ -11,9 +11,9 @@ use super::theme;
 use crate::model::{NodeId, Span};
 use crate::wire::message::CallReply;
 
-/// More keys than this within [`BURST`] are a paste without brackets.
-const BURST_KEYS: u32 = 30;
-const BURST: Span = Span::millis(50);
+/// More keys than this, each within [`BURST_GAP`] of the one before, are a paste without brackets.
+const BURST_KEYS: u32 = 20;
+const BURST_GAP: Span = Span::millis(3);
 /// A line for the person stays so long.
 const TOLD_FOR: Span = Span::secs(8);
 
@@ -123,8 +123,8 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
     if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
         return vec![Command::Quit];
     }
-    let (since, count) = model.burst;
-    model.burst = if model.moment.now.since(since) > BURST { (model.moment.now, 1) } else { (since, count + 1) };
+    let (last, count) = model.burst;
+    model.burst = (model.moment.now, if model.moment.now.since(last) > BURST_GAP { 1 } else { count + 1 });
     if model.burst.1 > BURST_KEYS {
         on_paste(model);
         return vec![];

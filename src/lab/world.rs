@@ -262,6 +262,7 @@ impl Lab {
         for pid in &pids {
             host::signal(*pid, Signal::KILL);
         }
+        wait_gone(&pids)?;
         Ok(pids)
     }
 

@@ -342,7 +342,14 @@ impl Driver {
             if let Some(upstream) = upstream {
                 self.make_followable(upstream).await?;
             }
-            self.start().await?;
+            self.start(upstream.filter(|u| u.history.is_some())).await?;
+        }
+        if let Err(error) = self.client().await {
+            // Not consistent yet, perhaps for want of log that only the upstream has.
+            if let Some(upstream) = upstream.filter(|u| u.history.is_some()) {
+                self.reload(&self.settings(Some(upstream)))?;
+            }
+            return Err(error);
         }
         let client = self.client().await?;
         let recovery: bool = sql::bounded(client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);

@@ -38,8 +38,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Starts the server as a standby, whatever it was, and waits until it answers.
-    pub(super) async fn start(&mut self) -> Done {
+    /// Starts the server as a standby, whatever it was, and waits until it answers. One that was rewound needs its
+    /// upstream's log before it does.
+    pub(super) async fn start(&mut self, upstream: Option<&Upstream>) -> Done {
         let config = self.setup.config.clone();
         let data_dir = &config.data_dir;
         if unfinished(data_dir).exists() {
@@ -62,7 +63,7 @@ impl Driver {
             }
         }
         files::signal_standby(data_dir)?;
-        files::write_settings(&config, &self.settings(None))?;
+        files::write_settings(&config, &self.settings(upstream))?;
         std::fs::create_dir_all(&config.socket_dir)?;
         self.state(ResourceState::Starting);
         self.resource.stopped = None;

@@ -1,0 +1,110 @@
+//! A real terminal drives the built program: a person sees the primary die, opens the plan, types the demoted node's name,
+//! confirms, and reads "verified".
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use quorate::lab::{Options, What};
+use quorate::model::topology::Strategy;
+
+use crate::{Cluster, quick};
+
+struct Terminal {
+    socket: String,
+}
+
+impl Terminal {
+    fn start(width: u16, height: u16, command: &str) -> Self {
+        let terminal = Self { socket: format!("quorate-{}-{}", std::process::id(), width) };
+        let (w, h) = (width.to_string(), height.to_string());
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &w, "-y", &h, "-s", "t", command]);
+        terminal
+    }
+    fn tmux(&self, args: &[&str]) -> String {
+        let output = Command::new("tmux").arg("-L").arg(&self.socket).args(args).output();
+        let output = output.expect("tmux runs (Debian package: tmux)");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p", "-t", "t"])
+    }
+    fn keys(&self, keys: &[&str]) {
+        let mut args = vec!["send-keys", "-t", "t"];
+        args.extend(keys);
+        self.tmux(&args);
+    }
+    fn write(&self, text: &str) {
+        self.tmux(&["send-keys", "-t", "t", "-l", text]);
+    }
+    fn wait(&self, words: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let screen = self.screen();
+            if screen.contains(words) {
+                return screen;
+            }
+            assert!(Instant::now() < end, "waited for {words:?}, the screen is:\n{screen}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+#[test]
+fn a_person_fails_over_from_the_console() {
+    let mut cluster = Cluster::start(Options { strategy: Strategy::Manual, ..quick() });
+    cluster.calm();
+    let identity = cluster.lab().identity("operator");
+    let command = format!("{} console --identity {}", env!("CARGO_BIN_EXE_quorate"), identity.display());
+    let terminal = Terminal::start(80, 24, &command);
+    terminal.wait("● HEALTHY");
+    terminal.wait("if node-1 died now → after a person's word node-2 promotes");
+
+    cluster.lab().kill("node-1", What::Postgres).unwrap();
+    terminal.wait("[approve]");
+    terminal.wait("✗ CRITICAL");
+
+    terminal.keys(&["3"]);
+    let plan = terminal.wait("failover node-1 →");
+    assert!(plan.contains("loss  none (proved)"), "{plan}");
+
+    terminal.write(":execute");
+    terminal.wait(":execute_");
+    terminal.keys(&["Enter"]);
+    terminal.wait("Type the name of the node");
+    // Another name does not do it, and Enter alone cancels.
+    terminal.write("node-2");
+    terminal.keys(&["Enter"]);
+    terminal.wait("is not the node that this plan demotes");
+    terminal.keys(&["Enter"]);
+    terminal.wait("cancelled. Nothing was done.");
+
+    terminal.write(":execute");
+    terminal.wait(":execute_");
+    terminal.keys(&["Enter"]);
+    terminal.wait("Type the name of the node");
+    terminal.write("node-1");
+    terminal.wait("demote  node-1_");
+    terminal.keys(&["Enter"]);
+    terminal.wait("VERIFIED");
+    terminal.wait("RTO ");
+    terminal.wait("RPO none (proved)");
+
+    terminal.keys(&["5"]);
+    terminal.wait("chain verified");
+    let view = cluster.calm();
+    assert_ne!(view.primary.unwrap().as_str(), "node-1");
+
+    // The plane goes: the picture says so, then an agent serves, and the console never left.
+    cluster.lab().kill_plane().unwrap();
+    terminal.keys(&["2"]);
+    terminal.wait("NO PLANE, agent node-");
+    cluster.lab().start_plane().unwrap();
+    terminal.wait("plane live");
+    terminal.keys(&["q"]);
+}

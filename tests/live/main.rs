@@ -1,0 +1,85 @@
+//! Real PostgreSQL, real processes, real signals. Conditions with deadlines, no sleeps as synchronisation; correctness is
+//! asserted, times are reported.
+
+mod bad_days;
+mod console;
+mod failover;
+mod plane;
+
+use std::path::Path;
+use std::time::Duration;
+
+use quorate::config::Identity;
+use quorate::lab::{Lab, Options, measure};
+use quorate::wire::Client;
+
+/// A lab that ends with the test, also when it fails.
+struct Cluster {
+    lab: Option<Lab>,
+    folder: tempfile::TempDir,
+    identity: Identity,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Cluster {
+    fn start(options: Options) -> Self {
+        let folder = tempfile::Builder::new().prefix("qt-").tempdir_in("/tmp").unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_quorate"));
+        let lab = Lab::create(&folder.path().join("lab"), options, program, |_| {}).unwrap();
+        let identity = Identity::read(&lab.identity("operator")).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let client = runtime.block_on(async { Client::new(&identity.plane, "plane", &identity.tls).unwrap() });
+        Self { lab: Some(lab), folder, identity, client, runtime }
+    }
+    fn lab(&mut self) -> &mut Lab {
+        self.lab.as_mut().unwrap()
+    }
+    fn once(&mut self, event: measure::Event) -> quorate::lab::load::Report {
+        let lab = self.lab.as_mut().unwrap();
+        let report = self.runtime.block_on(measure::once(lab, &self.client, &self.identity, event));
+        let report = report.unwrap_or_else(|e| panic!("{e}\n{}", self.logs()));
+        println!("{event:?}: {report:?}");
+        report
+    }
+    fn until(&self, what: &str, seconds: u64, holds: impl Fn(&quorate::model::view::ClusterView) -> bool) -> quorate::model::view::ClusterView {
+        let found = self.runtime.block_on(measure::until(&self.client, Duration::from_secs(seconds), what, holds));
+        found.unwrap_or_else(|e| panic!("{e}\n{}", self.logs()))
+    }
+    fn calm(&self) -> quorate::model::view::ClusterView {
+        self.until("a healthy, steady cluster", 90, measure::is_calm)
+    }
+    /// The ends of all logs, for a failed test's message.
+    fn logs(&self) -> String {
+        let lab = self.folder.path().join("lab");
+        let mut text = String::new();
+        for log in ["plane.log", "node-1/agent.log", "node-2/agent.log", "node-3/agent.log"] {
+            let all = std::fs::read_to_string(lab.join(log)).unwrap_or_default();
+            let tail: Vec<&str> = all.lines().rev().take(25).collect();
+            text.push_str(&format!("--- {log}\n{}\n", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(lab) = self.lab.take()
+            && let Err(error) = lab.down(false)
+        {
+            eprintln!("ending the lab: {error}");
+        }
+    }
+}
+
+fn quick() -> Options {
+    Options { stabilise_s: 1, ..Options::default() }
+}
+
+/// What must hold whatever happened to the primary.
+fn nothing_lost(report: &quorate::lab::load::Report) {
+    assert_eq!(report.unverified, "", "{report:?}");
+    assert_eq!(report.lost, 0, "acknowledged rows are missing: {report:?}");
+    assert_eq!(report.overlaps, 0, "two nodes acknowledged at once: {report:?}");
+    assert!(report.by_node.len() >= 2, "the role did not move: {report:?}");
+}

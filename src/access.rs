@@ -46,14 +46,8 @@ impl ApprovalKey {
     pub fn approve(&self, plan: Digest, by: &str, reason: &str, expires: WallTime) -> Result<Approval, String> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|e| e.to_string())?;
-        let mut approval = Approval {
-            plan,
-            by: by.to_owned(),
-            reason: reason.to_owned(),
-            nonce: hex::encode(nonce),
-            expires,
-            signature: String::new(),
-        };
+        let mut approval =
+            Approval { plan, by: by.to_owned(), reason: reason.to_owned(), nonce: hex::encode(nonce), expires, signature: String::new() };
         approval.signature = hex::encode(self.0.sign(&signed_bytes(&approval)).to_bytes());
         Ok(approval)
     }
@@ -118,7 +112,10 @@ mod tests {
     fn allowlist(key: &ApprovalKey) -> Allowlist {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("allowlist.yaml");
-        let text = format!("identities:\n  - {{name: alice, roles: [approver], approval_key: \"{}\"}}\n  - {{name: bob, roles: [viewer]}}\n", key.public_hex());
+        let text = format!(
+            "identities:\n  - {{name: alice, roles: [approver], approval_key: \"{}\"}}\n  - {{name: bob, roles: [viewer]}}\n",
+            key.public_hex()
+        );
         std::fs::write(&path, text).unwrap();
         Allowlist::read(&path).unwrap()
     }

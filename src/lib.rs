@@ -2,29 +2,29 @@
 //!
 //! See → decide → record → act. A room uses only rooms that stand above it in this list (`tests/tidy.rs` keeps it so).
 
-/// Words: the nouns every room shares.
-pub mod model;
-/// Words: the users' files, validated.
-pub mod config;
-/// Decides who may write: voter, holder and claim, pure.
-pub mod lease;
-/// Decides for one cluster: detector, quorum, states, plans, verification; pure.
-pub mod engine;
 /// Decides who may approve, with signatures.
 pub mod access;
-/// Records what happened in a hash chain.
-pub mod audit;
-/// Records survive here: SQLite, or memory.
-pub mod store;
-/// The wire: envelopes, TLS, feeds.
-pub mod wire;
 /// Acts on a node: votes, probes, drives the resource.
 pub mod agent;
-/// Acts as the control plane: watches, decides, directs.
-pub mod plane;
-/// A real cluster on this machine, to try and to test.
-pub mod lab;
+/// Records what happened in a hash chain.
+pub mod audit;
+/// The command line; the only room that knows all others.
+pub mod cli;
+/// Words: the users' files, validated.
+pub mod config;
 /// The console: model, update, view.
 pub mod console;
-/// The command line.
-pub mod cli;
+/// Decides for one cluster: detector, votes, states, candidates, plans, runs; pure.
+pub mod engine;
+/// A real cluster on this machine, to try, test and drill on.
+pub mod lab;
+/// Decides who may write: voter, holder and claim; pure.
+pub mod lease;
+/// Words: the nouns every room shares.
+pub mod model;
+/// Acts as the control plane: watches, decides, directs.
+pub mod plane;
+/// Records survive here: SQLite, or memory.
+pub mod store;
+/// The wire: envelopes, TLS, feeds; no other room sees protobuf.
+pub mod wire;

@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate::lease::{Ack, Claim, ClaimRequest, Cut, EpochSync, Grant, Holder, Local, Refusal, ReleaseNotice, Renew, Standing, Terms, Voter, VoterRecord};
+use quorate::lease::{
+    Ack, Claim, ClaimRequest, Cut, EpochSync, Grant, Holder, Local, Refusal, ReleaseNotice, Renew, Standing, Terms, Voter, VoterRecord,
+};
 use quorate::model::loss::LossAccount;
 use quorate::model::{Epoch, Lsn, Member, Position, Span, SyncSet, Timestamp, VoterSet};
 use stateright::{Checker, Model, Property};
@@ -378,7 +380,15 @@ impl Model for Bounds {
                     history: vec![entry.clone()],
                 };
                 let mut voter = Voter::restore(durable, TERMS, Timestamp(0));
-                let renew = Renew { voters_version: 1, epoch: Epoch(1), holder: member(0), round: 0, duration: TERMS.duration, sync: sync_of(0), promoted: None };
+                let renew = Renew {
+                    voters_version: 1,
+                    epoch: Epoch(1),
+                    holder: member(0),
+                    round: 0,
+                    duration: TERMS.duration,
+                    sync: sync_of(0),
+                    promoted: None,
+                };
                 let said = voter.renew(Timestamp(0), &renew);
                 assert!(said.reply.is_ok());
                 let mut holder = Holder::new(member(0), Epoch(1), voters(), sync_of(0), TERMS, 0);
@@ -552,7 +562,9 @@ impl Model for Bounds {
                 newest.is_none_or(|n| world.acknowledged.iter().all(|id| n.log.contains(id)))
             }),
             Property::always("epochs only rise", |_, world: &World| !world.fell),
-            Property::sometimes("a write is acknowledged", |bounds: &Bounds, world: &World| bounds.writes == 0 || !world.acknowledged.is_empty()),
+            Property::sometimes("a write is acknowledged", |bounds: &Bounds, world: &World| {
+                bounds.writes == 0 || !world.acknowledged.is_empty()
+            }),
             Property::sometimes("a stranded voter serves the living holder again", |bounds: &Bounds, world: &World| {
                 let climbed = world.nodes[0].holder.as_ref().is_some_and(|h| h.epoch() > Epoch(1) && h.holds(Timestamp(world.time)));
                 !bounds.strands || climbed

@@ -14,11 +14,12 @@ use crate::access;
 use crate::config::AgentConfig;
 use crate::config::agent::ResourceKind;
 use crate::lease::{Terms, VoterRecord};
+use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{HoldingFacts, NodeReport, Pids, ResourceFacts, VoteFacts};
 use crate::model::topology::Role;
 use crate::model::{Incarnation, Member, NodeId, Timestamp};
 use crate::store::{Batch, Sqlite, Store};
-use crate::wire::message::{Command, CommandReply, Order, PeerMessage, PeerReply};
+use crate::wire::message::{PeerMessage, PeerReply};
 
 /// Why an agent does not start.
 #[derive(Debug, thiserror::Error)]
@@ -366,14 +367,9 @@ impl Agent {
 
     fn authority(&self, order: &Order) -> Result<(), String> {
         match order {
-            Order::Arm { plan, approvals } | Order::Demote { plan, approvals } => access::check_authority(
-                plan,
-                &plan.digest(),
-                approvals,
-                self.config.policy.strategy,
-                &self.config.allowlist,
-                host::wall(),
-            ),
+            Order::Arm { plan, approvals } | Order::Demote { plan, approvals } => {
+                access::check_authority(plan, &plan.digest(), approvals, self.config.policy.strategy, &self.config.allowlist, host::wall())
+            }
             Order::Disarm { .. } | Order::Prove => Ok(()),
         }
     }

@@ -52,7 +52,8 @@ pub(super) fn start(
     listener.set_nonblocking(true).map_err(other)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(other)?;
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-    let view = picture::from_agents(&config.cluster, &config.policy, &config.node.node_id, &Shown::default().reports(host::now()), host::wall());
+    let view =
+        picture::from_agents(&config.cluster, &config.policy, &config.node.node_id, &Shown::default().reports(host::now()), host::wall());
     let feed = Feed::new(format!("{}-{}", config.node.node_id, host::now().0), &view);
     let service = Arc::new(Service { config: Arc::new(config.clone()), requests, shown, feed });
     let server = tonic::transport::Server::builder()
@@ -84,7 +85,8 @@ async fn show(service: Arc<Service>) {
     loop {
         tick.tick().await;
         let reports = service.shown.borrow().reports(host::now());
-        let view = picture::from_agents(&service.config.cluster, &service.config.policy, &service.config.node.node_id, &reports, host::wall());
+        let view =
+            picture::from_agents(&service.config.cluster, &service.config.policy, &service.config.node.node_id, &reports, host::wall());
         service.feed.publish(&view);
     }
 }
@@ -132,7 +134,10 @@ impl Console for Service {
             CallRequest::Propose { .. } | CallRequest::Execute { .. } | CallRequest::Dismiss { .. } | CallRequest::Audit { .. } => {
                 CallReply::Refused {
                     check: "plane".into(),
-                    why: format!("this is the agent of {}; plans and the audit are the plane's. Start a plane, or connect to it", self.config.node.node_id),
+                    why: format!(
+                        "this is the agent of {}; plans and the audit are the plane's. Start a plane, or connect to it",
+                        self.config.node.node_id
+                    ),
                 }
             }
         };

@@ -65,7 +65,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Format::Json => records.iter().for_each(|r| output::line(&serde_json::to_string(r).unwrap_or_default())),
         Format::Table => {
             for r in &records {
-                say!("{:>6} {} e{:<4} {:>4} {:<10} {:<10} {}", r.number, r.record.wall.rfc3339(), r.record.epoch, r.record.rule, r.record.actor, r.record.kind, r.record.text);
+                say!(
+                    "{:>6} {} e{:<4} {:>4} {:<10} {:<10} {}",
+                    r.number,
+                    r.record.wall.rfc3339(),
+                    r.record.epoch,
+                    r.record.rule,
+                    r.record.actor,
+                    r.record.kind,
+                    r.record.text
+                );
             }
             say!("{chain}");
         }

@@ -88,7 +88,9 @@ fn need_terminal() -> Result<()> {
     if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         return Ok(());
     }
-    Err(eyre!("the console needs a terminal; for scripts there are `quorate status`, `plan`, `execute`, `switchover`, `audit` and `quorate lab up`"))
+    Err(eyre!(
+        "the console needs a terminal; for scripts there are `quorate status`, `plan`, `execute`, `switchover`, `audit` and `quorate lab up`"
+    ))
 }
 
 pub(super) fn alone(arguments: &Alone) -> Result<Outcome> {
@@ -129,7 +131,12 @@ pub(super) fn alone(arguments: &Alone) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn make(folder: &PathBuf, options: crate::lab::Options, program: &std::path::Path, steps: &mpsc::Sender<Result<Step, String>>) -> Option<Lab> {
+fn make(
+    folder: &PathBuf,
+    options: crate::lab::Options,
+    program: &std::path::Path,
+    steps: &mpsc::Sender<Result<Step, String>>,
+) -> Option<Lab> {
     // The console may have gone; the lab is ended all the same.
     let said = |text: &str| _ = steps.blocking_send(Ok(Step::Said(text.to_owned())));
     let lab = match Lab::create(folder, options, program, said) {

@@ -164,7 +164,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         }
         Command::Measure { event, runs, output } => {
             let mut lab = Lab::open(&dir)?;
-            let said = |i: usize, r: &load::Report| eprintln!("  run {i}: outage {:.1} ms, lost {}, overlaps {}", r.longest_outage_ms, r.lost, r.overlaps);
+            let said = |i: usize, r: &load::Report| {
+                eprintln!("  run {i}: outage {:.1} ms, lost {}, overlaps {}", r.longest_outage_ms, r.lost, r.overlaps)
+            };
             let figures = super::runtime()?.block_on(measure::run(&mut lab, event, runs, said))?;
             if output == "json" {
                 super::output::json(&figures);
@@ -172,7 +174,15 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                 let best = figures.outages_ms.first().copied().unwrap_or(0.0);
                 say!(
                     "{event:?}: outage median {:.0} ms [{best:.0}–{:.0}] over {} runs; acknowledged {}, lost {}, failed {}, unknown {}, overlaps {}, not counted {}",
-                    figures.median_ms, figures.worst_ms, figures.outages_ms.len(), figures.acknowledged, figures.lost, figures.failed, figures.unknown, figures.overlaps, figures.unverified
+                    figures.median_ms,
+                    figures.worst_ms,
+                    figures.outages_ms.len(),
+                    figures.acknowledged,
+                    figures.lost,
+                    figures.failed,
+                    figures.unknown,
+                    figures.overlaps,
+                    figures.unverified
                 );
             }
         }

@@ -49,6 +49,9 @@ impl Person {
 
 /// The person's approval key.
 pub(super) fn approval_key(identity: &Identity) -> Result<ApprovalKey> {
-    let path = identity.approval_key.as_ref().ok_or_else(|| eyre!("{} has no approval.key: this identity can look and propose, not approve", identity.name))?;
+    let path = identity
+        .approval_key
+        .as_ref()
+        .ok_or_else(|| eyre!("{} has no approval.key: this identity can look and propose, not approve", identity.name))?;
     ApprovalKey::from_hex(&std::fs::read_to_string(path)?).map_err(|e| eyre!("{}: {e}", path.display()))
 }

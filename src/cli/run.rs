@@ -124,7 +124,12 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
     })
 }
 
-async fn propose(client: &Client, to: Option<&str>, reason: &str, accept_unknown_loss: bool) -> Result<std::result::Result<(Plan, Digest), Outcome>> {
+async fn propose(
+    client: &Client,
+    to: Option<&str>,
+    reason: &str,
+    accept_unknown_loss: bool,
+) -> Result<std::result::Result<(Plan, Digest), Outcome>> {
     let request = CallRequest::Propose { to: to.map(NodeId::new), reason: reason.to_owned(), accept_unknown_loss };
     match Person::call(client, request).await? {
         CallReply::Plan { plan, digest } => Ok(Ok((*plan, digest))),
@@ -242,7 +247,14 @@ fn end(run: &RunView) {
 /// A plan in full.
 fn show(plan: &Plan, digest: &Digest) {
     let from = plan.demoted().map_or("nobody", |n| n.as_str());
-    say!("plan {}  {} {from} → {}  epoch {}  asked for by {}", digest.short(), plan.kind.word(), plan.to.node, plan.epoch, plan.requested_by);
+    say!(
+        "plan {}  {} {from} → {}  epoch {}  asked for by {}",
+        digest.short(),
+        plan.kind.word(),
+        plan.to.node,
+        plan.epoch,
+        plan.requested_by
+    );
     say!("loss     {}", plan.loss);
     say!("least fence  {}   budget {}", plan.least_fence.words(), plan.budget);
     say!("");
@@ -256,7 +268,13 @@ fn show(plan: &Plan, digest: &Digest) {
         let checks: Vec<String> = candidate
             .checks
             .iter()
-            .map(|c| if c.passed { format!("{} ✓", c.name) } else { format!("{} ✗ {} (limit {}; {})", c.name, c.value, c.limit, c.would_change) })
+            .map(|c| {
+                if c.passed {
+                    format!("{} ✓", c.name)
+                } else {
+                    format!("{} ✗ {} (limit {}; {})", c.name, c.value, c.limit, c.would_change)
+                }
+            })
             .collect();
         say!("{:<12} {verdict:<12} {}", candidate.node, checks.join(" · "));
     }

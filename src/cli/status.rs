@@ -59,9 +59,27 @@ fn table(view: &ClusterView) {
     let simulated = if view.simulated { "  SIMULATED" } else { "" };
     say!("{}{simulated}  {}  {}: {}", view.environment, view.name, view.state.word(), view.why);
     let primary = view.primary.as_ref().map_or("nobody", |p| p.as_str());
-    say!("epoch {}  primary {primary}  votes {} of {} (needs {})  phase {}  from {}", view.epoch, view.votes, view.voters, view.quorum, view.phase.phase.word(), view.source);
+    say!(
+        "epoch {}  primary {primary}  votes {} of {} (needs {})  phase {}  from {}",
+        view.epoch,
+        view.votes,
+        view.voters,
+        view.quorum,
+        view.phase.phase.word(),
+        view.source
+    );
     say!("");
-    say!("{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}", "node", "role", "verdict", "database", "phi", "heartbeat", "lag", "position");
+    say!(
+        "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}",
+        "node",
+        "role",
+        "verdict",
+        "database",
+        "phi",
+        "heartbeat",
+        "lag",
+        "position"
+    );
     for node in &view.nodes {
         let resource = node.report.as_ref().map(|r| &r.resource);
         say!(

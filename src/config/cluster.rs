@@ -124,7 +124,11 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
     }
     let standbys = nodes.iter().filter(|n| n.role.value == Role::Secondary).count();
     if let Some(k) = file.synchronous_standbys.as_ref().filter(|k| k.value > standbys) {
-        return Err(Problem::at(path, k, format!("synchronous_standbys {} with {standbys} secondaries: no commit could ever finish", k.value)));
+        return Err(Problem::at(
+            path,
+            k,
+            format!("synchronous_standbys {} with {standbys} secondaries: no commit could ever finish", k.value),
+        ));
     }
     let lease_ms = file.lease_ms.as_ref().map_or(5_000, |l| l.value);
     if let Some(lease) = file.lease_ms.as_ref().filter(|l| !(LEASE_MS_MIN..=LEASE_MS_MAX).contains(&l.value)) {

@@ -60,7 +60,15 @@ impl Confirm {
     pub fn open(view: &ClusterView) -> Result<Self, String> {
         let plan = view.plan.clone().ok_or("no plan waits; ask for one with :switchover")?;
         let demoted = plan.demoted().cloned().ok_or("the plan demotes nobody")?;
-        Ok(Self { cluster: view.cluster.clone(), epoch: view.epoch, digest: plan.digest(), demoted, plan, typed: String::new(), hint: String::new() })
+        Ok(Self {
+            cluster: view.cluster.clone(),
+            epoch: view.epoch,
+            digest: plan.digest(),
+            demoted,
+            plan,
+            typed: String::new(),
+            hint: String::new(),
+        })
     }
 
     /// Why the gate has to close, if it has to.

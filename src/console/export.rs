@@ -54,7 +54,11 @@ pub fn svg(buffer: &Buffer, dark: bool) -> String {
                 let bold = if cell.modifier.contains(Modifier::BOLD) { " font-weight=\"bold\"" } else { "" };
                 let dim = if cell.modifier.contains(Modifier::DIM) { " opacity=\"0.6\"" } else { "" };
                 let escaped = run.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-                let _ = writeln!(out, "<text x=\"{left}\" y=\"{}\" fill=\"{fg}\"{bold}{dim} textLength=\"{length}\" lengthAdjust=\"spacingAndGlyphs\">{escaped}</text>", top + 14);
+                let _ = writeln!(
+                    out,
+                    "<text x=\"{left}\" y=\"{}\" fill=\"{fg}\"{bold}{dim} textLength=\"{length}\" lengthAdjust=\"spacingAndGlyphs\">{escaped}</text>",
+                    top + 14
+                );
             }
         }
     }

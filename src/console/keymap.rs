@@ -80,7 +80,11 @@ impl Key {
                 "PageUp" => Code::PageUp,
                 "PageDown" => Code::PageDown,
                 "Space" => Code::Char(' '),
-                _ => return Err(format!("{text:?} is no key: expected a character, C-x, Enter, Esc, Tab, Space, Up, Down, Left, Right, Home, End, PageUp or PageDown")),
+                _ => {
+                    return Err(format!(
+                        "{text:?} is no key: expected a character, C-x, Enter, Esc, Tab, Space, Up, Down, Left, Right, Home, End, PageUp or PageDown"
+                    ));
+                }
             },
         };
         if control && matches!(code, Code::Char('i' | 'm' | 'h' | '[')) {
@@ -120,7 +124,9 @@ impl Keymap {
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| vec![e.to_string().trim().to_owned()])?;
         let mut problems = Vec::new();
         let mut keymap = Keymap::default();
-        let line = |needle: &str| text.lines().position(|l| l.trim_start().starts_with(needle)).map_or(String::new(), |i| format!("line {}: ", i + 1));
+        let line = |needle: &str| {
+            text.lines().position(|l| l.trim_start().starts_with(needle)).map_or(String::new(), |i| format!("line {}: ", i + 1))
+        };
         for (section, _) in table.iter().filter(|(name, _)| *name != "keys") {
             problems.push(format!("{}unknown section {section:?}: expected [keys]", line(&format!("[{section}]"))));
         }

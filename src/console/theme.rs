@@ -128,7 +128,9 @@ impl Theme {
                     "reverse" if on => style = style.add_modifier(Modifier::REVERSED),
                     "underline" if on => style = style.add_modifier(Modifier::UNDERLINED),
                     "bold" | "dim" | "reverse" | "underline" => {}
-                    other => unknown.push(format!("role {key}: unknown property {other:?}: expected fg, bg, bold, dim, reverse or underline")),
+                    other => {
+                        unknown.push(format!("role {key}: unknown property {other:?}: expected fg, bg, bold, dim, reverse or underline"))
+                    }
                 }
             }
             if depth == Depth::None {

@@ -180,7 +180,9 @@ fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> V
             vec![]
         }
         // Key repeat is not typing.
-        KeyCode::Char(c) if key.kind == KeyEventKind::Press && !key.modifiers.contains(KeyModifiers::CONTROL) && confirm.typed.len() < 64 => {
+        KeyCode::Char(c)
+            if key.kind == KeyEventKind::Press && !key.modifiers.contains(KeyModifiers::CONTROL) && confirm.typed.len() < 64 =>
+        {
             confirm.typed.push(c);
             model.overlay = Some(Overlay::Confirm(confirm));
             vec![]
@@ -196,8 +198,14 @@ fn on_palette(model: &mut Model, key: &KeyEvent, mut input: String, mut selected
     match key.code {
         KeyCode::Enter => {
             let (name, rest) = input.split_once(' ').unwrap_or((&input, ""));
-            let action = Action::by_name(name).or_else(|| suggestions(&input).get(selected).copied());
+            let named = Action::by_name(name);
+            let action = named.or_else(|| suggestions(&input).get(selected).copied());
             return match action {
+                // What leads to a change is run by its whole name only; a suggestion just fills the name in.
+                Some(action) if action.is_mutating() && named.is_none() => {
+                    model.overlay = Some(Overlay::Palette { input: action.name().to_owned(), selected: 0 });
+                    vec![]
+                }
                 Some(action) => act(model, action, rest.trim()),
                 None => {
                     model.tell(format!("there is no command {name:?}"), true);
@@ -245,7 +253,9 @@ pub fn suggestions(input: &str) -> Vec<Action> {
             Some((name.or(doc)?, action))
         })
         .collect();
-    scored.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| Action::ALL.iter().position(|x| *x == a.1).cmp(&Action::ALL.iter().position(|x| *x == b.1))));
+    scored.sort_by(|a, b| {
+        b.0.cmp(&a.0).then_with(|| Action::ALL.iter().position(|x| *x == a.1).cmp(&Action::ALL.iter().position(|x| *x == b.1)))
+    });
     scored.into_iter().map(|(_, action)| action).collect()
 }
 

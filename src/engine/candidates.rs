@@ -75,7 +75,13 @@ impl Engine {
         };
         let age = mind.age(self.now);
         let mut checks = vec![
-            check("holds data", node.role != Role::Witness, node.role.word().to_owned(), "primary or secondary", "a witness never holds data"),
+            check(
+                "holds data",
+                node.role != Role::Witness,
+                node.role.word().to_owned(),
+                "primary or secondary",
+                "a witness never holds data",
+            ),
             check(
                 "heard",
                 age.is_some_and(|a| a <= FRESH),

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::command::Command;
 use crate::model::record::Record;
 use crate::model::{ClusterId, Epoch, NodeId, Timestamp, WallTime};
-use crate::wire::message::Command;
 
 /// The number of a rule in the table.
 pub type RuleId = u16;

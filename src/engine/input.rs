@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::command::CommandReply;
 use crate::model::observation::NodeReport;
 use crate::model::plan::Approval;
 use crate::model::{Digest, NodeId};
-use crate::wire::message::CommandReply;
 
 /// One fact with its source. Stale, duplicate and reordered ones are normal: an older report than the newest of the same
 /// agent process is dropped.

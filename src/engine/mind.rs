@@ -78,7 +78,8 @@ impl NodeMind {
             };
             return (Verdict::Failed, format!("it gave the write role back; its database is {how}"));
         }
-        let silence = if now.since(started) < GRACE { self.detector.silence(now).min(Silence::Suspect) } else { self.detector.silence(now) };
+        let silence =
+            if now.since(started) < GRACE { self.detector.silence(now).min(Silence::Suspect) } else { self.detector.silence(now) };
         let (sees, of) = self.seen();
         let age = self.age(now).unwrap_or(Span::ZERO);
         match silence {
@@ -86,7 +87,9 @@ impl NodeMind {
             Silence::None | Silence::Unknown => own_word(report),
             Silence::Suspect => (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers")),
             // Votes bind: a majority that still sees it vetoes, and without a majority against it nothing is concluded.
-            Silence::Failed if (of - sees) * 2 > of => (Verdict::Failed, format!("silent for {age}; {} of {of} observers do not see it", of - sees)),
+            Silence::Failed if (of - sees) * 2 > of => {
+                (Verdict::Failed, format!("silent for {age}; {} of {of} observers do not see it", of - sees))
+            }
             Silence::Failed => (Verdict::Suspect, format!("silent for {age}, but seen by {sees} of {of} observers")),
         }
     }

@@ -304,7 +304,11 @@ impl Engine {
             (mind.verdict, mind.why) = (verdict, why);
         }
         for (node, from, to, why) in changes {
-            let text = if why.is_empty() { format!("{node}: {} → {}", from.word(), to.word()) } else { format!("{node}: {} → {}: {why}", from.word(), to.word()) };
+            let text = if why.is_empty() {
+                format!("{node}: {} → {}", from.word(), to.word())
+            } else {
+                format!("{node}: {} → {}: {why}", from.word(), to.word())
+            };
             let votes: Vec<_> = self.nodes[&node].votes.iter().map(|(n, v)| (n.as_str().to_owned(), *v)).collect();
             let phi = self.nodes[&node].phi_milli(now);
             self.note(making, rules::VERDICT, "plane", "verdict", text, serde_json::json!({"votes": votes, "phi_milli": phi}));
@@ -335,7 +339,8 @@ impl Engine {
         if confirming < k {
             return (ClusterState::Critical, format!("{confirming} of {k} synchronous standbys stream: commits wait"));
         }
-        let unwell: Vec<_> = self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy).map(|(n, m)| format!("{n} {}", m.verdict.word())).collect();
+        let unwell: Vec<_> =
+            self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy).map(|(n, m)| format!("{n} {}", m.verdict.word())).collect();
         if unwell.is_empty() {
             (ClusterState::Healthy, "every node is healthy and commits are confirmed as configured".into())
         } else {
@@ -367,7 +372,9 @@ impl Engine {
                     Phase::Stabilising if self.now.since(self.durable.phase_since) >= self.policy.stabilise => {
                         self.enter(making, rules::STABLE, Phase::Steady, "stable".into());
                     }
-                    Phase::NeedsPerson | Phase::Aborted | Phase::RolledBack if self.now.since(self.durable.phase_since) >= self.policy.stabilise => {
+                    Phase::NeedsPerson | Phase::Aborted | Phase::RolledBack
+                        if self.now.since(self.durable.phase_since) >= self.policy.stabilise =>
+                    {
                         self.enter(making, rules::STABLE, Phase::Steady, "the role is held again".into());
                     }
                     _ => {}
@@ -399,7 +406,14 @@ impl Engine {
                 let summary = plans::summary(&plan);
                 let data = serde_json::to_value(&plan).unwrap_or_default();
                 if self.policy.strategy == Strategy::Manual {
-                    self.note(making, rules::PLAN_WAITS, "plane", "plan", format!("plan {}: {summary}; waits for a person", digest.short()), data);
+                    self.note(
+                        making,
+                        rules::PLAN_WAITS,
+                        "plane",
+                        "plan",
+                        format!("plan {}: {summary}; waits for a person", digest.short()),
+                        data,
+                    );
                     self.durable.pending = Some(Pending { plan, digest, since: self.now });
                     self.set_phase(Phase::AwaitingApproval);
                 } else {

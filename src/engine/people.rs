@@ -16,7 +16,8 @@ impl Engine {
         let Some(mind) = self.nodes.get_mut(&node) else { return };
         mind.hear(now, report);
         let position = mind.report.as_ref().map(|r| r.resource.position);
-        let lag = primary_end.zip(position).filter(|(end, p)| is_data && end.timeline == p.timeline).map(|(end, p)| end.lsn.bytes_since(p.lsn));
+        let lag =
+            primary_end.zip(position).filter(|(end, p)| is_data && end.timeline == p.timeline).map(|(end, p)| end.lsn.bytes_since(p.lsn));
         mind.remember_lag(now, lag);
     }
 
@@ -84,7 +85,14 @@ impl Engine {
             PersonOrder::Dismiss { plan, reason } => {
                 if self.durable.pending.as_ref().is_some_and(|p| p.digest == plan) {
                     self.durable.pending = None;
-                    self.note(making, rules::DISMISSED, who, "plan", format!("{who} dropped plan {}: {reason}", plan.short()), serde_json::Value::Null);
+                    self.note(
+                        making,
+                        rules::DISMISSED,
+                        who,
+                        "plan",
+                        format!("{who} dropped plan {}: {reason}", plan.short()),
+                        serde_json::Value::Null,
+                    );
                     if self.durable.phase == Phase::AwaitingApproval {
                         self.set_phase(Phase::NeedsPerson);
                         self.retry_at = self.now + self.policy.approval_timeout;

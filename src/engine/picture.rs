@@ -21,7 +21,11 @@ pub const STALE: Span = Span::secs(3);
 /// An agent's picture of its cluster.
 pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Heard], made: WallTime) -> ClusterView {
     let fresh = |node: &NodeId| heard.iter().find(|h| h.report.member.node == *node && h.age < STALE);
-    let holder = heard.iter().filter(|h| h.age < STALE).filter_map(|h| h.report.holding.as_ref().map(|l| (l.epoch, &h.report))).max_by_key(|(e, _)| *e);
+    let holder = heard
+        .iter()
+        .filter(|h| h.age < STALE)
+        .filter_map(|h| h.report.holding.as_ref().map(|l| (l.epoch, &h.report)))
+        .max_by_key(|(e, _)| *e);
     let primary = holder.map(|(_, report)| report);
     let end = primary.map(|p| p.resource.position);
     let nodes = cluster
@@ -41,9 +45,10 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
                 (None, Some(h)) => (Verdict::Unknown, format!("last heard {} ago; an agent concludes nothing", h.age)),
                 (None, None) => (Verdict::Unknown, "never heard".into()),
             };
-            let lag = end.zip(report.as_ref()).filter(|_| !is_primary).and_then(|(end, r)| {
-                (r.resource.position.timeline == end.timeline).then(|| end.lsn.bytes_since(r.resource.position.lsn))
-            });
+            let lag = end
+                .zip(report.as_ref())
+                .filter(|_| !is_primary)
+                .and_then(|(end, r)| (r.resource.position.timeline == end.timeline).then(|| end.lsn.bytes_since(r.resource.position.lsn)));
             NodeView {
                 node: node.node_id.clone(),
                 declared: node.role,

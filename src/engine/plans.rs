@@ -13,7 +13,13 @@ impl Engine {
     ///
     /// # Errors
     /// In words: the check that failed and what would change it.
-    pub(super) fn make_plan(&mut self, to: Option<&NodeId>, requested_by: &str, reason: &str, accept_unknown: bool) -> Result<Plan, String> {
+    pub(super) fn make_plan(
+        &mut self,
+        to: Option<&NodeId>,
+        requested_by: &str,
+        reason: &str,
+        accept_unknown: bool,
+    ) -> Result<Plan, String> {
         let from = self.durable.holder.clone().ok_or("no node ever held the write role")?;
         let kind = if self.nodes[&from.node].verdict == Verdict::Failed { PlanKind::Failover } else { PlanKind::Switchover };
         let source = self.nodes[&from.node].report.as_ref();
@@ -60,7 +66,9 @@ impl Engine {
         let reachable: Vec<&NodeId> = self
             .nodes
             .iter()
-            .filter(|(_, m)| m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.report.as_ref().is_some_and(|r| r.vote.voters_version > 0))
+            .filter(|(_, m)| {
+                m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.report.as_ref().is_some_and(|r| r.vote.voters_version > 0)
+            })
             .map(|(n, _)| n)
             .collect();
         if reachable.len() < self.cluster.quorum_size {
@@ -73,7 +81,10 @@ impl Engine {
         }
         let well = self.nodes.iter().filter(|(n, m)| *n != from && matches!(m.verdict, Verdict::Healthy | Verdict::Degraded)).count();
         if by_policy && well < self.policy.min_healthy_nodes.min(self.cluster.nodes.len() - 1) {
-            return Err(format!("min_healthy_nodes: {well} nodes besides {from} are well, the policy wants {}", self.policy.min_healthy_nodes));
+            return Err(format!(
+                "min_healthy_nodes: {well} nodes besides {from} are well, the policy wants {}",
+                self.policy.min_healthy_nodes
+            ));
         }
         Ok(())
     }
@@ -84,7 +95,10 @@ impl Engine {
         let source = self.nodes[&from.node].report.as_ref();
         let cancelled = source.map_or(0, |r| r.resource.unsynchronised_sessions);
         let excluded = if cancelled > 0 {
-            vec![format!("{cancelled} commits whose wait for a standby was cancelled (warning 01000)"), "local and asynchronous commits".into()]
+            vec![
+                format!("{cancelled} commits whose wait for a standby was cancelled (warning 01000)"),
+                "local and asynchronous commits".into(),
+            ]
         } else {
             vec!["commits whose wait was cancelled (none seen), local and asynchronous commits".into()]
         };
@@ -127,7 +141,9 @@ impl Engine {
                 span: None,
                 proof: format!("{} stopped at {end}, the furthest log elsewhere ends at {reached}", from.node),
             },
-            _ if k == 0 => LossAccount::Unknown { why: format!("{} acknowledged without waiting for a standby, and where its log ends is not known", from.node) },
+            _ if k == 0 => LossAccount::Unknown {
+                why: format!("{} acknowledged without waiting for a standby, and where its log ends is not known", from.node),
+            },
             _ => LossAccount::Unknown {
                 why: format!(
                     "{} of {} synchronous standbys are in reach; an acknowledged write may be only on the others",
@@ -158,14 +174,24 @@ impl Engine {
                 Span::secs(30),
             ),
             PlanKind::Failover => (
-                format!("wait until {from} cannot acknowledge: its own word, or its lease has run out and its synchronous standbys granted"),
+                format!(
+                    "wait until {from} cannot acknowledge: its own word, or its lease has run out and its synchronous standbys granted"
+                ),
                 "stopped, or sync-fenced by grants",
                 "nothing was changed".to_owned(),
                 claim_budget,
             ),
         };
         vec![
-            step(StepKind::Arm, to, &format!("arm {to} with this plan"), "it is eligible", "its agent says it is armed", "disarm", Span::secs(3)),
+            step(
+                StepKind::Arm,
+                to,
+                &format!("arm {to} with this plan"),
+                "it is eligible",
+                "its agent says it is armed",
+                "disarm",
+                Span::secs(3),
+            ),
             step(StepKind::Fence, from, &fence_action, "the candidate is armed", fence_check, &fence_undo, fence_budget),
             step(
                 StepKind::Claim,

@@ -3,11 +3,11 @@
 
 use super::decision::Making;
 use super::{Engine, RETRY_AFTER, Run, rules};
+use crate::model::command::{Command, Order};
 use crate::model::observation::{ArmedStage, NodeReport, ResourceState};
 use crate::model::plan::{Approval, Plan, PlanKind, StepKind};
 use crate::model::view::{Outcome, Phase, RunView, StepState, StepView, Verdict};
 use crate::model::{NodeId, Span, Timestamp};
-use crate::wire::message::{Command, Order};
 
 /// A command that shows no effect is sent again after this.
 const RESEND: Span = Span::millis(300);
@@ -104,7 +104,9 @@ impl Engine {
             (StepKind::Arm, _, _) => (run.plan.to.node.clone(), Order::Arm { plan, approvals }),
             (StepKind::Fence, PlanKind::Switchover, Some(from)) => (from.node.clone(), Order::Demote { plan, approvals }),
             // A candidate whose agent started again has forgotten its plan.
-            (StepKind::Fence | StepKind::Claim, _, _) if self.armed(run).is_none() => (run.plan.to.node.clone(), Order::Arm { plan, approvals }),
+            (StepKind::Fence | StepKind::Claim, _, _) if self.armed(run).is_none() => {
+                (run.plan.to.node.clone(), Order::Arm { plan, approvals })
+            }
             (StepKind::Verify, _, _) => (run.plan.to.node.clone(), Order::Prove),
             _ => return,
         };
@@ -180,7 +182,11 @@ impl Engine {
                     let streaming: Vec<&str> =
                         r.resource.standbys.iter().filter(|s| s.state == "streaming").map(|s| s.node.as_str()).collect();
                     if streaming.len() >= self.cluster.synchronous_standbys {
-                        Standing::Done(if streaming.is_empty() { "nobody has to".into() } else { format!("{} stream", streaming.join(", ")) })
+                        Standing::Done(if streaming.is_empty() {
+                            "nobody has to".into()
+                        } else {
+                            format!("{} stream", streaming.join(", "))
+                        })
                     } else {
                         Standing::Running(format!("{} of {} stream", streaming.len(), self.cluster.synchronous_standbys))
                     }
@@ -190,7 +196,11 @@ impl Engine {
             StepKind::Verify => match self.won(run) {
                 Some(r) => match r.resource.proof.as_ref().filter(|p| p.epoch.0 == u64::from(r.resource.position.timeline)) {
                     Some(proof) => Standing::Done(format!("a real write was committed and read back in {}", proof.took)),
-                    None => Standing::Running(if r.resource.trouble.is_empty() { "waits for the write".into() } else { r.resource.trouble.clone() }),
+                    None => Standing::Running(if r.resource.trouble.is_empty() {
+                        "waits for the write".into()
+                    } else {
+                        r.resource.trouble.clone()
+                    }),
                 },
                 None => Standing::Running("waits for word".into()),
             },
@@ -252,7 +262,11 @@ impl Engine {
         let timeline = u64::from(report.resource.position.timeline);
         let mut parts = vec![
             ("consistency".to_owned(), timeline == report.vote.epoch.0, format!("epoch {} writes timeline {timeline}", report.vote.epoch)),
-            ("quorum".to_owned(), promises >= self.cluster.quorum_size, format!("{promises} voters promised, {} needed", self.cluster.quorum_size)),
+            (
+                "quorum".to_owned(),
+                promises >= self.cluster.quorum_size,
+                format!("{promises} voters promised, {} needed", self.cluster.quorum_size),
+            ),
             ("freshness".to_owned(), age < Span::secs(1), format!("its report is {age} old")),
             ("policy".to_owned(), took <= self.policy.max_failover_time, format!("{took} against {}", self.policy.max_failover_time)),
         ];

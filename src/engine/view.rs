@@ -114,7 +114,12 @@ impl Engine {
                     PlanKind::Switchover => "if nobody wins, the old primary takes the role back by itself",
                     PlanKind::Failover => "if the candidate gives up, the next best is tried",
                 };
-                (step.node.as_str().to_owned(), Some(Span(step.budget.0.saturating_sub(spent.0))), "the plan stops and a person decides".to_owned(), vec![out.to_owned()])
+                (
+                    step.node.as_str().to_owned(),
+                    Some(Span(step.budget.0.saturating_sub(spent.0))),
+                    "the plan stops and a person decides".to_owned(),
+                    vec![out.to_owned()],
+                )
             }
             (Phase::Steady, None) => ("nobody".to_owned(), None, String::new(), vec![]),
             (Phase::AwaitingApproval, None) => (
@@ -123,13 +128,21 @@ impl Engine {
                 "the plan is dropped".to_owned(),
                 vec!["execute the plan".into(), "dismiss it".into()],
             ),
-            (Phase::Suspecting, None) => ("the observers".to_owned(), None, String::new(), vec!["it is heard again".into(), "a quorum concludes that it failed".into()]),
+            (Phase::Suspecting, None) => (
+                "the observers".to_owned(),
+                None,
+                String::new(),
+                vec!["it is heard again".into(), "a quorum concludes that it failed".into()],
+            ),
             (Phase::Stabilising | Phase::Aborted | Phase::RolledBack, None) => {
                 ("plane".to_owned(), left(self.policy.stabilise), "back to steady if the role is held".to_owned(), vec![])
             }
-            (Phase::NeedsPerson, None) => {
-                ("a person".to_owned(), None, String::new(), vec!["ask for a plan".into(), "bring a node back".into(), "accept an unknown loss in a plan".into()])
-            }
+            (Phase::NeedsPerson, None) => (
+                "a person".to_owned(),
+                None,
+                String::new(),
+                vec!["ask for a plan".into(), "bring a node back".into(), "accept an unknown loss in a plan".into()],
+            ),
             (_, None) => ("plane".to_owned(), None, String::new(), vec![]),
         };
         PhaseView { phase, owner, age, deadline, at_deadline, ways_out }
@@ -160,7 +173,11 @@ impl Engine {
                     None => "not measured yet".to_owned(),
                 };
                 let bound = crate::lease::Terms::for_duration(self.cluster.lease).promise();
-                format!("if {primary} died now → {who}{} promotes · loss {} · RTO {rto}; up to {bound} more if its whole host is lost", best.node, loss.short())
+                format!(
+                    "if {primary} died now → {who}{} promotes · loss {} · RTO {rto}; up to {bound} more if its whole host is lost",
+                    best.node,
+                    loss.short()
+                )
             }
             _ => {
                 let why: Vec<String> = candidates
@@ -180,7 +197,9 @@ impl Engine {
     pub fn is_busy(&self) -> bool {
         self.durable.run.is_some()
             || !matches!(self.durable.phase, Phase::Steady)
-            || self.nodes.values().any(|m| m.verdict != Verdict::Healthy && !matches!(m.report.as_ref().map(|r| &r.resource.state), Some(ResourceState::None)))
+            || self.nodes.values().any(|m| {
+                m.verdict != Verdict::Healthy && !matches!(m.report.as_ref().map(|r| &r.resource.state), Some(ResourceState::None))
+            })
             || self.judge_at.since(self.now) > JUDGE_INTERVAL
     }
 }

@@ -128,11 +128,8 @@ async fn insert(c: &Connection, n: i64, node: &str) -> Wrote {
 /// Runs until `stop`. `acknowledged` counts while it runs.
 pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<AtomicU64>) -> Report {
     let started = host::now();
-    let probers: Vec<_> = target
-        .nodes
-        .iter()
-        .map(|(node, port)| tokio::spawn(probe(target.clone(), node.clone(), *port, Arc::clone(&stop))))
-        .collect();
+    let probers: Vec<_> =
+        target.nodes.iter().map(|(node, port)| tokio::spawn(probe(target.clone(), node.clone(), *port, Arc::clone(&stop)))).collect();
     let mut report = Report::default();
     let mut acks: BTreeSet<i64> = BTreeSet::new();
     let mut moments: Vec<(Timestamp, String)> = Vec::new();

@@ -86,12 +86,19 @@ impl Lab {
     /// [`LabError`], with nothing left running.
     pub fn create(dir: &Path, options: Options, program: &Path, mut said: impl FnMut(&str)) -> Result<Self, LabError> {
         if dir.join("lab.json").exists() {
-            return Err(LabError(format!("there is a lab in {} already: end it with `quorate lab down --dir {}`", dir.display(), dir.display())));
+            return Err(LabError(format!(
+                "there is a lab in {} already: end it with `quorate lab down --dir {}`",
+                dir.display(),
+                dir.display()
+            )));
         }
         std::fs::create_dir_all(dir).map_err(io(dir.display()))?;
         let dir = dir.canonicalize().map_err(io(dir.display()))?;
         if dir.as_os_str().len() > 70 {
-            return Err(LabError(format!("{} is too long a path: PostgreSQL's socket below it would not fit; use --dir with a shorter one", dir.display())));
+            return Err(LabError(format!(
+                "{} is too long a path: PostgreSQL's socket below it would not fit; use --dir with a shorter one",
+                dir.display()
+            )));
         }
         let nodes: Vec<String> = (1..=options.nodes).map(|i| format!("node-{i}")).collect();
         let user = User::unprivileged();
@@ -131,7 +138,8 @@ impl Lab {
     /// # Errors
     /// [`LabError`] when there is none in `dir`.
     pub fn open(dir: &Path) -> Result<Self, LabError> {
-        let missing = |e| LabError(format!("there is no lab in {} ({e}): make one with `quorate lab up --dir {}`", dir.display(), dir.display()));
+        let missing =
+            |e| LabError(format!("there is no lab in {} ({e}): make one with `quorate lab up --dir {}`", dir.display(), dir.display()));
         let text = std::fs::read_to_string(dir.join("lab.json")).map_err(missing)?;
         let state = serde_json::from_str(&text).map_err(|e| LabError(format!("{}/lab.json is unreadable: {e}", dir.display())))?;
         Ok(Self { dir: dir.canonicalize().map_err(io(dir.display()))?, state })
@@ -328,11 +336,7 @@ impl Lab {
                 postgres_port: self.state.ports.postgres[node],
                 user: "postgres".to_owned(),
                 agent_address: format!("127.0.0.1:{}", self.state.ports.agent[node]),
-                pids: crate::model::observation::Pids {
-                    agent: self.agent_pid(node).unwrap_or(0),
-                    guard: self.guard_pid(node),
-                    postmaster,
-                },
+                pids: crate::model::observation::Pids { agent: self.agent_pid(node).unwrap_or(0), guard: self.guard_pid(node), postmaster },
                 cut: self.state.cut.contains(node),
             }
         };
@@ -357,7 +361,8 @@ impl Lab {
         // A frozen process does not end before it is woken; SIGKILL needs no waking.
         pids.iter().for_each(|pid| host::signal(*pid, Signal::KILL));
         for node in &nodes {
-            let (_, remaining) = host::kill_all_in(&self.data_dir(node), host::postmaster(&self.data_dir(node)), host::now() + crate::model::Span::secs(5));
+            let (_, remaining) =
+                host::kill_all_in(&self.data_dir(node), host::postmaster(&self.data_dir(node)), host::now() + crate::model::Span::secs(5));
             pids.extend(remaining);
             if let Some(guard) = self.guard_pid(node) {
                 host::signal(guard, Signal::KILL);

@@ -185,7 +185,11 @@ impl Claim {
                     excluded: vec![],
                 }
             } else if reached.timeline == end.timeline {
-                LossAccount::AtMost { bytes: missing, span: None, proof: format!("{} stopped at {end}, here is {reached}", last.holder.node) }
+                LossAccount::AtMost {
+                    bytes: missing,
+                    span: None,
+                    proof: format!("{} stopped at {end}, here is {reached}", last.holder.node),
+                }
             } else {
                 LossAccount::Unknown { why: format!("{} stopped at {end}, here is {reached} on another timeline", last.holder.node) }
             };
@@ -206,7 +210,10 @@ impl Claim {
         }
         let why = match last.sync.fence_needs() {
             None => format!("{} acknowledged without waiting for a standby, and its final position is not known", last.holder.node),
-            Some(needs) => format!("{} of {needs} synchronous standbys granted; an acknowledged write may be on the others only", self.sync_grants(last).count()),
+            Some(needs) => format!(
+                "{} of {needs} synchronous standbys granted; an acknowledged write may be on the others only",
+                self.sync_grants(last).count()
+            ),
         };
         LossAccount::Unknown { why }
     }

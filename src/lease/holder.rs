@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::message::{Ack, Renew};
 use super::Terms;
+use super::message::{Ack, Renew};
 use crate::model::{Epoch, Member, NodeId, Span, SyncSet, TimelineHistory, Timestamp, VoterSet};
 
 /// Rounds remembered while their answers are outstanding.

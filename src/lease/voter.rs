@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew};
 use super::Terms;
+use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew};
 use crate::model::{Epoch, Member, Position, Span, SyncSet, Timestamp, VoterSet};
 
 /// The synchronous set of an epoch that was, or may have been, won.

@@ -1,6 +1,7 @@
 //! The nouns every room shares: ids, time, positions, what an agent reports, what the plane concludes, plans, records
 //! and the views that windows draw. Values only: nothing here reads a clock, a file or a socket.
 
+pub mod command;
 pub mod id;
 pub mod loss;
 pub mod observation;

@@ -39,7 +39,12 @@ impl Service {
 }
 
 /// Serves until the process ends.
-pub(super) fn start(config: &PlaneConfig, listener: std::net::TcpListener, requests: mpsc::Sender<Inward>, feed: Feed) -> Result<(), StartError> {
+pub(super) fn start(
+    config: &PlaneConfig,
+    listener: std::net::TcpListener,
+    requests: mpsc::Sender<Inward>,
+    feed: Feed,
+) -> Result<(), StartError> {
     let other = |e: std::io::Error| StartError::Other(format!("cannot serve on {}: {e}", config.listen));
     listener.set_nonblocking(true).map_err(other)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(other)?;
@@ -105,7 +110,9 @@ impl Console for Service {
         let call: CallRequest = wire::open("call", request.get_ref())?;
         let who = match &call {
             CallRequest::View | CallRequest::Audit { .. } => self.allow(&request, LOOKERS)?,
-            CallRequest::Propose { .. } | CallRequest::Dismiss { .. } => self.allow(&request, &[Permission::Operator, Permission::Approver])?,
+            CallRequest::Propose { .. } | CallRequest::Dismiss { .. } => {
+                self.allow(&request, &[Permission::Operator, Permission::Approver])?
+            }
             CallRequest::Execute { .. } => self.allow(&request, &[Permission::Approver])?,
         };
         let (answer, wait) = oneshot::channel();

@@ -60,9 +60,11 @@ fn write(connection: &mut Connection, batch: &Batch<'_>, mut last: (u64, String)
         let sealed = audit::seal(last.0 + 1, &last.1, record.clone());
         let body = serde_json::to_string(&sealed).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
         let number = i64::try_from(sealed.number).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-        transaction
-            .prepare_cached("INSERT INTO record (number, hash, body) VALUES (?1, ?2, ?3)")?
-            .execute(params![number, sealed.hash, body])?;
+        transaction.prepare_cached("INSERT INTO record (number, hash, body) VALUES (?1, ?2, ?3)")?.execute(params![
+            number,
+            sealed.hash,
+            body
+        ])?;
         last = (sealed.number, sealed.hash);
     }
     for entry in batch.journal {
@@ -89,17 +91,14 @@ impl Store for Sqlite {
     }
 
     fn document(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT body FROM document WHERE name = ?1").map_err(self.failed("be read"))?;
+        let mut statement = self.connection.prepare_cached("SELECT body FROM document WHERE name = ?1").map_err(self.failed("be read"))?;
         statement.query_row([name], |row| row.get(0)).optional().map_err(self.failed("be read"))
     }
 
     fn records(&self, first: u64, limit: usize) -> Result<Vec<ChainedRecord>, StoreError> {
         let failed = self.failed("be read");
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT body FROM record WHERE number >= ?1 ORDER BY number LIMIT ?2")
-            .map_err(&failed)?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT body FROM record WHERE number >= ?1 ORDER BY number LIMIT ?2").map_err(&failed)?;
         let bounds = [i64::try_from(first).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX)];
         let rows = statement.query_map(bounds, |row| row.get::<_, String>(0)).map_err(&failed)?;
         rows.map(|row| {

@@ -6,7 +6,7 @@ pub mod message;
 pub mod tls;
 
 pub use channel::{Client, Refused, connect};
-pub use message::{CallReply, CallRequest, Command, CommandReply, FromAgent, Hello, PeerMessage, PeerReply, ToAgent};
+pub use message::{CallReply, CallRequest, FromAgent, Hello, PeerMessage, PeerReply, ToAgent};
 
 /// What `build.rs` makes of `quorate.proto`.
 #[allow(missing_docs, reason = "generated")]

@@ -18,6 +18,12 @@ fn quorate(args: &[&str]) -> (i32, String) {
 fn files() -> (tempfile::TempDir, PathBuf) {
     let mut cluster = Cluster::start(Options { plane: false, ..quick() });
     let folder = tempfile::Builder::new().prefix("qt-").tempdir_in("/tmp").unwrap();
+    // Every agent has written its record before its guard starts.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !(1..=3).all(|n| cluster.folder.path().join(format!("lab/node-{n}/state/guard.pid")).exists()) {
+        assert!(std::time::Instant::now() < end, "{}", cluster.logs());
+        std::thread::yield_now();
+    }
     let kept = cluster.lab.take().unwrap();
     let from = kept.dir().to_owned();
     kept.down(true).unwrap();
@@ -34,8 +40,15 @@ fn edit(path: &Path, from: &str, to: &str) {
 
 /// As the unprivileged user, where the tests run as root.
 fn agent(config: &Path) -> (i32, String) {
-    let mut command = Command::new(config.parent().unwrap().parent().unwrap().join("quorate"));
-    command.arg("agent").arg("--config").arg(config).stdin(Stdio::null()).current_dir("/");
+    let mut command = Command::new("timeout");
+    command
+        .arg("20")
+        .arg(config.parent().unwrap().parent().unwrap().join("quorate"))
+        .arg("agent")
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .current_dir("/");
     if let Some(user) = quorate::lab::User::unprivileged() {
         std::os::unix::process::CommandExt::uid(&mut command, user.uid);
         std::os::unix::process::CommandExt::gid(&mut command, user.gid);

@@ -42,7 +42,12 @@ impl Cluster {
         println!("{event:?}: {report:?}");
         report
     }
-    fn until(&self, what: &str, seconds: u64, holds: impl Fn(&quorate::model::view::ClusterView) -> bool) -> quorate::model::view::ClusterView {
+    fn until(
+        &self,
+        what: &str,
+        seconds: u64,
+        holds: impl Fn(&quorate::model::view::ClusterView) -> bool,
+    ) -> quorate::model::view::ClusterView {
         let found = self.runtime.block_on(measure::until(&self.client, Duration::from_secs(seconds), what, holds));
         found.unwrap_or_else(|e| panic!("{e}\n{}", self.logs()))
     }

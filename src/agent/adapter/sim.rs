@@ -1,6 +1,6 @@
 //! stub
-use std::collections::BTreeMap;
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::NodeId;
+use std::collections::BTreeMap;
 /// stub
 pub async fn run(_me: NodeId, _config: PostgresConfig, _routes: BTreeMap<NodeId, Route>, _port: super::Port) {}

@@ -125,7 +125,11 @@ impl Attempt {
             Stage::Fetching { claim, win, .. } => (ArmedStage::Fetching, Some(claim.request().epoch), Some(win)),
         };
         let left = voter.lease_left(now);
-        let why = if stage == ArmedStage::Waiting && left > Span::ZERO { format!("the lease it promised runs for another {left}") } else { self.words() };
+        let why = if stage == ArmedStage::Waiting && left > Span::ZERO {
+            format!("the lease it promised runs for another {left}")
+        } else {
+            self.words()
+        };
         Some(ArmedFacts { plan: digest.clone(), stage, epoch, fence: win.map(|w| w.fence), loss: win.map(|w| w.loss.clone()), why })
     }
 
@@ -372,8 +376,7 @@ impl Machine {
         turn.effects.push(Effect::Note(self.complaint.clone()));
         if let Some((_, digest)) = attempt.plan() {
             let stage = ArmedStage::Abandoned;
-            self.last_armed =
-                Some(ArmedFacts { plan: digest.clone(), stage, epoch: None, fence: None, loss: None, why: why.to_owned() });
+            self.last_armed = Some(ArmedFacts { plan: digest.clone(), stage, epoch: None, fence: None, loss: None, why: why.to_owned() });
         }
         let claimed = match &attempt.stage {
             Stage::Claiming { claim, .. } | Stage::Fetching { claim, .. } => Some(claim.request().epoch),

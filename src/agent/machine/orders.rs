@@ -2,10 +2,10 @@
 
 use super::{Attempt, Effect, Goal, Machine, Manner, Reason, Tenure, Turn};
 use crate::agent::machine::tenure::PLANNED_STOP_MAX;
+use crate::model::command::Order;
 use crate::model::observation::ArmedStage;
 use crate::model::plan::Plan;
 use crate::model::{Digest, Epoch, Timestamp};
-use crate::wire::message::Order;
 
 impl Machine {
     /// An order. `authority` says whether its plan carries what the policy asks for, checked by the caller against keys.

@@ -76,14 +76,7 @@ impl Machine {
 
     pub(super) fn resume(&mut self, now: Timestamp, record: &VoterRecord, turn: &mut Turn) {
         let Some((voters, entry)) = record.voters.clone().zip(record.last_won().cloned()) else { return };
-        let holder = Holder::new(
-            self.setup.me.clone(),
-            record.epoch,
-            voters,
-            entry.sync.clone(),
-            self.setup.terms,
-            self.setup.first_round,
-        );
+        let holder = Holder::new(self.setup.me.clone(), record.epoch, voters, entry.sync.clone(), self.setup.terms, self.setup.first_round);
         // The database is left as it is; the guard ends it if the voters do not answer in time.
         self.set_goal(Goal::Primary { epoch: record.epoch, sync: entry.sync }, turn);
         turn.effects.push(Effect::Note(format!("found the database running under its guard in epoch {}: asking the voters", record.epoch)));

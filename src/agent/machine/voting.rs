@@ -1,6 +1,6 @@
 //! Answering peers: promise, grant, note a release; and the first voter set.
 
-use super::{Attempt, Effect, Goal, Machine, Reason, Resource, Tenure, Turn, Upstream, FOUND_INTERVAL};
+use super::{Attempt, Effect, FOUND_INTERVAL, Goal, Machine, Reason, Resource, Tenure, Turn, Upstream};
 use crate::lease::{Refusal, Renew};
 use crate::model::{Epoch, Member, NodeId, Timestamp, VoterSet};
 use crate::wire::message::{Hello, PeerMessage, PeerReply};
@@ -50,7 +50,10 @@ impl Machine {
             PeerMessage::Release(notice) => {
                 let said = self.voter.release(&notice);
                 Self::persist(turn, said.persist);
-                if said.reply && matches!(self.goal, Goal::Standby { upstream: Some(_), .. }) && self.attempt.as_ref().is_none_or(Attempt::is_waiting) {
+                if said.reply
+                    && matches!(self.goal, Goal::Standby { upstream: Some(_), .. })
+                    && self.attempt.as_ref().is_none_or(Attempt::is_waiting)
+                {
                     // Nothing more comes from there; cutting now makes the end of this log certain, and a grant quick.
                     self.cut(turn);
                 }
@@ -81,7 +84,9 @@ impl Machine {
             return;
         }
         if self.attempt.is_some() {
-            if self.attempt.as_ref().is_some_and(Attempt::is_waiting) && matches!(self.attempt.as_ref().map(|a| &a.reason), Some(Reason::Armed { plan, .. }) if renew.epoch <= plan.epoch) {
+            if self.attempt.as_ref().is_some_and(Attempt::is_waiting)
+                && matches!(self.attempt.as_ref().map(|a| &a.reason), Some(Reason::Armed { plan, .. }) if renew.epoch <= plan.epoch)
+            {
                 // Armed and waiting: it goes on receiving until it claims.
             } else {
                 return;

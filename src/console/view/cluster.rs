@@ -51,7 +51,13 @@ fn ladder(model: &Model, label: &str, words: &[(&'static str, bool)]) -> Line<'s
     let mut pieces = vec![piece(model, Role::Text, label.to_owned())];
     let mut before = false;
     for (word, on) in words {
-        let (open, close) = if *on { ("[", "]") } else if before { ("", "") } else { (" ", "") };
+        let (open, close) = if *on {
+            ("[", "]")
+        } else if before {
+            ("", "")
+        } else {
+            (" ", "")
+        };
         pieces.push(piece(model, if *on { Role::Current } else { Role::Muted }, format!("{open}{word}{close}")));
         before = *on;
     }
@@ -85,7 +91,11 @@ fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stat
     let policy = view.strategy.map_or("unknown", |s| s.word());
     let quorum = vec![
         piece(model, Role::Text, " votes "),
-        piece(model, if enough { Role::Good } else { Role::Bad }, format!(" {dots} {} of {} promise, {} needed", view.votes, view.voters, view.quorum)),
+        piece(
+            model,
+            if enough { Role::Good } else { Role::Bad },
+            format!(" {dots} {} of {} promise, {} needed", view.votes, view.voters, view.quorum),
+        ),
         piece(model, Role::Muted, format!("   epoch {}   policy {policy}", view.epoch)),
     ];
     vec![states, phases, Line::from(clock), Line::from(quorum), Line::default()]
@@ -96,7 +106,10 @@ const SPARK: usize = 10;
 fn draw_nodes(model: &Model, view: &ClusterView, area: Rect) -> Vec<Line<'static>> {
     let wide = area.width >= 110;
     let extra = if wide { format!(" {:<19} {:>8} {:>10} {:>9}", "position", "sessions", "disk free", "place") } else { String::new() };
-    let head = format!("   {:<10} {:<9} {:<10} {:<10} {:>5} {:>7}  {:<10} {:>8}{extra}", "node", "role", "verdict", "database", "phi", "heard", "lag", "");
+    let head = format!(
+        "   {:<10} {:<9} {:<10} {:<10} {:>5} {:>7}  {:<10} {:>8}{extra}",
+        "node", "role", "verdict", "database", "phi", "heard", "lag", ""
+    );
     let mut lines = vec![Line::from(piece(model, Role::Muted, head))];
     for node in view.nodes.iter().take(usize::from(area.height).saturating_sub(1)) {
         lines.push(node_line(model, view, node, wide));
@@ -115,7 +128,11 @@ fn node_line(model: &Model, view: &ClusterView, node: &NodeView, wide: bool) -> 
     let over = node.lag_bytes.is_some_and(|l| l > view.rpo_bytes);
     let is_primary = view.primary.as_ref() == Some(&node.node);
     let mut pieces = vec![
-        piece(model, if selected { Role::Selected } else { Role::Text }, format!("{} {:<10} ", if selected { " >" } else { "  " }, words::cut(node.node.as_str(), 10))),
+        piece(
+            model,
+            if selected { Role::Selected } else { Role::Text },
+            format!("{} {:<10} ", if selected { " >" } else { "  " }, words::cut(node.node.as_str(), 10)),
+        ),
         piece(model, if is_primary { Role::Title } else { Role::Text }, format!("{:<9} ", node.role.word())),
         piece(model, role, format!("{glyph} {:<8} ", node.verdict.word())),
         piece(model, database_role(resource.map(|r| &r.state)), format!("{database:<10} ")),
@@ -128,7 +145,13 @@ fn node_line(model: &Model, view: &ClusterView, node: &NodeView, wide: bool) -> 
         pieces.push(piece(
             model,
             Role::Muted,
-            format!(" {:<19} {:>8} {:>10} {:>9}", r.position.to_string(), r.sessions, words::bytes(r.disk_free), words::cut(&node.place, 14)),
+            format!(
+                " {:<19} {:>8} {:>10} {:>9}",
+                r.position.to_string(),
+                r.sessions,
+                words::bytes(r.disk_free),
+                words::cut(&node.place, 14)
+            ),
         ));
     }
     Line::from(pieces)
@@ -180,7 +203,8 @@ fn draw_detail(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stati
 
 fn draw_next(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
     let width = usize::from(width).saturating_sub(8);
-    let mut lines = vec![Line::from(vec![piece(model, Role::Text, " next  "), piece(model, Role::Title, words::cut(&view.outlook.next, width))])];
+    let mut lines =
+        vec![Line::from(vec![piece(model, Role::Text, " next  "), piece(model, Role::Title, words::cut(&view.outlook.next, width))])];
     for line in words::wrap(&view.outlook.if_primary_died, width).into_iter().take(2) {
         lines.push(Line::from(piece(model, Role::Text, format!("       {line}"))));
     }

@@ -18,7 +18,11 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
     lines.push(Line::from(vec![
         Text::styled(format!(" {:<16}", words::cut(&view.name, 16)), model.theme.style(Role::Selected)),
         piece(model, role, format!(" {glyph} {:<8}", view.state.word())),
-        piece(model, Role::Text, format!(" {primary:<12} {:<8} {:<7} {}", view.epoch, format!("{}/{}", view.votes, view.voters), view.phase.phase.word())),
+        piece(
+            model,
+            Role::Text,
+            format!(" {primary:<12} {:<8} {:<7} {}", view.epoch, format!("{}/{}", view.votes, view.voters), view.phase.phase.word()),
+        ),
     ]));
     lines.push(Line::default());
     for text in [&view.why, &view.outlook.if_primary_died] {

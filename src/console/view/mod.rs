@@ -50,7 +50,9 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
 
 fn too_small(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Clear, area);
-    let state = model.view().map_or("no picture yet".to_owned(), |v| format!("{} {}", v.state.word(), v.primary.as_ref().map_or("no primary".into(), ToString::to_string)));
+    let state = model.view().map_or("no picture yet".to_owned(), |v| {
+        format!("{} {}", v.state.word(), v.primary.as_ref().map_or("no primary".into(), ToString::to_string))
+    });
     let text = format!("{state}\ntoo small: {}x{}, needs {}x{}\nq quits", area.width, area.height, SIZE_MIN.0, SIZE_MIN.1);
     frame.render_widget(Paragraph::new(text).style(model.theme.style(Role::Warn)), area);
 }
@@ -69,7 +71,9 @@ fn link_words(model: &Model) -> (Role, String) {
         Link::Live { plane: true, .. } => (Role::Bad, format!("STALE{age}")),
         Link::Live { target, .. } if model.stale().is_none() => (Role::Warn, format!("NO PLANE, {target}")),
         Link::Live { target, .. } => (Role::Bad, format!("STALE{age}, {target}")),
-        Link::Lost { attempt, retry_at, .. } => (Role::Bad, format!("STALE{age}, retry in {} ({attempt})", model.moment.now.until(*retry_at))),
+        Link::Lost { attempt, retry_at, .. } => {
+            (Role::Bad, format!("STALE{age}, retry in {} ({attempt})", model.moment.now.until(*retry_at)))
+        }
     }
 }
 

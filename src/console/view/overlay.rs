@@ -60,7 +60,13 @@ fn palette(model: &Model, frame: &mut Frame<'_>, area: Rect, input: &str, select
         let why = action.unavailable(model);
         let text = why.as_ref().map_or(action.doc().to_owned(), |w| format!("not now: {w}"));
         let row = format!("{} {:<11} {:<10} {text}", if i == selected { ">" } else { " " }, action.name(), words::cut(&keys, 10));
-        let role = if i == selected { Role::Selected } else if why.is_some() { Role::Muted } else { Role::Text };
+        let role = if i == selected {
+            Role::Selected
+        } else if why.is_some() {
+            Role::Muted
+        } else {
+            Role::Text
+        };
         lines.push(Line::from(piece(model, role, words::cut(&row, width))));
     }
     frame.render_widget(Paragraph::new(lines), inner);
@@ -72,14 +78,28 @@ fn gate(model: &Model, frame: &mut Frame<'_>, area: Rect, confirm: &Confirm) {
     let plan_of = &confirm.plan;
     let demoted = confirm.demoted();
     let mut lines = vec![
-        Line::from(piece(model, Role::Title, format!(" {} {demoted} → {}   plan {}   epoch {}", plan_of.kind.word(), plan_of.to.node, confirm.digest().short(), plan_of.epoch))),
+        Line::from(piece(
+            model,
+            Role::Title,
+            format!(
+                " {} {demoted} → {}   plan {}   epoch {}",
+                plan_of.kind.word(),
+                plan_of.to.node,
+                confirm.digest().short(),
+                plan_of.epoch
+            ),
+        )),
         Line::from(vec![piece(model, Role::Text, " loss: "), piece(model, plan::loss_role(&plan_of.loss), plan_of.loss.short())]),
     ];
     for line in words::wrap(plan_of.loss.reason(), width.saturating_sub(7)).into_iter().take(3) {
         lines.push(Line::from(piece(model, Role::Muted, format!("       {line}"))));
     }
     lines.push(Line::default());
-    lines.push(Line::from(piece(model, Role::Text, format!(" Type the name of the node that loses the write role ({demoted}), then Enter."))));
+    lines.push(Line::from(piece(
+        model,
+        Role::Text,
+        format!(" Type the name of the node that loses the write role ({demoted}), then Enter."),
+    )));
     lines.push(Line::from(piece(model, Role::Muted, " Enter alone or Esc cancels.")));
     lines.push(Line::default());
     lines.push(Line::from(vec![piece(model, Role::Danger, " demote "), piece(model, Role::Title, format!(" {}_", confirm.typed))]));

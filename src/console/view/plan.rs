@@ -62,11 +62,7 @@ fn waiting(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
             }
         }
     }
-    lines.push(Line::from(piece(
-        model,
-        Role::Text,
-        format!(" fence at least \"{}\" · budget {}", plan.least_fence.words(), plan.budget),
-    )));
+    lines.push(Line::from(piece(model, Role::Text, format!(" fence at least \"{}\" · budget {}", plan.least_fence.words(), plan.budget))));
     lines.push(Line::from(piece(model, Role::Key, " :execute goes on · :dismiss drops it")));
     for (i, step) in plan.steps.iter().enumerate() {
         let text = format!(" {} {:<8} {:<10} {}", i + 1, step.kind.word(), step.node, step.action);
@@ -83,7 +79,10 @@ fn waiting(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
 }
 
 fn nothing_waits(model: &Model, view: &ClusterView) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::from(piece(model, Role::Title, " no plan waits")), Line::from(piece(model, Role::Muted, " ask for one: :switchover [NODE]"))];
+    let mut lines = vec![
+        Line::from(piece(model, Role::Title, " no plan waits")),
+        Line::from(piece(model, Role::Muted, " ask for one: :switchover [NODE]")),
+    ];
     if let Some(run) = view.run.as_ref().filter(|r| r.outcome.is_none()) {
         lines.push(Line::from(piece(model, Role::Warn, format!(" plan {} runs: see run", run.plan.short()))));
     }

@@ -54,12 +54,19 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
     if !run.verification.is_empty() {
         for (name, held, found) in &run.verification {
             let (glyph, role) = words::held(model, *held);
-            lines.push(Line::from(vec![piece(model, role, format!(" {glyph} {name:<12} ")), piece(model, Role::Text, words::cut(found, width.saturating_sub(17)))]));
+            lines.push(Line::from(vec![
+                piece(model, role, format!(" {glyph} {name:<12} ")),
+                piece(model, Role::Text, words::cut(found, width.saturating_sub(17))),
+            ]));
         }
         lines.push(Line::default());
     }
     if let Some(rto) = run.rto {
-        lines.push(Line::from(vec![Text::raw(" "), piece(model, Role::Title, format!("RTO {rto}")), piece(model, Role::Muted, "  from the last sign of the old primary to the proof on the new one")]));
+        lines.push(Line::from(vec![
+            Text::raw(" "),
+            piece(model, Role::Title, format!("RTO {rto}")),
+            piece(model, Role::Muted, "  from the last sign of the old primary to the proof on the new one"),
+        ]));
     }
     if let Some(loss) = &run.rpo {
         lines.push(Line::from(vec![piece(model, Role::Title, " RPO "), piece(model, plan::loss_role(loss), loss.short())]));

@@ -125,8 +125,7 @@ pub async fn run(setup: Setup, mut port: Port) {
 }
 
 fn default_sync(setup: &Setup) -> SyncSet {
-    let members: std::collections::BTreeSet<_> =
-        setup.default_sync.iter().map(|n| crate::model::Member::new(n.clone(), "")).collect();
+    let members: std::collections::BTreeSet<_> = setup.default_sync.iter().map(|n| crate::model::Member::new(n.clone(), "")).collect();
     let k = setup.synchronous_standbys.min(members.len());
     SyncSet { members, k }
 }
@@ -334,7 +333,13 @@ impl Driver {
                     _ => {
                         self.resource.stopped = None;
                         self.resource.writable = false;
-                        self.state(ResourceState::Stopped(StopEvidence { at: host::wall(), how: "empty".into(), killed: 0, remaining: 0, final_position: None }));
+                        self.state(ResourceState::Stopped(StopEvidence {
+                            at: host::wall(),
+                            how: "empty".into(),
+                            killed: 0,
+                            remaining: 0,
+                            final_position: None,
+                        }));
                         return Ok(());
                     }
                 }

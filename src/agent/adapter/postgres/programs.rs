@@ -19,7 +19,9 @@ pub struct Programs {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProgramError {
     /// Nowhere.
-    #[error("PostgreSQL was not found{0}. Install it: Debian and Ubuntu: apt-get install postgresql; Fedora and RHEL: dnf install postgresql-server")]
+    #[error(
+        "PostgreSQL was not found{0}. Install it: Debian and Ubuntu: apt-get install postgresql; Fedora and RHEL: dnf install postgresql-server"
+    )]
     Missing(String),
     /// Found, but not one that is supported.
     #[error("{found} in {folder} is not supported: expected PostgreSQL 13 to 17")]

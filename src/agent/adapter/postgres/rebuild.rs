@@ -32,7 +32,10 @@ impl Driver {
         self.setup
             .programs
             .run("initdb", |c| {
-                c.arg("-D").arg(&config.data_dir).args(["-U", &config.user, "--encoding=UTF8", "--locale=C", "--data-checksums"]).args(args);
+                c.arg("-D")
+                    .arg(&config.data_dir)
+                    .args(["-U", &config.user, "--encoding=UTF8", "--locale=C", "--data-checksums"])
+                    .args(args);
             })
             .await?;
         Ok(())
@@ -173,8 +176,7 @@ impl Driver {
     fn keep_fork(&self, history: &TimelineHistory, control: &Control) -> Done {
         let timeline = control.checkpoint.timeline;
         let from = history.left_at(timeline).unwrap_or(Lsn(0));
-        let (folder, count) =
-            files::keep_fork(&self.setup.config.data_dir, &self.setup.forks, timeline, from, control.segment_bytes)?;
+        let (folder, count) = files::keep_fork(&self.setup.config.data_dir, &self.setup.forks, timeline, from, control.segment_bytes)?;
         tracing::warn!("kept {count} log segments of timeline {timeline} from {from} on in {}", folder.display());
         Ok(())
     }

@@ -199,7 +199,8 @@ pub async fn prove(config: &PostgresConfig, epoch: u64) -> Result<Span, LookErro
     let started = host::now();
     let token = format!("{}", started.0);
     let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
-    let insert = "INSERT INTO quorate.proof (epoch, token) VALUES ($1, $2) ON CONFLICT (epoch) DO UPDATE SET token = excluded.token, at = now()";
+    let insert =
+        "INSERT INTO quorate.proof (epoch, token) VALUES ($1, $2) ON CONFLICT (epoch) DO UPDATE SET token = excluded.token, at = now()";
     bounded(client.execute(insert, &[&epoch, &token])).await?;
     let took = host::now().since(started);
     let row = bounded(client.query_one("SELECT token FROM quorate.proof WHERE epoch = $1", &[&epoch])).await?;
@@ -212,5 +213,8 @@ pub async fn prove(config: &PostgresConfig, epoch: u64) -> Result<Span, LookErro
 /// # Errors
 /// [`LookError`].
 pub async fn write_path(client: &Client) -> Result<(), LookError> {
-    bounded(client.batch_execute("BEGIN; SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'quorate', ''); COMMIT")).await
+    bounded(
+        client.batch_execute("BEGIN; SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'quorate', ''); COMMIT"),
+    )
+    .await
 }

@@ -127,14 +127,14 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             };
             let lab = Lab::create(&dir, options, &std::env::current_exe()?, |step| eprintln!("  {step}"))?;
             eprintln!("  waiting until it takes writes");
-            super::runtime()?.block_on(target(&lab).prepare(Duration::from_secs(60))).map_err(color_eyre::eyre::Error::msg)?;
+            super::runtime()?.block_on(ready(&lab))?;
             say!("The lab in {} takes writes.", lab.dir().display());
         }
         Command::Status { output } => status(&Lab::open(&dir)?, &output)?,
         Command::Load { time, output } => {
             let lab = Lab::open(&dir)?;
+            let target = target(&lab)?;
             let report = super::runtime()?.block_on(async {
-                let target = target(&lab);
                 target.prepare(Duration::from_secs(30)).await?;
                 let stop = Arc::new(AtomicBool::new(false));
                 let end = Arc::clone(&stop);
@@ -201,8 +201,21 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn target(lab: &Lab) -> Target {
-    Target { nodes: lab.postgres_ports().clone(), user: "postgres".into(), database: "postgres".into() }
+async fn ready(lab: &Lab) -> Result<()> {
+    if !lab.state.options.simulated {
+        return target(lab)?.prepare(Duration::from_secs(60)).await.map_err(color_eyre::eyre::Error::msg);
+    }
+    let identity = crate::config::Identity::read(&lab.identity("operator"))?;
+    let client = crate::wire::Client::new(&identity.plane, "plane", &identity.tls)?;
+    measure::until(&client, Duration::from_secs(60), "a healthy cluster", measure::is_calm).await?;
+    Ok(())
+}
+
+fn target(lab: &Lab) -> Result<Target> {
+    if lab.state.options.simulated {
+        return Err(color_eyre::eyre::eyre!("the databases of this lab are simulated and take no rows: make one with real PostgreSQL"));
+    }
+    Ok(Target { nodes: lab.postgres_ports().clone(), user: "postgres".into(), database: "postgres".into() })
 }
 
 fn status(lab: &Lab, output: &str) -> Result<()> {

@@ -50,6 +50,12 @@ enum Command {
         #[arg(long)]
         data_dir: PathBuf,
     },
+    /// Run a simulated database in the present folder (started by an agent).
+    #[command(hide = true)]
+    SimDatabase {
+        #[arg(long)]
+        port: u16,
+    },
     /// Open the console on a cluster.
     Console(console::Arguments),
     /// Show the cluster.
@@ -101,6 +107,7 @@ pub fn main() -> ExitCode {
         Some(Command::Guard { state_dir, data_dir }) => {
             crate::agent::guard::run(&state_dir, &data_dir).map(|()| Outcome::Done).map_err(Into::into)
         }
+        Some(Command::SimDatabase { port }) => crate::agent::adapter::sim::database::run(port).map(|()| Outcome::Done).map_err(Into::into),
         Some(Command::Console(arguments)) => console::run(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Plan(arguments)) => run::plan(&arguments),

@@ -85,7 +85,11 @@ fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stat
     if p.phase == Phase::Steady {
         words_of = format!("nothing moves · for {}", p.age);
     }
-    clock.push(piece(model, if exit { Role::Warn } else { Role::Muted }, words::cut(&words_of, usize::from(width).saturating_sub(26))));
+    clock.push(piece(
+        model,
+        if exit { Role::Warn } else { Role::Muted },
+        words::cut(&words_of, usize::from(width).saturating_sub(if exit { 26 } else { 8 })),
+    ));
     let dots: String = (0..view.voters).map(|i| words::dot(model, i < view.votes)).collect::<Vec<_>>().join("");
     let enough = view.votes >= view.quorum;
     let policy = view.strategy.map_or("unknown", |s| s.word());

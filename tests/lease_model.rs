@@ -12,7 +12,7 @@ use quorate::lease::{
     Ack, Claim, ClaimRequest, Cut, EpochSync, Grant, Holder, Local, Refusal, ReleaseNotice, Renew, Standing, Terms, Voter, VoterRecord,
 };
 use quorate::model::loss::LossAccount;
-use quorate::model::{Epoch, Lsn, Member, Position, Span, SyncSet, Timestamp, VoterSet};
+use quorate::model::{Epoch, Lsn, Member, Position, Span, SyncSet, TimelineHistory, Timestamp, VoterSet};
 use stateright::{Checker, Model, Property};
 
 const NODES: usize = 3;
@@ -181,14 +181,14 @@ impl World {
                 let epoch = node.holder.take().map(|h| h.epoch());
                 node.claim = None;
                 if let Some(epoch) = epoch {
-                    self.release(i, epoch);
+                    self.release(i, epoch, true);
                 }
             }
         }
     }
 
-    fn release(&mut self, n: usize, epoch: Epoch) {
-        let notice = ReleaseNotice { epoch, holder: self.nodes[n].member.clone(), final_position: None };
+    fn release(&mut self, n: usize, epoch: Epoch, promoted: bool) {
+        let notice = ReleaseNotice { epoch, holder: self.nodes[n].member.clone(), final_position: None, promoted };
         let node = &mut self.nodes[n];
         if let Some(record) = node.voter.as_mut().and_then(|v| v.release(&notice).persist) {
             node.durable = record;
@@ -330,7 +330,7 @@ impl World {
             }
             Body::NotAcked(epoch) => {
                 let node = &self.nodes[at];
-                let holds = node.holder.as_ref().is_some_and(|h| h.holds(now) && epoch > h.epoch());
+                let holds = node.holder.as_ref().is_some_and(|h| h.holds(now) && epoch >= h.epoch());
                 if holds && node.claim.is_none() && bounds.mutant != Mutant::NoClimb {
                     self.claim(at, epoch.next(), true, bounds);
                 }
@@ -356,7 +356,7 @@ impl World {
         node.upstream = None;
         // What the agent finds on a host whose database is down: it gives back what was its own.
         if record.holder.as_ref() == Some(&node.member) && !record.is_released() && record.epoch > Epoch(0) {
-            self.release(n, record.epoch);
+            self.release(n, record.epoch, record.is_won());
         }
     }
 }
@@ -367,7 +367,7 @@ impl Model for Bounds {
 
     /// n0 holds epoch 1, the others follow it.
     fn init_states(&self) -> Vec<World> {
-        let entry = EpochSync { epoch: Epoch(1), holder: member(0), sync: sync_of(0), won: true };
+        let entry = EpochSync { epoch: Epoch(1), holder: member(0), sync: sync_of(0), won: true, promoted: true };
         let nodes = (0..NODES)
             .map(|n| {
                 let durable = VoterRecord {
@@ -387,7 +387,7 @@ impl Model for Bounds {
                     round: 0,
                     duration: TERMS.duration,
                     sync: sync_of(0),
-                    promoted: None,
+                    promoted: Some(TimelineHistory::default()),
                 };
                 let said = voter.renew(Timestamp(0), &renew);
                 assert!(said.reply.is_ok());
@@ -479,7 +479,7 @@ impl Model for Bounds {
             Action::Renew(n) => {
                 world.left[1] -= 1;
                 let node = &mut world.nodes[n];
-                let renew = node.holder.as_mut()?.renew(now, None);
+                let renew = node.holder.as_mut()?.renew(now, Some(TimelineHistory::default()));
                 let own = node.voter.as_mut()?.renew(now, &renew);
                 if let Some(record) = own.persist {
                     node.durable = record;
@@ -526,7 +526,7 @@ impl Model for Bounds {
                 node.writable = false;
                 node.claim = None;
                 let epoch = node.holder.take()?.epoch();
-                world.release(n, epoch);
+                world.release(n, epoch, true);
             }
             Action::Reinstall(n) => {
                 world.left[6] -= 1;

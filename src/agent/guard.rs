@@ -111,6 +111,13 @@ impl Guard {
         if let Ok(found) = Self::adopt(state_dir) {
             return Ok(found);
         }
+        // A guard that does not answer may be frozen: woken later, its old deadline would kill a healthy database.
+        if let Some(old) = std::fs::read_to_string(state_dir.join("guard.pid")).ok().and_then(|t| t.trim().parse::<u32>().ok()) {
+            let commandline = std::fs::read(format!("/proc/{old}/cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&commandline).contains(&state_dir.display().to_string()) {
+                host::signal(old, rustix::process::Signal::KILL);
+            }
+        }
         let log = std::fs::OpenOptions::new().create(true).append(true).open(state_dir.join("guard.log"))?;
         let mut command = std::process::Command::new(std::env::current_exe()?);
         command.arg("guard").arg("--state-dir").arg(state_dir).arg("--data-dir").arg(data_dir);

@@ -1,5 +1,5 @@
-//! Ways to the peers: one queue and one task each, so that a silent peer delays nobody else. A newer message of a kind
-//! replaces an older one that still waits.
+//! Ways to the peers: one queue and one task each, so that a silent peer delays nobody else. What does not fit is
+//! dropped: every message is repeated by whoever needs it, and releases travel in every hello.
 
 use std::collections::BTreeMap;
 
@@ -54,6 +54,11 @@ impl Peers {
     /// Sends, or drops when too much waits: every message is repeated by whoever needs it.
     pub fn send(&self, to: &NodeId, message: PeerMessage) {
         if let Some(queue) = self.queues.get(to) {
+            // What is said again every few milliseconds leaves room for what is not.
+            let repeated = matches!(message, PeerMessage::Ask(_) | PeerMessage::Claim(_) | PeerMessage::Hello);
+            if repeated && queue.capacity() < WAITING_MAX / 2 {
+                return;
+            }
             let _ = queue.try_send(message);
         }
     }

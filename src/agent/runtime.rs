@@ -71,7 +71,10 @@ struct Agent {
     adapter: adapter::Handle,
     facts: ResourceFacts,
     postmaster: Option<u32>,
+    process: u64,
     sequence: u64,
+    /// A goal that waits for a guard.
+    withheld: Option<(u64, Goal)>,
     report_due: bool,
     proves: u64,
     shown: watch::Sender<Shown>,
@@ -134,7 +137,9 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         adapter,
         facts: ResourceFacts::default(),
         postmaster: None,
+        process: host::now().0,
         sequence: 0,
+        withheld: None,
         report_due: true,
         proves: 0,
         shown,
@@ -279,8 +284,10 @@ impl Agent {
                 if matches!(goal, Goal::Primary { .. }) && self.config.resource != ResourceKind::None && self.guard.is_none() {
                     "no guard answers: the database is not made writable".clone_into(&mut self.trouble);
                     tracing::error!("{}", self.trouble);
+                    self.withheld = Some((id, goal));
                     return;
                 }
+                self.withheld = None;
                 tracing::info!(id, goal = ?goal, "goal");
                 self.adapter.goal.send_replace((id, goal));
             }
@@ -321,6 +328,10 @@ impl Agent {
                     let _ = guard.arm(until - Terms::KILL_TIME);
                 }
                 self.guard = Some(guard);
+                if let Some((id, goal)) = self.withheld.take() {
+                    self.trouble.clear();
+                    self.act(Effect::SetGoal(id, goal));
+                }
             }
             Err(error) => {
                 self.trouble = format!("the guard does not start: {error}");
@@ -426,6 +437,7 @@ impl Agent {
         let complaint = if self.trouble.is_empty() { self.machine.complaint().to_owned() } else { self.trouble.clone() };
         let report = NodeReport {
             member: self.setup.me.clone(),
+            process: self.process,
             sequence: self.sequence,
             sent: host::wall(),
             pids: Pids { agent: std::process::id(), guard: self.guard.as_ref().map(|g| g.pid), postmaster: self.postmaster },

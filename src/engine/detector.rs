@@ -13,6 +13,10 @@ use crate::model::{Span, Timestamp};
 pub const WINDOW: usize = 200;
 /// Arrivals needed before anything is concluded.
 pub const SAMPLES_MIN: usize = 5;
+/// Below [`SAMPLES_MIN`] there is nothing to estimate: these fixed ages suspect and fail.
+pub const FEW_SUSPECT: Span = Span::secs(1);
+/// See [`FEW_SUSPECT`].
+pub const FEW_FAILED: Span = Span::secs(3);
 /// φ × 1000 when the probability underflows.
 pub const PHI_MAX: u64 = 300_000;
 
@@ -49,7 +53,9 @@ impl Detector {
 
     /// A heartbeat arrived.
     pub fn heartbeat(&mut self, now: Timestamp) {
-        if let Some(last) = self.last {
+        let was_failed = self.silence(now) == Silence::Failed;
+        // A gap that was judged as a failure says nothing of the usual pace.
+        if let Some(last) = self.last.filter(|_| !was_failed) {
             // In microseconds, so that the sum of squares of a window cannot overflow.
             let interval = now.since(last).0 / 1_000;
             if self.intervals.len() == WINDOW
@@ -62,7 +68,7 @@ impl Detector {
             self.sum += interval;
             self.squares += u128::from(interval) * u128::from(interval);
         }
-        if self.silence(now) == Silence::Failed {
+        if was_failed {
             (self.was_failed, self.in_a_row) = (true, 0);
         }
         self.in_a_row = self.in_a_row.saturating_add(1);
@@ -101,7 +107,11 @@ impl Detector {
         match &self.detection {
             Detection::Phi { suspect_milli, failed_milli, .. } => {
                 if self.intervals.len() < SAMPLES_MIN {
-                    return Silence::Unknown;
+                    return match now.since(last) {
+                        age if age >= FEW_FAILED => Silence::Failed,
+                        age if age >= FEW_SUSPECT => Silence::Suspect,
+                        _ => Silence::Unknown,
+                    };
                 }
                 let phi = self.phi_milli(now);
                 if phi >= *failed_milli {
@@ -159,7 +169,8 @@ mod tests {
         let mut d = phi();
         assert_eq!(d.silence(at(10_000)), Silence::Unknown);
         d.heartbeat(at(0));
-        assert_eq!(d.silence(at(10_000)), Silence::Unknown);
+        assert_eq!(d.silence(at(900)), Silence::Unknown);
+        assert_eq!(d.silence(at(3_000)), Silence::Failed, "but not for ever: one heartbeat and then nothing");
     }
 
     #[test]

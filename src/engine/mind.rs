@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::detector::{Detector, Silence};
 use super::picture::own_word;
-use crate::model::observation::NodeReport;
+use crate::model::observation::{NodeReport, ResourceState};
 use crate::model::topology::Detection;
 use crate::model::view::Verdict;
 use crate::model::{NodeId, Span, Timestamp};
@@ -15,6 +15,8 @@ pub(super) const LAGS_MAX: usize = 60;
 pub(super) const LAG_INTERVAL: Span = Span::millis(500);
 /// After a start nobody is judged by silence.
 const GRACE: Span = Span::secs(2);
+/// A node that was not heard for so long after a start is judged by its observers.
+const NEVER_HEARD: Span = Span::secs(5);
 
 #[derive(Clone, Debug)]
 pub(super) struct NodeMind {
@@ -45,7 +47,7 @@ impl NodeMind {
     /// Takes a report; an older one than the newest of the same process is dropped.
     pub(super) fn hear(&mut self, now: Timestamp, report: NodeReport) {
         if let Some(have) = &self.report
-            && have.pids.agent == report.pids.agent
+            && have.process == report.process
             && have.member == report.member
             && have.sequence >= report.sequence
         {
@@ -68,27 +70,37 @@ impl NodeMind {
         (self.votes.iter().filter(|(_, sees)| *sees).count(), self.votes.len())
     }
 
-    /// The verdict, and why. `gave_back`: the node held the role and gave it back, by its word or by a voter's record.
-    pub(super) fn conclude(&self, now: Timestamp, started: Timestamp, gave_back: bool) -> (Verdict, String) {
-        let Some(report) = &self.report else { return (Verdict::Unknown, "never heard".into()) };
+    /// The verdict, and why. `gave_back`: the node held the role and gave it back, by its word or by a voter's record;
+    /// `needed`: votes against it that make a quorum.
+    pub(super) fn conclude(&self, now: Timestamp, started: Timestamp, gave_back: bool, needed: usize) -> (Verdict, String) {
         if gave_back {
-            let how = match &report.resource.state {
-                crate::model::observation::ResourceState::Stopped(e) => format!("stopped ({})", e.how),
-                other => other.word().to_owned(),
+            let how = match self.report.as_ref().map(|r| &r.resource.state) {
+                Some(ResourceState::Stopped(e)) => format!("stopped ({})", e.how),
+                Some(other) => other.word().to_owned(),
+                None => "not heard".to_owned(),
             };
             return (Verdict::Failed, format!("it gave the write role back; its database is {how}"));
         }
-        let silence =
-            if now.since(started) < GRACE { self.detector.silence(now).min(Silence::Suspect) } else { self.detector.silence(now) };
         let (sees, of) = self.seen();
+        let against = of - sees;
+        let Some(report) = &self.report else {
+            // Never heard since the plane started: the observers' word alone, once they had time to speak.
+            return if now.since(started) >= NEVER_HEARD && against >= needed {
+                (Verdict::Failed, format!("never heard; {against} of {of} observers do not see it"))
+            } else {
+                (Verdict::Unknown, "never heard".into())
+            };
+        };
+        let silence = self.detector.silence(now);
+        let silence = if now.since(started) < GRACE { silence.min(Silence::Suspect) } else { silence };
         let age = self.age(now).unwrap_or(Span::ZERO);
         match silence {
             // What it says of itself counts while it speaks.
             Silence::None | Silence::Unknown => own_word(report),
             Silence::Suspect => (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers")),
-            // Votes bind: a majority that still sees it vetoes, and without a majority against it nothing is concluded.
-            Silence::Failed if (of - sees) * 2 > of => {
-                (Verdict::Failed, format!("silent for {age}; {} of {of} observers do not see it", of - sees))
+            // Votes bind: a majority that still sees it vetoes, and without a quorum against it nothing is concluded.
+            Silence::Failed if against >= needed && against * 2 > of => {
+                (Verdict::Failed, format!("silent for {age}; {against} of {of} observers do not see it"))
             }
             Silence::Failed => (Verdict::Suspect, format!("silent for {age}, but seen by {sees} of {of} observers")),
         }

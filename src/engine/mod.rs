@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::plan::{Approval, Plan};
+use crate::model::plan::{Approval, Plan, PlanKind};
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
 use crate::model::view::{ClusterState, ClusterView, Phase, RunView, StepView, Verdict};
 use crate::model::{Digest, Epoch, Member, NodeId, Span, Timestamp, WallTime};
@@ -118,6 +118,7 @@ pub struct Engine {
     last_writable: Timestamp,
     refusal: String,
     outages: VecDeque<Span>,
+    disarmed: Timestamp,
     view: ClusterView,
 }
 
@@ -183,6 +184,7 @@ impl Engine {
             last_writable: now,
             refusal: String::new(),
             outages: VecDeque::new(),
+            disarmed: Timestamp(0),
             view,
         };
         engine.draw();
@@ -236,6 +238,7 @@ impl Engine {
         } else {
             self.consider(making);
         }
+        self.disarm(making);
     }
 
     /// Who holds the role: the newest epoch that a holder itself reports as held.
@@ -280,6 +283,14 @@ impl Engine {
         self.durable.holder.as_ref().is_some_and(|holder| self.released(self.durable.epoch, holder))
     }
 
+    /// Under `quorum_based` even a clean "it stopped" counts only when a quorum of voters has that word.
+    fn release_has_quorum(&self) -> bool {
+        let Some(holder) = &self.durable.holder else { return false };
+        let has =
+            |m: &&NodeMind| m.report.as_ref().is_some_and(|r| r.vote.releases.iter().any(|(e, h)| *e == self.durable.epoch && h == holder));
+        self.nodes.values().filter(has).count() >= self.cluster.quorum_size
+    }
+
     /// Some voter has the release of that epoch.
     fn released(&self, epoch: Epoch, holder: &Member) -> bool {
         let reports = self.nodes.values().filter_map(|m| m.report.as_ref());
@@ -289,7 +300,9 @@ impl Engine {
     fn judge_nodes(&mut self, making: &mut Making) {
         let (now, started) = (self.now, self.started);
         let primary = self.primary();
-        let released = self.is_released();
+        let released = self.is_released() && (self.policy.strategy != Strategy::QuorumBased || self.release_has_quorum());
+        // Without require_quorum a majority of those who have a vote is enough.
+        let needed = if self.policy.require_quorum { self.cluster.quorum_size } else { 1 };
         let mut changes = Vec::new();
         let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for node in ids {
@@ -297,7 +310,7 @@ impl Engine {
             let is_primary = primary.as_ref() == Some(&node);
             let mind = self.nodes.get_mut(&node).unwrap_or_else(|| unreachable!("ids are the map's own keys"));
             mind.votes = votes;
-            let (verdict, why) = mind.conclude(now, started, is_primary && released);
+            let (verdict, why) = mind.conclude(now, started, is_primary && released, needed);
             if verdict != mind.verdict {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));
             }
@@ -361,6 +374,10 @@ impl Engine {
             }
             Verdict::Healthy | Verdict::Degraded => {
                 self.gathering_since = None;
+                if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover) {
+                    self.durable.pending = None;
+                    self.enter(making, rules::WORLD_MOVED, Phase::Steady, format!("{primary} is heard again; the failover plan is void"));
+                }
                 match self.durable.phase {
                     Phase::Suspecting | Phase::Deciding => {
                         self.enter(making, rules::HEARD_AGAIN, Phase::Steady, format!("{primary} holds the role again; nothing moved"));

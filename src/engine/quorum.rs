@@ -17,7 +17,13 @@ const OBSERVER_STALE: Span = Span::millis(1_500);
 
 /// The votes about `node`: (observer, sees it). Observers without fresh word have no vote.
 pub(super) fn votes(cluster: &Cluster, nodes: &BTreeMap<NodeId, NodeMind>, node: &NodeId, now: Timestamp) -> Vec<(NodeId, bool)> {
-    let mut votes = vec![(NodeId::new("plane"), matches!(nodes[node].detector.silence(now), Silence::None | Silence::Unknown))];
+    let own = &nodes[node];
+    let plane_sees = match own.detector.silence(now) {
+        Silence::None => true,
+        Silence::Unknown => own.age(now).is_some_and(|age| age < OBSERVER_STALE),
+        Silence::Suspect | Silence::Failed => false,
+    };
+    let mut votes = vec![(NodeId::new("plane"), plane_sees)];
     for observer in cluster.nodes.iter().filter(|n| n.node_id != *node) {
         let mind = &nodes[&observer.node_id];
         let Some((report, age)) = mind.report.as_ref().zip(mind.age(now)) else { continue };

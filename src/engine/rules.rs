@@ -30,6 +30,7 @@ rules! {
     ABANDONED = 410, "The candidate gave its claim up; nothing was promoted.";
     ROLLED_BACK = 412, "The former holder took the role back: the plan is undone.";
     OVERTAKEN = 413, "Another node holds a newer epoch than the plan's: the plan is over.";
+    DISARMED = 415, "A candidate still waited with a plan that does not run: it is told to forget it.";
     REFUSED = 414, "An agent refused an order.";
     VERIFIED = 408, "Every part of the verification held, a real write read back among them: the run is done.";
     UNPROVED = 409, "The role moved, but a part of the verification is missing.";

@@ -93,6 +93,25 @@ impl Engine {
         }
     }
 
+    /// A candidate that still waits with a plan that does not run would act on it later: it is told to forget it, again
+    /// and again until its report shows that it has.
+    pub(super) fn disarm(&mut self, making: &mut Making) {
+        if self.now.since(self.disarmed) < RESEND {
+            return;
+        }
+        let running = self.durable.run.as_ref().map(|r| r.digest.clone());
+        let left = self.nodes.iter().find_map(|(node, mind)| {
+            let armed = mind.report.as_ref()?.armed.as_ref()?;
+            (armed.stage == ArmedStage::Waiting && Some(&armed.plan) != running.as_ref()).then(|| (node.clone(), armed.plan.clone()))
+        });
+        let Some((node, plan)) = left else { return };
+        self.disarmed = self.now;
+        let id = format!("{}/{}/disarm/{}", self.cluster.cluster_id, self.durable.epoch, plan.short());
+        let text = format!("order {id} to {node}: that plan does not run");
+        self.note(making, rules::DISARMED, "plane", "command", text, serde_json::Value::Null);
+        making.command(node, Command { id, order: Order::Disarm { plan } });
+    }
+
     /// The order that a step needs, unless it was sent a moment ago.
     fn order(&self, making: &mut Making, run: &mut Run, kind: StepKind) {
         if run.sent.0 > 0 && self.now.since(run.sent) < RESEND {
@@ -170,7 +189,7 @@ impl Engine {
                 (None, None) => Standing::Running("the candidate does not report this plan".into()),
             },
             StepKind::Promote => match self.won(run) {
-                Some(r) if r.resource.state == ResourceState::Primary && u64::from(r.resource.position.timeline) == r.vote.epoch.0 => {
+                Some(r) if r.resource.state == ResourceState::Primary && u64::from(r.resource.position.timeline) > run.plan.epoch.0 => {
                     Standing::Done(format!("accepts writes on timeline {}", r.resource.position.timeline))
                 }
                 Some(r) => Standing::Running(r.resource.state.word().into()),
@@ -194,7 +213,7 @@ impl Engine {
                 None => Standing::Running("waits for word".into()),
             },
             StepKind::Verify => match self.won(run) {
-                Some(r) => match r.resource.proof.as_ref().filter(|p| p.epoch.0 == u64::from(r.resource.position.timeline)) {
+                Some(r) => match r.resource.proof.as_ref().filter(|p| p.epoch > run.plan.epoch) {
                     Some(proof) => Standing::Done(format!("a real write was committed and read back in {}", proof.took)),
                     None => Standing::Running(if r.resource.trouble.is_empty() {
                         "waits for the write".into()
@@ -260,8 +279,13 @@ impl Engine {
         let promises = report.holding.as_ref().map_or(0, |h| h.promised_by.len());
         let loss = self.armed(&run).and_then(|a| a.loss.clone());
         let timeline = u64::from(report.resource.position.timeline);
+        let won = self.armed(&run).and_then(|a| a.epoch);
         let mut parts = vec![
-            ("consistency".to_owned(), timeline == report.vote.epoch.0, format!("epoch {} writes timeline {timeline}", report.vote.epoch)),
+            (
+                "consistency".to_owned(),
+                Some(timeline) == won.map(|e| e.0),
+                format!("epoch {} was won and writes timeline {timeline}", won.map_or(0, |e| e.0)),
+            ),
             (
                 "quorum".to_owned(),
                 promises >= self.cluster.quorum_size,
@@ -276,7 +300,7 @@ impl Engine {
             parts.push(("loss".to_owned(), false, "the candidate's account is not known".into()));
         }
         if let Some(proof) = &report.resource.proof {
-            parts.push(("write".to_owned(), proof.epoch == report.vote.epoch, format!("committed and read back in {}", proof.took)));
+            parts.push(("write".to_owned(), proof.epoch > run.plan.epoch, format!("committed and read back in {}", proof.took)));
         }
         let all = parts.iter().all(|(_, held, _)| *held);
         let (rule, outcome) = if all { (rules::VERIFIED, Outcome::Verified) } else { (rules::UNPROVED, Outcome::Unproved) };

@@ -1,1 +1,298 @@
-//! stub
+//! Input → decision: what moves, what waits, what is refused, what a restart takes up.
+
+use super::*;
+use crate::model::command::{Command, CommandReply, Order};
+use crate::model::observation::{
+    ArmedFacts, ArmedStage, HoldingFacts, NodeReport, Pids, ResourceFacts, ResourceState, StandbyFacts, StopEvidence, VoteFacts,
+};
+use crate::model::topology::Detection;
+use crate::model::view::Outcome;
+use crate::model::{Lsn, Position, SyncSet};
+
+const CLUSTER: &str = "
+cluster_id: c
+name: C
+regions: [r]
+nodes:
+  - {node_id: n1, hostname: h, role: primary, region: r}
+  - {node_id: n2, hostname: h, role: secondary, region: r}
+  - {node_id: n3, hostname: h, role: secondary, region: r}
+";
+
+struct Receipt(Timestamp);
+impl Durable for Receipt {
+    fn at(&self) -> Timestamp {
+        self.0
+    }
+}
+
+struct World {
+    engine: Engine,
+    now: Timestamp,
+    sequence: u64,
+    sent: Vec<(NodeId, Command)>,
+    rules: Vec<RuleId>,
+}
+
+fn topology(strategy: Strategy) -> (Cluster, Policy) {
+    let path = std::path::Path::new("test");
+    let cluster = crate::config::cluster::parse(path, CLUSTER).unwrap();
+    let text = format!("policy_id: p\nname: P\nstrategy: {}\n", strategy.word());
+    let policy = crate::config::policy::parse(path, &text, &cluster).unwrap();
+    assert!(matches!(policy.detection, Detection::Phi { .. }));
+    (cluster, policy)
+}
+
+fn member(node: &str) -> Member {
+    Member::new(node, "a")
+}
+
+impl World {
+    /// n1 holds epoch 2, the others follow; heard long enough to be judged.
+    fn calm(strategy: Strategy) -> Self {
+        let (cluster, policy) = topology(strategy);
+        let engine = Engine::new(cluster, policy, Timestamp(1), WallTime(0));
+        let mut world = Self { engine, now: Timestamp(1), sequence: 0, sent: vec![], rules: vec![] };
+        for _ in 0..40 {
+            world.everybody();
+        }
+        assert_eq!(world.engine.view().state, ClusterState::Healthy, "{}", world.engine.view().why);
+        world
+    }
+    fn everybody(&mut self) {
+        for node in ["n1", "n2", "n3"] {
+            self.hear(report(node));
+        }
+        self.pass(100);
+    }
+    fn take(&mut self, decision: Decision) {
+        self.rules.extend(decision.records().iter().map(|r| r.rule));
+        let receipt = Receipt(decision.at());
+        for Effect::Command { node, command } in decision.release(&receipt) {
+            self.sent.push((node, *command));
+        }
+    }
+    fn input(&mut self, input: Input) {
+        self.now = self.now + Span(1);
+        let decision = self.engine.handle(self.now, WallTime(0), input);
+        self.take(decision);
+    }
+    fn hear(&mut self, mut report: NodeReport) {
+        self.sequence += 1;
+        report.sequence = self.sequence;
+        self.input(Input::Report(Box::new(report)));
+    }
+    fn pass(&mut self, ms: u64) {
+        let until = self.now + Span::millis(ms);
+        while self.now < until {
+            self.now = self.now.max(self.engine.next_wakeup().0).min(until);
+            self.input(Input::Wakeup);
+        }
+    }
+    /// The order that was sent last, by its id's middle word.
+    fn orders(&self) -> Vec<&str> {
+        let kind = |c: &Command| match &c.order {
+            Order::Arm { .. } => "arm",
+            Order::Demote { .. } => "demote",
+            Order::Disarm { .. } => "disarm",
+            Order::Prove => "prove",
+        };
+        self.sent.iter().map(|(_, c)| kind(c)).collect()
+    }
+    fn restart(&mut self) {
+        let (cluster, policy) = (self.engine.cluster.clone(), self.engine.policy.clone());
+        let text = serde_json::to_string(self.engine.snapshot()).unwrap();
+        let (engine, decision) = Engine::restore(cluster, policy, serde_json::from_str(&text).unwrap(), self.now, WallTime(0));
+        self.engine = engine;
+        self.take(decision);
+    }
+}
+
+fn report(node: &str) -> NodeReport {
+    let primary = node == "n1";
+    let standby = |n: &str| StandbyFacts {
+        node: n.into(),
+        state: "streaming".into(),
+        sync_state: "quorum".into(),
+        sent: Lsn(100),
+        flushed: Lsn(100),
+        replayed: Lsn(100),
+        lag_bytes: 0,
+        lag: None,
+    };
+    NodeReport {
+        member: member(node),
+        process: 1,
+        sequence: 0,
+        sent: WallTime(0),
+        pids: Pids::default(),
+        vote: VoteFacts { epoch: Epoch(2), holder: Some(member("n1")), won: true, voters_version: 1, voters: 3, ..VoteFacts::default() },
+        holding: primary.then(|| HoldingFacts {
+            epoch: Epoch(2),
+            left: Span::secs(2),
+            promised_by: ["n1", "n2", "n3"].map(NodeId::from).to_vec(),
+            sync: SyncSet::default(),
+        }),
+        resource: ResourceFacts {
+            state: if primary { ResourceState::Primary } else { ResourceState::Standby },
+            position: Position { timeline: 2, lsn: Lsn(100) },
+            receiving_from: (!primary).then(|| "n1".into()),
+            upstream_age: (!primary).then_some(Span::millis(1)),
+            standbys: if primary { vec![standby("n2"), standby("n3")] } else { vec![] },
+            ..ResourceFacts::default()
+        },
+        peers: vec![],
+        armed: None,
+        activity: String::new(),
+        complaint: String::new(),
+    }
+}
+
+/// n1's database died and it gave the role back.
+fn gave_back(node: &str) -> NodeReport {
+    let mut r = report(node);
+    r.holding = None;
+    r.vote.released = true;
+    r.vote.releases = vec![(Epoch(2), member("n1"))];
+    r.resource.receiving_from = None;
+    if node == "n1" {
+        let evidence = StopEvidence { at: WallTime(0), how: "found dead".into(), killed: 0, remaining: 0, final_position: None };
+        r.resource.state = ResourceState::Stopped(evidence);
+    }
+    r
+}
+
+fn armed(mut r: NodeReport, world: &World, stage: ArmedStage) -> NodeReport {
+    let plan = world.engine.snapshot().run.as_ref().map(|r| r.digest.clone()).unwrap();
+    r.armed = Some(ArmedFacts { plan, stage, epoch: None, fence: None, loss: None, why: String::new() });
+    r
+}
+
+fn fail(world: &mut World) {
+    for node in ["n1", "n2", "n3"] {
+        world.hear(gave_back(node));
+    }
+}
+
+#[test]
+fn a_clean_word_moves_the_role_at_once_under_an_automatic_policy() {
+    let mut world = World::calm(Strategy::Automatic);
+    fail(&mut world);
+    assert_eq!(world.orders(), ["arm"]);
+    assert!(world.rules.contains(&rules::GAVE_BACK) && world.rules.contains(&rules::PLAN_RUNS));
+    let (node, _) = &world.sent[0];
+    assert_eq!(node.as_str(), "n2");
+    // Said again until it is heard, and not faster.
+    world.pass(1_000);
+    assert!((3..=5).contains(&world.orders().len()), "{:?}", world.orders());
+}
+
+#[test]
+fn a_manual_policy_waits_and_a_plan_dies_with_its_reason() {
+    let mut world = World::calm(Strategy::Manual);
+    fail(&mut world);
+    assert_eq!(world.orders(), [""; 0]);
+    assert_eq!(world.engine.view().phase.phase, Phase::AwaitingApproval);
+    let plan = world.engine.snapshot().pending.clone().unwrap();
+    assert!(world.engine.would_execute(&plan.digest, "n2").is_err(), "another name was typed");
+    assert!(world.engine.would_execute(&plan.digest, "n1").is_ok());
+    // It is back in a newer epoch: the plan is void.
+    for _ in 0..3 {
+        let mut back = report("n1");
+        back.vote.epoch = Epoch(3);
+        back.holding.as_mut().unwrap().epoch = Epoch(3);
+        world.hear(back);
+    }
+    assert_eq!(world.engine.snapshot().pending, None);
+    assert_eq!(world.engine.view().phase.phase, Phase::Steady);
+}
+
+#[test]
+fn silence_needs_a_quorum_of_observers_and_received_log_vetoes() {
+    let mut world = World::calm(Strategy::Automatic);
+    for _ in 0..40 {
+        world.hear(report("n2"));
+        world.hear(report("n3"));
+        world.pass(100);
+    }
+    // n2 and n3 still receive its log: it is suspect, and nothing moves.
+    assert_eq!(world.engine.view().nodes[0].verdict, Verdict::Suspect, "{}", world.engine.view().nodes[0].why);
+    assert_eq!(world.orders(), [""; 0]);
+    for _ in 0..20 {
+        for node in ["n2", "n3"] {
+            let mut r = report(node);
+            r.resource.receiving_from = None;
+            world.hear(r);
+        }
+        world.pass(100);
+    }
+    assert_eq!(world.engine.view().nodes[0].verdict, Verdict::Failed);
+    assert!(world.orders().contains(&"arm"));
+}
+
+#[test]
+fn a_plane_that_starts_again_takes_up_the_run() {
+    let mut world = World::calm(Strategy::Automatic);
+    fail(&mut world);
+    let digest = world.engine.snapshot().run.as_ref().unwrap().digest.clone();
+    world.restart();
+    world.sent.clear();
+    world.pass(100);
+    assert_eq!(world.orders(), ["arm"], "the order is derived again");
+    assert_eq!(world.engine.snapshot().run.as_ref().unwrap().digest, digest);
+    assert!(world.rules.contains(&rules::RESTORED));
+}
+
+#[test]
+fn a_plane_that_never_heard_the_holder_still_judges_it() {
+    let mut world = World::calm(Strategy::Automatic);
+    world.restart();
+    for _ in 0..80 {
+        for node in ["n2", "n3"] {
+            let mut r = report(node);
+            r.resource.receiving_from = None;
+            world.hear(r);
+        }
+        world.pass(100);
+    }
+    assert_eq!(world.engine.view().nodes[0].verdict, Verdict::Failed, "{}", world.engine.view().nodes[0].why);
+    assert!(world.orders().contains(&"arm"));
+}
+
+#[test]
+fn a_candidate_that_waits_with_a_plan_that_ended_is_disarmed() {
+    let mut world = World::calm(Strategy::Automatic);
+    fail(&mut world);
+    let waiting = armed(gave_back("n2"), &world, ArmedStage::Waiting);
+    let id = world.sent[0].1.id.clone();
+    world.input(Input::Reply { node: "n2".into(), reply: CommandReply { id, outcome: Err("the world moved".into()) } });
+    assert_eq!(world.engine.view().run.as_ref().unwrap().outcome, Some(Outcome::Aborted));
+    world.sent.clear();
+    world.hear(waiting);
+    assert!(world.orders().contains(&"disarm"), "{:?}", world.orders());
+}
+
+#[test]
+fn a_candidate_that_gives_up_ends_the_run_and_another_is_tried() {
+    let mut world = World::calm(Strategy::Automatic);
+    fail(&mut world);
+    let gave_up = armed(gave_back("n2"), &world, ArmedStage::Abandoned);
+    world.hear(gave_up);
+    assert_eq!(world.engine.view().phase.phase, Phase::Aborted);
+    for _ in 0..10 {
+        fail(&mut world);
+        world.pass(100);
+    }
+    assert!(world.engine.snapshot().run.is_some(), "a new plan runs");
+}
+
+#[test]
+fn the_same_inputs_give_the_same_decisions_byte_for_byte() {
+    let run = || {
+        let mut world = World::calm(Strategy::Automatic);
+        fail(&mut world);
+        world.pass(500);
+        (serde_json::to_string(world.engine.snapshot()).unwrap(), world.rules, format!("{:?}", world.sent))
+    };
+    assert_eq!(run(), run());
+}

@@ -103,7 +103,8 @@ impl Target {
 }
 
 enum Wrote {
-    Acknowledged,
+    /// By a server on this timeline.
+    Acknowledged(u32),
     /// This node takes no writes; another does.
     Elsewhere,
     Failed,
@@ -112,10 +113,17 @@ enum Wrote {
 
 async fn insert(c: &Connection, n: i64, node: &str) -> Wrote {
     let before = c.warned.load(Ordering::SeqCst);
-    let sql = format!("INSERT INTO load (n, node) VALUES ({n}, '{node}')");
-    match tokio::time::timeout(INSERT_TIMEOUT, c.client.batch_execute(&sql)).await {
-        Ok(Ok(())) if c.warned.load(Ordering::SeqCst) == before => Wrote::Acknowledged,
-        Ok(Ok(())) | Err(_) => Wrote::Unknown,
+    // The timeline says in which epoch the acknowledging server writes.
+    let sql = format!("INSERT INTO load (n, node) VALUES ({n}, '{node}') RETURNING left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)");
+    match tokio::time::timeout(INSERT_TIMEOUT, c.client.simple_query(&sql)).await {
+        Ok(Ok(answer)) if c.warned.load(Ordering::SeqCst) == before => {
+            let timeline = answer.iter().find_map(|m| match m {
+                tokio_postgres::SimpleQueryMessage::Row(row) => u32::from_str_radix(row.get(0)?, 16).ok(),
+                _ => None,
+            });
+            Wrote::Acknowledged(timeline.unwrap_or(0))
+        }
+        Ok(Ok(_)) | Err(_) => Wrote::Unknown,
         Ok(Err(error)) => match error.code() {
             Some(code) if code.code() == "25006" => Wrote::Elsewhere,
             // The server said no and rolled back; a shutdown may cut in after the commit, so that is unknown.
@@ -128,11 +136,15 @@ async fn insert(c: &Connection, n: i64, node: &str) -> Wrote {
 /// Runs until `stop`. `acknowledged` counts while it runs.
 pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<AtomicU64>) -> Report {
     let started = host::now();
-    let probers: Vec<_> =
-        target.nodes.iter().map(|(node, port)| tokio::spawn(probe(target.clone(), node.clone(), *port, Arc::clone(&stop)))).collect();
+    let probers: Vec<_> = target
+        .nodes
+        .iter()
+        .zip(1_i64..)
+        .map(|((node, port), number)| tokio::spawn(probe(target.clone(), node.clone(), *port, number, Arc::clone(&stop))))
+        .collect();
     let mut report = Report::default();
     let mut acks: BTreeSet<i64> = BTreeSet::new();
-    let mut moments: Vec<(Timestamp, String)> = Vec::new();
+    let mut moments: Vec<(Timestamp, u32)> = Vec::new();
     let (mut n, mut last) = (0_i64, started);
     let mut longest = (0_u64, started);
     let nodes: Vec<(&String, &u16)> = target.nodes.iter().collect();
@@ -144,7 +156,7 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
             while !stop.load(Ordering::SeqCst) {
                 n += 1;
                 match insert(&c, n, "").await {
-                    Wrote::Acknowledged => {
+                    Wrote::Acknowledged(timeline) => {
                         let now = host::now();
                         if now.since(last).0 > longest.0 {
                             longest = (now.since(last).0, last);
@@ -154,8 +166,8 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                         report.acknowledged += 1;
                         *report.by_node.entry(node.clone()).or_default() += 1;
-                        if moments.last().is_none_or(|(_, last)| last != node) || acks.len() % 50 == 0 {
-                            moments.push((now, node.clone()));
+                        if moments.last().is_none_or(|(_, last)| *last != timeline) || acks.len() % 20 == 0 {
+                            moments.push((now, timeline));
                         }
                         continue;
                     }
@@ -175,8 +187,9 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
         longest = (end.since(last).0, last);
     }
     for prober in probers {
-        if let Ok(seen) = prober.await {
+        if let Ok((seen, written)) = prober.await {
             moments.extend(seen);
+            acks.extend(written);
         }
     }
     report.overlaps = overlaps(moments);
@@ -195,48 +208,44 @@ fn ms(ns: u64) -> f64 {
     (ns / 1_000) as f64 / 1_000.0
 }
 
-/// Tries to write on one node every few milliseconds, wherever the role is.
-async fn probe(target: Target, node: String, port: u16, stop: Arc<AtomicBool>) -> Vec<(Timestamp, String)> {
-    let mut moments = Vec::new();
+/// Tries to write on one node every few milliseconds, wherever the role is. Its rows have negative numbers of their own.
+async fn probe(target: Target, node: String, port: u16, number: i64, stop: Arc<AtomicBool>) -> (Vec<(Timestamp, u32)>, Vec<i64>) {
+    let (mut moments, mut written) = (Vec::new(), Vec::new());
     let mut connection = None;
+    let mut n = 0;
     while !stop.load(Ordering::SeqCst) {
         if connection.is_none() {
             connection = target.connect(port).await;
         }
         if let Some(c) = &connection {
-            match insert(c, -1, &node).await {
-                Wrote::Acknowledged => moments.push((host::now(), node.clone())),
+            n += 1;
+            let row = -(n * 1_000 + number);
+            match insert(c, row, &node).await {
+                Wrote::Acknowledged(timeline) => {
+                    moments.push((host::now(), timeline));
+                    written.push(row);
+                }
                 Wrote::Failed | Wrote::Elsewhere => {}
                 Wrote::Unknown => connection = None,
             }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    moments
+    (moments, written)
 }
 
-/// How often a node acknowledged after another had acknowledged behind it. A client may learn of an acknowledgement a
-/// moment late, so a few milliseconds of interleaving are told apart from a second primary.
-fn overlaps(mut moments: Vec<(Timestamp, String)>) -> u64 {
+/// Acknowledgements by an older epoch after a newer one had acknowledged. A client may learn of an acknowledgement a
+/// moment late, so a few milliseconds are told apart from a second primary.
+fn overlaps(mut moments: Vec<(Timestamp, u32)>) -> u64 {
     const LATE: u64 = 5_000_000;
-    moments.sort();
-    let mut first_of_new: Option<(Timestamp, String)> = None;
-    let mut retired: BTreeMap<String, Timestamp> = BTreeMap::new();
+    moments.sort_unstable();
+    let mut newest: Option<(u32, Timestamp)> = None;
     let mut count = 0;
-    for (at, node) in moments {
-        if let Some(since) = retired.get(&node) {
-            if at.0.saturating_sub(since.0) <= LATE {
-                continue;
-            }
-            // A node that takes the role back retires the other; one that only goes on is a second primary.
-            count += u64::from(first_of_new.as_ref().is_some_and(|(t, _)| at.0.saturating_sub(t.0) < 400_000_000));
-            retired.remove(&node);
-        }
-        if first_of_new.as_ref().is_none_or(|(_, current)| *current != node) {
-            if let Some((_, old)) = &first_of_new {
-                retired.insert(old.clone(), at);
-            }
-            first_of_new = Some((at, node));
+    for (at, timeline) in moments {
+        match newest {
+            Some((top, since)) if timeline < top => count += u64::from(at.0.saturating_sub(since.0) > LATE),
+            Some((top, _)) if timeline == top => {}
+            _ => newest = Some((timeline, at)),
         }
     }
     count
@@ -249,10 +258,10 @@ async fn rows(target: &Target) -> Result<BTreeSet<i64>, String> {
         for port in target.nodes.values() {
             let Some(c) = target.connect(*port).await else { continue };
             // A write proves that this is the node whose word counts.
-            if !matches!(insert(&c, 0, "count").await, Wrote::Acknowledged) {
+            if !matches!(insert(&c, 0, "count").await, Wrote::Acknowledged(_)) {
                 continue;
             }
-            if let Ok(rows) = c.client.query("SELECT n FROM load WHERE n > 0", &[]).await {
+            if let Ok(rows) = c.client.query("SELECT n FROM load WHERE n <> 0", &[]).await {
                 return Ok(rows.iter().map(|r| r.get(0)).collect());
             }
         }
@@ -267,15 +276,16 @@ async fn rows(target: &Target) -> Result<BTreeSet<i64>, String> {
 mod tests {
     use super::*;
 
-    fn seen(of: &[(u64, &str)]) -> u64 {
-        overlaps(of.iter().map(|(t, n)| (Timestamp(t * 1_000_000), (*n).to_owned())).collect())
+    fn seen(of: &[(u64, u32)]) -> u64 {
+        overlaps(of.iter().map(|(t, timeline)| (Timestamp(t * 1_000_000), *timeline)).collect())
     }
 
     #[test]
     fn a_handover_is_no_overlap_and_a_second_primary_is() {
-        assert_eq!(seen(&[(0, "a"), (20, "a"), (200, "b"), (220, "b")]), 0);
-        assert_eq!(seen(&[(0, "a"), (200, "b"), (204, "a"), (220, "b")]), 0, "an acknowledgement heard late");
-        assert!(seen(&[(0, "a"), (200, "b"), (220, "a"), (240, "b"), (260, "a")]) > 0);
-        assert_eq!(seen(&[(0, "a"), (200, "b"), (900, "b"), (2_000, "a"), (2_020, "a")]), 0, "the role came back later");
+        assert_eq!(seen(&[(0, 2), (20, 2), (200, 3), (220, 3)]), 0);
+        assert_eq!(seen(&[(0, 2), (200, 3), (204, 2), (220, 3)]), 0, "an acknowledgement heard late");
+        assert_eq!(seen(&[(0, 2), (200, 3), (220, 2), (240, 3), (260, 2)]), 2);
+        assert_eq!(seen(&[(0, 2), (200, 3), (2_000, 2)]), 1, "one stray acknowledgement is enough");
+        assert_eq!(seen(&[(0, 2), (200, 3), (900, 4)]), 0, "the role came back in a newer epoch");
     }
 }

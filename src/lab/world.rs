@@ -100,8 +100,20 @@ impl Lab {
                 dir.display()
             )));
         }
-        let nodes: Vec<String> = (1..=options.nodes).map(|i| format!("node-{i}")).collect();
         let user = User::unprivileged();
+        if let Some(user) = &user {
+            use std::os::unix::fs::MetadataExt as _;
+            let closed = dir.ancestors().skip(1).find(|a| a.metadata().is_ok_and(|m| m.mode() & 0o001 == 0 && m.uid() != user.uid));
+            if let Some(closed) = closed {
+                let why = format!(
+                    "everything runs as {}, who cannot enter {}: chmod o+x it, or choose another --dir",
+                    user.name,
+                    closed.display()
+                );
+                return Err(LabError(why));
+            }
+        }
+        let nodes: Vec<String> = (1..=options.nodes).map(|i| format!("node-{i}")).collect();
         let ports = Ports::find(&nodes).map_err(io("no free ports"))?;
         said("writing certificates and configuration");
         layout::write(&dir, &options, &nodes, &ports).map_err(other("writing the lab's files"))?;

@@ -78,18 +78,19 @@ impl Claim {
     /// on, without the ones whose holder said it stopped, without the claimant's own (it knows what it does), and
     /// without those that cannot have reached a majority.
     fn open_epochs(&self) -> Vec<EpochSync> {
-        let mut seen: BTreeMap<Epoch, EpochSync> = BTreeMap::new();
+        let mut seen: BTreeMap<(Epoch, Member), EpochSync> = BTreeMap::new();
         for entry in self.grants.values().flat_map(|g| &g.history) {
-            let slot = seen.entry(entry.epoch).or_insert_with(|| entry.clone());
+            let slot = seen.entry((entry.epoch, entry.holder.clone())).or_insert_with(|| entry.clone());
             slot.won |= entry.won;
+            slot.promoted |= entry.promoted;
         }
-        let last_won = seen.values().filter(|e| e.won).map(|e| e.epoch).max();
+        let closed = seen.values().filter(|e| e.promoted).map(|e| e.epoch).max();
         let unheard = self.voters.members.len() - self.grants.len();
         seen.into_values()
-            .filter(|e| last_won.is_none_or(|w| e.epoch >= w))
+            .filter(|e| closed.is_none_or(|c| e.epoch >= c))
             .filter(|e| {
-                let granted = self.grants.values().filter(|g| g.history.iter().any(|h| h.epoch == e.epoch)).count();
-                e.won || granted + unheard >= self.voters.majority()
+                let voted = |g: &&Grant| g.history.iter().any(|h| h.epoch == e.epoch && h.holder == e.holder);
+                e.won || self.grants.values().filter(voted).count() + unheard >= self.voters.majority()
             })
             .collect()
     }
@@ -142,10 +143,6 @@ impl Claim {
         Standing::Won(Win { fence: worst, fetch: self.fetch(), loss: self.loss() })
     }
 
-    fn own_position(&self) -> Option<Position> {
-        self.grants.get(&self.request.candidate).and_then(|g| g.position)
-    }
-
     fn best(&self) -> Option<(NodeId, Position)> {
         self.grants.values().filter_map(|g| Some((g.voter.node.clone(), g.position?))).max_by_key(|(_, p)| *p)
     }
@@ -157,65 +154,79 @@ impl Claim {
         self.best().filter(|(node, best)| *node != self.request.candidate.node && own.is_some_and(|own| own < *best))
     }
 
-    /// The loss account (DESIGN §4), from the grants alone.
+    /// The loss account (DESIGN §4), from the grants alone: the worst over every epoch that may have been written in.
     pub fn loss(&self) -> LossAccount {
-        let open = self.open_epochs();
-        let Some(last) = open.iter().filter(|e| e.won).max_by_key(|e| e.epoch).or_else(|| open.iter().max_by_key(|e| e.epoch)) else {
-            return LossAccount::None {
-                proof: "no epoch was won before this one, so nothing was acknowledged".into(),
-                by: vec![],
-                excluded: vec![],
-            };
+        let accounts = self.open_epochs().into_iter().filter_map(|entry| self.loss_of(&entry));
+        let weight = |account: &LossAccount| match account {
+            LossAccount::None { .. } => (0, 0),
+            LossAccount::AtMost { bytes, .. } => (1, *bytes),
+            LossAccount::Unknown { .. } => (2, 0),
         };
-        if self.incumbent && last.holder == self.request.candidate {
-            return LossAccount::None {
-                proof: format!("{} held the role last and has its own log, flushed before it acknowledged", last.holder.node),
-                by: vec![last.holder.node.clone()],
-                excluded: vec![],
-            };
+        accounts.max_by_key(weight).unwrap_or_else(|| LossAccount::None {
+            proof: "no epoch was written in before this one, so nothing was acknowledged".into(),
+            by: vec![],
+            excluded: vec![],
+        })
+    }
+
+    /// The account of one epoch; `None` when nothing can have been acknowledged in it.
+    fn loss_of(&self, entry: &EpochSync) -> Option<LossAccount> {
+        let release = self.released(entry);
+        if release.is_some_and(|r| !r.promoted) {
+            return None;
+        }
+        let holder = &entry.holder.node;
+        if entry.holder == self.request.candidate {
+            let proof = format!("{holder} held the role last and has its own log, flushed before it acknowledged");
+            return Some(if self.incumbent {
+                LossAccount::None { proof, by: vec![holder.clone()], excluded: vec![] }
+            } else {
+                LossAccount::Unknown { why: format!("{holder} held the role before and no longer has that database") }
+            });
         }
         let reached = self.best().map(|(_, p)| p);
-        if let (Some(end), Some(reached)) = (self.released(last).and_then(|r| r.final_position), reached) {
+        if let Some((end, reached)) = release.and_then(|r| r.final_position).zip(reached) {
             let missing = end.lsn.bytes_since(reached.lsn);
             // A clean stop ends the log with a checkpoint that every connected standby receives before it stops.
-            return if reached.timeline == end.timeline && missing == 0 {
+            return Some(if reached.timeline == end.timeline && missing == 0 {
                 LossAccount::None {
-                    proof: format!("{} stopped cleanly at {end} and that is here", last.holder.node),
-                    by: vec![last.holder.node.clone()],
+                    proof: format!("{holder} stopped cleanly at {end} and that is here"),
+                    by: vec![holder.clone()],
                     excluded: vec![],
                 }
             } else if reached.timeline == end.timeline {
-                LossAccount::AtMost {
-                    bytes: missing,
-                    span: None,
-                    proof: format!("{} stopped at {end}, here is {reached}", last.holder.node),
-                }
+                LossAccount::AtMost { bytes: missing, span: None, proof: format!("{holder} stopped at {end}, here is {reached}") }
             } else {
-                LossAccount::Unknown { why: format!("{} stopped at {end}, here is {reached} on another timeline", last.holder.node) }
-            };
+                LossAccount::Unknown { why: format!("{holder} stopped at {end}, here is {reached} on another timeline") }
+            });
         }
-        if self.is_sync_fenced(last) {
-            let by: Vec<NodeId> = self.sync_grants(last).map(|g| g.voter.node.clone()).collect();
+        if self.is_sync_fenced(entry) {
+            let by: Vec<NodeId> = self.sync_grants(entry).map(|g| g.voter.node.clone()).collect();
             let names: Vec<_> = by.iter().map(NodeId::as_str).collect();
-            return LossAccount::None {
+            return Some(LossAccount::None {
                 proof: format!(
                     "every acknowledged write is on {} of {} synchronous standbys; {} granted, and the candidate has all that they have",
-                    last.sync.k,
-                    last.sync.members.len(),
+                    entry.sync.k,
+                    entry.sync.members.len(),
                     list(&names)
                 ),
                 by,
                 excluded: vec!["commits whose wait was cancelled (warning 01000), local and asynchronous commits".into()],
-            };
+            });
         }
-        let why = match last.sync.fence_needs() {
-            None => format!("{} acknowledged without waiting for a standby, and its final position is not known", last.holder.node),
-            Some(needs) => format!(
-                "{} of {needs} synchronous standbys granted; an acknowledged write may be on the others only",
-                self.sync_grants(last).count()
-            ),
+        let why = match entry.sync.fence_needs() {
+            None => format!("{holder} acknowledged without waiting for a standby, and its final position is not known"),
+            Some(needs) => {
+                let count = self.sync_grants(entry).count();
+                format!("{count} of {needs} synchronous standbys of {holder} granted; an acknowledged write may be on the others only")
+            }
         };
-        LossAccount::Unknown { why }
+        Some(LossAccount::Unknown { why })
+    }
+
+    /// The end of the claimant's own log, by its own grant.
+    pub fn own_position(&self) -> Option<Position> {
+        self.grants.get(&self.request.candidate).and_then(|g| g.position)
     }
 }
 

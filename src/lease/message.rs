@@ -100,6 +100,8 @@ pub struct ReleaseNotice {
     pub holder: Member,
     /// The end of its log when that is known for certain (a clean stop).
     pub final_position: Option<Position>,
+    /// Whether its database may have accepted a write in that epoch.
+    pub promoted: bool,
 }
 
 /// Why a voter does not grant or promise.

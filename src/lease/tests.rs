@@ -95,7 +95,7 @@ fn after_a_restart_the_longest_promise_is_presumed() {
 fn a_release_is_final() {
     let mut v = voter(2);
     let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
-    let notice = ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None };
+    let notice = ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None, promoted: true };
     let said = v.release(&notice);
     assert!(said.persist.is_some() && said.reply);
     assert_eq!(v.renew(Timestamp(1), &renew(1, 1)).reply.unwrap_err(), Refusal::Released { epoch: Epoch(1) });
@@ -153,7 +153,7 @@ fn a_holder_counts_from_when_it_asked() {
 }
 
 fn won_history() -> Vec<EpochSync> {
-    vec![EpochSync { epoch: Epoch(1), holder: member(1), sync: sync(&[2, 3], 1), won: true }]
+    vec![EpochSync { epoch: Epoch(1), holder: member(1), sync: sync(&[2, 3], 1), won: true, promoted: true }]
 }
 fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
     Grant {
@@ -185,7 +185,7 @@ fn a_majority_without_the_sync_quorum_is_not_enough() {
 fn a_clean_stop_gives_an_exact_account() {
     let end = |lsn| Some(Position { timeline: 1, lsn: Lsn(lsn) });
     let mut request = claim(2, 2, sync(&[1, 3], 1));
-    request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: end(100) }];
+    request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: end(100), promoted: true }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     c.grant(grant(2, 100, won_history()));
     c.grant(Grant { position: None, ..grant(1, 0, won_history()) });
@@ -200,9 +200,9 @@ fn a_clean_stop_gives_an_exact_account() {
 fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
     // n3 claimed epoch 2 and vanished; n1 had granted it. It may have won with n1 and itself.
     let mut history = won_history();
-    history.push(EpochSync { epoch: Epoch(2), holder: member(3), sync: sync(&[1, 2], 1), won: false });
+    history.push(EpochSync { epoch: Epoch(2), holder: member(3), sync: sync(&[1, 2], 1), won: false, promoted: false });
     let mut request = claim(3, 2, sync(&[1, 3], 1));
-    request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None }];
+    request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None, promoted: true }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     let g = |n, h: Vec<EpochSync>| Grant { epoch: Epoch(3), ..grant(n, 10, h) };
     c.grant(g(1, history));
@@ -222,7 +222,7 @@ fn an_abandoned_claim_does_not_strand_the_living_holder() {
     // n3 claimed epoch 2, won nothing, and gave it up; this voter never voted in it and still serves n1.
     let mut v = voter(2);
     let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
-    let _ = v.release(&ReleaseNotice { epoch: Epoch(2), holder: member(3), final_position: None });
+    let _ = v.release(&ReleaseNotice { epoch: Epoch(2), holder: member(3), final_position: None, promoted: true });
     assert!(v.renew(Timestamp(1), &renew(1, 1)).reply.is_ok());
 }
 
@@ -231,7 +231,7 @@ fn a_release_outlives_an_abandoned_claim_behind_it() {
     // n1 released epoch 1; n3 claimed and abandoned epoch 2. Epoch 1's release still proves that n1 stopped.
     let mut v = voter(2);
     let _ = v.renew(Timestamp(0), &renew(1, 1));
-    let notice = |epoch, by| ReleaseNotice { epoch: Epoch(epoch), holder: member(by), final_position: None };
+    let notice = |epoch, by| ReleaseNotice { epoch: Epoch(epoch), holder: member(by), final_position: None, promoted: true };
     let _ = v.release(&notice(1, 1));
     assert!(v.claim(Timestamp(1), &claim(2, 3, sync(&[1, 2], 1)), at(0)).reply.is_ok());
     let _ = v.release(&notice(2, 3));

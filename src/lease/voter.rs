@@ -19,8 +19,10 @@ pub struct EpochSync {
     pub holder: Member,
     /// Its synchronous set.
     pub sync: SyncSet,
-    /// Whether somebody is known to have won it.
+    /// Whether somebody is known to have won it, and so may have written in it.
     pub won: bool,
+    /// Whether its winner is known to have written in it: everything before it is closed then.
+    pub promoted: bool,
 }
 
 /// What a voter keeps: durable, fsynced before any reply that rests on it.
@@ -58,16 +60,16 @@ impl VoterRecord {
     fn released_by(&self, epoch: Epoch, holder: &Member) -> Option<&ReleaseNotice> {
         self.released.iter().find(|r| r.epoch == epoch && r.holder == *holder)
     }
-    /// Whether the epoch it voted in is known to have been won.
+    /// Whether the epoch it voted in is known to have been won by the one it voted for.
     pub fn is_won(&self) -> bool {
-        self.history.iter().any(|h| h.epoch == self.epoch && h.won)
+        self.history.iter().any(|h| h.epoch == self.epoch && Some(&h.holder) == self.holder.as_ref() && h.won)
     }
     /// The last entry known to be won.
     pub fn last_won(&self) -> Option<&EpochSync> {
         self.history.iter().rev().find(|h| h.won)
     }
     fn see_release(&mut self, notice: &ReleaseNotice) -> bool {
-        let old = self.last_won().is_some_and(|won| notice.epoch < won.epoch);
+        let old = self.history.iter().any(|h| h.promoted && notice.epoch < h.epoch);
         if old || self.released_by(notice.epoch, &notice.holder).is_some() {
             return false;
         }
@@ -76,11 +78,11 @@ impl VoterRecord {
         true
     }
     fn see_epoch(&mut self, entry: EpochSync) {
-        self.history.retain(|h| h.epoch != entry.epoch && !(entry.won && h.epoch < entry.epoch));
+        self.history.retain(|h| (h.epoch, &h.holder) != (entry.epoch, &entry.holder) && !(entry.promoted && h.epoch < entry.epoch));
         self.history.push(entry);
         self.history.sort();
-        if let Some(won) = self.last_won().map(|h| h.epoch) {
-            self.released.retain(|r| r.epoch >= won);
+        if let Some(closed) = self.history.iter().rev().find(|h| h.promoted).map(|h| h.epoch) {
+            self.released.retain(|r| r.epoch >= closed);
         }
     }
 }
@@ -193,8 +195,13 @@ impl Voter {
         self.record.epoch = renew.epoch;
         self.record.holder = Some(renew.holder.clone());
         self.record.promised_max = self.record.promised_max.max(renew.duration);
-        if !self.record.is_won() {
-            self.record.see_epoch(EpochSync { epoch: renew.epoch, holder: renew.holder.clone(), sync: renew.sync.clone(), won: true });
+        // Only a promotion closes what was before: an epoch that was won and never written in proves nothing of it.
+        let promoted = renew.promoted.is_some();
+        let known =
+            self.record.history.iter().any(|h| h.epoch == renew.epoch && h.holder == renew.holder && h.won && h.promoted >= promoted);
+        if !known {
+            let (holder, sync) = (renew.holder.clone(), renew.sync.clone());
+            self.record.see_epoch(EpochSync { epoch: renew.epoch, holder, sync, won: true, promoted });
         }
         self.promise(now, renew.duration, newer);
         let ack = Ack {
@@ -257,7 +264,13 @@ impl Voter {
         self.record.holder = Some(claim.candidate.clone());
         self.record.promised_max = self.record.promised_max.max(claim.duration);
         if !again {
-            self.record.see_epoch(EpochSync { epoch: claim.epoch, holder: claim.candidate.clone(), sync: claim.sync.clone(), won: false });
+            self.record.see_epoch(EpochSync {
+                epoch: claim.epoch,
+                holder: claim.candidate.clone(),
+                sync: claim.sync.clone(),
+                won: false,
+                promoted: false,
+            });
         }
         self.promise(now, claim.duration, !climb && !again);
         let grant = Grant {
@@ -280,7 +293,7 @@ impl Voter {
     /// The claimant on this node has won: it may be resumed after a restart, and older history is closed.
     pub fn mark_won(&mut self, epoch: Epoch) -> Said<()> {
         let before = self.record.clone();
-        if let Some(entry) = self.record.history.iter().find(|h| h.epoch == epoch).cloned() {
+        if let Some(entry) = self.record.history.iter().find(|h| h.epoch == epoch && h.holder == self.record.me).cloned() {
             self.record.see_epoch(EpochSync { won: true, ..entry });
         }
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: () }

@@ -9,6 +9,8 @@ use super::{Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTim
 pub struct NodeReport {
     /// Who reports.
     pub member: Member,
+    /// Names this agent process: process ids are used again.
+    pub process: u64,
     /// Rises by one with every report of this agent process.
     pub sequence: u64,
     /// The sender's wall clock, for display.

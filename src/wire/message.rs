@@ -60,6 +60,8 @@ pub struct Hello {
     pub voters_version: u64,
     /// Whether its resource runs.
     pub resource_runs: bool,
+    /// Releases it knows of.
+    pub releases: Vec<ReleaseNotice>,
     /// Its last report, for a picture without a plane.
     pub report: Option<Box<NodeReport>>,
 }

@@ -272,13 +272,14 @@ impl Machine {
         }
         // The candidate's own grant is the one whose position everything is compared with.
         let own_granted = claim.granted_by().any(|m| *m == self.setup.me);
+        let climbs = *reason == Reason::Climb;
         let accept_lease_only = match reason {
             Reason::Armed { plan, .. } => plan.accept_unknown_loss,
             Reason::Reclaim | Reason::Found | Reason::Climb => false,
         };
         match claim.standing(&[], accept_lease_only) {
             // More grants can only make the account better; a majority alone is not the end while some may still come.
-            Standing::Won(win) if own_granted => {
+            Standing::Won(win) if own_granted && (climbs || claim.own_position().is_some()) => {
                 let enough = matches!(win.loss, crate::model::loss::LossAccount::None { .. });
                 if enough || claim.granted_by().count() == self.setup.nodes.len() || now.since(claim.sent()) >= CLAIM_SETTLE {
                     let claim = claim.clone();
@@ -311,8 +312,6 @@ impl Machine {
                 return self.abandon(&why, turn);
             }
         }
-        let said = self.voter.mark_won(epoch);
-        Self::persist(turn, said.persist);
         turn.effects.push(Effect::Note(format!("won epoch {epoch}; fence: {}; loss: {}", win.fence.words(), win.loss)));
         if let Some((from, target)) = win.fetch.clone().filter(|_| !climb) {
             let upstream = Upstream { node: from.clone(), epoch, history: None };
@@ -342,6 +341,9 @@ impl Machine {
         let request = claim.request();
         let Some(voters) = self.voter.record().voters.clone() else { return };
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
+        // Durable before the database may write: from here on the epoch may have been written in.
+        let said = self.voter.mark_won(request.epoch);
+        Self::persist(turn, said.persist);
         let sync: SyncSet = request.sync.clone();
         let round = self.setup.first_round + request.epoch.0 * 1_000_000;
         let mut holder = Holder::new(self.setup.me.clone(), request.epoch, voters, sync.clone(), self.setup.terms, round);
@@ -388,7 +390,7 @@ impl Machine {
             // The database runs in the old epoch; if that was lost the fence has begun already.
         } else if let Some(epoch) = voted {
             self.cut(turn);
-            self.release(epoch, None, turn);
+            self.release(epoch, None, false, turn);
         }
         if matches!(attempt.reason, Reason::Reclaim | Reason::Found) {
             self.found_reclaim = Some(self.now + self.setup.reclaim_after);
@@ -436,13 +438,16 @@ impl Machine {
             return;
         }
         if now >= at && self.attempt.is_none() && matches!(self.tenure, Tenure::None) {
-            self.found_reclaim = None;
             let never_held = self.setup.founder && record.last_won().is_none();
             if self.is_incumbent() || never_held {
+                self.found_reclaim = None;
                 turn.effects.push(Effect::Note("nobody took the role: taking it back".into()));
                 self.cut(turn);
                 let reason = if never_held { Reason::Found } else { Reason::Reclaim };
                 self.attempt = Some(Attempt::new(now, reason, Epoch(0)));
+            } else {
+                // Not yet, or not any more: looked at again later.
+                self.found_reclaim = Some(now + self.setup.reclaim_after);
             }
         }
     }

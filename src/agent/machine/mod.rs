@@ -86,6 +86,10 @@ pub struct Resource {
     pub write_ok: Option<Timestamp>,
     /// The history of its log, as primary.
     pub history: Option<TimelineHistory>,
+    /// The newest timeline that its log has a segment of, looked at after it stopped.
+    pub newest_timeline: Option<u32>,
+    /// It was started with no upstream, or does not run: it cannot receive, wherever its log ends.
+    pub deaf: bool,
     /// Why the goal cannot be reached; empty while there is hope.
     pub failure: String,
 }
@@ -307,6 +311,9 @@ impl Machine {
                 None if !self.resource.has_data => Cut::Nothing,
                 None => Cut::Not,
             }
+        } else if self.resource.deaf && matches!(self.goal, Goal::Standby { upstream: None, .. }) {
+            // It may take long to start, or never: it does not help its old holder meanwhile.
+            Cut::Nothing
         } else {
             Cut::Not
         };
@@ -330,9 +337,9 @@ impl Machine {
     }
 
     /// Gives an epoch back: durable first, then said to everybody. Only with the resource stopped, or never promoted.
-    fn release(&mut self, epoch: Epoch, final_position: Option<Position>, turn: &mut Turn) {
+    fn release(&mut self, epoch: Epoch, final_position: Option<Position>, promoted: bool, turn: &mut Turn) {
         assert!(!self.resource.writable, "a release needs evidence that the resource is stopped");
-        let notice = ReleaseNotice { epoch, holder: self.setup.me.clone(), final_position };
+        let notice = ReleaseNotice { epoch, holder: self.setup.me.clone(), final_position, promoted };
         let said = self.voter.release(&notice);
         Self::persist(turn, said.persist);
         self.broadcast(&PeerMessage::Release(notice), turn);

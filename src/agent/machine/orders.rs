@@ -53,6 +53,10 @@ impl Machine {
             }
             Order::Demote { plan, .. } => {
                 authority?;
+                let done = self.record().released.iter().any(|r| r.epoch == plan.epoch && r.holder == self.setup.me);
+                if done {
+                    return Ok(());
+                }
                 self.fits(&plan)?;
                 let digest = plan.digest();
                 let Tenure::Holding { stopping, promoted, .. } = &mut self.tenure else {

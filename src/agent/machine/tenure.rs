@@ -40,6 +40,8 @@ pub enum Tenure {
         why: String,
         /// Whether a plan asked for it.
         planned: bool,
+        /// Whether its database was seen to be promoted in that epoch.
+        promoted: bool,
     },
 }
 
@@ -110,11 +112,11 @@ impl Machine {
         let stopped = self.is_settled() && !self.resource.writable && !matches!(self.goal, Goal::Primary { .. });
         if mine && stopped && self.attempt.is_none() {
             let epoch = record.epoch;
-            let reclaim = record.is_won();
+            let (reclaim, promoted) = (record.is_won(), record.is_won());
             turn.effects.push(Effect::Note(format!("gives epoch {epoch} back: nothing here can write")));
-            self.release(epoch, None, turn);
+            self.release(epoch, None, promoted, turn);
             if reclaim {
-                self.found_reclaim = Some(self.now + self.setup.reclaim_after);
+                self.plan_reclaim(self.now, false);
             }
         }
     }
@@ -143,7 +145,8 @@ impl Machine {
         if let Some(evidence) = self.resource.stopped.clone().filter(|_| promoted.is_some() || planned) {
             let why = if planned { "handed over as planned" } else { "its database stopped" };
             turn.effects.push(Effect::Note(format!("{why} ({}): gives epoch {epoch} back", evidence.how)));
-            self.given_back(now, epoch, planned, turn);
+            let was_promoted = promoted.is_some();
+            self.given_back(now, epoch, planned, was_promoted, turn);
             return;
         }
         let end = holder.held_until().unwrap_or(Timestamp(0));
@@ -197,7 +200,11 @@ impl Machine {
         let own = self.voter.renew(now, &renew);
         Self::persist(turn, own.persist);
         if let Ok(ack) = &own.reply {
+            let before = holder.held_until();
             holder.ack(ack);
+            if let Some(until) = holder.held_until().filter(|_| holder.held_until() > before && holder.holds(now)) {
+                turn.effects.push(Effect::Guard(until - Terms::KILL_TIME));
+            }
         }
         self.broadcast(&PeerMessage::Renew(renew), turn);
     }
@@ -220,7 +227,7 @@ impl Machine {
     pub(super) fn not_acked(&mut self, now: Timestamp, by: &NodeId, why: &Refusal) {
         let Refusal::NewerEpoch { epoch } = why else { return };
         let Tenure::Holding { holder, stopping: None, promoted: Some(_), .. } = &self.tenure else { return };
-        if *epoch > holder.epoch() && holder.holds(now) && self.attempt.is_none() {
+        if *epoch >= holder.epoch() && holder.holds(now) && self.attempt.is_none() {
             self.complaint = format!("{by} knows epoch {epoch}: climbing above it");
             self.attempt = Some(Attempt::new(now, Reason::Climb, *epoch));
         }
@@ -231,26 +238,37 @@ impl Machine {
         turn.effects.push(Effect::Note(format!("epoch {epoch}: {why}; stopping the database")));
         why.clone_into(&mut self.complaint);
         self.attempt = None;
-        self.tenure = Tenure::Ending { epoch, why: why.to_owned(), planned };
+        let promoted = match &self.tenure {
+            Tenure::Holding { promoted, .. } => promoted.is_some(),
+            Tenure::Resuming { .. } => true,
+            Tenure::None | Tenure::Ending { .. } => false,
+        };
+        self.tenure = Tenure::Ending { epoch, why: why.to_owned(), planned, promoted };
         self.set_goal(Goal::Stopped(Manner::Kill), turn);
         turn.effects.push(Effect::Report);
     }
 
     fn mind_ending(&mut self, now: Timestamp, turn: &mut Turn) {
-        let Tenure::Ending { epoch, planned, .. } = self.tenure else { return };
+        let Tenure::Ending { epoch, planned, promoted, .. } = self.tenure else { return };
         if self.resource.stopped.is_some() && self.is_settled() {
-            self.given_back(now, epoch, planned, turn);
+            self.given_back(now, epoch, planned, promoted, turn);
         }
     }
 
-    fn given_back(&mut self, now: Timestamp, epoch: Epoch, planned: bool, turn: &mut Turn) {
+    fn given_back(&mut self, now: Timestamp, epoch: Epoch, planned: bool, was_promoted: bool, turn: &mut Turn) {
         let final_position = self.resource.stopped.as_ref().and_then(|s| s.final_position);
+        // A promotion begins its timeline before the first write: without that timeline nothing was written.
+        let promoted = was_promoted || self.resource.newest_timeline.is_none_or(|t| u64::from(t) >= epoch.0);
         self.attempt = None;
         self.tenure = Tenure::None;
         self.set_goal(Goal::Stopped(Manner::Kill), turn);
-        self.release(epoch, final_position, turn);
+        self.release(epoch, final_position, promoted, turn);
         turn.effects.push(Effect::StandDown);
-        // A person who wants to decide is not overtaken; a planned move that nobody completes is undone.
+        self.plan_reclaim(now, planned);
+    }
+
+    /// A person who wants to decide is not overtaken; a planned move that nobody completes is undone.
+    fn plan_reclaim(&mut self, now: Timestamp, planned: bool) {
         let by_itself = planned || self.setup.strategy != crate::model::topology::Strategy::Manual;
         self.found_reclaim = by_itself.then(|| now + self.setup.reclaim_after);
     }

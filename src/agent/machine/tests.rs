@@ -1,1 +1,164 @@
-//! stub
+//! One agent, input by input: what it holds, when it lets go, what it refuses.
+
+use super::*;
+use crate::lease::{Ack, EpochSync};
+use crate::model::VoterSet;
+use crate::model::WallTime;
+use crate::wire::message::PeerReply;
+
+fn member(node: &str) -> Member {
+    Member::new(node, "a")
+}
+fn at(ms: u64) -> Timestamp {
+    Timestamp(1_000_000_000 + ms * 1_000_000)
+}
+
+fn setup(node: &str) -> Setup {
+    Setup {
+        cluster: "c".into(),
+        me: member(node),
+        nodes: ["n1", "n2", "n3"].map(NodeId::from).into_iter().collect(),
+        witnesses: BTreeSet::new(),
+        founder: node == "n1",
+        terms: Terms::for_duration(Span::secs(2)),
+        synchronous_standbys: 1,
+        strategy: Strategy::Automatic,
+        reclaim_after: Span::secs(10),
+        first_round: 7,
+    }
+}
+
+/// A record in which n1 won epoch 2.
+fn record(node: &str) -> VoterRecord {
+    let voters = VoterSet { version: 1, members: ["n1", "n2", "n3"].map(member).into_iter().collect() };
+    let sync = SyncSet { members: ["n2", "n3"].map(member).into_iter().collect(), k: 1 };
+    let entry = EpochSync { epoch: Epoch(2), holder: member("n1"), sync, won: true, promoted: true };
+    VoterRecord {
+        voters: Some(voters),
+        epoch: Epoch(2),
+        holder: Some(member("n1")),
+        promised_max: Span::secs(2),
+        history: vec![entry],
+        ..VoterRecord::new(member(node))
+    }
+}
+
+/// n1's agent was started again under a living guard, and n2 confirms that it still holds the role.
+fn holding() -> Machine {
+    let (mut machine, turn) = Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: true });
+    assert!(matches!(machine.tenure(), Tenure::Resuming { .. }), "{turn:?}");
+    let turn = machine.wakeup(at(1));
+    let round = turn
+        .effects
+        .iter()
+        .find_map(|e| match e {
+            Effect::Send(_, PeerMessage::Renew(renew)) => Some(renew.round),
+            _ => None,
+        })
+        .expect("it asks the voters");
+    let ack = Ack { voter: member("n2"), holder: member("n1"), epoch: Epoch(2), round, duration: Span::secs(2) };
+    let turn = machine.reply(at(2), &"n2".into(), PeerReply::Ack(ack));
+    assert!(turn.effects.iter().any(|e| matches!(e, Effect::Guard(_))), "the guard is told: {turn:?}");
+    assert!(machine.tenure().held(at(2)).is_some());
+    let turn = machine.observed(at(3), writable(&machine));
+    drop(turn);
+    machine
+}
+
+fn writable(machine: &Machine) -> Resource {
+    Resource {
+        settled: machine.goal_id,
+        writable: true,
+        has_data: true,
+        write_ok: Some(at(3)),
+        history: Some(TimelineHistory { timeline: 2, left: vec![] }),
+        ..Resource::default()
+    }
+}
+
+fn stopped(machine: &Machine) -> Resource {
+    let evidence = StopEvidence { at: WallTime(0), how: "kill".into(), killed: 3, remaining: 0, final_position: None };
+    Resource { settled: machine.goal_id, stopped: Some(evidence), has_data: true, newest_timeline: Some(2), ..Resource::default() }
+}
+
+fn released(turn: &Turn) -> Option<&ReleaseNotice> {
+    turn.effects.iter().find_map(|e| match e {
+        Effect::Send(_, PeerMessage::Release(notice)) => Some(notice),
+        _ => None,
+    })
+}
+
+#[test]
+fn without_renewals_the_database_is_stopped_before_the_lease_ends_and_the_role_given_back_after() {
+    let mut machine = holding();
+    let turn = machine.wakeup(at(1_700));
+    assert!(!matches!(machine.goal(), Goal::Stopped(_)), "{turn:?}");
+    let turn = machine.wakeup(at(1_802));
+    assert_eq!(machine.goal(), &Goal::Stopped(Manner::Kill));
+    assert_eq!(released(&turn), None, "not before it is proved");
+    let turn = machine.observed(at(1_850), stopped(&machine));
+    assert!(turn.persist.is_some(), "durable first");
+    assert!(released(&turn).is_some_and(|n| n.epoch == Epoch(2) && n.promoted));
+    assert!(machine.record().is_released());
+}
+
+#[test]
+fn a_hung_database_loses_the_lease() {
+    let mut machine = holding();
+    // Promises come, but no write has reached the disk for a whole lease: it does not ask for another.
+    let renewals = |turn: &Turn| turn.effects.iter().filter(|e| matches!(e, Effect::Send(_, PeerMessage::Renew(_)))).count();
+    assert!(renewals(&machine.wakeup(at(400))) > 0);
+    let Tenure::Holding { holder, .. } = &mut machine.tenure else { panic!() };
+    holder.granted(&member("n2"), at(3_000));
+    holder.granted(&member("n1"), at(3_000));
+    assert_eq!(renewals(&machine.wakeup(at(2_500))), 0);
+    assert!(machine.complaint().contains("has not completed a write"));
+}
+
+#[test]
+fn a_restart_without_a_guard_trusts_nothing() {
+    let (mut machine, turn) = Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: false });
+    drop(turn);
+    assert_eq!(machine.goal(), &Goal::Standby { upstream: None, may_init: false });
+    assert!(matches!(machine.tenure(), Tenure::None));
+    // Once nothing here can write, the role is given back and taken back only after a while.
+    let cut = Resource { settled: machine.goal_id, has_data: true, position: Some(Position::default()), ..Resource::default() };
+    let turn = machine.observed(at(50), cut);
+    assert!(released(&turn).is_some());
+    assert_eq!(machine.next_wakeup(), Some(at(10_050)));
+}
+
+#[test]
+fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up() {
+    let (mut machine, turn) = Machine::start(at(0), setup("n2"), record("n2"), &Found::default());
+    drop(turn);
+    let settled = |m: &Machine| Resource {
+        settled: m.goal_id,
+        has_data: true,
+        position: Some(Position { timeline: 2, lsn: crate::model::Lsn(9) }),
+        ..Resource::default()
+    };
+    let turn = machine.observed(at(1), settled(&machine));
+    drop(turn);
+    let renew = crate::lease::Renew {
+        voters_version: 1,
+        epoch: Epoch(2),
+        holder: member("n1"),
+        round: 1,
+        duration: Span::secs(2),
+        sync: SyncSet::default(),
+        promoted: Some(TimelineHistory { timeline: 2, left: vec![] }),
+    };
+    let (turn, reply) = machine.message(at(2), PeerMessage::Renew(renew), Ok(()));
+    assert!(matches!(reply, PeerReply::Ack(_)), "{turn:?}");
+    assert!(matches!(machine.goal(), Goal::Standby { upstream: Some(u), .. } if u.node.as_str() == "n1"));
+    let notice = ReleaseNotice { epoch: Epoch(2), holder: member("n1"), final_position: None, promoted: true };
+    let (turn, _) = machine.message(at(3), PeerMessage::Release(notice), Ok(()));
+    assert!(turn.persist.is_some());
+    assert_eq!(machine.goal(), &Goal::Standby { upstream: None, may_init: false });
+    // Its log's end is certain only when the cut is reached.
+    assert_eq!(machine.local().cut, Cut::Not);
+    let turn = machine.observed(at(4), settled(&machine));
+    drop(turn);
+    assert!(matches!(machine.local().cut, Cut::At(_)));
+}

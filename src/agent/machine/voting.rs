@@ -1,7 +1,7 @@
 //! Answering peers: promise, grant, note a release; and the first voter set.
 
 use super::{Attempt, Effect, FOUND_INTERVAL, Goal, Machine, Reason, Resource, Tenure, Turn, Upstream};
-use crate::lease::{Refusal, Renew};
+use crate::lease::{Refusal, ReleaseNotice, Renew};
 use crate::model::{Epoch, Member, NodeId, Timestamp, VoterSet};
 use crate::wire::message::{Hello, PeerMessage, PeerReply};
 
@@ -37,6 +37,11 @@ impl Machine {
                 Self::persist(turn, said.persist);
                 match said.reply {
                     Ok(grant) => {
+                        // The promise holds after a restart of the database too.
+                        let helps = matches!(&self.goal, Goal::Standby { upstream: Some(u), .. } if u.node != grant.candidate.node);
+                        if helps {
+                            self.cut(turn);
+                        }
                         turn.effects.push(Effect::Report);
                         PeerReply::Grant(grant)
                     }
@@ -48,16 +53,7 @@ impl Machine {
                 }
             }
             PeerMessage::Release(notice) => {
-                let said = self.voter.release(&notice);
-                Self::persist(turn, said.persist);
-                if said.reply
-                    && matches!(self.goal, Goal::Standby { upstream: Some(_), .. })
-                    && self.attempt.as_ref().is_none_or(Attempt::is_waiting)
-                {
-                    // Nothing more comes from there; cutting now makes the end of this log certain, and a grant quick.
-                    self.cut(turn);
-                }
-                turn.effects.push(Effect::Report);
+                self.released(&notice, turn);
                 PeerReply::Noted
             }
             PeerMessage::Hello => PeerReply::Hello(self.hello(&self.resource)),
@@ -72,10 +68,25 @@ impl Machine {
         }
     }
 
+    fn released(&mut self, notice: &ReleaseNotice, turn: &mut Turn) {
+        let said = self.voter.release(notice);
+        if said.persist.is_none() {
+            return;
+        }
+        Self::persist(turn, said.persist);
+        let follows = matches!(self.goal, Goal::Standby { upstream: Some(_), .. });
+        if said.reply && follows && self.attempt.as_ref().is_none_or(Attempt::is_waiting) {
+            // Nothing more comes from there; cutting now makes the end of this log certain, and a grant quick.
+            self.cut(turn);
+        }
+        turn.effects.push(Effect::Report);
+    }
+
     fn hello(&self, resource: &Resource) -> Hello {
         let version = self.voter.record().voters.as_ref().map_or(0, |v| v.version);
         let resource_runs = resource.stopped.is_none() && resource.has_data;
-        Hello { member: self.setup.me.clone(), voters_version: version, resource_runs, report: None }
+        let releases = self.voter.record().released.clone();
+        Hello { member: self.setup.me.clone(), voters_version: version, resource_runs, releases, report: None }
     }
 
     /// A winner renewed here: receive its log.
@@ -122,6 +133,10 @@ impl Machine {
                 }
             }
             PeerReply::Hello(hello) => {
+                // A release is said once; whoever missed it hears it here.
+                for notice in &hello.releases {
+                    machine.released(notice, turn);
+                }
                 machine.met.insert(from.clone(), (hello.member, hello.voters_version));
             }
             PeerReply::Noted => {}

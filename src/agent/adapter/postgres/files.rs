@@ -181,6 +181,34 @@ pub fn place_timelines(data_dir: &Path, current: u32, epoch: u64) -> std::io::Re
     Ok(())
 }
 
+/// Removes placeholders that no real timeline stands behind: a server that starts would take the newest of them for its
+/// target and find no way to it.
+///
+/// # Errors
+/// When the disk says no.
+pub fn remove_loose_placeholders(data_dir: &Path) -> std::io::Result<()> {
+    let mut placeholders = vec![];
+    let mut newest = newest_timeline(data_dir).unwrap_or(0);
+    for entry in std::fs::read_dir(data_dir.join("pg_wal"))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(timeline) = name.strip_suffix(".history").and_then(|t| u32::from_str_radix(t, 16).ok()) else { continue };
+        if std::fs::read_to_string(entry.path()).unwrap_or_default().starts_with("# quorate:") {
+            placeholders.push((timeline, entry.path()));
+        } else {
+            newest = newest.max(timeline);
+        }
+    }
+    for (_, path) in placeholders.into_iter().filter(|(timeline, _)| *timeline > newest) {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Every timeline that the log has a segment of.
+pub fn timelines(data_dir: &Path) -> std::collections::BTreeSet<u32> {
+    segments(data_dir).into_iter().filter_map(|(_, name)| u32::from_str_radix(name.get(..8)?, 16).ok()).collect()
+}
+
 /// Copies the log segments that a rewind or a new clone would erase: those on `timeline` from `from` on. Returns the
 /// folder and how many files it holds.
 ///
@@ -225,6 +253,12 @@ mod tests {
         let mut names: Vec<_> = std::fs::read_dir(folder.path().join("pg_wal")).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["00000003.history", "00000004.history"]);
+        // A promotion that never came: a start would take timeline 4 for its target.
+        std::fs::write(folder.path().join("pg_wal/00000003.history"), "2\t0/1000000\tpromoted\n").unwrap();
+        remove_loose_placeholders(folder.path()).unwrap();
+        assert!(folder.path().join("pg_wal/00000003.history").exists());
+        assert!(!folder.path().join("pg_wal/00000004.history").exists());
+        std::fs::write(folder.path().join("pg_wal/00000003.history"), "# quorate: nothing\n").unwrap();
         assert!(history(folder.path(), 3).left.is_empty());
     }
 

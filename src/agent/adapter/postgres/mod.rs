@@ -35,6 +35,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const FAST_STOP_MAX: Span = Span::secs(15);
 /// An immediate shutdown may take so long before everything is killed.
 const IMMEDIATE_STOP_MAX: Span = Span::secs(2);
+/// A standby that has not streamed for so long looks for the reason in its log.
+const DRY_MAX: Span = Span::secs(3);
 /// A promotion that the server has not done by then has failed.
 const PROMOTE_MAX: Span = Span::secs(30);
 
@@ -89,6 +91,10 @@ struct Driver {
     log_read: u64,
     cancelled_waits: u32,
     sync: SyncSet,
+    /// Since when a standby that should stream does not.
+    dry_since: Option<Timestamp>,
+    /// Its upstream no longer has the log it needs.
+    clone_needed: bool,
 }
 
 /// Runs until the runtime goes away. The server goes on: only goals stop it.
@@ -107,6 +113,8 @@ pub async fn run(setup: Setup, mut port: Port) {
         following: None,
         log_read: 0,
         cancelled_waits: 0,
+        dry_since: None,
+        clone_needed: false,
     };
     loop {
         let (id, goal) = port.goal.borrow_and_update().clone();
@@ -134,6 +142,7 @@ impl Driver {
     /// Reaches the goal and then watches, until it is dropped for another goal.
     async fn pursue(&mut self, id: u64, goal: &Goal, prove: &mut watch::Receiver<u64>) {
         self.resource.failure.clear();
+        self.resource.deaf = false;
         loop {
             match self.reach(goal).await {
                 Ok(()) => {
@@ -285,6 +294,7 @@ impl Driver {
         self.resource.writable = false;
         self.resource.position = final_position;
         self.resource.history = None;
+        self.resource.newest_timeline = files::newest_timeline(&self.setup.config.data_dir);
         self.resource.stopped = Some(evidence.clone());
         self.state(ResourceState::Stopped(evidence));
     }
@@ -324,7 +334,17 @@ impl Driver {
     /// A standby of `upstream`, or of nobody.
     async fn stand_by(&mut self, upstream: Option<&Upstream>, may_init: bool) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
-        if !self.adopt() {
+        let runs = self.adopt();
+        if std::mem::take(&mut self.clone_needed)
+            && let Some(upstream) = upstream.filter(|u| u.history.is_some())
+        {
+            self.stop_gracefully().await?;
+            return self.reclone(upstream).await;
+        }
+        if !runs {
+            // What is started from here on has no upstream in its settings, however long it takes or if it ever starts.
+            self.resource.deaf = upstream.is_none();
+            self.tell().await;
             if !files::has_data(&data_dir) {
                 match upstream {
                     Some(upstream) if upstream.history.is_some() => self.clone_from(upstream).await?,
@@ -365,6 +385,7 @@ impl Driver {
         }
         self.resource.stopped = None;
         self.resource.writable = false;
+        self.resource.deaf = false;
         match upstream {
             None => self.cut().await,
             Some(upstream) => self.follow(upstream).await,
@@ -409,13 +430,18 @@ impl Driver {
         self.facts.receiving_from = None;
         self.reload(&self.settings(None))?;
         let mut quiet_since: Option<Timestamp> = None;
+        let began = host::now();
         loop {
             let client = self.client().await?;
             let look = sql::look_standby(client).await?;
             // This session has the empty setting, so the postmaster has told every process. A receiver that was being
             // started meanwhile shows within a moment, and ends.
-            let quiet = look.conninfo.is_empty() && !look.receiver && (look.received.is_some() || look.exhausted);
+            let quiet = look.conninfo.is_empty() && look.receiver.is_none() && (look.received.is_some() || look.exhausted);
             let now = host::now();
+            if let Some(receiver) = look.receiver.filter(|_| look.conninfo.is_empty() && now.since(began) >= Span::millis(10)) {
+                // The startup process may be too busy to end it.
+                host::signal(receiver, Signal::TERM);
+            }
             if !quiet {
                 quiet_since = None;
             } else if now.since(*quiet_since.get_or_insert(now)) >= Span::millis(8) {
@@ -598,30 +624,44 @@ impl Driver {
     /// Commits whose wait for a standby was cancelled are visible but may be nowhere else; the server says so in its log
     /// only.
     fn count_cancelled_waits(&mut self) {
+        let count = self.new_log().matches("canceling wait for synchronous replication").count();
+        self.cancelled_waits += u32::try_from(count).unwrap_or(u32::MAX);
+    }
+
+    /// What the server's log has gained since it was last read here.
+    fn new_log(&mut self) -> String {
         use std::io::{Read as _, Seek as _, SeekFrom};
-        let Ok(mut file) = std::fs::File::open(self.log_path()) else { return };
-        let length = file.metadata().map_or(0, |m| m.len());
-        if length < self.log_read {
+        let Ok(mut file) = std::fs::File::open(self.log_path()) else { return String::new() };
+        if file.metadata().map_or(0, |m| m.len()) < self.log_read {
             self.log_read = 0;
         }
         let mut fresh = Vec::new();
-        let read = file.seek(SeekFrom::Start(self.log_read)).and_then(|_| file.take(1 << 20).read_to_end(&mut fresh));
-        if let Ok(n) = read {
+        if let Ok(n) = file.seek(SeekFrom::Start(self.log_read)).and_then(|_| file.take(1 << 20).read_to_end(&mut fresh)) {
             self.log_read += n as u64;
-            let text = String::from_utf8_lossy(&fresh);
-            let count = text.matches("canceling wait for synchronous replication").count();
-            self.cancelled_waits += u32::try_from(count).unwrap_or(u32::MAX);
         }
+        String::from_utf8_lossy(&fresh).into_owned()
     }
 
     fn log_path(&self) -> PathBuf {
         self.setup.config.data_dir.with_extension("log")
     }
 
-    /// The upstream no longer has the log this standby needs.
+    /// A standby that does not stream, and whose log says that its upstream no longer has what it needs, is cloned anew.
     fn must_rebuild(&mut self, goal: &Goal) -> bool {
-        let Goal::Standby { upstream: Some(_), .. } = goal else { return false };
-        self.exit.is_none()
+        let follows = matches!(goal, Goal::Standby { upstream: Some(u), .. } if u.history.is_some());
+        if !follows || self.exit.is_none() || self.facts.receiving_from.is_some() {
+            self.dry_since = None;
+            return follows && self.exit.is_none();
+        }
+        let now = host::now();
+        let since = *self.dry_since.get_or_insert(now);
+        if now.since(since) < DRY_MAX {
+            return false;
+        }
+        self.dry_since = None;
+        let log = self.new_log();
+        self.clone_needed = log.contains("has already been removed") || log.contains("could not receive timeline history file");
+        self.clone_needed
     }
 }
 

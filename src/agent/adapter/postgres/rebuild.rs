@@ -65,6 +65,7 @@ impl Driver {
                 return failed(format!("{} is in use by processes {:?}", data_dir.display(), evidence.1));
             }
         }
+        files::remove_loose_placeholders(data_dir)?;
         files::signal_standby(data_dir)?;
         files::write_settings(&config, &self.settings(upstream))?;
         std::fs::create_dir_all(&config.socket_dir)?;
@@ -173,34 +174,37 @@ impl Driver {
         Ok(())
     }
 
+    /// Every timeline here is kept from where it leaves the history that is followed; a foreign one whole.
     fn keep_fork(&self, history: &TimelineHistory, control: &Control) -> Done {
-        let timeline = control.checkpoint.timeline;
-        let from = history.left_at(timeline).unwrap_or(Lsn(0));
-        let (folder, count) = files::keep_fork(&self.setup.config.data_dir, &self.setup.forks, timeline, from, control.segment_bytes)?;
-        tracing::warn!("kept {count} log segments of timeline {timeline} from {from} on in {}", folder.display());
+        let data_dir = &self.setup.config.data_dir;
+        for timeline in files::timelines(data_dir).into_iter().filter(|t| *t != history.timeline) {
+            let from = history.left_at(timeline).unwrap_or(Lsn(0));
+            let (folder, count) = files::keep_fork(data_dir, &self.setup.forks, timeline, from, control.segment_bytes)?;
+            tracing::warn!("kept {count} log segments of timeline {timeline} from {from} on in {}", folder.display());
+        }
         Ok(())
     }
 
-    async fn reclone(&mut self, upstream: &Upstream) -> Done {
+    /// What is here cannot be used; it stays until the copy is there.
+    pub(super) async fn reclone(&mut self, upstream: &Upstream) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         host::write_durably(&unfinished(&data_dir), "pg_basebackup\n")?;
-        for entry in std::fs::read_dir(&data_dir)?.flatten() {
-            let path = entry.path();
-            if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
-        }
+        self.clone_from(upstream).await?;
         std::fs::remove_file(unfinished(&data_dir))?;
-        self.clone_from(upstream).await
+        Ok(())
     }
 
-    /// A copy of `upstream`. An unfinished copy is thrown away.
+    /// A copy of `upstream`. An unfinished copy is thrown away; what was here before goes when the copy is whole.
     pub(super) async fn clone_from(&mut self, upstream: &Upstream) -> Done {
         self.state(ResourceState::Rebuilding);
         self.facts.trouble = format!("cloning {}", upstream.node);
         self.tell().await;
         let data_dir = self.setup.config.data_dir.clone();
-        let next = data_dir.with_extension("cloning");
-        if next.exists() {
-            std::fs::remove_dir_all(&next)?;
+        let (next, old) = (data_dir.with_extension("cloning"), data_dir.with_extension("old"));
+        for leftover in [&next, &old] {
+            if leftover.exists() {
+                std::fs::remove_dir_all(leftover)?;
+            }
         }
         let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
         self.setup
@@ -209,11 +213,14 @@ impl Driver {
                 c.arg("-D").arg(&next).args(["-X", "stream", "-c", "fast", "--no-sync", "-d"]).arg(source);
             })
             .await?;
-        if data_dir.exists() {
-            std::fs::remove_dir(&data_dir)?;
-        }
         rustix::fs::sync();
+        if data_dir.exists() {
+            std::fs::rename(&data_dir, &old)?;
+        }
         std::fs::rename(&next, &data_dir)?;
+        if old.exists() {
+            std::fs::remove_dir_all(&old)?;
+        }
         tracing::info!("cloned {}", upstream.node);
         Ok(())
     }

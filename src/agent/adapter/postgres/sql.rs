@@ -61,8 +61,8 @@ pub struct StandbyLook {
     pub received: Option<Lsn>,
     /// Replayed.
     pub replayed: Lsn,
-    /// A receiver process exists.
-    pub receiver: bool,
+    /// The process id of a receiver, connected or still connecting.
+    pub receiver: Option<u32>,
     /// It streams.
     pub streaming: bool,
     /// Age of the upstream's last message.
@@ -102,7 +102,7 @@ pub enum Look {
 }
 
 const STANDBY: &str = "SELECT pg_is_in_recovery() AS recovery, pg_last_wal_receive_lsn()::text AS received, \
-    coalesce(pg_last_wal_replay_lsn(), '0/0')::text AS replayed, r.pid IS NOT NULL AS receiver, coalesce(r.status, '') = 'streaming' AS streaming, \
+    coalesce(pg_last_wal_replay_lsn(), '0/0')::text AS replayed, (SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receiver, coalesce(r.status, '') = 'streaming' AS streaming, \
     (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::bigint AS upstream_age, \
     coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), '') AS waits, \
     current_setting('primary_conninfo') AS conninfo, \
@@ -176,7 +176,7 @@ pub async fn look_standby(client: &Client) -> Result<StandbyLook, LookError> {
     Ok(StandbyLook {
         received: row.get::<_, Option<String>>("received").and_then(|t| t.parse().ok()),
         replayed: lsn(&row, "replayed"),
-        receiver: row.get("receiver"),
+        receiver: row.get::<_, Option<i32>>("receiver").and_then(|pid| u32::try_from(pid).ok()),
         streaming: row.get("streaming"),
         upstream_age: millis(&row, "upstream_age"),
         exhausted: waits == "RecoveryRetrieveRetryInterval" || waits == "RecoveryWalStream",

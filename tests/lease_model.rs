@@ -6,6 +6,8 @@
 //! account said "none"; a voter's epoch only rises. And reached in some state: a stranded voter is back. Every check is
 //! shown able to fail by a mutant.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::lease::{

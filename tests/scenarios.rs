@@ -16,6 +16,8 @@
 //! | `restart NODE` | its volatile state is gone |
 //! | `reinstall NODE` | it comes back with a new incarnation and nothing durable |
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::lease::{Claim, ClaimRequest, Cut, EpochSync, Local, ReleaseNotice, Renew, Standing, Terms, Voter, VoterRecord};

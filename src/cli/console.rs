@@ -1,7 +1,6 @@
 //! `quorate console`, and `quorate` alone: a lab in a temporary folder with the console on it.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 
 use clap::Args;
 use color_eyre::Result;
@@ -132,7 +131,7 @@ pub(super) fn alone(arguments: &Alone) -> Result<Outcome> {
 }
 
 fn make(
-    folder: &PathBuf,
+    folder: &std::path::Path,
     options: crate::lab::Options,
     program: &std::path::Path,
     steps: &mpsc::Sender<Result<Step, String>>,

@@ -223,7 +223,7 @@ impl Runner {
     }
 
     fn copy(&mut self) {
-        let text = self.screen(|buffer| export::text(buffer));
+        let text = self.screen(export::text);
         let encoded = base64::engine::general_purpose::STANDARD.encode(text);
         let sent = write!(std::io::stdout(), "\x1b]52;c;{encoded}\x07").and_then(|()| std::io::stdout().flush());
         self.model.tell(if sent.is_ok() { "sent to the terminal's clipboard" } else { "the terminal did not take it" }, sent.is_err());

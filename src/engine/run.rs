@@ -258,7 +258,8 @@ impl Engine {
         self.note(making, rules::REFUSED, node.as_str(), "refusal", text, serde_json::Value::Null);
         let Some(run) = self.durable.run.take() else { return };
         let due = run.steps.iter().find(|s| s.state != StepState::Done).map(|s| s.kind);
-        let nothing_changed = due.is_some_and(|kind| kind <= StepKind::Fence) && self.won(&run).is_none() && !self.is_released();
+        let nothing_changed = due.is_some_and(|kind| kind <= StepKind::Fence) && self.won(&run).is_none();
+        let nothing_changed = nothing_changed && (run.plan.kind == PlanKind::Failover || !self.is_released());
         let ours = id.starts_with(&format!("{}/{}/{}/", run.plan.cluster, run.plan.epoch, run.plan.number));
         if ours && nothing_changed {
             self.end(making, run, rules::ABANDONED, Outcome::Aborted, format!("{node} refused: {why}"));

@@ -166,7 +166,7 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                         report.acknowledged += 1;
                         *report.by_node.entry(node.clone()).or_default() += 1;
-                        if moments.last().is_none_or(|(_, last)| *last != timeline) || acks.len() % 20 == 0 {
+                        if moments.last().is_none_or(|(_, last)| *last != timeline) || acks.len().is_multiple_of(20) {
                             moments.push((now, timeline));
                         }
                         continue;

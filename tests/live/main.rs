@@ -1,6 +1,8 @@
 //! Real PostgreSQL, real processes, real signals. Conditions with deadlines, no sleeps as synchronisation; correctness is
 //! asserted, times are reported.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 mod bad_days;
 mod console;
 mod failover;

@@ -627,7 +627,7 @@ fn a_reinstalled_node_is_a_stranger() {
 
 #[test]
 fn a_stranded_voter_finds_its_way_back() {
-    holds(Bounds { renewals: 2, writes: 0, strands: true, ..QUIET });
+    holds(Bounds { time: 2, writes: 0, strands: true, ..QUIET });
 }
 
 #[test]
@@ -657,6 +657,6 @@ fn mutant_reinstalled_votes_is_caught() {
 
 #[test]
 fn mutant_no_climb_is_caught() {
-    let bounds = Bounds { mutant: Mutant::NoClimb, renewals: 2, writes: 0, strands: true, ..QUIET };
+    let bounds = Bounds { mutant: Mutant::NoClimb, time: 2, writes: 0, strands: true, ..QUIET };
     assert!(explore(bounds).discovery("a stranded voter serves the living holder again").is_none());
 }

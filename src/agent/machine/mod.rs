@@ -289,7 +289,11 @@ impl Machine {
         turn.effects.push(Effect::SetGoal(self.goal_id, goal));
     }
 
+    /// Cuts a replica off. A node that is stopping its database finishes that first: it cannot receive then either.
     fn cut(&mut self, turn: &mut Turn) {
+        if !matches!(self.tenure, Tenure::None) {
+            return;
+        }
         self.set_goal(Goal::Standby { upstream: None, may_init: false }, turn);
     }
 

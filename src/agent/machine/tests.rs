@@ -102,6 +102,34 @@ fn without_renewals_the_database_is_stopped_before_the_lease_ends_and_the_role_g
     assert!(machine.record().is_released());
 }
 
+/// Seen on a frozen agent that woke: a claim that had waited in its socket turned "stop" into "be a standby", and the
+/// node never gave its role back nor followed anybody.
+#[test]
+fn a_claim_that_arrives_while_the_database_stops_does_not_stop_the_stopping() {
+    let mut machine = holding();
+    let turn = machine.wakeup(at(5_000));
+    drop(turn);
+    assert_eq!(machine.goal(), &Goal::Stopped(Manner::Kill));
+    let request = crate::lease::ClaimRequest {
+        voters_version: 1,
+        epoch: Epoch(3),
+        candidate: member("n2"),
+        duration: Span::secs(2),
+        sync: SyncSet::default(),
+        plan: None,
+        approvals: vec![],
+        released: vec![],
+    };
+    let resource = Resource { writable: false, ..writable(&machine) };
+    let turn = machine.observed(at(5_001), Resource { settled: 0, ..resource });
+    drop(turn);
+    let (turn, _) = machine.message(at(5_002), PeerMessage::Claim(request), Ok(()));
+    drop(turn);
+    assert_eq!(machine.goal(), &Goal::Stopped(Manner::Kill));
+    let turn = machine.observed(at(5_050), stopped(&machine));
+    assert!(released(&turn).is_some());
+}
+
 #[test]
 fn a_hung_database_loses_the_lease() {
     let mut machine = holding();

@@ -49,7 +49,7 @@ fn short(phase: Phase) -> &'static str {
 /// a space, so nothing moves when the place does.
 fn ladder(model: &Model, label: &str, words: &[(&'static str, bool)]) -> Line<'static> {
     let mut pieces = vec![piece(model, Role::Text, label.to_owned())];
-    let mut before = false;
+    let mut before = true;
     for (word, on) in words {
         let (open, close) = if *on {
             ("[", "]")
@@ -66,8 +66,8 @@ fn ladder(model: &Model, label: &str, words: &[(&'static str, bool)]) -> Line<'s
 
 fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
     let states = [ClusterState::Healthy, ClusterState::Degraded, ClusterState::Critical, ClusterState::Unknown];
-    let states = ladder(model, " state", &states.map(|s| (s.word(), view.state == s)));
-    let phases = ladder(model, " phase", &Phase::LADDER.map(|p| (short(p), view.phase.phase == p)));
+    let states = ladder(model, " state ", &states.map(|s| (s.word(), view.state == s)));
+    let phases = ladder(model, " phase ", &Phase::LADDER.map(|p| (short(p), view.phase.phase == p)));
     let exit = matches!(view.phase.phase, Phase::Aborted | Phase::RolledBack | Phase::NeedsPerson);
     let p = &view.phase;
     let mut clock = vec![Text::raw("       ")];
@@ -109,19 +109,22 @@ const SPARK: usize = 10;
 
 fn draw_nodes(model: &Model, view: &ClusterView, area: Rect) -> Vec<Line<'static>> {
     let wide = area.width >= 110;
-    let extra = if wide { format!(" {:<19} {:>8} {:>10} {:>9}", "position", "sessions", "disk free", "place") } else { String::new() };
+    let mut extra = if wide { format!(" {:<19} {:>8}", "position", "sessions") } else { String::new() };
+    if area.width >= 132 {
+        extra.push_str(&format!(" {:>10}  {:<14}", "disk free", "place"));
+    }
     let head = format!(
         "   {:<10} {:<9} {:<10} {:<10} {:>5} {:>7}  {:<10} {:>8}{extra}",
         "node", "role", "verdict", "database", "phi", "heard", "lag", ""
     );
     let mut lines = vec![Line::from(piece(model, Role::Muted, head))];
     for node in view.nodes.iter().take(usize::from(area.height).saturating_sub(1)) {
-        lines.push(node_line(model, view, node, wide));
+        lines.push(node_line(model, view, node, area.width));
     }
     lines
 }
 
-fn node_line(model: &Model, view: &ClusterView, node: &NodeView, wide: bool) -> Line<'static> {
+fn node_line(model: &Model, view: &ClusterView, node: &NodeView, width: u16) -> Line<'static> {
     let selected = model.node.as_ref() == Some(&node.node);
     let (glyph, role) = words::verdict(model, node.verdict);
     let resource = node.report.as_ref().map(|r| &r.resource);
@@ -145,18 +148,13 @@ fn node_line(model: &Model, view: &ClusterView, node: &NodeView, wide: bool) -> 
         piece(model, if over { Role::Bad } else { Role::Muted }, spark),
         piece(model, if over { Role::Bad } else { Role::Text }, format!(" {lag:>8}")),
     ];
-    if wide && let Some(r) = resource {
-        pieces.push(piece(
-            model,
-            Role::Muted,
-            format!(
-                " {:<19} {:>8} {:>10} {:>9}",
-                r.position.to_string(),
-                r.sessions,
-                words::bytes(r.disk_free),
-                words::cut(&node.place, 14)
-            ),
-        ));
+    if width >= 110
+        && let Some(r) = resource
+    {
+        pieces.push(piece(model, Role::Muted, format!(" {:<19} {:>8}", r.position.to_string(), r.sessions)));
+        if width >= 132 {
+            pieces.push(piece(model, Role::Muted, format!(" {:>10}  {:<14}", words::bytes(r.disk_free), words::cut(&node.place, 14))));
+        }
     }
     Line::from(pieces)
 }

@@ -106,6 +106,15 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let mut store = Sqlite::open(&config.state_dir.join("agent.sqlite"))?;
     let record = load(&mut store, &config)?;
     let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
+    let never_managed = record.voters.is_none() && record.epoch == crate::model::Epoch(0);
+    if let Some((dir, pid)) = data_dir.as_ref().filter(|_| never_managed).and_then(|d| Some((d, host::postmaster(d)?))) {
+        let why = format!(
+            "{} is in use by process {pid}, a PostgreSQL that no agent started. Nothing was touched. Stop it and keep it from \
+             starting by itself (systemctl disable --now postgresql), then start the agent again",
+            dir.display()
+        );
+        return Err(StartError::Other(why));
+    }
     let (guard, armed) = match &data_dir {
         Some(data_dir) => {
             let (guard, armed) = Guard::adopt_or_start(&config.state_dir, data_dir).map_err(|e| other("the guard does not start", e))?;

@@ -80,7 +80,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes a lab in `dir` and starts its processes. They need a moment: see [`Lab::ready`].
+    /// Makes a lab in `dir` and starts its processes. They need a moment until they take writes.
     ///
     /// # Errors
     /// [`LabError`], with nothing left running.

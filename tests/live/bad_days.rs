@@ -86,6 +86,26 @@ fn an_agent_says_what_is_wrong_before_it_touches_anything() {
     assert!(text.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{text}");
     drop(holder);
 
+    // A data directory in use by a PostgreSQL that no agent started is left alone.
+    let (state, data) = (lab.join("node-2/state"), lab.join("node-2/data"));
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::create_dir_all(&data).unwrap();
+    let mut other = Command::new("sleep");
+    other.arg("60").current_dir(&data);
+    if let Some(user) = quorate::lab::User::unprivileged() {
+        for folder in [&data, &lab.join("node-2")] {
+            std::os::unix::fs::chown(folder, Some(user.uid), Some(user.gid)).unwrap();
+        }
+        std::os::unix::process::CommandExt::uid(&mut other, user.uid);
+    }
+    let mut other = other.spawn().unwrap();
+    std::fs::write(data.join("postmaster.pid"), format!("{}\n", other.id())).unwrap();
+    let (code, text) = agent(&config);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(code, 1);
+    assert!(text.contains(&format!("is in use by process {}", other.id())) && text.contains("Nothing was touched"), "{text}");
+
     std::fs::write(&config, good.replace("state_dir: state", "state_dir: ../node-3/state")).unwrap();
     let (code, text) = agent(&config);
     assert_eq!(code, 1);

@@ -1,7 +1,7 @@
 //! One cluster's brain: what it hears goes in with the present moment, what it decides comes out as one value.
 //!
 //! `handle` runs to the end: no callbacks, no clock, no randomness. Same state and same input give the same decision,
-//! byte for byte. Effects leave a [`Decision`] only against the receipt that its records are durable.
+//! byte for byte. Effects leave a decision only against the receipt that its records are durable.
 //!
 //! Deliberately absent: I/O, retries inside a call, other clusters.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -48,6 +48,11 @@ impl Default for Verifier {
 }
 
 impl Verifier {
+    /// Begins in the middle: at record `number`, which follows the one with hash `previous`.
+    pub fn behind(number: u64, previous: &str) -> Self {
+        Self { next: number, previous: previous.to_owned() }
+    }
+
     /// Checks the next record.
     ///
     /// # Errors

@@ -18,12 +18,12 @@ use crate::wire::message::{CallReply, CallRequest};
 pub(super) struct Arguments {
     #[command(flatten)]
     person: Person,
-    /// From this record on.
-    #[arg(long, default_value_t = 1)]
-    first: u64,
+    /// From this record on; default: all, or with --limit the newest.
+    #[arg(long)]
+    first: Option<u64>,
     /// At most so many.
-    #[arg(long, default_value_t = 1_000)]
-    limit: usize,
+    #[arg(long)]
+    limit: Option<usize>,
     /// `table` or `json` (one record a line); a table on a terminal.
     #[arg(long, value_enum)]
     output: Option<Format>,
@@ -46,8 +46,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         return verify(file);
     }
     let identity = arguments.person.identity()?;
-    let request = CallRequest::Audit { first: arguments.first, limit: arguments.limit };
-    let reply = super::runtime()?.block_on(async { Person::call(&Person::client(&identity)?, request).await })?;
+    let reply = super::runtime()?.block_on(async {
+        let client = Person::client(&identity)?;
+        let first = match (arguments.first, arguments.limit) {
+            (Some(first), _) => first,
+            (None, None) => 1,
+            (None, Some(limit)) => match Person::call(&client, CallRequest::View).await? {
+                CallReply::View(view) => view.record_count.saturating_sub(limit as u64) + 1,
+                _ => 1,
+            },
+        };
+        Person::call(&client, CallRequest::Audit { first, limit: arguments.limit.unwrap_or(10_000) }).await
+    })?;
     let CallReply::Audit { records, chain } = reply else {
         return match reply {
             CallReply::Refused { check, why } => {
@@ -87,12 +97,19 @@ fn verify(file: &PathBuf) -> Result<Outcome> {
     let mut verifier = Verifier::default();
     for (i, line) in reader.lines().enumerate() {
         let record: ChainedRecord = serde_json::from_str(&line?).map_err(|e| eyre!("{}:{}: not a record: {e}", file.display(), i + 1))?;
+        if i == 0 && record.number > 1 {
+            verifier = Verifier::behind(record.number, &record.previous);
+            say!("this file begins at record {}: what came before it cannot be checked from it", record.number);
+        }
         if let Err(broken) = verifier.check(&record) {
             say!("{broken}");
             return Ok(Outcome::NotDone);
         }
     }
     let (count, hash) = verifier.so_far();
-    say!("the chain verifies: {count} records, ending in {hash}");
+    if count == 0 {
+        return Err(eyre!("{} holds no records", file.display()));
+    }
+    say!("the chain verifies up to record {count}, ending in {hash}");
     Ok(Outcome::Done)
 }

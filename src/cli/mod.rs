@@ -77,6 +77,8 @@ enum Command {
 enum Outcome {
     /// Done. 0
     Done,
+    /// Something has to be named. 2
+    Usage,
     /// Refused, by a check that is named. 3
     Refused,
     /// Nobody knows whether it was done; what to look at is said. 4
@@ -119,6 +121,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Usage) => ExitCode::from(2),
         Ok(Outcome::Refused) => ExitCode::from(3),
         Ok(Outcome::Unknown) => ExitCode::from(4),
         Ok(Outcome::NotDone) => ExitCode::from(5),

@@ -109,6 +109,11 @@ pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
 }
 
 pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
+    if arguments.confirm.is_none() && !std::io::stdin().is_terminal() {
+        // Before a plan is made: it would replace one that somebody has read.
+        eprintln!("quorate: name the node that is demoted with --confirm");
+        return Ok(Outcome::Usage);
+    }
     let identity = arguments.person.identity()?;
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;

@@ -81,7 +81,9 @@ fn table(view: &ClusterView) {
         "position"
     );
     for node in &view.nodes {
-        let resource = node.report.as_ref().map(|r| &r.resource);
+        // What a silent node said last is no word about now.
+        let heard = node.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(2));
+        let resource = node.report.as_ref().map(|r| &r.resource).filter(|_| heard);
         say!(
             "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}",
             node.node,

@@ -78,8 +78,8 @@ impl Engine {
             check(
                 "holds data",
                 node.role != Role::Witness,
-                node.role.word().to_owned(),
-                "primary or secondary",
+                if node.role == Role::Witness { "no" } else { "yes" }.to_owned(),
+                "yes",
                 "a witness never holds data",
             ),
             check(

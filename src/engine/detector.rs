@@ -75,6 +75,13 @@ impl Detector {
         self.last = Some(now);
     }
 
+    /// The observer itself did not run: its silence starts again now.
+    pub fn forgive(&mut self, now: Timestamp) {
+        if self.last.is_some() {
+            self.last = Some(now);
+        }
+    }
+
     /// Since the last arrival.
     pub fn age(&self, now: Timestamp) -> Option<Span> {
         self.last.map(|last| now.since(last))

@@ -40,6 +40,8 @@ use mind::NodeMind;
 pub const JUDGE_INTERVAL: Span = Span::millis(50);
 /// Facts are gathered at most so long before a target is chosen from what is there.
 pub const GATHER_MAX: Span = Span::millis(60);
+/// A plane that was not called for so long was stalled itself: it judges every 50 ms.
+pub const STALL: Span = Span::secs(1);
 /// A failed attempt is followed by another after this.
 pub const RETRY_AFTER: Span = Span::millis(500);
 
@@ -194,6 +196,11 @@ impl Engine {
     /// One input. `now` strictly rises.
     pub fn handle(&mut self, now: Timestamp, wall: WallTime, input: Input) -> Decision {
         assert!(now > self.now, "time strictly rises: {now:?} after {:?}", self.now);
+        if now.since(self.now) > STALL {
+            // This plane did not run for a while: that silence was its own.
+            self.started = now;
+            self.nodes.values_mut().for_each(|mind| mind.detector.forgive(now));
+        }
         self.now = now;
         self.wall = wall;
         let mut making = Making::new(now, wall, input.cause());
@@ -343,6 +350,9 @@ impl Engine {
         }
         let Some(primary) = self.primary() else { return (ClusterState::Critical, "no node holds the write role".into()) };
         let mind = &self.nodes[&primary];
+        if mind.verdict == Verdict::Suspect {
+            return (ClusterState::Degraded, format!("{primary} is silent: whether it takes writes is not known"));
+        }
         let holding = mind.report.as_ref().filter(|r| r.holding.is_some() && mind.verdict <= Verdict::Degraded);
         let Some(report) = holding else {
             return (ClusterState::Critical, format!("{primary} does not hold a confirmed lease: no writes"));
@@ -440,7 +450,9 @@ impl Engine {
             }
             Err(why) => {
                 self.retry_at = self.now + RETRY_AFTER;
-                if why != self.refusal {
+                // A changing age is no news.
+                let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
+                if words(&why) != words(&self.refusal) {
                     self.note(making, rules::NO_CANDIDATE, "plane", "refusal", format!("nothing is done: {why}"), serde_json::Value::Null);
                     self.refusal = why;
                     self.set_phase(Phase::NeedsPerson);

@@ -56,7 +56,9 @@ impl Engine {
 
     fn draw_node(&self, node: &crate::model::topology::Node) -> NodeView {
         let mind = &self.nodes[&node.node_id];
-        let is_primary = mind.report.as_ref().is_some_and(|r| r.holding.is_some());
+        // What a silent node said last is no word about now.
+        let heard = mind.age(self.now).is_some_and(|age| age < Span::secs(2));
+        let is_primary = heard && mind.report.as_ref().is_some_and(|r| r.holding.is_some());
         let role = match node.role {
             Role::Witness => Role::Witness,
             _ if is_primary => Role::Primary,

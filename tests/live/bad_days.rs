@@ -97,6 +97,7 @@ fn an_agent_says_what_is_wrong_before_it_touches_anything() {
             std::os::unix::fs::chown(folder, Some(user.uid), Some(user.gid)).unwrap();
         }
         std::os::unix::process::CommandExt::uid(&mut other, user.uid);
+        std::os::unix::process::CommandExt::gid(&mut other, user.gid);
     }
     let mut other = other.spawn().unwrap();
     std::fs::write(data.join("postmaster.pid"), format!("{}\n", other.id())).unwrap();

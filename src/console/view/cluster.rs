@@ -128,6 +128,9 @@ fn node_line(model: &Model, view: &ClusterView, node: &NodeView, width: u16) -> 
     let selected = model.node.as_ref() == Some(&node.node);
     let (glyph, role) = words::verdict(model, node.verdict);
     let resource = node.report.as_ref().map(|r| &r.resource);
+    // What a silent node said last is no word about now.
+    let stale = node.heartbeat_age.is_none_or(|a| a > Span::secs(2));
+    let resource = resource.filter(|_| !stale);
     let database = resource.map_or("unknown", |r| r.state.word());
     let heard = age(model, node.heartbeat_age, Span::secs(1));
     let lag = node.lag_bytes.map_or("-".to_owned(), words::bytes);
@@ -183,7 +186,8 @@ fn draw_detail(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stati
     let why = if node.why.is_empty() { "nothing is wrong".to_owned() } else { node.why.clone() };
     let mut first = format!("{}: {why}", node.node);
     if let Some(r) = &node.report {
-        for extra in [&r.activity, &r.complaint] {
+        let complaint = if node.why.is_empty() { String::new() } else { r.complaint.clone() };
+        for extra in [&r.activity, &complaint] {
             if !extra.is_empty() && !first.contains(extra.as_str()) {
                 first.push_str(&format!(" · {extra}"));
             }
@@ -195,7 +199,7 @@ fn draw_detail(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stati
     let votes: Vec<String> = node.votes.iter().map(|(n, sees)| format!("{n} {}", if *sees { "sees it" } else { "does not" })).collect();
     let mut second = if votes.is_empty() { String::new() } else { format!("observers: {}", votes.join(", ")) };
     if let Some(r) = &node.report
-        && let Some(holding) = &r.holding
+        && let Some(holding) = r.holding.as_ref().filter(|_| node.heartbeat_age.is_some_and(|a| a < Span::secs(2)))
     {
         second = format!("lease: {} left, promised by {} · {second}", holding.left, holding.promised_by.len());
     }

@@ -22,7 +22,7 @@ use crate::model::Span;
 use crate::model::view::ClusterState;
 
 /// Smaller terminals get a card that says so.
-pub const SIZE_MIN: (u16, u16) = (60, 16);
+pub const SIZE_MIN: (u16, u16) = (72, 21);
 
 /// Draws.
 pub fn view(model: &Model, frame: &mut Frame<'_>) {
@@ -46,6 +46,29 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
     draw_told(model, frame, told);
     draw_footer(model, frame, footer);
     overlay::draw(model, frame, area);
+    if model.ascii {
+        to_ascii(frame.buffer_mut());
+    }
+}
+
+/// Every glyph that is left gets a twin of the same width.
+fn to_ascii(buffer: &mut ratatui::buffer::Buffer) {
+    for cell in &mut buffer.content {
+        let twin = match cell.symbol() {
+            symbol if symbol.is_ascii() => continue,
+            "→" | "›" | "▸" => ">",
+            "─" | "·" => "-",
+            "│" => "|",
+            "┌" | "┐" | "└" | "┘" => "+",
+            "…" => "~",
+            "↑" => "^",
+            "↓" => "v",
+            "≤" => "<",
+            "φ" => "p",
+            _ => "?",
+        };
+        cell.set_symbol(twin);
+    }
 }
 
 fn too_small(model: &Model, frame: &mut Frame<'_>, area: Rect) {
@@ -53,7 +76,7 @@ fn too_small(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let state = model.view().map_or("no picture yet".to_owned(), |v| {
         format!("{} {}", v.state.word(), v.primary.as_ref().map_or("no primary".into(), ToString::to_string))
     });
-    let text = format!("{state}\ntoo small: {}x{}, needs {}x{}\nq quits", area.width, area.height, SIZE_MIN.0, SIZE_MIN.1);
+    let text = format!("{state}\ntoo small: {}x{}\nneeds {}x{}\nq quits", area.width, area.height, SIZE_MIN.0, SIZE_MIN.1);
     frame.render_widget(Paragraph::new(text).style(model.theme.style(Role::Warn)), area);
 }
 
@@ -94,7 +117,10 @@ fn draw_bar(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         left.push(piece(model, Role::Warn, " READ-ONLY "));
     }
     if let Some((_, missed)) = &model.frozen {
-        left.push(piece(model, Role::Warn, format!(" FROZEN +{missed} ")));
+        let at = model.view().map_or(String::new(), |v| v.made.clock());
+        let now = model.seen.as_ref().filter(|s| Some(s.view.state) != model.view().map(|v| v.state));
+        let now = now.map_or(String::new(), |s| format!(", NOW {}", s.view.state.word()));
+        left.push(piece(model, Role::Danger, format!(" FROZEN at {at}, {missed} pictures since{now} ")));
     }
     let (role, words) = link_words(model);
     let right = Line::from(vec![piece(model, role, words), Text::styled(format!("  {} ", model.moment.wall.clock()), style)]);
@@ -106,7 +132,18 @@ fn draw_bar(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(right, b);
     if let Some(v) = model.view() {
         let (glyph, role) = words::state(model, v.state);
-        let line = Line::from(vec![piece(model, role, format!(" {glyph} {} ", v.state.word())), piece(model, Role::Text, v.why.clone())]);
+        // The last known state is no state when the picture is old.
+        let line = match model.stale() {
+            Some(why) if model.frozen.is_none() => Line::from(piece(
+                model,
+                Role::Stale,
+                words::cut(&format!(" ? UNKNOWN now; was {}: {why}", v.state.word()), usize::from(area.width)),
+            )),
+            _ => Line::from(vec![
+                piece(model, role, format!(" {glyph} {} ", v.state.word())),
+                piece(model, Role::Text, words::cut(&v.why, usize::from(area.width).saturating_sub(14))),
+            ]),
+        };
         frame.render_widget(line, second);
     }
 }

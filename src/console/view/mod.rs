@@ -198,6 +198,19 @@ fn draw_footer(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Line::from(pieces), area);
 }
 
+/// The lines that fit, from where the person scrolled to; what is below is said.
+fn scrolled(model: &Model, lines: Vec<Line<'static>>, area: Rect) -> Vec<Line<'static>> {
+    let height = usize::from(area.height);
+    let top = model.scroll.min(lines.len().saturating_sub(height));
+    let more = lines.len().saturating_sub(top + height);
+    let mut shown: Vec<Line<'static>> = lines.into_iter().skip(top).take(height).collect();
+    if more > 0 {
+        shown.pop();
+        shown.push(Line::from(piece(model, Role::Warn, format!(" … {} more lines: page down", more + 1))));
+    }
+    shown
+}
+
 /// An age, marked when it is past its limit.
 fn age(model: &Model, age: Option<Span>, limit: Span) -> Text<'static> {
     match age {

@@ -77,12 +77,6 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
     if let Some(fence) = run.fence {
         lines.push(Line::from(vec![piece(model, Role::Title, " fence "), piece(model, Role::Text, fence.words())]));
     }
-    let scroll = model.scroll.min(lines.len().saturating_sub(usize::from(area.height)));
-    let more = lines.len().saturating_sub(scroll + usize::from(area.height));
-    let mut shown: Vec<Line<'_>> = lines.into_iter().skip(scroll).take(usize::from(area.height)).collect();
-    if more > 0 {
-        shown.pop();
-        shown.push(Line::from(piece(model, Role::Warn, format!(" … {} more lines: page down", more + 1))));
-    }
+    let shown = super::scrolled(model, lines, area);
     frame.render_widget(Paragraph::new(shown), area);
 }

@@ -214,7 +214,7 @@ impl Engine {
             },
             StepKind::Verify => match self.won(run) {
                 Some(r) => match r.resource.proof.as_ref().filter(|p| p.epoch > run.plan.epoch) {
-                    Some(proof) => Standing::Done(format!("a real write was committed and read back in {}", proof.took)),
+                    Some(proof) => Standing::Done(proof_words(r, proof.took)),
                     None => Standing::Running(if r.resource.trouble.is_empty() {
                         "waits for the write".into()
                     } else {
@@ -301,7 +301,7 @@ impl Engine {
             parts.push(("loss".to_owned(), false, "the candidate's account is not known".into()));
         }
         if let Some(proof) = &report.resource.proof {
-            parts.push(("write".to_owned(), proof.epoch > run.plan.epoch, format!("committed and read back in {}", proof.took)));
+            parts.push(("write".to_owned(), proof.epoch > run.plan.epoch, proof_words(&report, proof.took)));
         }
         let all = parts.iter().all(|(_, held, _)| *held);
         let (rule, outcome) = if all { (rules::VERIFIED, Outcome::Verified) } else { (rules::UNPROVED, Outcome::Unproved) };
@@ -356,6 +356,14 @@ impl Engine {
         });
         self.durable.phase_since = self.now;
     }
+}
+
+/// A simulated database holds no data, so nothing is claimed of a write there.
+fn proof_words(report: &NodeReport, took: Span) -> String {
+    if report.resource.kind == "sim" {
+        return "simulated: nothing was written".into();
+    }
+    format!("a real write was committed and read back in {took}")
 }
 
 fn phase_of(kind: StepKind) -> Phase {

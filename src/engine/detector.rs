@@ -82,6 +82,17 @@ impl Detector {
         }
     }
 
+    /// When the next arrival is overdue: before that nothing unusual can be concluded from silence.
+    pub fn due(&self) -> Timestamp {
+        let Some(last) = self.last.filter(|_| self.intervals.len() >= SAMPLES_MIN) else { return Timestamp(0) };
+        match &self.detection {
+            Detection::Phi { acceptable_pause, .. } => {
+                last + *acceptable_pause + Span(self.sum / self.intervals.len() as u64 * 1_000)
+            }
+            Detection::Counting { interval, timeout, .. } => last + *interval + *timeout,
+        }
+    }
+
     /// Since the last arrival.
     pub fn age(&self, now: Timestamp) -> Option<Span> {
         self.last.map(|last| now.since(last))

@@ -25,7 +25,6 @@ pub(super) struct NodeMind {
     pub(super) heard: Option<Timestamp>,
     pub(super) verdict: Verdict,
     pub(super) why: String,
-    pub(super) votes: Vec<(NodeId, bool)>,
     pub(super) lags: VecDeque<Option<u64>>,
     pub(super) lag_at: Timestamp,
 }
@@ -38,24 +37,26 @@ impl NodeMind {
             heard: None,
             verdict: Verdict::Unknown,
             why: "never heard".into(),
-            votes: vec![],
             lags: VecDeque::with_capacity(LAGS_MAX),
             lag_at: Timestamp(0),
         }
     }
 
-    /// Takes a report; an older one than the newest of the same process is dropped.
-    pub(super) fn hear(&mut self, now: Timestamp, report: NodeReport) {
+    /// Takes a report; an older one than the newest of the same process is dropped. True when it says something that may
+    /// change a decision: ages and positions alone wait for the next judgement.
+    pub(super) fn hear(&mut self, now: Timestamp, report: NodeReport) -> bool {
         if let Some(have) = &self.report
             && have.process == report.process
             && have.member == report.member
             && have.sequence >= report.sequence
         {
-            return;
+            return false;
         }
+        let news = self.report.as_ref().is_none_or(|have| is_news(have, &report)) || self.verdict != Verdict::Healthy;
         self.detector.heartbeat(now);
         self.heard = Some(now);
         self.report = Some(report);
+        news
     }
 
     pub(super) fn age(&self, now: Timestamp) -> Option<Span> {
@@ -65,14 +66,16 @@ impl NodeMind {
         self.detector.phi_milli(now)
     }
 
-    /// Seen by `m` of `n` observers.
-    fn seen(&self) -> (usize, usize) {
-        (self.votes.iter().filter(|(_, sees)| *sees).count(), self.votes.len())
-    }
-
     /// The verdict, and why. `gave_back`: the node held the role and gave it back, by its word or by a voter's record;
-    /// `needed`: votes against it that make a quorum.
-    pub(super) fn conclude(&self, now: Timestamp, started: Timestamp, gave_back: bool, needed: usize) -> (Verdict, String) {
+    /// `needed`: votes against it that make a quorum; `votes` are counted only when it is silent.
+    pub(super) fn conclude(
+        &self,
+        now: Timestamp,
+        started: Timestamp,
+        gave_back: bool,
+        needed: usize,
+        votes: impl Fn() -> Vec<(NodeId, bool)>,
+    ) -> (Verdict, String) {
         if gave_back {
             let how = match self.report.as_ref().map(|r| &r.resource.state) {
                 Some(ResourceState::Stopped(e)) => format!("stopped ({})", e.how),
@@ -81,9 +84,13 @@ impl NodeMind {
             };
             return (Verdict::Failed, format!("it gave the write role back; its database is {how}"));
         }
-        let (sees, of) = self.seen();
-        let against = of - sees;
+        let count = || {
+            let votes = votes();
+            (votes.iter().filter(|(_, sees)| *sees).count(), votes.len())
+        };
         let Some(report) = &self.report else {
+            let (sees, of) = count();
+            let against = of - sees;
             // Never heard since the plane started: the observers' word alone, once they had time to speak.
             return if now.since(started) >= NEVER_HEARD && against >= needed {
                 (Verdict::Failed, format!("never heard; {against} of {of} observers do not see it"))
@@ -94,10 +101,14 @@ impl NodeMind {
         let silence = self.detector.silence(now);
         let silence = if now.since(started) < GRACE { silence.min(Silence::Suspect) } else { silence };
         let age = self.age(now).unwrap_or(Span::ZERO);
-        match silence {
+        if matches!(silence, Silence::None | Silence::Unknown) {
             // What it says of itself counts while it speaks.
-            Silence::None | Silence::Unknown => own_word(report),
-            Silence::Suspect => (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers")),
+            return own_word(report);
+        }
+        let (sees, of) = count();
+        let against = of - sees;
+        match silence {
+            Silence::None | Silence::Unknown | Silence::Suspect => (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers")),
             // Votes bind: a majority that still sees it vetoes, and without a quorum against it nothing is concluded.
             Silence::Failed if against >= needed && against * 2 > of => {
                 (Verdict::Failed, format!("silent for {age}; {against} of {of} observers do not see it"))
@@ -116,4 +127,21 @@ impl NodeMind {
         }
         self.lags.push_back(lag);
     }
+}
+
+fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
+    let streams = |r: &NodeReport| r.resource.standbys.iter().filter(|s| s.state == "streaming").count();
+    let vote = |r: &NodeReport| (r.vote.epoch, r.vote.released, r.vote.releases.len(), r.vote.won, r.vote.voters_version);
+    a.process != b.process
+        || a.member != b.member
+        || a.vote.holder != b.vote.holder
+        || vote(a) != vote(b)
+        || a.holding.as_ref().map(|h| h.epoch) != b.holding.as_ref().map(|h| h.epoch)
+        || std::mem::discriminant(&a.resource.state) != std::mem::discriminant(&b.resource.state)
+        || a.resource.position.timeline != b.resource.position.timeline
+        || a.resource.receiving_from != b.resource.receiving_from
+        || a.resource.trouble != b.resource.trouble
+        || a.resource.proof != b.resource.proof
+        || streams(a) != streams(b)
+        || a.armed != b.armed
 }

@@ -25,6 +25,7 @@ mod tests;
 pub use decision::{Decision, Durable, Effect, RuleId};
 pub use input::{Input, PersonOrder};
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
@@ -36,8 +37,10 @@ use crate::model::{Digest, Epoch, Member, NodeId, Span, Timestamp, WallTime};
 use decision::Making;
 use mind::NodeMind;
 
-/// How often silence is judged.
+/// How often silence is judged when something is amiss.
 pub const JUDGE_INTERVAL: Span = Span::millis(50);
+/// How often it is judged at least.
+pub const JUDGE_INTERVAL_CALM: Span = Span::secs(1);
 /// Facts are gathered at most so long before a target is chosen from what is there.
 pub const GATHER_MAX: Span = Span::millis(60);
 /// A plane that was not called for so long was stalled itself: it judges every 50 ms.
@@ -121,7 +124,8 @@ pub struct Engine {
     refusal: String,
     outages: VecDeque<Span>,
     disarmed: Timestamp,
-    view: ClusterView,
+    /// Drawn when somebody looks.
+    view: OnceCell<ClusterView>,
 }
 
 impl Engine {
@@ -169,8 +173,7 @@ impl Engine {
 
     fn with(cluster: Cluster, policy: Policy, durable: Snapshot, now: Timestamp, wall: WallTime) -> Self {
         let nodes = cluster.nodes.iter().map(|n| (n.node_id.clone(), NodeMind::new(&policy.detection))).collect();
-        let view = view::blank(&cluster, &policy, wall);
-        let mut engine = Self {
+        Self {
             cluster,
             policy,
             started: now,
@@ -187,10 +190,8 @@ impl Engine {
             refusal: String::new(),
             outages: VecDeque::new(),
             disarmed: Timestamp(0),
-            view,
-        };
-        engine.draw();
-        engine
+            view: OnceCell::new(),
+        }
     }
 
     /// One input. `now` strictly rises.
@@ -203,22 +204,40 @@ impl Engine {
         }
         self.now = now;
         self.wall = wall;
+        self.view.take();
         let mut making = Making::new(now, wall, input.cause());
+        // A heartbeat that says nothing new waits for the next judgement, unless something is under way.
+        let mut judge = now >= self.judge_at || self.durable.run.is_some() || self.gathering_since.is_some();
         match input {
-            Input::Report(report) => self.hear(*report),
+            Input::Report(report) => judge |= self.hear(*report),
             Input::Reply { node, reply } => {
                 if let Err(why) = &reply.outcome {
+                    judge = true;
                     self.command_refused(&mut making, &node, &reply.id, why);
                 }
             }
-            Input::Person { who, order } => self.person(&mut making, &who, order),
-            Input::Wakeup => {}
+            Input::Person { who, order } => {
+                judge = true;
+                self.person(&mut making, &who, order);
+            }
+            Input::Wakeup => judge = true,
         }
-        self.judge(&mut making);
-        self.judge_at = now + JUDGE_INTERVAL;
-        let decision = self.finish(making);
-        self.draw();
-        decision
+        if judge {
+            self.judge(&mut making);
+            self.judge_at = self.judge_next();
+        }
+        self.finish(making)
+    }
+
+    /// While nothing moves and everybody is heard, silence is judged when the first heartbeat is overdue.
+    fn judge_next(&self) -> Timestamp {
+        let soon = self.now + JUDGE_INTERVAL;
+        let calm = self.durable.phase == Phase::Steady && self.durable.run.is_none() && self.durable.pending.is_none();
+        if !calm || self.now.since(self.started) < Span::secs(5) {
+            return soon;
+        }
+        let due = self.nodes.values().map(|m| m.detector.due()).min().unwrap_or(soon);
+        due.clamp(soon, self.now + JUDGE_INTERVAL_CALM)
     }
 
     /// When something will have to be decided without an input, at the earliest.
@@ -228,7 +247,7 @@ impl Engine {
 
     /// What a console draws.
     pub fn view(&self) -> &ClusterView {
-        &self.view
+        self.view.get_or_init(|| self.draw())
     }
     /// What must survive.
     pub fn snapshot(&self) -> &Snapshot {
@@ -313,11 +332,10 @@ impl Engine {
         let mut changes = Vec::new();
         let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for node in ids {
-            let votes = quorum::votes(&self.cluster, &self.nodes, &node, now);
             let is_primary = primary.as_ref() == Some(&node);
+            let votes = || quorum::votes(&self.cluster, &self.nodes, &node, now);
+            let (verdict, why) = self.nodes[&node].conclude(now, started, is_primary && released, needed, votes);
             let mind = self.nodes.get_mut(&node).unwrap_or_else(|| unreachable!("ids are the map's own keys"));
-            mind.votes = votes;
-            let (verdict, why) = mind.conclude(now, started, is_primary && released, needed);
             if verdict != mind.verdict {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));
             }
@@ -329,7 +347,7 @@ impl Engine {
             } else {
                 format!("{node}: {} → {}: {why}", from.word(), to.word())
             };
-            let votes: Vec<_> = self.nodes[&node].votes.iter().map(|(n, v)| (n.as_str().to_owned(), *v)).collect();
+            let votes: Vec<_> = quorum::votes(&self.cluster, &self.nodes, &node, now);
             let phi = self.nodes[&node].phi_milli(now);
             self.note(making, rules::VERDICT, "plane", "verdict", text, serde_json::json!({"votes": votes, "phi_milli": phi}));
         }

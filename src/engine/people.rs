@@ -8,17 +8,18 @@ use crate::model::view::Phase;
 use crate::model::{Digest, NodeId};
 
 impl Engine {
-    pub(super) fn hear(&mut self, report: NodeReport) {
+    pub(super) fn hear(&mut self, report: NodeReport) -> bool {
         let node = report.member.node.clone();
         let primary_end = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref()).map(|r| r.resource.position);
         let is_data = self.is_data(&node);
         let now = self.now;
-        let Some(mind) = self.nodes.get_mut(&node) else { return };
-        mind.hear(now, report);
+        let Some(mind) = self.nodes.get_mut(&node) else { return false };
+        let news = mind.hear(now, report);
         let position = mind.report.as_ref().map(|r| r.resource.position);
         let lag =
             primary_end.zip(position).filter(|(end, p)| is_data && end.timeline == p.timeline).map(|(end, p)| end.lsn.bytes_since(p.lsn));
         mind.remember_lag(now, lag);
+        news
     }
 
     /// Whether an order would be taken, before it goes in: the answer a person gets at once.

@@ -37,7 +37,7 @@ pub(super) fn blank(cluster: &Cluster, policy: &Policy, made: WallTime) -> Clust
 }
 
 impl Engine {
-    pub(super) fn draw(&mut self) {
+    pub(super) fn draw(&self) -> ClusterView {
         let mut view = blank(&self.cluster, &self.policy, self.wall);
         let primary = self.primary();
         view.simulated = self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| r.resource.kind == "sim");
@@ -51,7 +51,7 @@ impl Engine {
         view.run = self.draw_run();
         view.phase = self.draw_phase();
         view.outlook = self.outlook();
-        self.view = view;
+        view
     }
 
     fn draw_node(&self, node: &crate::model::topology::Node) -> NodeView {
@@ -75,7 +75,7 @@ impl Engine {
             why: mind.why.clone(),
             phi_milli: mind.phi_milli(self.now),
             heartbeat_age: mind.age(self.now),
-            votes: mind.votes.clone(),
+            votes: super::quorum::votes(&self.cluster, &self.nodes, &node.node_id, self.now),
             report: mind.report.clone(),
             lag_bytes: mind.lags.back().copied().flatten().filter(|_| role == Role::Secondary),
             lag: lag.filter(|_| role == Role::Secondary),

@@ -4,6 +4,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::config::Allowlist;
 use crate::config::allowlist::Permission;
+use crate::model::command::Order;
 use crate::model::plan::{Approval, Plan};
 use crate::model::topology::Strategy;
 use crate::model::{Digest, WallTime};
@@ -46,10 +47,15 @@ impl ApprovalKey {
     pub fn approve(&self, plan: Digest, by: &str, reason: &str, expires: WallTime) -> Result<Approval, String> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|e| e.to_string())?;
+        Ok(self.approve_with(plan, by, reason, expires, nonce))
+    }
+
+    /// Signs with a nonce that the caller knows to be new.
+    pub fn approve_with(&self, plan: Digest, by: &str, reason: &str, expires: WallTime, nonce: [u8; 16]) -> Approval {
         let mut approval =
             Approval { plan, by: by.to_owned(), reason: reason.to_owned(), nonce: hex::encode(nonce), expires, signature: String::new() };
         approval.signature = hex::encode(self.0.sign(&signed_bytes(&approval)).to_bytes());
-        Ok(approval)
+        approval
     }
 }
 
@@ -103,6 +109,40 @@ pub fn check_authority(
         return Err("the plan needs a person's approval and has none".into());
     };
     check_approval(first, digest, allowlist, now)
+}
+
+/// Whether an order carries the authority it needs.
+///
+/// # Errors
+/// As [`check_authority`].
+pub fn check_order(order: &Order, strategy: Strategy, allowlist: &Allowlist, now: WallTime) -> Result<(), String> {
+    match order {
+        Order::Arm { plan, approvals } | Order::Demote { plan, approvals } => {
+            check_authority(plan, &plan.digest(), approvals, strategy, allowlist, now)
+        }
+        Order::Disarm { .. } | Order::Prove => Ok(()),
+    }
+}
+
+/// What a voter checks of a claim: every approval it carries, and that there is one where the policy is manual. A
+/// holder's own reclaim or climb has no plan.
+///
+/// # Errors
+/// In words, for the person who reads the refusal.
+pub fn check_claim(
+    plan: Option<&Digest>,
+    approvals: &[Approval],
+    strategy: Strategy,
+    allowlist: &Allowlist,
+    now: WallTime,
+) -> Result<(), String> {
+    match plan {
+        Some(_) if approvals.is_empty() && strategy == Strategy::Manual => {
+            Err("the policy is manual and the claim carries no approval".into())
+        }
+        Some(plan) => approvals.iter().try_for_each(|a| check_approval(a, plan, allowlist, now)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

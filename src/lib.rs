@@ -24,6 +24,8 @@ pub mod lease;
 pub mod model;
 /// Acts as the control plane: watches, decides, directs.
 pub mod plane;
+/// A world on a virtual clock that runs the production code, to rehearse and to prove.
+pub mod sim;
 /// Records survive here: SQLite, or memory.
 pub mod store;
 /// The wire: envelopes, TLS, feeds; no other room sees protobuf.

@@ -15,7 +15,7 @@ use crate::config::AgentConfig;
 use crate::config::agent::ResourceKind;
 use crate::lease::{Terms, VoterRecord};
 use crate::model::command::{Command, CommandReply, Order};
-use crate::model::observation::{HoldingFacts, NodeReport, Pids, ResourceFacts, VoteFacts};
+use crate::model::observation::{NodeReport, Pids, ResourceFacts};
 use crate::model::topology::Role;
 use crate::model::{Incarnation, Member, NodeId, Timestamp};
 use crate::store::{Batch, Sqlite, Store};
@@ -376,22 +376,11 @@ impl Agent {
     /// A voter checks a person's approval itself where the policy wants one.
     fn approved(&self, message: &PeerMessage) -> Result<(), String> {
         let PeerMessage::Claim(claim) = message else { return Ok(()) };
-        let (Some(plan), Some(_)) = (&claim.plan, claim.approvals.first()) else {
-            return match (&claim.plan, self.config.policy.strategy) {
-                (Some(_), crate::model::topology::Strategy::Manual) => Err("the policy is manual and the claim carries no approval".into()),
-                _ => Ok(()),
-            };
-        };
-        claim.approvals.iter().try_for_each(|a| access::check_approval(a, plan, &self.config.allowlist, host::wall()))
+        access::check_claim(claim.plan.as_ref(), &claim.approvals, self.config.policy.strategy, &self.config.allowlist, host::wall())
     }
 
     fn authority(&self, order: &Order) -> Result<(), String> {
-        match order {
-            Order::Arm { plan, approvals } | Order::Demote { plan, approvals } => {
-                access::check_authority(plan, &plan.digest(), approvals, self.config.policy.strategy, &self.config.allowlist, host::wall())
-            }
-            Order::Disarm { .. } | Order::Prove => Ok(()),
-        }
+        access::check_order(order, self.config.policy.strategy, &self.config.allowlist, host::wall())
     }
 
     fn seen(&mut self, Seen::Now(seen): Seen) {
@@ -425,24 +414,7 @@ impl Agent {
         self.report_due = false;
         self.sequence += 1;
         let now = host::now();
-        let voter = self.machine.voter();
-        let record = self.machine.record();
-        let vote = VoteFacts {
-            epoch: record.epoch,
-            holder: record.holder.clone(),
-            released: record.is_released(),
-            releases: record.released.iter().map(|r| (r.epoch, r.holder.clone())).collect(),
-            won: record.is_won(),
-            lease_left: voter.lease_left(now),
-            voters_version: record.voters.as_ref().map_or(0, |v| v.version),
-            voters: record.voters.as_ref().map_or(0, |v| v.members.len()),
-        };
-        let holding = self.machine.tenure().held(now).map(|holder| HoldingFacts {
-            epoch: holder.epoch(),
-            left: holder.held_until().map_or(crate::model::Span::ZERO, |until| now.until(until)),
-            promised_by: holder.promised_by(now),
-            sync: holder.sync().clone(),
-        });
+        let (vote, holding) = (self.machine.vote_facts(now), self.machine.holding_facts(now));
         let complaint = if self.trouble.is_empty() { self.machine.complaint().to_owned() } else { self.trouble.clone() };
         let report = NodeReport {
             member: self.setup.me.clone(),

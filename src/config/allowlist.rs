@@ -55,7 +55,18 @@ impl Allowlist {
     /// # Errors
     /// A [`Problem`] with file, line and column.
     pub fn read(path: &Path) -> Result<Self, Problem> {
-        let file: File = super::read(path)?;
+        Self::check(path, super::read(path)?)
+    }
+
+    /// Parses the text of `allowlist.yaml`; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Allowlist::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
+        Self::check(path, super::parse(path, text)?)
+    }
+
+    fn check(path: &Path, file: File) -> Result<Self, Problem> {
         let mut identities = BTreeMap::new();
         for entry in file.identities {
             let key = match &entry.approval_key {

@@ -28,7 +28,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Problem> {
     parse(path, &text)
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Problem> {
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Problem> {
     serde_saphyr::from_str(text).map_err(|e| Problem::from_yaml(path, &e))
 }
 

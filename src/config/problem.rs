@@ -24,7 +24,7 @@ impl Problem {
         Self { file: file.to_owned(), place: None, what: what.into(), hint: String::new() }
     }
     /// A place in the file.
-    pub(super) fn at<T>(file: &Path, value: &Spanned<T>, what: impl Into<String>) -> Self {
+    pub(crate) fn at<T>(file: &Path, value: &Spanned<T>, what: impl Into<String>) -> Self {
         Self { place: place(value.referenced), ..Self::file(file, what) }
     }
     /// With the nearest of the words that are valid here.

@@ -86,9 +86,7 @@ impl Detector {
     pub fn due(&self) -> Timestamp {
         let Some(last) = self.last.filter(|_| self.intervals.len() >= SAMPLES_MIN) else { return Timestamp(0) };
         match &self.detection {
-            Detection::Phi { acceptable_pause, .. } => {
-                last + *acceptable_pause + Span(self.sum / self.intervals.len() as u64 * 1_000)
-            }
+            Detection::Phi { acceptable_pause, .. } => last + *acceptable_pause + Span(self.sum / self.intervals.len() as u64 * 1_000),
             Detection::Counting { interval, timeout, .. } => last + *interval + *timeout,
         }
     }

@@ -108,7 +108,9 @@ impl NodeMind {
         let (sees, of) = count();
         let against = of - sees;
         match silence {
-            Silence::None | Silence::Unknown | Silence::Suspect => (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers")),
+            Silence::None | Silence::Unknown | Silence::Suspect => {
+                (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers"))
+            }
             // Votes bind: a majority that still sees it vetoes, and without a quorum against it nothing is concluded.
             Silence::Failed if against >= needed && against * 2 > of => {
                 (Verdict::Failed, format!("silent for {age}; {against} of {of} observers do not see it"))

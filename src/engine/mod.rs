@@ -106,7 +106,7 @@ pub struct Snapshot {
 }
 
 /// One cluster's brain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
     cluster: Cluster,
     policy: Policy,

@@ -23,7 +23,7 @@ pub use tenure::Tenure;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lease::{Cut, Local, ReleaseNotice, Terms, Voter, VoterRecord};
-use crate::model::observation::{ArmedFacts, StopEvidence};
+use crate::model::observation::{ArmedFacts, HoldingFacts, StopEvidence, VoteFacts};
 use crate::model::topology::Strategy;
 use crate::model::{ClusterId, Epoch, Member, NodeId, Position, Span, SyncSet, TimelineHistory, Timestamp};
 use crate::wire::message::PeerMessage;
@@ -322,6 +322,31 @@ impl Machine {
             Cut::Not
         };
         Local { not_writable: !self.resource.writable && !matches!(self.tenure, Tenure::Holding { .. }), cut }
+    }
+
+    /// What its voter has promised, for reports.
+    pub fn vote_facts(&self, now: Timestamp) -> VoteFacts {
+        let record = self.voter.record();
+        VoteFacts {
+            epoch: record.epoch,
+            holder: record.holder.clone(),
+            released: record.is_released(),
+            releases: record.released.iter().map(|r| (r.epoch, r.holder.clone())).collect(),
+            won: record.is_won(),
+            lease_left: self.voter.lease_left(now),
+            voters_version: record.voters.as_ref().map_or(0, |v| v.version),
+            voters: record.voters.as_ref().map_or(0, |v| v.members.len()),
+        }
+    }
+
+    /// The lease it holds, for reports.
+    pub fn holding_facts(&self, now: Timestamp) -> Option<HoldingFacts> {
+        self.tenure.held(now).map(|holder| HoldingFacts {
+            epoch: holder.epoch(),
+            left: holder.held_until().map_or(Span::ZERO, |until| now.until(until)),
+            promised_by: holder.promised_by(now),
+            sync: holder.sync().clone(),
+        })
     }
 
     fn peers(&self) -> Vec<NodeId> {

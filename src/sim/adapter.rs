@@ -1,0 +1,396 @@
+//! What an adapter does to reach a goal, step by step and with the time it takes.
+
+use super::host::Task;
+use super::world::{Event, World};
+use crate::agent::machine::{Goal, Manner, Upstream};
+use crate::model::observation::{ResourceState, StopEvidence, WriteProof};
+use crate::model::topology::Role;
+use crate::model::{Lsn, Position, Span, Timestamp};
+
+/// A graceful stop is forced after this.
+const FAST_STOP_MAX: Span = Span::secs(15);
+/// An error is looked at again after this.
+const RETRY: Span = Span::millis(300);
+
+impl World {
+    fn next_step(&mut self, host: usize, task: Task, after: Span) {
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        agent.task = task;
+        let (born, generation) = (agent.born, agent.generation);
+        self.after(after, Event::Step { host, born, generation });
+    }
+
+    pub(super) fn adapter_step(&mut self, host: usize, born: u64, generation: u64) {
+        let Some(agent) = self.hosts[host].agent.as_ref().filter(|a| a.born == born && a.generation == generation) else { return };
+        if self.hosts[host].node.role == Role::Witness {
+            self.settle(host);
+            self.agent_done(host);
+            return;
+        }
+        let (goal, task) = (agent.goal.1.clone(), agent.task);
+        match goal {
+            Goal::Stopped(Manner::Kill) => self.step_kill(host, task),
+            Goal::Stopped(Manner::Graceful) => self.step_stop(host, task),
+            Goal::Standby { upstream, may_init } => self.step_standby(host, task, upstream.as_ref(), may_init),
+            Goal::Primary { epoch, sync } => {
+                let members = sync.members.iter().filter_map(|m| self.index(&m.node)).collect();
+                self.step_primary(host, task, u32::try_from(epoch.0).unwrap_or(u32::MAX), (members, sync.k));
+            }
+        }
+        self.agent_done(host);
+    }
+
+    fn settle(&mut self, host: usize) {
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        agent.task = Task::Settled;
+        agent.resource.settled = agent.goal.0;
+        agent.resource.failure.clear();
+        agent.trouble.clear();
+        agent.report_due = true;
+        self.observe(host);
+    }
+
+    fn fail(&mut self, host: usize, why: &str) {
+        let primary = {
+            let Some(agent) = &mut self.hosts[host].agent else { return };
+            why.clone_into(&mut agent.resource.failure);
+            why.clone_into(&mut agent.trouble);
+            agent.report_due = true;
+            matches!(agent.goal.1, Goal::Primary { .. })
+        };
+        self.observe(host);
+        if !primary {
+            self.next_step(host, Task::Begin, RETRY);
+        }
+    }
+
+    /// No process remains, and the proof of it.
+    fn note_stopped(&mut self, host: usize, how: &str, killed: u32, end: Option<Position>) {
+        let wall = self.wall();
+        let timeline = self.hosts[host].db.history.timeline;
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        let evidence = StopEvidence { at: wall, how: how.to_owned(), killed, remaining: 0, final_position: end };
+        agent.resource.writable = false;
+        agent.resource.position = end;
+        agent.resource.history = None;
+        agent.resource.newest_timeline = Some(timeline);
+        agent.resource.stopped = Some(evidence.clone());
+        agent.resource.write_ok = None;
+        agent.following = None;
+        (agent.state, agent.since, agent.report_due) = (ResourceState::Stopped(evidence), self.now, true);
+    }
+
+    fn step_kill(&mut self, host: usize, task: Task) {
+        let stopped = self.hosts[host].agent.as_ref().is_some_and(|a| a.resource.stopped.is_some());
+        match task {
+            Task::Begin if self.hosts[host].db.running => {
+                let took = self.random.span(Span::millis(2), Span::millis(30));
+                self.next_step(host, Task::Stopping(self.now), took);
+            }
+            _ => {
+                if self.hosts[host].db.running || !stopped {
+                    self.kill_database(host);
+                    self.note_stopped(host, "kill", 1, None);
+                }
+                self.settle(host);
+            }
+        }
+    }
+
+    fn step_stop(&mut self, host: usize, task: Task) {
+        let db = &mut self.hosts[host].db;
+        match task {
+            _ if !db.running => {
+                if !self.hosts[host].agent.as_ref().is_some_and(|a| a.resource.stopped.is_some()) {
+                    self.note_stopped(host, "found dead", 0, None);
+                }
+                self.settle(host);
+            }
+            Task::Stopping(since) => {
+                let sent = db.senders.values().all(|s| s.flushed >= db.end) && db.flushed >= db.end;
+                let late = self.now.since(since) >= FAST_STOP_MAX;
+                if (sent && !db.hung) || late {
+                    let end = (!late && db.primary).then(|| db.position());
+                    self.kill_database(host);
+                    self.note_stopped(host, if late { "immediate" } else { "fast" }, 0, end);
+                    self.settle(host);
+                } else {
+                    self.next_step(host, Task::Stopping(since), Span::millis(5));
+                }
+            }
+            _ => {
+                db.stopping = true;
+                // Sessions end: commits that wait are neither confirmed nor undone.
+                db.waiting.clear();
+                if db.primary {
+                    // The shutdown checkpoint is the last record.
+                    db.append(0);
+                }
+                self.flush(host);
+                let took = self.random.span(Span::millis(15), Span::millis(60));
+                self.next_step(host, Task::Stopping(self.now), took);
+            }
+        }
+    }
+
+    fn step_standby(&mut self, host: usize, task: Task, upstream: Option<&Upstream>, may_init: bool) {
+        let known = upstream.and_then(|u| u.history.as_ref());
+        if self.hosts[host].db.running && self.hosts[host].db.primary {
+            // An old role is never trusted.
+            self.kill_database(host);
+            self.note_stopped(host, "ran as primary without a lease", 1, None);
+            self.fail(host, "it ran as primary without a lease; stopped");
+            return;
+        }
+        if !self.hosts[host].db.running {
+            return self.step_start(host, task, upstream, may_init);
+        }
+        if self.hosts[host].db.hung {
+            return self.fail(host, "the database does not answer");
+        }
+        match (task, upstream) {
+            (Task::Cutting, None) => self.settle(host),
+            (_, None) => {
+                self.disconnect(host);
+                if let Some(agent) = &mut self.hosts[host].agent {
+                    agent.following = None;
+                    agent.resource.stopped = None;
+                }
+                let took = self.random.span(Span::millis(10), Span::millis(25));
+                self.next_step(host, Task::Cutting, took);
+            }
+            (_, Some(upstream)) => {
+                let position = self.hosts[host].db.position();
+                if known.is_some_and(|history| !history.continues(position)) {
+                    // Stopped, rewound, started again.
+                    self.kill_database(host);
+                    self.next_step(host, Task::Begin, Span::millis(50));
+                    return;
+                }
+                if let Some(agent) = &mut self.hosts[host].agent {
+                    agent.following = Some(upstream.node.clone());
+                    agent.resource.stopped = None;
+                }
+                if let Some(from) = self.index(&upstream.node) {
+                    self.follow(host, from);
+                }
+                self.settle(host);
+            }
+        }
+    }
+
+    /// The server does not run: made, cloned, rewound or just started.
+    fn step_start(&mut self, host: usize, task: Task, upstream: Option<&Upstream>, may_init: bool) {
+        let history = upstream.and_then(|u| u.history.as_ref().map(|h| (u.node.clone(), h.clone())));
+        let has_data = self.hosts[host].db.has_data;
+        if self.hosts[host].disk.full {
+            return self.fail(host, "could not start: no space left on device");
+        }
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.resource.deaf = upstream.is_none();
+        }
+        if task == Task::Starting {
+            self.hosts[host].db.start();
+            if let Some(agent) = &mut self.hosts[host].agent {
+                agent.resource.stopped = None;
+                agent.resource.writable = false;
+                agent.resource.deaf = false;
+            }
+            return self.next_step(host, Task::Begin, Span::millis(5));
+        }
+        if task == Task::Rebuilding {
+            let Some((node, _)) = history else { return self.next_step(host, Task::Begin, RETRY) };
+            let source = self.index(&node).filter(|s| {
+                let up = self.hosts[*s].answers() && self.hosts[*s].db.running && !self.hosts[*s].db.hung && self.hosts[*s].db.primary;
+                up && self.net.passes(host, *s) && self.net.passes(*s, host)
+            });
+            let Some(source) = source else { return self.fail(host, "the source of the rebuild is not reachable") };
+            self.rebuild(host, source);
+            let took = self.random.span(Span::millis(50), Span::millis(250));
+            return self.next_step(host, Task::Starting, took);
+        }
+        let begin_rebuild = |world: &mut Self, host: usize, least: u64, most: u64| {
+            if let Some(agent) = &mut world.hosts[host].agent {
+                (agent.state, agent.report_due) = (ResourceState::Rebuilding, true);
+            }
+            let took = world.random.span(Span::millis(least), Span::millis(most));
+            world.next_step(host, Task::Rebuilding, took);
+        };
+        if !has_data {
+            return match history {
+                Some(_) => begin_rebuild(self, host, 800, 2_500),
+                None if may_init => {
+                    let db = &mut self.hosts[host].db;
+                    db.has_data = true;
+                    (db.end, db.flushed) = (Lsn(0x0100_0000), Lsn(0x0100_0000));
+                    db.log.push(super::database::Entry { end: db.end, timeline: 1, write: 0 });
+                    let took = self.random.span(Span::millis(400), Span::millis(900));
+                    self.next_step(host, Task::Starting, took);
+                }
+                None => {
+                    // Nothing to run yet: waits for somebody to clone.
+                    self.note_stopped(host, "empty", 0, None);
+                    if let Some(agent) = &mut self.hosts[host].agent {
+                        agent.resource.stopped = None;
+                    }
+                    self.settle(host);
+                }
+            };
+        }
+        let position = self.hosts[host].db.position();
+        if history.as_ref().is_some_and(|(_, h)| !h.continues(position)) {
+            return begin_rebuild(self, host, 250, 1_200);
+        }
+        if let Some(agent) = &mut self.hosts[host].agent {
+            (agent.state, agent.report_due) = (ResourceState::Starting, true);
+        }
+        let took = self.random.span(Span::millis(50), Span::millis(250));
+        self.next_step(host, Task::Starting, took);
+    }
+
+    /// Rewound to where the logs part, or cloned where they share nothing; then everything the source has on disk.
+    fn rebuild(&mut self, host: usize, source: usize) {
+        let from = self.hosts[source].db.clone();
+        let db = &mut self.hosts[host].db;
+        let fork = db.fork_from(&from.history).filter(|_| db.has_data).unwrap_or(Lsn(0));
+        db.cut_log(fork);
+        let keep = from.log.partition_point(|e| e.end <= db.end);
+        // What is before the fork is the same in both; a clone takes all of it.
+        if fork == Lsn(0) || db.log.last().map(|e| e.end) != from.log.get(keep.wrapping_sub(1)).map(|e| e.end) {
+            db.log.clone_from(&from.log);
+        } else {
+            db.log.extend_from_slice(&from.log[keep..]);
+        }
+        db.has_data = true;
+        db.history = from.history;
+        db.end = from.end;
+        db.cut_log(from.flushed);
+        db.flushed = db.end;
+        self.hosts[host].durable_log = self.hosts[host].db.end;
+        let text = format!("rebuilt from {} up to {}", self.name(source), self.hosts[host].db.position());
+        let name = self.name(host);
+        self.fact(name, 0, text);
+    }
+
+    fn step_primary(&mut self, host: usize, task: Task, timeline: u32, sync: (Vec<usize>, usize)) {
+        let (least, most) = self.conditions.promotion;
+        let db = &mut self.hosts[host].db;
+        if !db.running || db.hung {
+            return self.fail(host, "the database is not running, so it cannot be promoted");
+        }
+        if db.primary {
+            db.sync = sync;
+            if let Some(agent) = &mut self.hosts[host].agent {
+                agent.resource.stopped = None;
+            }
+            self.settle(host);
+            return self.confirm(host);
+        }
+        if task != Task::Promoting {
+            let took = self.random.span(least, most);
+            return self.next_step(host, Task::Promoting, took);
+        }
+        if db.history.timeline >= timeline {
+            return self.fail(host, "its timeline is not older than the epoch");
+        }
+        self.disconnect(host);
+        let db = &mut self.hosts[host].db;
+        db.sync = sync;
+        db.promote(timeline);
+        db.cancelled = 0;
+        let name = self.name(host);
+        self.oracle.wrote(self.now, name.as_str(), timeline);
+        let account = self.hosts[host]
+            .agent
+            .as_ref()
+            .and_then(|a| a.machine.armed())
+            .filter(|a| a.epoch.is_some_and(|e| e.0 == u64::from(timeline)))
+            .and_then(|a| a.loss);
+        let db = self.hosts[host].db.clone();
+        self.oracle.promoted(self.now, name.as_str(), &db, account.as_ref());
+        self.fact(name, 0, format!("accepts writes on timeline {timeline}"));
+        self.settle(host);
+        self.check_overlap(host);
+    }
+
+    /// The server's processes are gone and the adapter notices.
+    pub(super) fn adapter_died(&mut self, host: usize, born: u64) {
+        let Some(agent) = self.hosts[host].agent.as_ref().filter(|a| a.born == born) else { return };
+        if self.hosts[host].db.running || agent.resource.stopped.is_some() || matches!(agent.task, Task::Starting | Task::Rebuilding) {
+            return;
+        }
+        let goal = agent.goal.1.clone();
+        let how = if matches!(goal, Goal::Stopped(_)) { "stopped" } else { "found dead" };
+        self.note_stopped(host, how, 0, None);
+        self.observe(host);
+        if matches!(goal, Goal::Standby { .. }) {
+            self.next_step(host, Task::Begin, Span::millis(200));
+        }
+        self.agent_done(host);
+    }
+
+    /// Every process of the server is gone, at once.
+    pub(super) fn kill_database(&mut self, host: usize) {
+        self.hosts[host].db.kill();
+        self.hosts[host].guard = self.hosts[host].guard.filter(|_| self.hosts[host].agent.is_none());
+        // Whoever was connected sees the connection end, if the network lets it.
+        for other in 0..self.hosts.len() {
+            if other == host {
+                continue;
+            }
+            let reached = self.net.passes(host, other);
+            let db = &mut self.hosts[other].db;
+            db.senders.remove(&host);
+            if reached && db.receiver.is_some_and(|r| r.from == host) {
+                if let Some(receiver) = &mut db.receiver {
+                    receiver.streaming = false;
+                }
+                let starts = db.starts;
+                self.after(RETRY, Event::Connect { host: other, starts });
+            }
+        }
+        if let Some(born) = self.hosts[host].agent.as_ref().map(|a| a.born) {
+            let after = self.random.span(Span(500_000), Span::millis(4));
+            self.after(after, Event::Died { host, born });
+        }
+    }
+
+    /// The guard's deadline: nothing that could write survives it.
+    pub(super) fn guard_fires(&mut self, host: usize, until: Timestamp) {
+        let here = &self.hosts[host];
+        if here.guard != Some(until) {
+            return;
+        }
+        if here.clock(self.now) < until {
+            let at = here.world(until);
+            self.queue.push(at, Event::Guard { host, until });
+            return;
+        }
+        self.hosts[host].guard = None;
+        if self.hosts[host].db.running {
+            let name = self.name(host);
+            self.fact(name, 0, "the guard kills the database: its deadline passed");
+            self.kill_database(host);
+        }
+    }
+
+    /// Commits a real write and reads it back, once commits can be confirmed.
+    pub(super) fn prove(&mut self, host: usize) {
+        let wall = self.wall();
+        let here = &mut self.hosts[host];
+        let k = here.db.sync.1;
+        let works = here.db.running && here.db.primary && !here.db.hung && !here.disk.full;
+        let confirmed = here.db.sync.0.iter().filter(|m| here.db.senders.contains_key(m)).count() >= k;
+        let corrupt = here.disk.corrupt;
+        let Some(agent) = &mut here.agent else { return };
+        let Goal::Primary { epoch, .. } = agent.goal.1 else { return };
+        if corrupt {
+            agent.trouble = "the write read back is not what was written".into();
+        } else if works && confirmed {
+            agent.proof = Some(WriteProof { epoch, took: Span::millis(3), at: wall });
+        } else {
+            agent.trouble = "the write was not confirmed".into();
+        }
+        agent.report_due = true;
+    }
+}

@@ -1,0 +1,507 @@
+//! What a script does to the world, and whom it means.
+
+use serde::Deserialize;
+
+use super::world::{Event, PLANES, World};
+use crate::lease::VoterRecord;
+use crate::model::topology::Role;
+use crate::model::{Incarnation, Member, NodeId, Span};
+
+/// Whom a line of a script means; resolved when it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The node that holds the write role.
+    Primary,
+    /// The first other node with data, or that number of them.
+    Secondary(usize),
+    /// Every other node with data.
+    Secondaries,
+    /// The witnesses.
+    Witnesses,
+    /// Every node but the primary.
+    Others,
+    /// Every node.
+    All,
+    /// Every node of a region.
+    Region(String),
+    /// A node by its name.
+    Node(NodeId),
+    /// A plane, from 1.
+    Plane(usize),
+    /// The clients.
+    Clients,
+}
+
+impl Whom {
+    /// Reads one word of a script. The words are `primary`, `secondary`, `secondary 2`, `secondaries`, `witnesses`,
+    /// `others`, `all`, `region NAME`, `plane`, `plane 2`, `clients` and the names of nodes.
+    ///
+    /// # Errors
+    /// The words there are.
+    pub fn parse(text: &str, nodes: &[NodeId], regions: &[String]) -> Result<Self, String> {
+        let number = |word: &str| word.parse::<usize>().ok().filter(|n| *n > 0);
+        let known = match text.split_once(' ') {
+            Some(("secondary", n)) => number(n).map(Whom::Secondary),
+            Some(("plane", n)) => number(n).filter(|n| *n <= PLANES).map(|n| Whom::Plane(n - 1)),
+            Some(("region", name)) => regions.iter().any(|r| r == name).then(|| Whom::Region(name.to_owned())),
+            _ => match text {
+                "primary" => Some(Whom::Primary),
+                "secondary" => Some(Whom::Secondary(1)),
+                "secondaries" => Some(Whom::Secondaries),
+                "witnesses" => Some(Whom::Witnesses),
+                "others" => Some(Whom::Others),
+                "all" => Some(Whom::All),
+                "plane" => Some(Whom::Plane(0)),
+                "clients" => Some(Whom::Clients),
+                name => nodes.iter().find(|n| n.as_str() == name).cloned().map(Whom::Node),
+            },
+        };
+        known.ok_or_else(|| {
+            let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+            format!(
+                "expected primary, secondary, secondary 2, secondaries, witnesses, others, all, region NAME ({}), plane, plane 2, \
+                 clients or a node ({})",
+                regions.join(", "),
+                names.join(", ")
+            )
+        })
+    }
+}
+
+/// Something that goes wrong, or is mended, or that a person does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// kill -9 of the database.
+    KillDatabase(Vec<Whom>),
+    /// The database exists and answers nothing.
+    HangDatabase(Vec<Whom>),
+    /// It answers again.
+    ResumeDatabase(Vec<Whom>),
+    /// kill -9 of the agent; its supervisor starts it again after two seconds.
+    KillAgent(Vec<Whom>),
+    /// The agent's process is stopped (SIGSTOP).
+    FreezeAgent(Vec<Whom>),
+    /// It goes on.
+    ThawAgent(Vec<Whom>),
+    /// The whole host stands still.
+    PauseHost(Vec<Whom>),
+    /// It goes on, with all that arrived meanwhile.
+    ResumeHost(Vec<Whom>),
+    /// The host loses its power.
+    PowerOff(Vec<Whom>),
+    /// And has it again.
+    PowerOn(Vec<Whom>),
+    /// The host comes back with nothing on its disks.
+    Reinstall(Vec<Whom>),
+    /// Nothing passes from these to those.
+    Cut(Vec<Whom>, Vec<Whom>, bool),
+    /// Every link works again.
+    Heal,
+    /// Links from these to those are slow and lossy: delay, lost and doubled in a thousand.
+    Degrade(Vec<Whom>, Vec<Whom>, Option<Span>, u64, u64),
+    /// A flush takes so long.
+    SlowDisk(Vec<Whom>, Span),
+    /// No space is left.
+    FillDisk(Vec<Whom>),
+    /// The disk says "flushed" and keeps it in memory.
+    LyingDisk(Vec<Whom>),
+    /// What is read is not what was written.
+    CorruptDisk(Vec<Whom>),
+    /// Fast, empty, honest.
+    MendDisk(Vec<Whom>),
+    /// kill -9 of a plane.
+    KillPlane(usize),
+    /// A plane starts.
+    StartPlane(usize),
+    /// A plane stands still.
+    PausePlane(usize),
+    /// It goes on.
+    ResumePlane(usize),
+    /// Time between two writes; zero: none.
+    Load(Span),
+    /// Sessions commit without waiting for a standby.
+    AsyncSessions(bool),
+    /// Waits for standbys are cancelled once: the commits are confirmed all the same.
+    CancelWaits,
+    /// A person asks for a move, and confirms it.
+    Switchover(Option<Vec<Whom>>, bool),
+    /// From now on a person confirms plans after that time; `None`: nobody is there.
+    Person(Option<Span>),
+}
+
+/// A time in which a supervisor starts a killed agent again.
+const SUPERVISOR: Span = Span::secs(2);
+
+impl World {
+    /// The places a list of words means now.
+    pub(super) fn places(&self, whom: &[Whom]) -> Vec<usize> {
+        let mut places: Vec<usize> = whom.iter().flat_map(|w| self.places_of(w)).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    fn places_of(&self, whom: &Whom) -> Vec<usize> {
+        let primary = self.primary();
+        let data = |i: &usize| self.hosts[*i].node.role != Role::Witness;
+        let all = 0..self.hosts.len();
+        let secondaries = || all.clone().filter(|i| Some(*i) != primary).filter(data);
+        match whom {
+            Whom::Primary => primary.into_iter().collect(),
+            Whom::Secondary(n) => secondaries().nth(n - 1).into_iter().collect(),
+            Whom::Secondaries => secondaries().collect(),
+            Whom::Witnesses => all.filter(|i| !data(i)).collect(),
+            Whom::Others => all.filter(|i| Some(*i) != primary).collect(),
+            Whom::All => all.collect(),
+            Whom::Region(name) => all.filter(|i| self.hosts[*i].node.region == *name).collect(),
+            Whom::Node(node) => self.index(node).into_iter().collect(),
+            Whom::Plane(n) => vec![self.plane_place(*n)],
+            Whom::Clients => vec![self.client_place()],
+        }
+    }
+
+    /// The node that holds the role, or held it last.
+    pub(super) fn primary(&self) -> Option<usize> {
+        let writable = (0..self.hosts.len()).filter(|i| self.hosts[*i].db.primary).max_by_key(|i| self.hosts[*i].db.history.timeline);
+        writable.or_else(|| {
+            let last = self.hosts.iter().filter_map(|h| h.record.last_won()).max_by_key(|w| w.epoch)?;
+            self.index(&last.holder.node)
+        })
+    }
+
+    pub(super) fn perform_script(&mut self, line: usize) {
+        if let Some(fault) = self.script.get(line).cloned() {
+            self.inject(&fault);
+        }
+    }
+
+    /// Makes it happen.
+    pub(super) fn inject(&mut self, fault: &Fault) {
+        let text = self.words(fault);
+        self.fact("script", 0, text);
+        let hosts =
+            |world: &World, whom: &[Whom]| -> Vec<usize> { world.places(whom).into_iter().filter(|p| *p < world.hosts.len()).collect() };
+        match fault {
+            Fault::KillDatabase(whom) => hosts(self, whom).into_iter().for_each(|h| self.kill_database(h)),
+            Fault::HangDatabase(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].db.hung = self.hosts[h].db.running),
+            Fault::ResumeDatabase(whom) => {
+                for host in hosts(self, whom) {
+                    self.hosts[host].db.hung = false;
+                    self.flush(host);
+                }
+            }
+            Fault::KillAgent(whom) => {
+                for host in hosts(self, whom) {
+                    self.hosts[host].agent = None;
+                    self.hosts[host].inbox.clear();
+                    self.after(SUPERVISOR, Event::AgentStart { host });
+                }
+            }
+            Fault::FreezeAgent(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].frozen = true),
+            Fault::ThawAgent(whom) => {
+                for host in hosts(self, whom) {
+                    self.hosts[host].frozen = false;
+                    let inbox = std::mem::take(&mut self.hosts[host].inbox);
+                    self.wake_up(inbox);
+                }
+            }
+            Fault::PauseHost(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].paused = true),
+            Fault::ResumeHost(whom) => {
+                for host in hosts(self, whom) {
+                    self.hosts[host].paused = false;
+                    let backlog = std::mem::take(&mut self.hosts[host].backlog);
+                    self.wake_up(backlog);
+                }
+            }
+            Fault::PowerOff(whom) => hosts(self, whom).into_iter().for_each(|h| self.power_off(h)),
+            Fault::PowerOn(whom) => hosts(self, whom).into_iter().for_each(|h| self.power_on(h)),
+            Fault::Reinstall(whom) => {
+                for host in hosts(self, whom) {
+                    self.power_off(host);
+                    self.reinstall(host);
+                    self.power_on(host);
+                }
+            }
+            Fault::Cut(from, to, both) => {
+                let (from, to) = (self.places(from), self.places(to));
+                for (a, b) in from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+                    self.net.link(a, b).cut = true;
+                    if *both {
+                        self.net.link(b, a).cut = true;
+                    }
+                }
+            }
+            Fault::Heal => self.net.each().for_each(|(_, _, link)| (link.cut, link.loss, link.twice) = (false, 0, 0)),
+            Fault::Degrade(from, to, delay, loss, twice) => {
+                let (from, to) = (self.places(from), self.places(to));
+                for (a, b) in from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+                    let link = self.net.link(a, b);
+                    (link.delay, link.loss, link.twice) = (delay.unwrap_or(link.delay), *loss, *twice);
+                }
+            }
+            Fault::SlowDisk(whom, flush) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.flush = *flush),
+            Fault::FillDisk(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.full = true),
+            Fault::LyingDisk(whom) => {
+                // What such a disk confirms proves nothing: from here on no guarantee is checked.
+                self.oracle.forgiven = true;
+                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.lies = true);
+            }
+            Fault::CorruptDisk(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.corrupt = true),
+            Fault::MendDisk(whom) => {
+                for host in hosts(self, whom) {
+                    let disk = &mut self.hosts[host].disk;
+                    (disk.full, disk.lies, disk.corrupt) = (false, false, false);
+                    disk.flush = disk.flush.min(Span::millis(2));
+                }
+            }
+            Fault::KillPlane(plane) => self.kill_plane(*plane),
+            Fault::StartPlane(plane) => self.start_plane(*plane),
+            Fault::PausePlane(plane) => self.pause_plane(*plane, true),
+            Fault::ResumePlane(plane) => self.pause_plane(*plane, false),
+            Fault::Load(interval) => {
+                let stood = self.client.interval == Span::ZERO;
+                self.client.interval = *interval;
+                if stood && *interval > Span::ZERO {
+                    self.after(*interval, Event::Client);
+                }
+            }
+            Fault::AsyncSessions(on) => {
+                for host in &mut self.hosts {
+                    host.db.asynchronous = *on;
+                    host.db.cancelled += u32::from(*on && host.db.primary);
+                }
+            }
+            Fault::CancelWaits => self.cancel_waits(),
+            Fault::Switchover(to, accept) => {
+                let to = to.as_ref().and_then(|w| self.places(w).first().map(|i| self.name(*i)));
+                if let Some(plane) = (0..PLANES).find(|p| self.planes[*p].is_up()) {
+                    self.person_proposes(plane, to, *accept);
+                }
+            }
+            Fault::Person(after) => self.approve_after = *after,
+        }
+    }
+
+    /// Processes that go on after a pause run in any order, but each takes its own messages in theirs.
+    fn wake_up(&mut self, events: Vec<Event>) {
+        let guard = self.random.span(Span::ZERO, Span::millis(20));
+        let rest = self.random.span(Span::ZERO, Span::millis(20));
+        for event in events {
+            let after = if matches!(event, Event::Guard { .. }) { guard } else { rest };
+            self.after(after, event);
+        }
+    }
+
+    fn power_off(&mut self, host: usize) {
+        let here = &mut self.hosts[host];
+        let durable = here.durable_log;
+        here.db.lose_power(durable);
+        here.record = here.durable_record.clone();
+        (here.up, here.paused, here.frozen, here.agent, here.guard) = (false, false, false, None, None);
+        here.backlog.clear();
+        here.inbox.clear();
+    }
+
+    fn power_on(&mut self, host: usize) {
+        if !self.hosts[host].up {
+            self.hosts[host].up = true;
+            let after = self.random.span(Span::millis(200), Span::secs(2));
+            self.after(after, Event::AgentStart { host });
+        }
+    }
+
+    fn reinstall(&mut self, host: usize) {
+        let here = &mut self.hosts[host];
+        let count = here.record.me.incarnation.as_str().rsplit_once('-').and_then(|(_, n)| n.parse::<u64>().ok()).unwrap_or(1) + 1;
+        let me = Member { node: here.node.node_id.clone(), incarnation: Incarnation::new(format!("{}-{count}", here.node.node_id)) };
+        here.record = VoterRecord::new(me);
+        here.durable_record = here.record.clone();
+        here.db = super::database::Database::empty();
+        here.durable_log = crate::model::Lsn(0);
+    }
+
+    fn cancel_waits(&mut self) {
+        for host in 0..self.hosts.len() {
+            let db = &mut self.hosts[host].db;
+            let waiting: Vec<_> = db.waiting.iter().copied().filter(|w| w.end <= db.flushed && db.primary).collect();
+            db.waiting.retain(|w| w.end > db.flushed);
+            db.cancelled += u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+            let (timeline, name) = (db.history.timeline, self.name(host));
+            for commit in waiting {
+                self.oracle.acked(self.now, name.as_str(), timeline, commit.end, commit.write, false);
+                self.tell_client(host, commit.write, true);
+            }
+        }
+    }
+
+    fn names(&self, whom: &[Whom]) -> String {
+        let name = |place: usize| match place.checked_sub(self.hosts.len()) {
+            None => self.name(place).as_str().to_owned(),
+            Some(n) if n < PLANES => format!("plane {}", n + 1),
+            Some(_) => "clients".into(),
+        };
+        self.places(whom).into_iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
+    fn words(&self, fault: &Fault) -> String {
+        let n = |whom: &[Whom]| self.names(whom);
+        match fault {
+            Fault::KillDatabase(w) => format!("the database of {} is killed", n(w)),
+            Fault::HangDatabase(w) => format!("the database of {} hangs", n(w)),
+            Fault::ResumeDatabase(w) => format!("the database of {} answers again", n(w)),
+            Fault::KillAgent(w) => format!("the agent of {} is killed", n(w)),
+            Fault::FreezeAgent(w) => format!("the agent of {} stands still", n(w)),
+            Fault::ThawAgent(w) => format!("the agent of {} goes on", n(w)),
+            Fault::PauseHost(w) => format!("the whole host of {} stands still", n(w)),
+            Fault::ResumeHost(w) => format!("the host of {} goes on", n(w)),
+            Fault::PowerOff(w) => format!("{} loses its power", n(w)),
+            Fault::PowerOn(w) => format!("{} has power again", n(w)),
+            Fault::Reinstall(w) => format!("{} comes back with empty disks", n(w)),
+            Fault::Cut(from, to, both) => format!("nothing passes from {} to {}{}", n(from), n(to), if *both { ", nor back" } else { "" }),
+            Fault::Heal => "every link works again".into(),
+            Fault::Degrade(from, to, delay, loss, twice) => {
+                let delay = delay.map_or(String::new(), |d| format!(", {d} each way"));
+                format!("from {} to {}: {loss} ‰ lost, {twice} ‰ doubled{delay}", n(from), n(to))
+            }
+            Fault::SlowDisk(w, flush) => format!("a flush of {} takes {flush}", n(w)),
+            Fault::FillDisk(w) => format!("the disk of {} is full", n(w)),
+            Fault::LyingDisk(w) => format!("the disk of {} confirms what it has not written", n(w)),
+            Fault::CorruptDisk(w) => format!("the disk of {} gives back what was not written", n(w)),
+            Fault::MendDisk(w) => format!("the disk of {} is mended", n(w)),
+            Fault::KillPlane(p) => format!("plane {} is killed", p + 1),
+            Fault::StartPlane(p) => format!("plane {} starts", p + 1),
+            Fault::PausePlane(p) => format!("plane {} stands still", p + 1),
+            Fault::ResumePlane(p) => format!("plane {} goes on", p + 1),
+            Fault::Load(Span::ZERO) => "the clients stop writing".into(),
+            Fault::Load(interval) => format!("the clients write every {interval}"),
+            Fault::AsyncSessions(on) => format!("sessions commit {} waiting for standbys", if *on { "without" } else { "after" }),
+            Fault::CancelWaits => "waits for standbys are cancelled".into(),
+            Fault::Switchover(to, accept) => {
+                let to = to.as_ref().map_or("the best node".to_owned(), |w| n(w));
+                format!("a person asks for a move to {to}{}", if *accept { " and accepts an unknown loss" } else { "" })
+            }
+            Fault::Person(Some(after)) => format!("a person confirms plans after {after}"),
+            Fault::Person(None) => "no person is there".into(),
+        }
+    }
+}
+
+/// A fault as it is written; words and times are checked afterwards, where their place is known.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Written {
+    KillDatabase(String),
+    HangDatabase(String),
+    ResumeDatabase(String),
+    KillAgent(String),
+    FreezeAgent(String),
+    ThawAgent(String),
+    PauseHost(String),
+    ResumeHost(String),
+    PowerOff(String),
+    PowerOn(String),
+    Reinstall(String),
+    Cut {
+        from: String,
+        to: String,
+        #[serde(default)]
+        one_way: bool,
+    },
+    Heal,
+    Degrade {
+        from: String,
+        to: String,
+        #[serde(default)]
+        delay: Option<String>,
+        #[serde(default)]
+        lost_per_mille: u64,
+        #[serde(default)]
+        doubled_per_mille: u64,
+    },
+    SlowDisk {
+        node: String,
+        flush: String,
+    },
+    FillDisk(String),
+    LyingDisk(String),
+    CorruptDisk(String),
+    MendDisk(String),
+    KillPlane(usize),
+    StartPlane(usize),
+    PausePlane(usize),
+    ResumePlane(usize),
+    Load {
+        every: String,
+    },
+    AsyncSessions(bool),
+    CancelWaits,
+    Switchover {
+        #[serde(default)]
+        to: Option<String>,
+        #[serde(default)]
+        accept_unknown_loss: bool,
+    },
+    Person {
+        #[serde(default)]
+        confirms_after: Option<String>,
+    },
+}
+
+impl Written {
+    /// Checked against a cluster: `a, b` lists words of [`Whom::parse`].
+    ///
+    /// # Errors
+    /// In words; the caller knows the place in the file.
+    pub(super) fn check(self, nodes: &[NodeId], regions: &[String]) -> Result<Fault, String> {
+        let who = |text: String| -> Result<Vec<Whom>, String> {
+            text.split(',').map(|w| Whom::parse(w.trim(), nodes, regions).map_err(|e| format!("{:?}: {e}", w.trim()))).collect()
+        };
+        let plane = |n: usize| n.checked_sub(1).filter(|n| *n < PLANES).ok_or_else(|| format!("plane {n}: there are planes 1 to {PLANES}"));
+        Ok(match self {
+            Written::KillDatabase(w) => Fault::KillDatabase(who(w)?),
+            Written::HangDatabase(w) => Fault::HangDatabase(who(w)?),
+            Written::ResumeDatabase(w) => Fault::ResumeDatabase(who(w)?),
+            Written::KillAgent(w) => Fault::KillAgent(who(w)?),
+            Written::FreezeAgent(w) => Fault::FreezeAgent(who(w)?),
+            Written::ThawAgent(w) => Fault::ThawAgent(who(w)?),
+            Written::PauseHost(w) => Fault::PauseHost(who(w)?),
+            Written::ResumeHost(w) => Fault::ResumeHost(who(w)?),
+            Written::PowerOff(w) => Fault::PowerOff(who(w)?),
+            Written::PowerOn(w) => Fault::PowerOn(who(w)?),
+            Written::Reinstall(w) => Fault::Reinstall(who(w)?),
+            Written::Cut { from, to, one_way } => Fault::Cut(who(from)?, who(to)?, !one_way),
+            Written::Heal => Fault::Heal,
+            Written::Degrade { from, to, delay, lost_per_mille, doubled_per_mille } => {
+                let delay = delay.map(|d| span(&d)).transpose()?;
+                Fault::Degrade(who(from)?, who(to)?, delay, lost_per_mille.min(1_000), doubled_per_mille.min(1_000))
+            }
+            Written::SlowDisk { node, flush } => Fault::SlowDisk(who(node)?, span(&flush)?),
+            Written::FillDisk(w) => Fault::FillDisk(who(w)?),
+            Written::LyingDisk(w) => Fault::LyingDisk(who(w)?),
+            Written::CorruptDisk(w) => Fault::CorruptDisk(who(w)?),
+            Written::MendDisk(w) => Fault::MendDisk(who(w)?),
+            Written::KillPlane(n) => Fault::KillPlane(plane(n)?),
+            Written::StartPlane(n) => Fault::StartPlane(plane(n)?),
+            Written::PausePlane(n) => Fault::PausePlane(plane(n)?),
+            Written::ResumePlane(n) => Fault::ResumePlane(plane(n)?),
+            Written::Load { every } => Fault::Load(span(&every)?),
+            Written::AsyncSessions(on) => Fault::AsyncSessions(on),
+            Written::CancelWaits => Fault::CancelWaits,
+            Written::Switchover { to, accept_unknown_loss } => Fault::Switchover(to.map(who).transpose()?, accept_unknown_loss),
+            Written::Person { confirms_after } => Fault::Person(confirms_after.map(|t| span(&t)).transpose()?),
+        })
+    }
+}
+
+/// A time as people write it: `250ms`, `1.5s` is written `1s 500ms`, `2m`.
+///
+/// # Errors
+/// What was expected.
+pub(super) fn span(text: &str) -> Result<Span, String> {
+    let parsed = humantime::parse_duration(text).map_err(|e| format!("time {text:?}: {e}; write 250ms, 3s or 2m"))?;
+    u64::try_from(parsed.as_nanos())
+        .ok()
+        .filter(|ns| *ns <= 86_400_000_000_000)
+        .map(Span)
+        .ok_or_else(|| format!("{text:?} is longer than a day"))
+}

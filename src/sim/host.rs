@@ -1,0 +1,129 @@
+//! One host: its clock, its disk, its database, its guard, and the agent's own machine.
+
+use super::database::{Database, Disk};
+use super::world::Event;
+use crate::agent::machine::{Goal, Machine, Resource};
+use crate::lease::VoterRecord;
+use crate::model::observation::{ResourceState, WriteProof};
+use crate::model::topology::Node;
+use crate::model::{NodeId, Span, Timestamp};
+
+/// The agent's process.
+#[derive(Clone, Debug)]
+pub(super) struct Agent {
+    pub(super) machine: Machine,
+    /// Names this process.
+    pub(super) born: u64,
+    /// A flush is under way; inputs wait.
+    pub(super) busy_until: Timestamp,
+    /// When its next wake-up is queued (world time).
+    pub(super) wake: Option<Timestamp>,
+    pub(super) sequence: u64,
+    pub(super) report_due: bool,
+    /// Per place: last answer (host's clock), round trip, whether its resource runs.
+    pub(super) seen: Vec<Option<(Timestamp, Span, Option<bool>)>>,
+    pub(super) goal: (u64, Goal),
+    /// Rises with every goal: steps for an older one are void.
+    pub(super) generation: u64,
+    pub(super) task: Task,
+    pub(super) resource: Resource,
+    pub(super) state: ResourceState,
+    pub(super) since: Timestamp,
+    pub(super) trouble: String,
+    pub(super) proof: Option<WriteProof>,
+    pub(super) following: Option<NodeId>,
+    pub(super) looks: u64,
+}
+
+/// What the adapter is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Looks at its goal next.
+    Begin,
+    /// A graceful stop runs since then.
+    Stopping(Timestamp),
+    /// The server is starting.
+    Starting,
+    /// Waits until no receiver remains.
+    Cutting,
+    /// Rewinds to, or clones from, its upstream.
+    Rebuilding,
+    /// Promotes.
+    Promoting,
+    /// The goal is reached.
+    Settled,
+}
+
+/// A machine with everything on it.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) node: Node,
+    /// What its clock showed at time zero.
+    offset: u64,
+    /// How much faster than the world's its clock runs, in millionths.
+    drift: i64,
+    pub(super) up: bool,
+    /// Everything on it stands still (a suspended virtual machine).
+    pub(super) paused: bool,
+    /// What arrived meanwhile.
+    pub(super) backlog: Vec<Event>,
+    pub(super) agent: Option<Agent>,
+    /// The agent's process stands still.
+    pub(super) frozen: bool,
+    pub(super) inbox: Vec<Event>,
+    /// On disk.
+    pub(super) record: VoterRecord,
+    /// What a power cut would leave of it, where the disk lies.
+    pub(super) durable_record: VoterRecord,
+    /// When the guard kills, by the host's clock.
+    pub(super) guard: Option<Timestamp>,
+    pub(super) db: Database,
+    /// What a power cut would leave of the log.
+    pub(super) durable_log: crate::model::Lsn,
+    pub(super) disk: Disk,
+}
+
+impl Host {
+    pub(super) fn new(node: Node, record: VoterRecord, offset: u64, drift: i64, flush: Span) -> Self {
+        Self {
+            node,
+            offset,
+            drift,
+            up: true,
+            paused: false,
+            backlog: vec![],
+            agent: None,
+            frozen: false,
+            inbox: vec![],
+            durable_record: record.clone(),
+            record,
+            guard: None,
+            db: Database::empty(),
+            durable_log: crate::model::Lsn(0),
+            disk: Disk { flush, full: false, lies: false, corrupt: false },
+        }
+    }
+
+    /// What its clock shows at `now` of the world. It counts while the host is paused.
+    #[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "a run lasts hours, not centuries")]
+    pub(super) fn clock(&self, now: Timestamp) -> Timestamp {
+        let drifted = (now.0 as i64 / 1_000_000) * self.drift;
+        Timestamp((self.offset + now.0).wrapping_add(drifted as u64))
+    }
+
+    /// The first moment of the world at which its clock shows `local`.
+    #[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "as above")]
+    pub(super) fn world(&self, local: Timestamp) -> Timestamp {
+        let apart = local.0.saturating_sub(self.offset) as i64;
+        let mut at = Timestamp((apart - apart / 1_000_000 * self.drift).max(0) as u64);
+        while self.clock(at) < local {
+            at = Timestamp(at.0 + 1_000);
+        }
+        at
+    }
+
+    /// Reachable over the network at all.
+    pub(super) fn answers(&self) -> bool {
+        self.up && !self.paused
+    }
+}

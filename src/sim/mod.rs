@@ -1,0 +1,32 @@
+//! A world to rehearse in: hosts, network, disks, databases, clients, agents and planes on a virtual clock, from one seed.
+//!
+//! It runs the production code — the plane's `engine`, the agent's `machine`, the voters' `lease` — and stands in only
+//! for what surrounds it. An oracle that nobody in the world sees checks what clients were told.
+//!
+//! Not modelled: what a query costs, how long a backup takes, the order of writes within one flush. Databases keep a log
+//! of numbered writes; times of disks, links and promotions are parameters ([`Conditions`]).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod adapter;
+mod database;
+mod fault;
+mod host;
+mod net;
+mod node;
+mod oracle;
+mod plane;
+mod queue;
+mod random;
+pub mod run;
+pub mod scenario;
+mod stream;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use fault::{Fault, Whom};
+pub use oracle::Violation;
+pub use run::{Outcome, Stand, run};
+pub use scenario::Scenario;
+pub use world::{Conditions, Fact, World};

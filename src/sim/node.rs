@@ -1,0 +1,419 @@
+//! The agent's process around its machine: inputs in, the record to disk, and only then effects out. The same order as
+//! the real runtime.
+
+use std::rc::Rc;
+
+use super::host::{Agent, Task};
+use super::world::{Event, PLANES, World};
+use crate::access;
+use crate::agent::machine::{Effect, Found, Goal, Machine, Resource, Tenure, Turn};
+use crate::model::command::{Command, CommandReply};
+use crate::model::observation::{CheckTimes, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, StandbyFacts};
+use crate::model::topology::Role;
+use crate::model::{Span, Timestamp};
+use crate::wire::message::{PeerMessage, PeerReply};
+
+/// The adapter looks at its database this often.
+const LOOK_INTERVAL: Span = Span::millis(100);
+/// The agent's own work on one input, at least.
+const THINK: Span = Span(50_000);
+/// Free disk where nothing is wrong, in bytes.
+const DISK_FREE: u64 = 50 << 30;
+
+impl World {
+    pub(super) fn start_agent(&mut self, host: usize) {
+        self.born += 1;
+        let (born, setup, now) = (self.born, self.setup(host), self.hosts[host].clock(self.now));
+        let places = self.hosts.len();
+        let here = &mut self.hosts[host];
+        here.frozen = false;
+        here.inbox.clear();
+        let guarded = here.guard.is_some_and(|until| now < until) && here.db.running;
+        let (machine, turn) = Machine::start(now, setup, here.record.clone(), &Found { running_guarded: guarded });
+        here.agent = Some(Agent {
+            machine,
+            born,
+            busy_until: Timestamp(0),
+            wake: None,
+            sequence: 0,
+            report_due: true,
+            seen: vec![None; places],
+            goal: (0, Goal::Standby { upstream: None, may_init: false }),
+            generation: 0,
+            task: Task::Settled,
+            resource: Resource { has_data: here.db.has_data, ..Resource::default() },
+            state: if here.node.role == Role::Witness { ResourceState::None } else { ResourceState::Unknown },
+            since: self.now,
+            trouble: String::new(),
+            proof: None,
+            following: None,
+            looks: 0,
+        });
+        let beat = self.random.span(Span::ZERO, self.conditions.heartbeat);
+        self.after(beat, Event::Beat { host, born });
+        let look = self.random.span(Span::millis(1), LOOK_INTERVAL);
+        self.after(look, Event::Look { host, born });
+        self.perform(host, turn);
+        self.agent_done(host);
+    }
+
+    fn agent(&mut self, host: usize, born: u64) -> Option<(&mut Agent, Timestamp)> {
+        let now = self.hosts[host].clock(self.now);
+        self.hosts[host].agent.as_mut().filter(|a| a.born == born).map(|a| (a, now))
+    }
+
+    pub(super) fn agent_wake(&mut self, host: usize, born: u64) {
+        let world_now = self.now;
+        let Some((agent, now)) = self.agent(host, born) else { return };
+        if agent.wake != Some(world_now) {
+            // Queued for a deadline that moved; the one that counts is queued too.
+            if agent.wake.is_some_and(|w| w > world_now) {
+                return;
+            }
+        }
+        agent.wake = None;
+        if agent.machine.next_wakeup().is_none_or(|at| at > now) {
+            self.schedule_wake(host);
+            return;
+        }
+        let turn = agent.machine.wakeup(now);
+        self.perform(host, turn);
+        self.agent_done(host);
+    }
+
+    pub(super) fn agent_beat(&mut self, host: usize, born: u64) {
+        let Some((agent, _)) = self.agent(host, born) else { return };
+        agent.report_due = true;
+        for peer in 0..self.hosts.len() {
+            if peer != host {
+                self.send(host, peer, Rc::new(PeerMessage::Hello), Span::ZERO);
+            }
+        }
+        let jitter = self.random.below(self.conditions.heartbeat.0 / 20 + 1);
+        let next = self.conditions.heartbeat + Span(jitter);
+        self.after(next, Event::Beat { host, born });
+        self.agent_done(host);
+    }
+
+    pub(super) fn agent_look(&mut self, host: usize, born: u64) {
+        if self.agent(host, born).is_none() {
+            return;
+        }
+        let jitter = self.random.below(2_000_000);
+        self.after(LOOK_INTERVAL + Span(jitter), Event::Look { host, born });
+        self.keep_alive(host);
+        self.observe(host);
+        self.agent_done(host);
+    }
+
+    /// What the adapter sees goes into the machine.
+    pub(super) fn observe(&mut self, host: usize) {
+        let here = &mut self.hosts[host];
+        let now = here.clock(self.now);
+        let (db, disk) = (&here.db, &here.disk);
+        let Some(agent) = &mut here.agent else { return };
+        agent.resource.has_data = db.has_data;
+        if db.running && !db.hung {
+            agent.resource.position = Some(db.position());
+            agent.resource.writable = db.primary && !db.stopping;
+            agent.resource.stopped = None;
+            agent.resource.history = db.primary.then(|| db.history.clone());
+            if db.primary && !disk.full {
+                agent.resource.write_ok = Some(now);
+            }
+            let state = match (db.primary, agent.task) {
+                (_, Task::Rebuilding) => ResourceState::Rebuilding,
+                (_, Task::Starting) => ResourceState::Starting,
+                (true, _) => ResourceState::Primary,
+                (false, _) => ResourceState::Standby,
+            };
+            if agent.state.word() != state.word() {
+                (agent.state, agent.since, agent.report_due) = (state, self.now, true);
+            }
+        } else if db.running && agent.state != ResourceState::Hung {
+            (agent.state, agent.since, agent.report_due) = (ResourceState::Hung, self.now, true);
+            agent.trouble = "the database does not answer".into();
+        }
+        let resource = agent.resource.clone();
+        let turn = agent.machine.observed(now, resource);
+        self.perform(host, turn);
+    }
+
+    pub(super) fn agent_asked(&mut self, to: usize, from: usize, born: u64, message: &PeerMessage, sent: Timestamp) {
+        let approved = match message {
+            PeerMessage::Claim(claim) => {
+                access::check_claim(claim.plan.as_ref(), &claim.approvals, self.policy.strategy, &self.allowlist, self.wall())
+            }
+            _ => Ok(()),
+        };
+        let here = &mut self.hosts[to];
+        let now = here.clock(self.now);
+        let Some(agent) = &mut here.agent else { return };
+        let (turn, reply) = agent.machine.message(now, message.clone(), approved);
+        let Some(took) = self.perform(to, turn) else { return };
+        for delay in self.net.send(&mut self.random, to, from).into_iter().flatten() {
+            let answer = Event::Answer { to: from, from: to, born, reply: Box::new(reply.clone()), sent };
+            self.queue.push(self.now + took + delay, answer);
+        }
+        self.agent_done(to);
+    }
+
+    pub(super) fn agent_answered(&mut self, to: usize, from: usize, born: u64, reply: PeerReply, sent: Timestamp) {
+        let peer = self.name(from);
+        let world_now = self.now;
+        let Some((agent, now)) = self.agent(to, born) else { return };
+        let runs = match &reply {
+            PeerReply::Hello(hello) => Some(hello.resource_runs),
+            _ => agent.seen[from].and_then(|s| s.2),
+        };
+        agent.seen[from] = Some((now, world_now.since(sent), runs));
+        let turn = agent.machine.reply(now, &peer, reply);
+        self.perform(to, turn);
+        self.agent_done(to);
+    }
+
+    pub(super) fn agent_ordered(&mut self, to: usize, plane: usize, command: Command) {
+        let authority = access::check_order(&command.order, self.policy.strategy, &self.allowlist, self.wall());
+        let here = &mut self.hosts[to];
+        let now = here.clock(self.now);
+        let Some(agent) = &mut here.agent else { return };
+        let (turn, outcome) = agent.machine.order(now, command.order, authority);
+        let Some(took) = self.perform(to, turn) else { return };
+        let place = self.plane_place(plane);
+        if let Some(delay) = self.net.stream(&mut self.random, to, place) {
+            let reply = CommandReply { id: command.id, outcome };
+            self.queue.push(self.now + took + delay, Event::Reply { plane, from: to, reply });
+        }
+        self.agent_done(to);
+    }
+
+    /// Durable first, then done; how long that takes. `None` when it could not be made durable: then nothing is done.
+    pub(super) fn perform(&mut self, host: usize, turn: Turn) -> Option<Span> {
+        let mut took = THINK;
+        if let Some(record) = turn.persist {
+            let here = &mut self.hosts[host];
+            if here.disk.full {
+                self.restart_machine(host);
+                return None;
+            }
+            if record.epoch < here.record.epoch {
+                let seen = format!("{}: {} → {}", here.node.node_id, here.record.epoch, record.epoch);
+                self.oracle.epoch_fell(self.now, seen);
+            }
+            let here = &mut self.hosts[host];
+            if !here.disk.lies {
+                here.durable_record = record.clone();
+            }
+            here.record = record;
+            let flush = here.disk.flush;
+            took = took + self.random.delay(flush);
+            if let Some(agent) = &mut self.hosts[host].agent {
+                agent.busy_until = self.now + took;
+            }
+        }
+        for effect in turn.effects {
+            self.act(host, effect, took);
+        }
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.machine.note_done();
+        }
+        Some(took)
+    }
+
+    /// In memory the machine is ahead of what is on disk: it starts again from there.
+    fn restart_machine(&mut self, host: usize) {
+        let (setup, record) = (self.setup(host), self.hosts[host].record.clone());
+        let now = self.hosts[host].clock(self.now);
+        let running = self.hosts[host].db.running;
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        let found = Found { running_guarded: matches!(agent.machine.tenure(), Tenure::Holding { .. }) && running };
+        let (machine, turn) = Machine::start(now, setup, record, &found);
+        agent.machine = machine;
+        for effect in turn.effects {
+            self.act(host, effect, THINK);
+        }
+    }
+
+    fn act(&mut self, host: usize, effect: Effect, took: Span) {
+        match effect {
+            Effect::Send(to, message) => {
+                if let Some(to) = self.index(&to) {
+                    self.send(host, to, Rc::new(message), took);
+                }
+            }
+            Effect::SetGoal(id, goal) => {
+                let at = self.now + took;
+                let Some(agent) = &mut self.hosts[host].agent else { return };
+                if agent.goal.0 == id && agent.goal.1 == goal {
+                    return;
+                }
+                let text = goal_words(&goal);
+                agent.goal = (id, goal);
+                agent.generation += 1;
+                agent.task = Task::Begin;
+                agent.resource.failure.clear();
+                agent.resource.deaf = false;
+                let (born, generation) = (agent.born, agent.generation);
+                self.queue.push(at, Event::Step { host, born, generation });
+                let name = self.name(host);
+                self.fact(name, 0, text);
+            }
+            Effect::Guard(until) => {
+                let here = &mut self.hosts[host];
+                here.guard = Some(until);
+                let at = here.world(until).max(self.now);
+                self.queue.push(at, Event::Guard { host, until });
+            }
+            Effect::StandDown => self.hosts[host].guard = None,
+            Effect::Report => {
+                if let Some(agent) = &mut self.hosts[host].agent {
+                    agent.report_due = true;
+                }
+            }
+            Effect::Prove => self.prove(host),
+            Effect::Note(text) => {
+                let name = self.name(host);
+                self.fact(name, 0, text);
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, message: Rc<PeerMessage>, took: Span) {
+        let Some(born) = self.hosts[from].agent.as_ref().map(|a| a.born) else { return };
+        for delay in self.net.send(&mut self.random, from, to).into_iter().flatten() {
+            let at = self.now + took + delay;
+            self.queue.push(at, Event::Ask { to, from, born, message: Rc::clone(&message), sent: self.now });
+        }
+    }
+
+    /// After every input: what the oracle has to know, the next wake-up, the report.
+    pub(super) fn agent_done(&mut self, host: usize) {
+        self.schedule_wake(host);
+        if self.hosts[host].agent.as_ref().is_some_and(|a| a.report_due) {
+            self.report(host);
+        }
+    }
+
+    fn schedule_wake(&mut self, host: usize) {
+        let here = &mut self.hosts[host];
+        let Some(next) = here.agent.as_ref().and_then(|a| a.machine.next_wakeup()) else { return };
+        let at = here.world(next).max(self.now + THINK);
+        let Some(agent) = &mut here.agent else { return };
+        if agent.wake.is_some_and(|w| w <= at && w >= self.now) {
+            return;
+        }
+        agent.wake = Some(at);
+        let born = agent.born;
+        self.queue.push(at, Event::Wake { host, born });
+    }
+
+    fn report(&mut self, host: usize) {
+        let report = self.make_report(host);
+        for plane in 0..PLANES {
+            if !self.planes[plane].is_up() {
+                continue;
+            }
+            let place = self.plane_place(plane);
+            if let Some(delay) = self.net.stream(&mut self.random, host, place) {
+                self.queue.push(self.now + delay, Event::Report { plane, report: Box::new(report.clone()) });
+            }
+        }
+    }
+
+    fn make_report(&mut self, host: usize) -> NodeReport {
+        let wall = self.wall();
+        let world_now = self.now;
+        let names: Vec<_> = (0..self.hosts.len()).map(|i| self.name(i)).collect();
+        let here = &mut self.hosts[host];
+        let now = here.clock(world_now);
+        let flush = here.disk.flush;
+        let Some(agent) = &mut here.agent else { unreachable!("only a living agent reports") };
+        agent.report_due = false;
+        agent.sequence += 1;
+        let db = &here.db;
+        let probe = |peer: usize| {
+            let seen = agent.seen[peer];
+            PeerProbe {
+                node: names[peer].clone(),
+                answered: seen.map(|(at, ..)| now.since(at)),
+                round_trip: seen.map(|(_, took, _)| took),
+                resource_runs: seen.and_then(|s| s.2),
+            }
+        };
+        let alive = db.running && !db.hung;
+        let fresh = db.receiver.filter(|r| r.streaming && alive);
+        let standbys = db.senders.iter().filter(|_| alive).map(|(i, s)| StandbyFacts {
+            node: names[*i].clone(),
+            state: "streaming".into(),
+            sync_state: "quorum".into(),
+            sent: s.sent,
+            flushed: s.flushed,
+            replayed: s.flushed,
+            lag_bytes: db.end.bytes_since(s.flushed),
+            lag: None,
+        });
+        let witness = here.node.role == Role::Witness;
+        let resource = ResourceFacts {
+            kind: "sim".into(),
+            version: "simulated".into(),
+            state: agent.state.clone(),
+            since: wall,
+            position: db.position(),
+            flushed: db.flushed,
+            replayed: db.flushed,
+            receiving_from: fresh.map(|r| names[r.from].clone()),
+            upstream_age: fresh.map(|r| world_now.since(r.heard)),
+            standbys: standbys.collect(),
+            sync_setting: String::new(),
+            sessions: u32::from(db.primary),
+            unsynchronised_sessions: db.cancelled,
+            disk_free: if here.disk.full { 0 } else { DISK_FREE },
+            disk_total: if witness { 0 } else { DISK_FREE * 2 },
+            check: CheckTimes {
+                live: alive.then_some(Span::millis(1)),
+                ready: alive.then_some(Span::millis(2)),
+                deep: (alive && !here.disk.full).then_some(flush + Span::millis(1)),
+            },
+            proof: agent.proof.clone(),
+            trouble: agent.trouble.clone(),
+        };
+        NodeReport {
+            member: here.record.me.clone(),
+            process: agent.born,
+            sequence: agent.sequence,
+            sent: wall,
+            pids: Pids { agent: 0, guard: None, postmaster: None },
+            vote: agent.machine.vote_facts(now),
+            holding: agent.machine.holding_facts(now),
+            resource,
+            peers: (0..names.len()).filter(|i| *i != host).map(probe).collect(),
+            armed: agent.machine.armed(),
+            activity: agent.machine.activity(),
+            complaint: agent.machine.complaint().to_owned(),
+        }
+    }
+
+    /// A lease that begins while another's right to acknowledge has not ended.
+    pub(super) fn check_overlap(&mut self, host: usize) {
+        let holds = |world: &World, i: usize| {
+            let here = &world.hosts[i];
+            let agent = here.agent.as_ref().filter(|_| here.up && here.db.running && here.db.primary)?;
+            agent.machine.tenure().held(here.clock(world.now)).map(crate::lease::Holder::epoch)
+        };
+        let Some(mine) = holds(self, host) else { return };
+        let other = (0..self.hosts.len()).filter(|i| *i != host).find_map(|i| holds(self, i).map(|e| (i, e)));
+        if let Some((i, epoch)) = other {
+            let seen = format!("{} holds epoch {epoch} and {} holds epoch {mine}", self.name(i), self.name(host));
+            self.oracle.overlap(self.now, seen);
+        }
+    }
+}
+
+fn goal_words(goal: &Goal) -> String {
+    match goal {
+        Goal::Stopped(_) => "goal: stopped".into(),
+        Goal::Standby { upstream: None, .. } => "goal: standby of nobody (cut)".into(),
+        Goal::Standby { upstream: Some(u), .. } => format!("goal: standby of {} in epoch {}", u.node, u.epoch),
+        Goal::Primary { epoch, .. } => format!("goal: primary in epoch {epoch}"),
+    }
+}

@@ -114,7 +114,8 @@ impl Engine {
             .iter()
             .filter(|n| {
                 let mind = &self.nodes[*n];
-                mind.age(self.now).is_some_and(|a| a < Span::secs(2))
+                mind.verdict <= Verdict::Degraded
+                    && mind.age(self.now).is_some_and(|a| a < Span::secs(2))
                     && mind.report.as_ref().is_some_and(|r| r.resource.state == ResourceState::Standby)
             })
             .cloned()

@@ -2,7 +2,7 @@
 //! cut in one direction only.
 
 use super::random::Random;
-use crate::model::Span;
+use crate::model::{Span, Timestamp};
 
 /// One direction between two places.
 #[derive(Clone, Debug)]
@@ -15,6 +15,17 @@ pub(super) struct Link {
     pub(super) loss: u64,
     /// Messages that arrive twice in a thousand.
     pub(super) twice: u64,
+    /// When the last of a byte stream arrived: nothing overtakes it. Log, and calls.
+    last: [Timestamp; 2],
+}
+
+/// What a byte stream carries; each has a connection of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Carries {
+    /// Replication.
+    Log,
+    /// Reports, orders, writes.
+    Calls,
 }
 
 /// All links, by place.
@@ -26,7 +37,7 @@ pub(super) struct Net {
 
 impl Net {
     pub(super) fn new(places: usize, delay: impl Fn(usize, usize) -> Span) -> Self {
-        let link = |i: usize| Link { cut: false, delay: delay(i / places, i % places), loss: 0, twice: 0 };
+        let link = |i: usize| Link { cut: false, delay: delay(i / places, i % places), loss: 0, twice: 0, last: [Timestamp(0); 2] };
         Self { places, links: (0..places * places).map(link).collect() }
     }
     pub(super) fn link(&mut self, from: usize, to: usize) -> &mut Link {
@@ -49,13 +60,19 @@ impl Net {
         let again = (link.twice > 0 && random.chance(link.twice)).then(|| random.delay(Span(link.delay.0 * 4)));
         [Some(once), again]
     }
-    /// For a byte stream: what is lost is sent again, later.
-    pub(super) fn stream(&mut self, random: &mut Random, from: usize, to: usize) -> Option<Span> {
-        let link = &self.links[from * self.places + to];
+    /// When the next of a byte stream arrives: in order, and what is lost is sent again later.
+    pub(super) fn stream(&mut self, now: Timestamp, random: &mut Random, from: usize, to: usize, what: Carries) -> Option<Timestamp> {
+        let link = &mut self.links[from * self.places + to];
         if link.cut {
             return None;
         }
         let again = if link.loss > 0 && random.chance(link.loss) { Span::millis(200) } else { Span::ZERO };
-        Some(random.delay(link.delay) + again)
+        let slot = match what {
+            Carries::Log => 0,
+            Carries::Calls => 1,
+        };
+        let at = (now + random.delay(link.delay) + again).max(link.last[slot] + Span(1));
+        link.last[slot] = at;
+        Some(at)
     }
 }

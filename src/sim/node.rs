@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::host::{Agent, Task};
+use super::net::Carries;
 use super::world::{Event, PLANES, World};
 use crate::access;
 use crate::agent::machine::{Effect, Found, Goal, Machine, Resource, Tenure, Turn};
@@ -180,9 +181,9 @@ impl World {
         let (turn, outcome) = agent.machine.order(now, command.order, authority);
         let Some(took) = self.perform(to, turn) else { return };
         let place = self.plane_place(plane);
-        if let Some(delay) = self.net.stream(&mut self.random, to, place) {
+        if let Some(at) = self.net.stream(self.now, &mut self.random, to, place, Carries::Calls) {
             let reply = CommandReply { id: command.id, outcome };
-            self.queue.push(self.now + took + delay, Event::Reply { plane, from: to, reply });
+            self.queue.push(at + took, Event::Reply { plane, from: to, reply });
         }
         self.agent_done(to);
     }
@@ -314,8 +315,8 @@ impl World {
                 continue;
             }
             let place = self.plane_place(plane);
-            if let Some(delay) = self.net.stream(&mut self.random, host, place) {
-                self.queue.push(self.now + delay, Event::Report { plane, report: Box::new(report.clone()) });
+            if let Some(at) = self.net.stream(self.now, &mut self.random, host, place, Carries::Calls) {
+                self.queue.push(at, Event::Report { plane, report: Box::new(report.clone()) });
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Planes around the real engine, the clients, and the person who confirms plans.
 
+use super::net::Carries;
 use super::random::Random;
 use super::world::{Event, OPERATOR, World};
 use crate::engine::{Decision, Durable, Effect, Engine, Input, PersonOrder, Snapshot};
@@ -139,9 +140,9 @@ impl World {
         for Effect::Command { node, command } in decision.release(&kept) {
             let Some(to) = self.index(&node) else { continue };
             let place = self.plane_place(plane);
-            if let Some(delay) = self.net.stream(&mut self.random, place, to) {
+            if let Some(at) = self.net.stream(self.now, &mut self.random, place, to, Carries::Calls) {
                 // A millisecond for the plane's own disk.
-                self.after(delay + Span::millis(1), Event::Command { to, plane, command });
+                self.queue.push(at + Span::millis(1), Event::Command { to, plane, command });
             }
         }
         self.mind_pending(plane);
@@ -199,9 +200,9 @@ impl World {
         let to = self.client.target;
         self.client.open.insert(write, self.now);
         let place = self.client_place();
-        if let Some(delay) = self.net.stream(&mut self.random, place, to) {
+        if let Some(at) = self.net.stream(self.now, &mut self.random, place, to, Carries::Calls) {
             if self.hosts[to].up {
-                self.after(delay, Event::Write { to, write });
+                self.queue.push(at, Event::Write { to, write });
             }
         }
         self.after(interval, Event::Client);
@@ -216,8 +217,8 @@ impl World {
 
     pub(super) fn tell_client(&mut self, from: usize, write: u64, taken: bool) {
         let place = self.client_place();
-        if let Some(delay) = self.net.stream(&mut self.random, from, place) {
-            self.after(delay, Event::Written { write, from, taken });
+        if let Some(at) = self.net.stream(self.now, &mut self.random, from, place, Carries::Calls) {
+            self.queue.push(at, Event::Written { write, from, taken });
         }
     }
 

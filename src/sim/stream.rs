@@ -1,6 +1,7 @@
 //! Writes, flushes, and the log on its way to the standbys.
 
 use super::database::{Chunk, Receiver, Sender, Waiting};
+use super::net::Carries;
 use super::world::{Event, World};
 use crate::model::{Lsn, Position, Span};
 
@@ -55,9 +56,9 @@ impl World {
         }
         if let Some(receiver) = here.db.receiver.filter(|r| r.streaming) {
             let flushed = here.db.flushed;
-            if let Some(delay) = self.net.stream(&mut self.random, host, receiver.from) {
+            if let Some(at) = self.net.stream(self.now, &mut self.random, host, receiver.from, Carries::Log) {
                 let ack = Event::LogAck { to: receiver.from, from: host, connection: receiver.connection, flushed };
-                self.after(delay, ack);
+                self.queue.push(at, ack);
             }
         }
         self.send_log(host);
@@ -82,8 +83,8 @@ impl World {
         if let Some(s) = db.senders.get_mut(&standby) {
             s.sent = flushed.max(s.sent);
         }
-        if let Some(delay) = self.net.stream(&mut self.random, host, standby) {
-            self.after(delay, Event::Log { to: standby, connection: sender.connection, chunk: Box::new(chunk) });
+        if let Some(at) = self.net.stream(self.now, &mut self.random, host, standby, Carries::Log) {
+            self.queue.push(at, Event::Log { to: standby, connection: sender.connection, chunk: Box::new(chunk) });
         }
     }
 
@@ -167,9 +168,9 @@ impl World {
         let connection = self.connections + 1;
         self.connections = connection;
         db.receiver = Some(Receiver { connection, ..receiver });
-        let at = db.position();
-        if let Some(delay) = self.net.stream(&mut self.random, host, receiver.from) {
-            self.after(delay, Event::Connected { to: receiver.from, from: host, connection, at });
+        let position = db.position();
+        if let Some(at) = self.net.stream(self.now, &mut self.random, host, receiver.from, Carries::Log) {
+            self.queue.push(at, Event::Connected { to: receiver.from, from: host, connection, at: position });
         }
         self.after(RECONNECT, Event::Connect { host, starts });
     }

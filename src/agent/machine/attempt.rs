@@ -281,7 +281,13 @@ impl Machine {
             // More grants can only make the account better; a majority alone is not the end while some may still come.
             Standing::Won(win) if own_granted && (climbs || claim.own_position().is_some()) => {
                 let enough = matches!(win.loss, crate::model::loss::LossAccount::None { .. });
-                if enough || claim.granted_by().count() == self.setup.nodes.len() || now.since(claim.sent()) >= CLAIM_SETTLE {
+                // An account that the plan would refuse is not settled for while grants may still come.
+                let tolerated = match reason {
+                    Reason::Armed { plan, .. } => win.loss.within(plan.max_loss_bytes) || plan.accept_unknown_loss,
+                    Reason::Reclaim | Reason::Found | Reason::Climb => true,
+                };
+                let patience = if tolerated { CLAIM_SETTLE } else { CLAIM_MAX };
+                if enough || claim.granted_by().count() == self.setup.nodes.len() || now.since(claim.sent()) >= patience {
                     let claim = claim.clone();
                     self.won(now, claim, win, turn);
                     return;

@@ -162,6 +162,9 @@ impl World {
             (_, Some(upstream)) => {
                 let position = self.hosts[host].db.position();
                 if known.is_some_and(|history| !history.continues(position)) {
+                    if self.source(host, upstream).is_none() {
+                        return self.fail(host, "the source of the rebuild is not reachable");
+                    }
                     // Stopped, rewound, started again.
                     self.kill_database(host);
                     self.next_step(host, Task::Begin, Span::millis(50));
@@ -181,7 +184,7 @@ impl World {
 
     /// The server does not run: made, cloned, rewound or just started.
     fn step_start(&mut self, host: usize, task: Task, upstream: Option<&Upstream>, may_init: bool) {
-        let history = upstream.and_then(|u| u.history.as_ref().map(|h| (u.node.clone(), h.clone())));
+        let known = upstream.and_then(|u| u.history.as_ref());
         let has_data = self.hosts[host].db.has_data;
         if self.hosts[host].disk.full {
             return self.fail(host, "could not start: no space left on device");
@@ -199,12 +202,9 @@ impl World {
             return self.next_step(host, Task::Begin, Span::millis(5));
         }
         if task == Task::Rebuilding {
-            let Some((node, _)) = history else { return self.next_step(host, Task::Begin, RETRY) };
-            let source = self.index(&node).filter(|s| {
-                let up = self.hosts[*s].answers() && self.hosts[*s].db.running && !self.hosts[*s].db.hung && self.hosts[*s].db.primary;
-                up && self.net.passes(host, *s) && self.net.passes(*s, host)
-            });
-            let Some(source) = source else { return self.fail(host, "the source of the rebuild is not reachable") };
+            let Some(source) = upstream.and_then(|u| self.source(host, u)) else {
+                return self.fail(host, "the source of the rebuild is not reachable");
+            };
             self.rebuild(host, source);
             let took = self.random.span(Span::millis(50), Span::millis(250));
             return self.next_step(host, Task::Starting, took);
@@ -217,7 +217,7 @@ impl World {
             world.next_step(host, Task::Rebuilding, took);
         };
         if !has_data {
-            return match history {
+            return match known {
                 Some(_) => begin_rebuild(self, host, 800, 2_500),
                 None if may_init => {
                     let db = &mut self.hosts[host].db;
@@ -238,7 +238,8 @@ impl World {
             };
         }
         let position = self.hosts[host].db.position();
-        if history.as_ref().is_some_and(|(_, h)| !h.continues(position)) {
+        let forked = known.is_some_and(|h| !h.continues(position));
+        if forked && upstream.is_some_and(|u| self.source(host, u).is_some()) {
             return begin_rebuild(self, host, 250, 1_200);
         }
         if let Some(agent) = &mut self.hosts[host].agent {
@@ -246,6 +247,15 @@ impl World {
         }
         let took = self.random.span(Span::millis(50), Span::millis(250));
         self.next_step(host, Task::Starting, took);
+    }
+
+    /// The primary to rebuild from, if it answers.
+    fn source(&self, host: usize, upstream: &Upstream) -> Option<usize> {
+        self.index(&upstream.node).filter(|s| {
+            let there = &self.hosts[*s];
+            let up = there.answers() && there.db.running && !there.db.hung && there.db.primary;
+            up && self.net.passes(host, *s) && self.net.passes(*s, host)
+        })
     }
 
     /// Rewound to where the logs part, or cloned where they share nothing; then everything the source has on disk.

@@ -45,6 +45,8 @@ pub(super) struct Sender {
     pub(super) heard: Timestamp,
     /// Names this connection; words of an earlier one do not count.
     pub(super) connection: u64,
+    /// The timeline it was told of.
+    pub(super) told: u32,
 }
 
 /// Where a standby receives from.

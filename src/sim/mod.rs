@@ -8,6 +8,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod adapter;
+pub mod chaos;
 mod database;
 mod fault;
 mod host;

@@ -71,17 +71,19 @@ impl World {
         let standbys: Vec<(usize, Sender)> = self.hosts[host].db.senders.iter().map(|(i, s)| (*i, *s)).collect();
         for (standby, sender) in standbys {
             if sender.sent < flushed {
-                self.send_chunk(host, standby, sender, false);
+                self.send_chunk(host, standby, sender);
             }
         }
     }
 
-    fn send_chunk(&mut self, host: usize, standby: usize, sender: Sender, with_history: bool) {
+    fn send_chunk(&mut self, host: usize, standby: usize, sender: Sender) {
         let db = &mut self.hosts[host].db;
-        let chunk = Chunk { start: sender.sent, entries: db.since(sender.sent), history: with_history.then(|| db.history.clone()) };
+        let news = sender.told != db.history.timeline;
+        let chunk = Chunk { start: sender.sent, entries: db.since(sender.sent), history: news.then(|| db.history.clone()) };
         let flushed = db.flushed;
         if let Some(s) = db.senders.get_mut(&standby) {
             s.sent = flushed.max(s.sent);
+            s.told = db.history.timeline;
         }
         if let Some(at) = self.net.stream(self.now, &mut self.random, host, standby, Carries::Log) {
             self.queue.push(at, Event::Log { to: standby, connection: sender.connection, chunk: Box::new(chunk) });
@@ -183,12 +185,12 @@ impl World {
         if !db.running || db.hung || !fits {
             return;
         }
-        let sender = Sender { sent: at.lsn, flushed: Lsn(0), heard: now, connection };
+        let sender = Sender { sent: at.lsn, flushed: Lsn(0), heard: now, connection, told: 0 };
         db.senders.insert(from, sender);
         if let Some(agent) = &mut self.hosts[to].agent {
             agent.report_due = true;
         }
-        self.send_chunk(to, from, sender, true);
+        self.send_chunk(to, from, sender);
     }
 
     /// At every look: word to the standbys, and streams that are silent for too long end.
@@ -210,7 +212,7 @@ impl World {
         if says {
             let standbys: Vec<(usize, Sender)> = self.hosts[host].db.senders.iter().map(|(i, s)| (*i, *s)).collect();
             for (standby, sender) in standbys {
-                self.send_chunk(host, standby, sender, false);
+                self.send_chunk(host, standby, sender);
             }
         }
     }

@@ -47,3 +47,25 @@ fn the_same_seed_gives_the_same_bytes() {
     assert_eq!(text(3), text(3));
     assert_ne!(text(3), text(4));
 }
+
+/// `SEEDS=1000-2000` sweeps; `SEED=17` prints one day.
+#[test]
+fn random_days_break_no_law() {
+    if let Some(seed) = std::env::var("SEED").ok().and_then(|s| s.parse().ok()) {
+        let day = chaos::day(seed, true);
+        for f in &day.facts {
+            println!("{:>10.3} {:>10} {:>4} {}", f.at.0 as f64 / 1e9, f.who, f.rule, f.text);
+        }
+        panic!("{} {:#?}", day.shape, day.violations);
+    }
+    let range = std::env::var("SEEDS").unwrap_or_else(|_| "0-300".into());
+    let (from, to) = range.split_once('-').map(|(a, b)| (a.parse::<u64>().unwrap(), b.parse::<u64>().unwrap())).unwrap();
+    let mut broken = vec![];
+    for seed in from..to {
+        let day = chaos::day(seed, false);
+        if !day.violations.is_empty() {
+            broken.push(format!("SEED={seed} ({}): {}: {}", day.shape, day.violations[0].law, day.violations[0].seen));
+        }
+    }
+    assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
+}

@@ -364,8 +364,11 @@ impl Driver {
                     }
                 }
             }
-            if let Some(upstream) = upstream {
-                self.make_followable(upstream).await?;
+            if let Some(upstream) = upstream
+                && let Err(why) = self.make_followable(upstream).await
+            {
+                self.start(None).await?;
+                return Err(why);
             }
             self.start(upstream.filter(|u| u.history.is_some())).await?;
         }

@@ -120,19 +120,21 @@ impl Driver {
     pub(super) async fn rejoin(&mut self, upstream: &Upstream, position: Position) -> Done {
         let Some(history) = &upstream.history else { return Ok(()) };
         tracing::warn!("{position} is not on the way of {}'s timeline {}: rewinding", upstream.node, history.timeline);
+        // While the source does not answer, a standby of nobody is worth more than a stopped one: it can say where its log ends.
+        checkpoint_at(self, upstream).await?;
         self.stop_gracefully().await?;
         let control = Control::read(&self.setup.programs, &self.setup.config.data_dir).await?;
         self.rewind(upstream, history, &control).await
     }
 
     async fn rewind(&mut self, upstream: &Upstream, history: &TimelineHistory, control: &Control) -> Done {
+        checkpoint_at(self, upstream).await?;
         self.state(ResourceState::Rebuilding);
         self.facts.trouble = format!("rewinding to follow {}", upstream.node);
         self.resource.stopped = None;
         self.tell().await;
         let data_dir = self.setup.config.data_dir.clone();
         self.keep_fork(history, control)?;
-        checkpoint_at(self, upstream).await?;
         let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
         let source = format!("{source} dbname={}", self.setup.config.database);
         host::write_durably(&unfinished(&data_dir), "pg_rewind\n")?;

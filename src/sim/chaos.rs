@@ -1,0 +1,289 @@
+//! Random days: any faults at any time, then the faults end on a core, what is outside of it stays broken for good, and
+//! recovery is demanded (TigerBeetle's two modes: uniform faults always heal, and so hide livelocks).
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::fault::{Fault, Whom};
+use super::oracle::Violation;
+use super::random::Random;
+use super::world::{Conditions, Fact, World};
+use crate::config;
+use crate::model::topology::{Cluster, Policy};
+use crate::model::{NodeId, Span, Timestamp};
+
+/// Faults happen for so long.
+const STORM: Span = Span::secs(20);
+/// Afterwards the core is writable within this.
+const RECOVERY_MAX: Span = Span::secs(90);
+
+/// One random day.
+#[derive(Clone, Debug)]
+pub struct Day {
+    /// Its seed.
+    pub seed: u64,
+    /// The cluster's shape, in words.
+    pub shape: String,
+    /// Laws that were broken.
+    pub violations: Vec<Violation>,
+    /// Writes that clients were told are safe.
+    pub acknowledged: usize,
+    /// Epochs that were won.
+    pub epochs: u64,
+    /// Events that were simulated.
+    pub events: u64,
+    /// From the last fault to the first acknowledged write.
+    pub recovery: Span,
+    /// The course of events, where it was kept.
+    pub facts: Vec<Fact>,
+}
+
+/// What a cluster looks like: nodes with data, witnesses, standbys that confirm a commit.
+const SHAPES: &[(usize, usize, usize)] = &[(3, 0, 1), (3, 0, 2), (2, 1, 1), (3, 2, 1), (4, 1, 1), (5, 0, 2), (5, 0, 1), (3, 0, 0)];
+
+fn shape(random: &mut Random) -> (Cluster, Policy, Conditions, String) {
+    let (data, witnesses, k) = random.pick(SHAPES).copied().unwrap_or(SHAPES[0]);
+    let lease = 1_000 * (1 + random.below(4));
+    let mut text = format!("cluster_id: day\nname: Day\nregions: [r1, r2]\nsynchronous_standbys: {k}\nlease_ms: {lease}\nnodes:\n");
+    for i in 1..=data + witnesses {
+        let role = match i {
+            1 => "primary",
+            i if i <= data => "secondary",
+            _ => "witness",
+        };
+        let region = if random.chance(300) { "r2" } else { "r1" };
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  - {{node_id: n{i}, hostname: h, role: {role}, region: {region}}}");
+    }
+    let cluster = config::cluster::parse(Path::new("day"), &text).unwrap_or_else(|e| unreachable!("a generated cluster is valid: {e}"));
+    let strategy = if random.chance(800) { "automatic" } else { "quorum_based" };
+    let policy = format!("policy_id: day\nname: Day\nstrategy: {strategy}\nreclaim_after_s: {}\n", 5 + random.below(10));
+    let policy =
+        config::policy::parse(Path::new("day"), &policy, &cluster).unwrap_or_else(|e| unreachable!("a generated policy is valid: {e}"));
+    let conditions = Conditions {
+        heartbeat: Span::millis(100 + random.below(3) * 100),
+        write_interval: Span::millis(10 + random.below(60)),
+        delay_far: Span::millis(1 + random.below(20)),
+        ..Conditions::default()
+    };
+    (cluster, policy, conditions, format!("{data} data, {witnesses} witness, k={k}, lease {lease} ms, {strategy}"))
+}
+
+fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)> {
+    let nodes: Vec<NodeId> = cluster.nodes.iter().map(|n| n.node_id.clone()).collect();
+    let count = 1 + random.below(8);
+    let mut events = vec![];
+    for _ in 0..count {
+        let at = random.span(Span::ZERO, STORM);
+        let lasts = random.span(Span::millis(50), Span::secs(8));
+        let one = |random: &mut Random| match random.below(3) {
+            0 => vec![Whom::Primary],
+            _ => random.pick(&nodes).cloned().map(Whom::Node).into_iter().collect::<Vec<_>>(),
+        };
+        let who = one(random);
+        // What ends later means the node it meant at first.
+        let named = |random: &mut Random| random.pick(&nodes).cloned().map(Whom::Node).into_iter().collect::<Vec<_>>();
+        let mut both = |fault: Fault, end: Option<Fault>| {
+            events.push((at, fault));
+            if let Some(end) = end {
+                events.push((at + lasts, end));
+            }
+        };
+        match random.below(19) {
+            0 | 1 => both(Fault::KillDatabase(who), None),
+            2 => both(Fault::KillAgent(who), None),
+            3 => both(Fault::FreezeAgent(who), Some(Fault::ThawAgent(vec![Whom::All]))),
+            4 => both(Fault::PauseHost(who), Some(Fault::ResumeHost(vec![Whom::All]))),
+            5 => both(Fault::PowerOff(who), Some(Fault::PowerOn(vec![Whom::All]))),
+            6 => both(Fault::HangDatabase(who), Some(Fault::ResumeDatabase(vec![Whom::All]))),
+            7 | 8 => {
+                let to = if random.chance(500) { vec![Whom::All, Whom::Plane(0), Whom::Clients] } else { named(random) };
+                both(Fault::Cut(who, to, random.chance(500)), Some(Fault::Heal));
+            }
+            9 => {
+                let to = vec![Whom::All, Whom::Plane(0)];
+                both(Fault::Cut(to, who, false), Some(Fault::Heal));
+            }
+            10 => {
+                let split = random.below(nodes.len() as u64);
+                let side = |left: bool| {
+                    let on = |i: usize| (i as u64 <= split) == left;
+                    nodes.iter().enumerate().filter(|(i, _)| on(*i)).map(|(_, n)| Whom::Node(n.clone())).collect::<Vec<_>>()
+                };
+                let mut right = side(false);
+                if random.chance(500) {
+                    right.push(Whom::Plane(0));
+                }
+                both(Fault::Cut(side(true), right, true), Some(Fault::Heal));
+            }
+            11 => {
+                let (lost, twice) = (random.below(300), random.below(100));
+                let delay = Some(random.span(Span::millis(1), Span::millis(120)));
+                both(Fault::Degrade(vec![Whom::All], vec![Whom::All, Whom::Plane(0)], delay, lost, twice), Some(Fault::Heal));
+            }
+            12 => {
+                let flush = random.span(Span::millis(5), Span::millis(900));
+                both(Fault::SlowDisk(who, flush), Some(Fault::MendDisk(vec![Whom::All])));
+            }
+            13 => both(Fault::FillDisk(who), Some(Fault::MendDisk(vec![Whom::All]))),
+            14 => both(Fault::KillPlane(0), Some(Fault::StartPlane(0))),
+            15 => both(Fault::PausePlane(0), Some(Fault::ResumePlane(0))),
+            16 => both(Fault::StartPlane(1), Some(Fault::KillPlane(1))),
+            17 => both(Fault::Switchover(Some(who), false), None),
+            _ => both(Fault::CancelWaits, None),
+        }
+    }
+    events.sort_by_key(|(at, _)| *at);
+    events
+}
+
+/// Lives through the day of that seed.
+pub fn day(seed: u64, keep_facts: bool) -> Day {
+    let mut random = Random::new(seed);
+    let (cluster, policy, conditions, words) = shape(&mut random);
+    let from_nothing = random.chance(100);
+    let mut world = if from_nothing {
+        World::unformed(&cluster, &policy, &conditions, seed)
+    } else {
+        World::formed(&cluster, &policy, &conditions, seed)
+    };
+    world.keep_facts = keep_facts;
+    world.approve_after = Some(Span::secs(1));
+    let warm = Span::secs(if from_nothing { 10 } else { 3 });
+    world.run_until(Timestamp(warm.0));
+    let begin = world.now;
+    for (at, fault) in storm(&mut random, &cluster) {
+        world.run_until(begin + at);
+        world.inject(&fault);
+    }
+    world.run_until(begin + STORM);
+    // A core is mended; at most one node outside of it stays broken for good.
+    let broken = random.chance(500).then(|| random.below(cluster.nodes.len() as u64)).and_then(|i| usize::try_from(i).ok());
+    world.mend(broken, &mut random);
+    world.oracle.watch(world.now);
+    let mended = world.now;
+    let k = cluster.synchronous_standbys;
+    let mut writable = false;
+    while world.now < mended + RECOVERY_MAX && !writable {
+        world.run_until(world.now + Span::millis(100));
+        writable = world.oracle.last_ack() > mended + Span::millis(50);
+    }
+    let recovery = world.now.since(mended);
+    let owed = k > 0 && !world.may_be_unknown(broken);
+    if !writable && owed {
+        let seen = world.state_words();
+        world.oracle.stuck(world.now, seen);
+    } else if broken.is_none() && writable {
+        // With nothing broken everybody comes back.
+        while world.now < mended + RECOVERY_MAX && !world.everybody_follows() {
+            world.run_until(world.now + Span::millis(100));
+        }
+        if !world.everybody_follows() {
+            let seen = world.state_words();
+            world.oracle.stuck(world.now, format!("not everybody follows: {seen}"));
+        }
+    }
+    if let Some(primary) = world.primary().filter(|_| writable) {
+        let (name, db) = (world.name(primary), world.hosts[primary].db.clone());
+        world.oracle.settle(world.now, name.as_str(), &db);
+    }
+    Day {
+        seed,
+        shape: words,
+        violations: world.oracle.violations.clone(),
+        acknowledged: world.oracle.acknowledged(),
+        epochs: world.epoch().0,
+        events: world.events,
+        recovery,
+        facts: std::mem::take(&mut world.facts),
+    }
+}
+
+impl World {
+    /// Everything works again but one host, whose fault lasts.
+    fn mend(&mut self, broken: Option<usize>, random: &mut Random) {
+        self.inject(&Fault::Heal);
+        for fault in [
+            Fault::MendDisk(vec![Whom::All]),
+            Fault::PowerOn(vec![Whom::All]),
+            Fault::ResumeHost(vec![Whom::All]),
+            Fault::ThawAgent(vec![Whom::All]),
+            Fault::ResumeDatabase(vec![Whom::All]),
+            Fault::ResumePlane(0),
+            Fault::KillPlane(1),
+        ] {
+            self.inject(&fault);
+        }
+        if !self.planes[0].is_up() {
+            self.inject(&Fault::StartPlane(0));
+        }
+        let Some(host) = broken else { return };
+        let who = vec![Whom::Node(self.name(host))];
+        let everybody = vec![Whom::All, Whom::Plane(0), Whom::Plane(1), Whom::Clients];
+        let fault = match random.below(6) {
+            0 => Fault::PowerOff(who),
+            1 => Fault::PauseHost(who),
+            2 => Fault::FreezeAgent(who),
+            3 => Fault::Cut(who, everybody, true),
+            4 => Fault::Cut(who, everybody, false),
+            _ => Fault::Cut(everybody, who, false),
+        };
+        self.inject(&fault);
+    }
+
+    /// Whether, without the broken node, an account can honestly be only "unknown": then a person is owed the decision.
+    fn may_be_unknown(&self, broken: Option<usize>) -> bool {
+        let Some(broken) = broken else { return false };
+        let (data, k) = (self.cluster.data_nodes().count(), self.cluster.synchronous_standbys);
+        // Confirming standbys that are needed at all: with the broken one there must still be k of them.
+        let without = if self.hosts[broken].node.role == crate::model::topology::Role::Witness { data } else { data - 1 };
+        // The primary and k others, and |S|−k+1 of any holder's standbys, must be outside of the broken node.
+        without < k + 1 || (without < data && data - 1 - k + 1 > without - 1 && self.primary() != Some(broken))
+    }
+
+    fn everybody_follows(&self) -> bool {
+        let Some(primary) = self.primary() else { return false };
+        let timeline = self.hosts[primary].db.history.timeline;
+        self.hosts.iter().enumerate().all(|(i, h)| {
+            i == primary
+                || h.node.role == crate::model::topology::Role::Witness
+                || (h.db.running && h.db.history.timeline == timeline && h.db.receiver.is_some_and(|r| r.streaming && r.from == primary))
+        })
+    }
+
+    /// Where everybody stands, for whoever reads a violation.
+    pub(super) fn state_words(&self) -> String {
+        let mut text = String::new();
+        for host in &self.hosts {
+            let agent = host.agent.as_ref();
+            let tenure = agent.map_or("no agent".to_owned(), |a| {
+                let words = format!("{:?}", a.machine.tenure());
+                words.split([' ', '{']).next().unwrap_or_default().to_owned()
+            });
+            let db = &host.db;
+            let _ = write!(
+                text,
+                "{}: voted {} for {}, {tenure}, {}{}{}{} db {} {}; ",
+                host.node.node_id,
+                host.record.epoch,
+                host.record.holder.as_ref().map_or("-", |h| h.node.as_str()),
+                if host.up { "" } else { "off " },
+                if host.paused { "paused " } else { "" },
+                if host.frozen { "frozen " } else { "" },
+                agent.map_or(String::new(), |a| a.machine.complaint().to_owned()),
+                if db.primary {
+                    "primary"
+                } else if db.running {
+                    "standby"
+                } else {
+                    "stopped"
+                },
+                db.position(),
+            );
+        }
+        if let Some(engine) = &self.planes[0].engine {
+            let _ = write!(text, "plane: {} {}", engine.snapshot().phase.word(), engine.refusal());
+        }
+        text
+    }
+}

@@ -6,6 +6,7 @@ mod lab;
 mod output;
 mod person;
 mod run;
+mod simulate;
 mod status;
 
 use std::path::PathBuf;
@@ -66,6 +67,8 @@ enum Command {
     Execute(run::ExecuteArguments),
     /// Plan and execute a planned move of the write role.
     Switchover(run::SwitchoverArguments),
+    /// Play a scenario on a simulated cluster: the production code on a virtual clock.
+    Simulate(simulate::Arguments),
     /// Show, export and verify the audit log.
     Audit(audit::Arguments),
     /// A real cluster on this machine, to try, test and drill on.
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Some(Command::Plan(arguments)) => run::plan(&arguments),
         Some(Command::Execute(arguments)) => run::execute(&arguments),
         Some(Command::Switchover(arguments)) => run::switchover(&arguments),
+        Some(Command::Simulate(arguments)) => simulate::run(&arguments),
         Some(Command::Audit(arguments)) => audit::run(&arguments),
         Some(Command::Lab(arguments)) => lab::run(arguments),
         None => console::alone(&arguments.alone),

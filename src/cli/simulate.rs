@@ -1,0 +1,262 @@
+//! `quorate simulate`: what would happen if, from files alone.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use clap::Args;
+use color_eyre::Result;
+use color_eyre::eyre::eyre;
+
+use super::Outcome;
+use super::output::{self, say};
+use crate::config;
+use crate::model::topology::{Cluster, Policy};
+use crate::sim::forecast::{self, Forecast, Sample};
+use crate::sim::{self, Conditions, Scenario, chaos, scenario};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// cluster.yaml; default: the scenario's own, else five nodes in three regions.
+    #[arg(long)]
+    cluster: Option<PathBuf>,
+    /// policy.yaml; default: the scenario's own, else an automatic policy.
+    #[arg(long)]
+    policy: Option<PathBuf>,
+    /// A scenario by name (see --list), or a scenario file.
+    #[arg(long, default_value = "primary_failure")]
+    scenario: String,
+    /// The same seed gives the same bytes on every machine.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// So many runs, with this seed and those after it: their distribution instead of one course of events.
+    #[arg(long)]
+    runs: Option<u64>,
+    /// Writes the outcome here as JSON (`-`: standard output).
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Lists the named scenarios.
+    #[arg(long)]
+    list: bool,
+    /// Prints the scenario's file, to write one's own from.
+    #[arg(long)]
+    print: bool,
+    /// Random days instead of a scenario: `0-1000` plays these seeds, on generated clusters, and names every broken law.
+    #[arg(long, value_name = "FROM-TO")]
+    days: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    if arguments.list {
+        return list();
+    }
+    if let Some(range) = &arguments.days {
+        return days(range);
+    }
+    let (path, text) = source(&arguments.scenario)?;
+    if arguments.print {
+        output::line(text.trim_end());
+        return Ok(Outcome::Done);
+    }
+    let (cluster, policy) = stage(&path, &text, arguments.cluster.as_deref(), arguments.policy.as_deref())?;
+    let scenario = scenario::parse(&path, &text, &cluster)?;
+    let conditions = Conditions::default();
+    match arguments.runs {
+        Some(runs) => {
+            let forecast = many(&cluster, &policy, &conditions, &scenario, arguments.seed, runs);
+            write(arguments.output.as_deref(), &forecast)?;
+            if arguments.output.is_none() {
+                print_forecast(&forecast);
+            }
+            Ok(if forecast.violations == 0 { Outcome::Done } else { Outcome::NotDone })
+        }
+        None => {
+            let outcome = sim::run(&cluster, &policy, &conditions, &scenario, arguments.seed);
+            write(arguments.output.as_deref(), &outcome)?;
+            if arguments.output.is_none() {
+                print_outcome(&scenario, &outcome);
+            }
+            Ok(if outcome.violations.is_empty() && outcome.unmet.is_empty() { Outcome::Done } else { Outcome::NotDone })
+        }
+    }
+}
+
+/// The text of a scenario, and what to call it in messages.
+fn source(name: &str) -> Result<(PathBuf, String)> {
+    if let Some(text) = scenario::named(name) {
+        return Ok((PathBuf::from(format!("{name} (named scenario)")), text.to_owned()));
+    }
+    let path = PathBuf::from(name);
+    if path.exists() {
+        return Ok((path.clone(), std::fs::read_to_string(&path)?));
+    }
+    let names = scenario::NAMED.iter().map(|(n, _)| *n);
+    let hint = config::problem::nearest(name, names).map_or(String::new(), |n| format!(" Did you mean {n:?}?"));
+    Err(eyre!("there is no scenario {name:?}, and no such file.{hint} `quorate simulate --list` lists the named ones"))
+}
+
+/// The cluster and the policy to play on.
+pub(super) fn stage(path: &Path, text: &str, cluster: Option<&Path>, policy: Option<&Path>) -> Result<(Cluster, Policy)> {
+    let stage = scenario::stage(path, text)?;
+    let cluster = match (cluster, &stage.cluster) {
+        (Some(file), _) => config::cluster::read(file)?,
+        (None, Some(text)) => config::cluster::parse(&path.with_extension("cluster"), text)?,
+        (None, None) => config::cluster::parse(Path::new("the built-in cluster"), scenario::CLUSTER)?,
+    };
+    let policy = match (policy, &stage.policy) {
+        (Some(file), _) => config::policy::read(file, &cluster)?,
+        (None, Some(text)) => config::policy::parse(&path.with_extension("policy"), text, &cluster)?,
+        // The built-in policy prefers regions that only the built-in cluster has.
+        (None, None) => {
+            let text = scenario::POLICY.lines().filter(|l| !l.starts_with("region_priority")).collect::<Vec<_>>().join("\n");
+            config::policy::parse(Path::new("the built-in policy"), &text, &cluster)?
+        }
+    };
+    Ok((cluster, policy))
+}
+
+fn list() -> Result<Outcome> {
+    let cluster = config::cluster::parse(Path::new("the built-in cluster"), scenario::CLUSTER)?;
+    for (name, text) in scenario::NAMED {
+        let scenario = scenario::parse(Path::new(name), text, &cluster)?;
+        let first = scenario.story.split_inclusive(['.', ':']).next().unwrap_or_default().replace('\n', " ");
+        say!("{name:<22} {}", first.trim_end_matches(':').trim());
+    }
+    Ok(Outcome::Done)
+}
+
+fn write(path: Option<&Path>, document: &impl serde::Serialize) -> Result<()> {
+    match path {
+        Some(path) if path == Path::new("-") => output::json(document),
+        Some(path) => {
+            let text = serde_json::to_string_pretty(document)?;
+            std::fs::write(path, text + "\n").map_err(|e| eyre!("{}: {e}", path.display()))?;
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// Seeds are dealt to the processors; the sum does not depend on how.
+fn many(cluster: &Cluster, policy: &Policy, conditions: &Conditions, scenario: &Scenario, first: u64, runs: u64) -> Forecast {
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let shown = std::io::stderr().is_terminal();
+    let mut samples: Vec<Sample> = std::thread::scope(|scope| {
+        let worker = |w: u64| {
+            let (done, stop) = (&done, &stop);
+            scope.spawn(move || {
+                // Whole groups of seeds that share a warmed-up cluster stay together.
+                let seeds = (first..first + runs).filter(move |seed| (seed / 50) % workers == w);
+                forecast::samples(cluster, policy, conditions, scenario, seeds, |_| {
+                    let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if shown && (n.is_multiple_of(50) || n == runs) {
+                        eprint!("\r{n} of {runs} runs ");
+                        let _ = std::io::stderr().flush();
+                    }
+                    !stop.load(Ordering::Relaxed)
+                })
+            })
+        };
+        let handles: Vec<_> = (0..workers).map(worker).collect();
+        handles.into_iter().flat_map(|h| h.join().unwrap_or_default()).collect()
+    });
+    if shown {
+        eprintln!();
+    }
+    samples.sort_by_key(|s| s.seed);
+    forecast::sum_up(&scenario.name, &samples)
+}
+
+fn print_outcome(scenario: &Scenario, outcome: &sim::Outcome) {
+    say!("{}: {}", scenario.name, scenario.story.trim().replace('\n', " "));
+    say!("cluster {}, policy {}, seed {}; simulated", outcome.cluster, outcome.policy, outcome.seed);
+    say!("");
+    let begin = outcome.facts.iter().find(|f| f.who == "script").map_or(0, |f| f.at.0);
+    for fact in outcome.facts.iter().filter(|f| f.at.0 >= begin) {
+        let rule = if fact.rule > 0 { fact.rule.to_string() } else { String::new() };
+        let since = std::time::Duration::from_nanos(fact.at.0 - begin).as_millis();
+        say!("{:>4}.{:03} s  {:<12} {rule:>3}  {}", since / 1_000, since % 1_000, fact.who, fact.text);
+    }
+    say!("");
+    let name = |node: &Option<crate::model::NodeId>| node.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+    say!(
+        "primary {} (epoch {}) → {} (epoch {}); {}",
+        name(&outcome.primary_before),
+        outcome.epoch_before,
+        name(&outcome.primary_after),
+        outcome.epoch_after,
+        if outcome.writable { "writable" } else { "READ-ONLY" }
+    );
+    say!("no write was acknowledged for at most {}", outcome.outage);
+    if let Some(account) = &outcome.account {
+        say!("loss account: {account}");
+    }
+    say!("{} writes acknowledged, {} of them lost", outcome.acknowledged, outcome.lost.len());
+    for violation in &outcome.violations {
+        say!("BROKEN LAW: {}: {}", violation.law, violation.seen);
+    }
+    for unmet in &outcome.unmet {
+        say!("EXPECTED and not so: {unmet}");
+    }
+}
+
+fn print_forecast(f: &Forecast) {
+    say!("{}: {} runs, simulated", f.scenario, f.runs);
+    say!("moved {} · read-only at the end {} · broken laws {}", f.moved, f.read_only, f.violations);
+    say!("without writes   p50 {} · p95 {} · p99 {} · longest {}", f.outage_p50, f.outage_p95, f.outage_p99, f.outage_max);
+    say!("acknowledged writes lost in {} runs, at most {} in one", f.losing, f.lost_max);
+    let who: Vec<String> = f.primaries.iter().map(|(n, count)| format!("{n} {count}")).collect();
+    say!("primary at the end: {}", who.join(" · "));
+    say!("worst: `quorate simulate --scenario {} --seed {}`", f.scenario, f.worst_seed);
+}
+
+fn days(range: &str) -> Result<Outcome> {
+    let parsed = range.split_once('-').and_then(|(a, b)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?)));
+    let (from, to) = parsed.ok_or_else(|| eyre!("--days {range:?}: write FROM-TO, for example 0-1000"))?;
+    if to == from + 1 {
+        let day = chaos::day(from, true);
+        for fact in &day.facts {
+            say!("{:>10.3} s  {:<8} {:>3}  {}", std::time::Duration::from_nanos(fact.at.0).as_secs_f64(), fact.who, fact.rule, fact.text);
+        }
+        say!("{}: {} acknowledged, epoch {}", day.shape, day.acknowledged, day.epochs);
+    }
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let next = AtomicU64::new(from);
+    let started = std::time::Instant::now();
+    let sums: Vec<(u64, u64, u64, Vec<String>)> = std::thread::scope(|scope| {
+        let worker = || {
+            let (mut days, mut writes, mut events, mut broken) = (0, 0, 0, vec![]);
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= to {
+                    return (days, writes, events, broken);
+                }
+                let day = chaos::day(seed, false);
+                (days, writes, events) = (days + 1, writes + day.acknowledged as u64, events + day.events);
+                if let Some(first) = day.violations.first() {
+                    broken.push(format!("seed {seed} ({}): {}: {}", day.shape, first.law, first.seen));
+                }
+            }
+        };
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        handles.into_iter().filter_map(|h| h.join().ok()).collect()
+    });
+    let total = |f: fn(&(u64, u64, u64, Vec<String>)) -> u64| sums.iter().map(f).sum::<u64>();
+    let broken: Vec<&String> = sums.iter().flat_map(|s| &s.3).collect();
+    say!(
+        "{} days, {} events, {} acknowledged writes in {:.0} s: {} days with a broken law",
+        total(|s| s.0),
+        total(|s| s.2),
+        total(|s| s.1),
+        started.elapsed().as_secs_f64(),
+        broken.len()
+    );
+    for line in &broken {
+        say!("{line}");
+    }
+    if broken.is_empty() && total(|s| s.0) < to - from {
+        return Err(eyre!("a run ended early: an assertion of the program failed (above)"));
+    }
+    Ok(if broken.is_empty() { Outcome::Done } else { Outcome::NotDone })
+}

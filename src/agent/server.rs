@@ -131,15 +131,17 @@ impl Console for Service {
                 let node = &self.config.node.node_id;
                 CallReply::View(Box::new(picture::from_agents(&self.config.cluster, &self.config.policy, node, &reports, host::wall())))
             }
-            CallRequest::Propose { .. } | CallRequest::Execute { .. } | CallRequest::Dismiss { .. } | CallRequest::Audit { .. } => {
-                CallReply::Refused {
-                    check: "plane".into(),
-                    why: format!(
-                        "this is the agent of {}; plans and the audit are the plane's. Start a plane, or connect to it",
-                        self.config.node.node_id
-                    ),
-                }
-            }
+            CallRequest::Order(_)
+            | CallRequest::Why { .. }
+            | CallRequest::DryRun { .. }
+            | CallRequest::Verify
+            | CallRequest::Audit { .. } => CallReply::Refused {
+                check: "plane".into(),
+                why: format!(
+                    "this is the agent of {}; plans and the audit are the plane's. Start a plane, or connect to it",
+                    self.config.node.node_id
+                ),
+            },
         };
         Ok(Response::new(wire::seal("call", &reply)))
     }

@@ -2,12 +2,14 @@
 
 mod audit;
 mod console;
+mod files;
 mod lab;
 mod output;
 mod person;
 mod run;
 mod simulate;
 mod status;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +69,12 @@ enum Command {
     Execute(run::ExecuteArguments),
     /// Plan and execute a planned move of the write role.
     Switchover(run::SwitchoverArguments),
+    /// Why is it as it is, and why did nothing happen?
+    Why(why::WhyArguments),
+    /// Verify the present state, with a real write read back.
+    Verify(why::VerifyArguments),
+    /// Say that what happened is known: cooldown, rate and crash loops count anew.
+    Acknowledge(why::AcknowledgeArguments),
     /// Play a scenario on a simulated cluster: the production code on a virtual clock.
     Simulate(simulate::Arguments),
     /// Show, export and verify the audit log.
@@ -118,6 +126,9 @@ pub fn main() -> ExitCode {
         Some(Command::Plan(arguments)) => run::plan(&arguments),
         Some(Command::Execute(arguments)) => run::execute(&arguments),
         Some(Command::Switchover(arguments)) => run::switchover(&arguments),
+        Some(Command::Why(arguments)) => why::why(&arguments),
+        Some(Command::Verify(arguments)) => why::verify(&arguments),
+        Some(Command::Acknowledge(arguments)) => why::acknowledge(&arguments),
         Some(Command::Simulate(arguments)) => simulate::run(&arguments),
         Some(Command::Audit(arguments)) => audit::run(&arguments),
         Some(Command::Lab(arguments)) => lab::run(arguments),

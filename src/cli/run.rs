@@ -8,10 +8,12 @@ use color_eyre::Result;
 use color_eyre::eyre::eyre;
 
 use super::Outcome;
+use super::files::Files;
 use super::output::{self, Format, say};
 use super::person::{Person, approval_key};
 use crate::agent::host;
 use crate::config::Identity;
+use crate::engine::PersonOrder;
 use crate::model::plan::Plan;
 use crate::model::view::{self, RunView};
 use crate::model::{Digest, NodeId, WallTime};
@@ -31,6 +33,11 @@ pub(super) struct PlanArguments {
     /// Accept that nobody can say what is lost.
     #[arg(long)]
     accept_unknown_loss: bool,
+    /// Back to the node where the policy's priorities put the role.
+    #[arg(long)]
+    failback: bool,
+    #[command(flatten)]
+    files: Files,
     /// `table` or `json`; a table on a terminal.
     #[arg(long, value_enum)]
     output: Option<Format>,
@@ -40,8 +47,15 @@ pub(super) struct PlanArguments {
 pub(super) struct ExecuteArguments {
     #[command(flatten)]
     person: Person,
-    /// The digest of the plan (its first 8 characters are enough).
+    /// The digest of the plan (its first 8 characters are enough); not needed with --cluster.
+    #[arg(required_unless_present = "cluster", default_value = "")]
     plan: String,
+    /// Nothing is done: says whether it would be executed now, or what moved since it was made. With --cluster and
+    /// --policy the plan is played on a simulated cluster.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    files: Files,
     /// The name of the node that the plan demotes; asked for on a terminal.
     #[arg(long)]
     confirm: Option<String>,
@@ -72,11 +86,33 @@ pub(super) struct SwitchoverArguments {
 }
 
 pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
+    if let Some(stand) = arguments.files.stand()? {
+        let order = PersonOrder::Propose {
+            to: arguments.to.as_deref().map(NodeId::new),
+            reason: arguments.reason.clone(),
+            accept_unknown_loss: arguments.accept_unknown_loss,
+            failback: arguments.failback,
+        };
+        return Ok(match stand.propose(order) {
+            Ok(plan) => {
+                let digest = plan.digest();
+                match Format::or_default(arguments.output) {
+                    Format::Json => output::json(&serde_json::json!({"digest": digest, "plan": plan})),
+                    Format::Table => show(&plan, &digest),
+                }
+                Outcome::Done
+            }
+            Err(why) => {
+                eprintln!("quorate: refused (plan): {why}");
+                Outcome::Refused
+            }
+        });
+    }
     let identity = arguments.person.identity()?;
     let client_identity = identity.clone();
     let reply = super::runtime()?.block_on(async {
         let client = Person::client(&client_identity)?;
-        propose(&client, arguments.to.as_deref(), &arguments.reason, arguments.accept_unknown_loss).await
+        propose(&client, arguments.to.as_deref(), &arguments.reason, arguments.accept_unknown_loss, arguments.failback).await
     })?;
     match reply {
         Ok((plan, digest)) => {
@@ -95,6 +131,16 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
 }
 
 pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
+    if arguments.files.is_given() {
+        if !arguments.dry_run {
+            eprintln!("quorate: from files alone there is nothing to execute; --dry-run plays the plan on a simulated cluster");
+            return Ok(Outcome::Usage);
+        }
+        return arguments.files.play("planned_maintenance");
+    }
+    if arguments.dry_run {
+        return dry_run(arguments);
+    }
     let identity = arguments.person.identity()?;
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
@@ -108,6 +154,29 @@ pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
     })
 }
 
+fn dry_run(arguments: &ExecuteArguments) -> Result<Outcome> {
+    let identity = arguments.person.identity()?;
+    let request = CallRequest::DryRun { plan: arguments.plan.clone() };
+    let reply = super::runtime()?.block_on(async { Person::call(&Person::client(&identity)?, request).await })?;
+    match reply {
+        CallReply::Plan { plan, digest } => {
+            match Format::or_default(arguments.output) {
+                Format::Json => output::json(&serde_json::json!({"would_execute": true, "digest": digest, "plan": plan})),
+                Format::Table => {
+                    show(&plan, &digest);
+                    say!("\nit would be executed now: nothing moved since it was made. Nothing was done");
+                }
+            }
+            Ok(Outcome::Done)
+        }
+        CallReply::Refused { check, why } => {
+            eprintln!("quorate: it would be refused ({check}): {why}. Nothing was done");
+            Ok(Outcome::Refused)
+        }
+        other => Err(eyre!("unexpected answer: {other:?}")),
+    }
+}
+
 pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
     if arguments.confirm.is_none() && !std::io::stdin().is_terminal() {
         // Before a plan is made: it would replace one that somebody has read.
@@ -117,7 +186,7 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        let (plan, digest) = match propose(&client, arguments.to.as_deref(), &arguments.reason, false).await? {
+        let (plan, digest) = match propose(&client, arguments.to.as_deref(), &arguments.reason, false, false).await? {
             Ok(made) => made,
             Err(refused) => return Ok(refused),
         };
@@ -134,8 +203,10 @@ async fn propose(
     to: Option<&str>,
     reason: &str,
     accept_unknown_loss: bool,
+    failback: bool,
 ) -> Result<std::result::Result<(Plan, Digest), Outcome>> {
-    let request = CallRequest::Propose { to: to.map(NodeId::new), reason: reason.to_owned(), accept_unknown_loss };
+    let request =
+        CallRequest::Order(PersonOrder::Propose { to: to.map(NodeId::new), reason: reason.to_owned(), accept_unknown_loss, failback });
     match Person::call(client, request).await? {
         CallReply::Plan { plan, digest } => Ok(Ok((*plan, digest))),
         CallReply::Refused { check, why } => {
@@ -163,7 +234,7 @@ async fn confirm_and_run(
     };
     let expires = WallTime(host::wall().0 + 300_000);
     let approval = key.approve(digest.clone(), &identity.name, reason, expires).map_err(|e| eyre!("signing: {e}"))?;
-    let request = CallRequest::Execute { plan: digest.clone(), demoted, approval };
+    let request = CallRequest::Order(PersonOrder::Execute { plan: digest.clone(), demoted, approval });
     match client.call(&request).await {
         Ok(CallReply::Accepted { .. }) => follow(client, &digest, format).await,
         Ok(CallReply::Refused { check, why }) => {
@@ -246,6 +317,9 @@ fn end(run: &RunView) {
     }
     let rto = run.rto.map_or("unknown".into(), |t| t.to_string());
     let rpo = run.rpo.as_ref().map_or("unknown".into(), ToString::to_string);
+    if !run.verification.is_empty() {
+        say!("  confidence {} of 100 ({})", run.confidence, view::band(run.confidence));
+    }
     say!("{outcome}: RTO {rto}; lost: {rpo}");
 }
 
@@ -262,6 +336,13 @@ fn show(plan: &Plan, digest: &Digest) {
     );
     say!("loss     {}", plan.loss);
     say!("least fence  {}   budget {}", plan.least_fence.words(), plan.budget);
+    for text in &plan.blast_radius {
+        say!("notice   {text}");
+    }
+    say!("way back {}", plan.way_back);
+    for transfer in &plan.transfers {
+        say!("transfer {transfer}");
+    }
     say!("");
     for (i, step) in plan.steps.iter().enumerate() {
         say!("{}. {:<8} {:<10} {}", i + 1, step.kind.word(), step.node, step.action);

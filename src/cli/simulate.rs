@@ -96,7 +96,7 @@ fn source(name: &str) -> Result<(PathBuf, String)> {
 }
 
 /// The cluster and the policy to play on.
-pub(super) fn stage(path: &Path, text: &str, cluster: Option<&Path>, policy: Option<&Path>) -> Result<(Cluster, Policy)> {
+fn stage(path: &Path, text: &str, cluster: Option<&Path>, policy: Option<&Path>) -> Result<(Cluster, Policy)> {
     let stage = scenario::stage(path, text)?;
     let cluster = match (cluster, &stage.cluster) {
         (Some(file), _) => config::cluster::read(file)?,
@@ -106,13 +106,27 @@ pub(super) fn stage(path: &Path, text: &str, cluster: Option<&Path>, policy: Opt
     let policy = match (policy, &stage.policy) {
         (Some(file), _) => config::policy::read(file, &cluster)?,
         (None, Some(text)) => config::policy::parse(&path.with_extension("policy"), text, &cluster)?,
-        // The built-in policy prefers regions that only the built-in cluster has.
-        (None, None) => {
-            let text = scenario::POLICY.lines().filter(|l| !l.starts_with("region_priority")).collect::<Vec<_>>().join("\n");
-            config::policy::parse(Path::new("the built-in policy"), &text, &cluster)?
-        }
+        (None, None) => plain_policy(&cluster)?,
     };
     Ok((cluster, policy))
+}
+
+/// The built-in policy; it prefers regions that only the built-in cluster has.
+pub(super) fn plain_policy(cluster: &Cluster) -> Result<Policy> {
+    let known = scenario::CLUSTER.contains(cluster.cluster_id.as_str());
+    let text = scenario::POLICY.lines().filter(|l| known || !l.starts_with("region_priority")).collect::<Vec<_>>().join("\n");
+    Ok(config::policy::parse(Path::new("the built-in policy"), &text, cluster)?)
+}
+
+/// Plays a named scenario on a cluster.
+pub(super) fn play_named(name: &str, cluster: &Cluster, policy: &Policy) -> Result<Outcome> {
+    let (path, text) = source(name)?;
+    let mut scenario = scenario::parse(&path, &text, cluster)?;
+    // What the scenario expects is about the cluster it was written for.
+    scenario.expect.clear();
+    let outcome = sim::run(cluster, policy, &Conditions::default(), &scenario, 1);
+    print_outcome(&scenario, &outcome);
+    Ok(if outcome.violations.is_empty() { Outcome::Done } else { Outcome::NotDone })
 }
 
 fn list() -> Result<Outcome> {

@@ -5,6 +5,7 @@ use color_eyre::Result;
 use color_eyre::eyre::eyre;
 
 use super::Outcome;
+use super::files::Files;
 use super::output::{self, Format, say};
 use super::person::Person;
 use crate::model::view::{ClusterState, ClusterView};
@@ -15,6 +16,8 @@ use crate::wire::message::{CallReply, CallRequest};
 pub(super) struct Arguments {
     #[command(flatten)]
     person: Person,
+    #[command(flatten)]
+    files: Files,
     /// `table` or `json`; a table on a terminal.
     #[arg(long, value_enum)]
     output: Option<Format>,
@@ -24,8 +27,25 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
-    let identity = arguments.person.identity()?;
-    let view = super::runtime()?.block_on(async {
+    let view = match arguments.files.stand()? {
+        Some(stand) => stand.view(),
+        None => ask(&arguments.person)?,
+    };
+    match Format::or_default(arguments.output) {
+        Format::Json => output::json(&view),
+        Format::Table => table(&view),
+    }
+    Ok(match view.state {
+        _ if !arguments.check => Outcome::Done,
+        ClusterState::Healthy => Outcome::Done,
+        ClusterState::Degraded => Outcome::Degraded,
+        ClusterState::Critical | ClusterState::Unknown => Outcome::Critical,
+    })
+}
+
+fn ask(person: &Person) -> Result<ClusterView> {
+    let identity = person.identity()?;
+    super::runtime()?.block_on(async {
         let plane = Person::client(&identity)?;
         match Person::call(&plane, CallRequest::View).await {
             Ok(CallReply::View(view)) => Ok(*view),
@@ -42,16 +62,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                 Err(error)
             }
         }
-    })?;
-    match Format::or_default(arguments.output) {
-        Format::Json => output::json(&view),
-        Format::Table => table(&view),
-    }
-    Ok(match view.state {
-        _ if !arguments.check => Outcome::Done,
-        ClusterState::Healthy => Outcome::Done,
-        ClusterState::Degraded => Outcome::Degraded,
-        ClusterState::Critical | ClusterState::Unknown => Outcome::Critical,
     })
 }
 

@@ -23,6 +23,8 @@ struct File {
     synchronous_standbys: Option<Spanned<usize>>,
     #[serde(default)]
     lease_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    data_classes: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -144,6 +146,7 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
         nodes: file.nodes.value.into_iter().map(node).collect(),
         synchronous_standbys: file.synchronous_standbys.map_or(usize::from(standbys > 0), |k| k.value),
         lease: Span::millis(lease_ms),
+        data_classes: file.data_classes,
     })
 }
 

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod allowlist;
 pub mod cluster;
+mod constraints;
 pub mod identity;
 pub mod plane;
 pub mod policy;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Problem;
+use super::constraints::Sections;
 use crate::model::Span;
 use crate::model::topology::{Cluster, Detection, Policy, Strategy};
 
@@ -37,6 +38,9 @@ struct File {
     approval_timeout_s: u64,
     #[serde(default = "thirty")]
     stabilise_s: u64,
+    /// `health`, `decision`, `promotion`, `automation_off`, `maintenance_windows`, limits, `residency`, `failback`.
+    #[serde(default)]
+    constraints: Sections,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +65,8 @@ enum DetectionEntry {
         failure_threshold: u32,
         #[serde(default = "two")]
         recovery_threshold: u32,
+        #[serde(default = "ten")]
+        jitter_percent: u64,
     },
 }
 
@@ -138,7 +144,7 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
                 acceptable_pause: Span::millis(acceptable_pause_ms),
             }
         }
-        DetectionEntry::Counting { interval_ms, timeout_ms, failure_threshold, recovery_threshold } => {
+        DetectionEntry::Counting { interval_ms, timeout_ms, failure_threshold, recovery_threshold, jitter_percent } => {
             if interval_ms == 0 || failure_threshold == 0 || recovery_threshold == 0 {
                 return Err(Problem::file(path, "detection: interval_ms, failure_threshold and recovery_threshold start at 1"));
             }
@@ -147,6 +153,7 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
                 timeout: Span::millis(timeout_ms),
                 failure_threshold,
                 recovery_threshold,
+                jitter_percent,
             }
         }
     };
@@ -165,6 +172,7 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
         reclaim_after: Span::secs(file.reclaim_after_s),
         approval_timeout: Span::secs(file.approval_timeout_s),
         stabilise: Span::secs(file.stabilise_s),
+        constraints: file.constraints.check(path, cluster)?,
     })
 }
 

@@ -13,6 +13,7 @@ pub enum Action {
     Plan,
     Run,
     Audit,
+    Why,
     Next,
     Previous,
     First,
@@ -36,12 +37,13 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order in which people read them.
-    pub const ALL: [Action; 24] = [
+    pub const ALL: [Action; 25] = [
         Action::Fleet,
         Action::Cluster,
         Action::Plan,
         Action::Run,
         Action::Audit,
+        Action::Why,
         Action::Next,
         Action::Previous,
         Action::First,
@@ -71,6 +73,7 @@ impl Action {
             Action::Plan => "plan",
             Action::Run => "run",
             Action::Audit => "audit",
+            Action::Why => "why",
             Action::Next => "next",
             Action::Previous => "previous",
             Action::First => "first",
@@ -111,6 +114,7 @@ impl Action {
             Action::Plan => "Show the plan that waits, or what would be planned now: steps, candidates, loss.",
             Action::Run => "Show the run, or the last one: steps, times, verification.",
             Action::Audit => "Show the audit log, newest first.",
+            Action::Why => "Show why it is as it is, and what holds a move back.",
             Action::Next => "Select the next row.",
             Action::Previous => "Select the previous row.",
             Action::First => "Select the first row.",

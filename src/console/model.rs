@@ -17,6 +17,7 @@ pub enum Screen {
     Plan,
     Run,
     Audit,
+    Why,
 }
 
 impl Screen {
@@ -28,6 +29,7 @@ impl Screen {
             Screen::Plan => "plan",
             Screen::Run => "run",
             Screen::Audit => "audit",
+            Screen::Why => "why",
         }
     }
 }
@@ -179,7 +181,7 @@ impl Model {
             Screen::Fleet => usize::from(self.view().is_some()),
             Screen::Cluster => self.view().map_or(0, |v| v.nodes.len()),
             Screen::Audit => self.records().len(),
-            Screen::Plan | Screen::Run => 0,
+            Screen::Plan | Screen::Run | Screen::Why => 0,
         }
     }
     /// A line for the person.

@@ -20,6 +20,7 @@ use super::{export, link, terminal, view};
 use crate::access::ApprovalKey;
 use crate::agent::host;
 use crate::config::Identity;
+use crate::engine::PersonOrder;
 use crate::model::{Timestamp, WallTime};
 use crate::wire::Client;
 use crate::wire::message::CallRequest;
@@ -176,8 +177,12 @@ impl Runner {
         match command {
             Command::Quit => self.quit = true,
             Command::Suspend => self.suspend(),
-            Command::Propose { to, reason } => self.call(CallRequest::Propose { to, reason, accept_unknown_loss: false }),
-            Command::Dismiss(plan) => self.call(CallRequest::Dismiss { plan, reason: "dropped in the console".into() }),
+            Command::Propose { to, reason } => {
+                self.call(CallRequest::Order(PersonOrder::Propose { to, reason, accept_unknown_loss: false, failback: false }));
+            }
+            Command::Dismiss(plan) => {
+                self.call(CallRequest::Order(PersonOrder::Dismiss { plan, reason: "dropped in the console".into() }));
+            }
             Command::Execute(proof) => match self.sign(&proof) {
                 Ok(request) => self.call(request),
                 Err(why) => self.tell(Event::Reply(Err(CallFailed { why, outcome_unknown: false }))),
@@ -204,7 +209,7 @@ impl Runner {
         let key = ApprovalKey::from_hex(&std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?)?;
         let expires = WallTime(host::wall().0 + 300_000);
         let approval = key.approve(proof.plan().clone(), &identity.name, "confirmed in the console", expires)?;
-        Ok(CallRequest::Execute { plan: proof.plan().clone(), demoted: proof.demoted().as_str().to_owned(), approval })
+        Ok(CallRequest::Order(PersonOrder::Execute { plan: proof.plan().clone(), demoted: proof.demoted().as_str().to_owned(), approval }))
     }
 
     /// Calls the plane in a task of its own. Nothing that writes is tried again by itself.

@@ -32,12 +32,20 @@ fn node(name: &str, role: NodeRole, verdict: Verdict) -> NodeView {
         lag_bytes: Some(128),
         lag: None,
         lag_history: vec![Some(0), None, Some(4_096), Some(1 << 30)],
+        health: None,
     }
 }
 
 fn plan() -> Plan {
-    let check =
-        |passed| Check { name: "lag".into(), passed, value: "40 B".into(), limit: "16 B".into(), would_change: "it catches up".into() };
+    let check = |passed| Check {
+        name: "lag".into(),
+        passed,
+        value: "40 B".into(),
+        limit: "16 B".into(),
+        source: "report".into(),
+        age: None,
+        would_change: "it catches up".into(),
+    };
     Plan {
         number: 1,
         cluster: "lab".into(),
@@ -58,6 +66,10 @@ fn plan() -> Plan {
             Candidate { node: "node-2".into(), eligible: true, rank: 1, checks: vec![check(true)] },
             Candidate { node: "node-3".into(), eligible: false, rank: 0, checks: vec![check(false)] },
         ],
+        constraints: vec![],
+        blast_radius: vec![],
+        way_back: String::new(),
+        transfers: vec![],
     }
 }
 
@@ -97,7 +109,7 @@ fn picture() -> ClusterView {
         outlook: Outlook {
             next: "nothing, until a person executes the plan".into(),
             if_primary_died: "if node-1 died now → node-2".into(),
-            candidates: vec![],
+            ..Outlook::default()
         },
         records: vec![],
         record_count: 0,
@@ -207,7 +219,7 @@ fn no_short_walk_of_keys_changes_production() {
         .map(KeyCode::Char)
         .chain([KeyCode::Enter, KeyCode::Esc, KeyCode::Up, KeyCode::Down, KeyCode::Tab, KeyCode::Backspace])
         .collect();
-    for screen in [Screen::Fleet, Screen::Cluster, Screen::Plan, Screen::Run, Screen::Audit] {
+    for screen in [Screen::Fleet, Screen::Cluster, Screen::Plan, Screen::Run, Screen::Audit, Screen::Why] {
         let mut start = model((80, 24));
         start.screen = screen;
         let mut layer = vec![start];
@@ -232,7 +244,7 @@ fn no_short_walk_of_keys_changes_production() {
 
 #[test]
 fn every_screen_draws_at_every_size_without_a_panic() {
-    for screen in [Screen::Fleet, Screen::Cluster, Screen::Plan, Screen::Run, Screen::Audit] {
+    for screen in [Screen::Fleet, Screen::Cluster, Screen::Plan, Screen::Run, Screen::Audit, Screen::Why] {
         for width in [1, 5, 20, 59, 60, 80, 120, 200] {
             for height in [1, 2, 5, 15, 16, 24, 60] {
                 let mut m = model((width, height));

@@ -97,7 +97,7 @@ fn on_reply(model: &mut Model, reply: Result<CallReply, super::event::CallFailed
             model.tell(format!("done: the plane took plan {}", plan.short()), false);
         }
         Ok(CallReply::Refused { check, why }) => model.tell(format!("refused ({check}): {why}"), true),
-        Ok(CallReply::View(_) | CallReply::Audit { .. }) => {}
+        Ok(CallReply::View(_) | CallReply::Audit { .. } | CallReply::Why(_) | CallReply::Verified { .. }) => {}
         Err(failed) if failed.outcome_unknown => {
             model.tell(format!("UNKNOWN: {}. It may have been done: look at run and audit before anything else", failed.why), true);
         }
@@ -275,6 +275,7 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
         Action::Plan => go(model, Screen::Plan),
         Action::Run => go(model, Screen::Run),
         Action::Audit => go(model, Screen::Audit),
+        Action::Why => go(model, Screen::Why),
         Action::Next => select(model, 1),
         Action::Previous => select(model, -1),
         Action::First => select(model, isize::MIN),
@@ -284,7 +285,7 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
         Action::Back => match model.screen {
             Screen::Fleet => {}
             Screen::Cluster => go(model, Screen::Fleet),
-            Screen::Plan | Screen::Run | Screen::Audit => go(model, Screen::Cluster),
+            Screen::Plan | Screen::Run | Screen::Audit | Screen::Why => go(model, Screen::Cluster),
         },
         Action::Help => model.overlay = Some(Overlay::Help { scroll: 0 }),
         Action::Palette => model.overlay = Some(Overlay::Palette { input: String::new(), selected: 0 }),
@@ -332,7 +333,7 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
 
 fn page(model: &mut Model, by: isize) {
     match model.screen {
-        Screen::Plan | Screen::Run => model.scroll = model.scroll.saturating_add_signed(by),
+        Screen::Plan | Screen::Run | Screen::Why => model.scroll = model.scroll.saturating_add_signed(by),
         Screen::Fleet | Screen::Cluster | Screen::Audit => select(model, by),
     }
 }
@@ -359,6 +360,6 @@ fn select(model: &mut Model, by: isize) {
             let at = model.record.and_then(|n| records.iter().position(|r| r.number == n));
             model.record = Some(records[step(at)].number);
         }
-        Screen::Fleet | Screen::Plan | Screen::Run => {}
+        Screen::Fleet | Screen::Plan | Screen::Run | Screen::Why => {}
     }
 }

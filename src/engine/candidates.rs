@@ -1,7 +1,10 @@
 //! Who could take the role: every node through every check, each with its measured value, its limit and what would change
 //! it; the survivors in order. The whole table is kept, shown and audited.
 
+use std::cmp::Ordering;
+
 use super::Engine;
+use super::constraints::check;
 use crate::model::observation::ResourceState;
 use crate::model::plan::{Candidate, Check};
 use crate::model::topology::{Node, Role};
@@ -10,8 +13,6 @@ use crate::model::{NodeId, Position, Span};
 
 /// A report older than this says too little to choose a node by.
 pub const FRESH: Span = Span::secs(2);
-/// A target has at least this much free disk, in bytes.
-pub const DISK_FREE_MIN: u64 = 64 << 20;
 
 impl Engine {
     /// The furthest log that is known on any node but `from`.
@@ -28,28 +29,25 @@ impl Engine {
     /// The table for a move away from `from`.
     pub(super) fn candidates(&self, from: Option<&NodeId>) -> Vec<Candidate> {
         let furthest = self.furthest(from);
-        let mut table: Vec<(Candidate, Option<&Node>)> = self
+        let mut table: Vec<(Candidate, &Node)> = self
             .cluster
             .nodes
             .iter()
             .filter(|n| Some(&n.node_id) != from)
             .map(|node| {
-                let checks = self.checks(node, furthest);
+                let checks = self.checks(node, from, furthest);
                 let eligible = checks.iter().all(|c| c.passed);
-                (Candidate { node: node.node_id.clone(), eligible, rank: 0, checks }, Some(node))
+                (Candidate { node: node.node_id.clone(), eligible, rank: 0, checks }, node)
             })
             .collect();
-        let place = |list: &[String], word: &str| list.iter().position(|w| w == word).unwrap_or(list.len());
+        let position = |c: &Candidate| self.nodes[&c.node].report.as_ref().map(|r| r.resource.position);
+        let data_first = self.policy.constraints.data_first;
         table.sort_by(|(a, node_a), (b, node_b)| {
-            let key = |node: Option<&Node>| {
-                node.map(|n| (place(&self.policy.region_priority, &n.region), place(&self.policy.site_priority, &n.site), -n.priority))
-            };
-            let capacity = |node: Option<&Node>| node.map_or(0.0, |n| n.capacity);
-            let position = |c: &Candidate| self.nodes[&c.node].report.as_ref().map(|r| r.resource.position);
             b.eligible
                 .cmp(&a.eligible)
-                .then_with(|| key(*node_a).cmp(&key(*node_b)))
-                .then_with(|| capacity(*node_b).total_cmp(&capacity(*node_a)))
+                .then_with(|| self.promotion_rule(&a.node).cmp(&self.promotion_rule(&b.node)))
+                .then_with(|| if data_first { position(b).cmp(&position(a)) } else { Ordering::Equal })
+                .then_with(|| self.preference(node_a, node_b))
                 .then_with(|| position(b).cmp(&position(a)))
                 .then_with(|| a.node.cmp(&b.node))
         });
@@ -63,22 +61,22 @@ impl Engine {
         table.into_iter().map(|(candidate, _)| candidate).collect()
     }
 
-    fn checks(&self, node: &Node, furthest: Option<Position>) -> Vec<Check> {
+    /// By regions, sites, priority and capacity; less is preferred.
+    pub(super) fn preference(&self, a: &Node, b: &Node) -> Ordering {
+        let place = |list: &[String], word: &str| list.iter().position(|w| w == word).unwrap_or(list.len());
+        let key = |n: &Node| (place(&self.policy.region_priority, &n.region), place(&self.policy.site_priority, &n.site), -n.priority);
+        key(a).cmp(&key(b)).then_with(|| b.capacity.total_cmp(&a.capacity))
+    }
+
+    fn checks(&self, node: &Node, from: Option<&NodeId>, furthest: Option<Position>) -> Vec<Check> {
         let mind = &self.nodes[&node.node_id];
         let report = mind.report.as_ref();
-        let check = |name: &str, passed: bool, value: String, limit: &str, would_change: &str| Check {
-            name: name.to_owned(),
-            passed,
-            value,
-            limit: limit.to_owned(),
-            would_change: if passed { String::new() } else { would_change.to_owned() },
-        };
         let age = mind.age(self.now);
         let mut checks = vec![
             check(
                 "holds data",
                 node.role != Role::Witness,
-                if node.role == Role::Witness { "no" } else { "yes" }.to_owned(),
+                (if node.role == Role::Witness { "no" } else { "yes" }).to_owned(),
                 "yes",
                 "a witness never holds data",
             ),
@@ -97,16 +95,22 @@ impl Engine {
                 "its verdict recovers",
             ),
         ];
+        checks.push(self.promotion_check(&node.node_id));
+        checks.extend(self.residency(node).0);
         let Some(report) = report.filter(|_| node.role != Role::Witness) else { return checks };
         let resource = &report.resource;
-        checks.push(check(
+        let mut measured = |mut check: Check| {
+            (check.source, check.age) = ("report".into(), age);
+            checks.push(check);
+        };
+        measured(check(
             "standby runs",
             resource.state == ResourceState::Standby,
             resource.state.word().to_owned(),
             "standby",
             "its database runs as a standby",
         ));
-        checks.push(check(
+        measured(check(
             "votes",
             report.vote.voters_version > 0,
             format!("voter set version {}", report.vote.voters_version),
@@ -114,28 +118,42 @@ impl Engine {
             "it is admitted to the voter set",
         ));
         let same_line = furthest.is_none_or(|f| f.timeline == resource.position.timeline);
-        checks.push(check(
+        measured(check(
             "timeline",
             same_line,
             resource.position.timeline.to_string(),
-            &furthest.map_or("any".to_owned(), |f| f.timeline.to_string()),
+            furthest.map_or("any".to_owned(), |f| f.timeline.to_string()),
             "it follows the newest timeline",
         ));
         let lag = furthest.map_or(0, |f| f.lsn.bytes_since(resource.position.lsn));
-        checks.push(check(
-            "lag",
-            lag <= self.policy.max_lag_bytes,
-            format!("{lag} B"),
-            &format!("{} B", self.policy.max_lag_bytes),
-            "it catches up",
-        ));
-        checks.push(check(
+        let most = self.policy.max_lag_bytes;
+        measured(check("lag", lag <= most, format!("{lag} B"), format!("{most} B"), "it catches up"));
+        let least = self.policy.constraints.disk_free_min;
+        measured(check(
             "disk",
-            resource.disk_free >= DISK_FREE_MIN || resource.disk_total == 0,
+            resource.disk_free >= least || resource.disk_total == 0,
             format!("{} MiB free", resource.disk_free >> 20),
-            &format!("{} MiB free", DISK_FREE_MIN >> 20),
+            format!("{} MiB free", least >> 20),
             "space is freed",
         ));
+        let major = |version: &str| version.split(['.', ' ']).next().unwrap_or_default().to_owned();
+        let of_source = from.and_then(|f| self.nodes.get(f)).and_then(|m| m.report.as_ref()).map(|r| major(&r.resource.version));
+        let (mine, theirs) = (major(&resource.version), of_source.filter(|v| !v.is_empty()));
+        measured(check(
+            "version",
+            theirs.as_ref().is_none_or(|t| *t == mine),
+            resource.version.clone(),
+            theirs.map_or("any".into(), |t| format!("{t}, as the primary's")),
+            "the same major version is installed",
+        ));
+        let (score, least) = (super::health::score(mind, &self.policy, self.now), self.policy.constraints.decision.target_at_least);
+        measured(check("health", score >= least, milli(score), milli(least), "its checks answer within their limits"));
+        checks.push(self.crash_loop_check(&node.node_id));
         checks
     }
+}
+
+/// A score for people: 0.85.
+pub(super) fn milli(score: u64) -> String {
+    format!("{}.{:02}", score / 1_000, score % 1_000 / 10)
 }

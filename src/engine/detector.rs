@@ -138,9 +138,9 @@ impl Detector {
                     Silence::None
                 }
             }
-            Detection::Counting { interval, timeout, failure_threshold, recovery_threshold } => {
+            Detection::Counting { interval, timeout, failure_threshold, recovery_threshold, jitter_percent } => {
                 let over = now.since(last).0.saturating_sub(timeout.0);
-                let missed = over / interval.0.max(1);
+                let missed = over / (interval.0 + interval.0 / 100 * jitter_percent).max(1);
                 if missed >= u64::from(*failure_threshold) {
                     Silence::Failed
                 } else if missed >= 1 || (self.was_failed && self.in_a_row < *recovery_threshold) {
@@ -225,6 +225,7 @@ mod tests {
             timeout: Span::millis(500),
             failure_threshold: 3,
             recovery_threshold: 2,
+            jitter_percent: 0,
         });
         d.heartbeat(at(0));
         let cases = [(1_400, Silence::None), (1_500, Silence::Suspect), (3_400, Silence::Suspect), (3_500, Silence::Failed)];

@@ -28,6 +28,8 @@ pub enum Input {
         /// What.
         order: PersonOrder,
     },
+    /// What the fleet's guard concludes: why automatic action pauses; empty: it goes on.
+    Fleet(String),
     /// Time passed.
     Wakeup,
 }
@@ -39,6 +41,7 @@ impl Input {
             Input::Report(_) => "report",
             Input::Reply { .. } => "reply",
             Input::Person { .. } => "person",
+            Input::Fleet(_) => "fleet",
             Input::Wakeup => "time",
         }
     }
@@ -56,6 +59,9 @@ pub enum PersonOrder {
         reason: String,
         /// Accept an unknown loss.
         accept_unknown_loss: bool,
+        /// Back to where the role is preferred.
+        #[serde(default)]
+        failback: bool,
     },
     /// Execute a plan that was shown.
     Execute {
@@ -65,6 +71,16 @@ pub enum PersonOrder {
         demoted: String,
         /// Their signature, checked at the door and again by the agents.
         approval: Approval,
+    },
+    /// Commit a real write on the primary and read it back, to verify the present state.
+    Verify {
+        /// Why.
+        reason: String,
+    },
+    /// What happened is known: cooldown, rate and crash loops count anew.
+    Acknowledge {
+        /// Why.
+        reason: String,
     },
     /// Drop a plan that waits.
     Dismiss {

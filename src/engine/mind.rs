@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::detector::{Detector, Silence};
+use super::health::Latencies;
 use super::picture::own_word;
 use crate::model::observation::{NodeReport, ResourceState};
 use crate::model::topology::Detection;
@@ -27,6 +28,9 @@ pub(super) struct NodeMind {
     pub(super) why: String,
     pub(super) lags: VecDeque<Option<u64>>,
     pub(super) lag_at: Timestamp,
+    pub(super) latencies: Latencies,
+    /// Since when it is healthy with a score that allows a failback.
+    pub(super) well_since: Option<Timestamp>,
 }
 
 impl NodeMind {
@@ -39,6 +43,8 @@ impl NodeMind {
             why: "never heard".into(),
             lags: VecDeque::with_capacity(LAGS_MAX),
             lag_at: Timestamp(0),
+            latencies: Latencies::new(),
+            well_since: None,
         }
     }
 
@@ -55,6 +61,7 @@ impl NodeMind {
         let news = self.report.as_ref().is_none_or(|have| is_news(have, &report)) || self.verdict != Verdict::Healthy;
         self.detector.heartbeat(now);
         self.heard = Some(now);
+        self.latencies.note(&report.resource.check);
         self.report = Some(report);
         news
     }

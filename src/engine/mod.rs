@@ -7,8 +7,11 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod candidates;
+mod constraints;
 pub mod decision;
 pub mod detector;
+mod explain;
+mod health;
 pub mod input;
 mod mind;
 mod people;
@@ -30,6 +33,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::constraints::DecisionClass;
 use crate::model::plan::{Approval, Plan, PlanKind};
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
 use crate::model::view::{ClusterState, ClusterView, Phase, RunView, StepView, Verdict};
@@ -45,6 +49,8 @@ pub const JUDGE_INTERVAL_CALM: Span = Span::secs(1);
 pub const GATHER_MAX: Span = Span::millis(60);
 /// A plane that was not called for so long was stalled itself: it judges every 50 ms.
 pub const STALL: Span = Span::secs(1);
+/// A planned move that was not possible is tried again after this.
+pub const RETRY_PLANNED: Span = Span::secs(10);
 /// A failed attempt is followed by another after this.
 pub const RETRY_AFTER: Span = Span::millis(500);
 
@@ -103,6 +109,43 @@ pub struct Snapshot {
     pub phase: Phase,
     /// When the stabilising phase began, if it is that.
     pub phase_since: Timestamp,
+    /// Moves that were made, oldest first, at most [`REMEMBERED_MAX`].
+    #[serde(default)]
+    pub moves: Vec<Moved>,
+    /// Failures of primaries, oldest first, at most as many.
+    #[serde(default)]
+    pub fallen: Vec<Fallen>,
+    /// A person acknowledged what was before this.
+    #[serde(default)]
+    pub acknowledged: WallTime,
+    /// This engine continues an earlier one.
+    #[serde(default)]
+    pub restarted: bool,
+}
+
+/// Moves and failures remembered for cooldown, rate and crash loops.
+pub const REMEMBERED_MAX: usize = 64;
+
+/// A move of the write role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moved {
+    /// When.
+    pub at: WallTime,
+    /// From whom.
+    pub from: Option<NodeId>,
+    /// To whom.
+    pub to: NodeId,
+    /// Without a person's order.
+    pub by_itself: bool,
+}
+
+/// A primary failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fallen {
+    /// When.
+    pub at: WallTime,
+    /// Which.
+    pub node: NodeId,
 }
 
 /// One cluster's brain.
@@ -124,6 +167,12 @@ pub struct Engine {
     refusal: String,
     outages: VecDeque<Span>,
     disarmed: Timestamp,
+    /// The primary has scored below the graceful class since then.
+    low_since: Option<Timestamp>,
+    /// The holder was seen to hold the role since the start.
+    started_calm: bool,
+    /// Why automatic action pauses: too many suspicions at once.
+    fleet_pause: String,
     /// Drawn when somebody looks.
     view: OnceCell<ClusterView>,
 }
@@ -141,6 +190,10 @@ impl Engine {
             last_run: None,
             phase: Phase::Steady,
             phase_since: now,
+            moves: vec![],
+            fallen: vec![],
+            acknowledged: WallTime::default(),
+            restarted: false,
         };
         Self::with(cluster, policy, durable, now, wall)
     }
@@ -151,6 +204,7 @@ impl Engine {
         // Another machine, or a reboot: the old clock says nothing. Deadlines start again.
         let mut durable = snapshot;
         durable.phase_since = now;
+        durable.restarted = true;
         if let Some(run) = &mut durable.run {
             let ago = |t: Timestamp, at: Timestamp| now - at.since(t);
             (run.since, run.outage_from) = (ago(run.since, durable.at), ago(run.outage_from, durable.at));
@@ -190,6 +244,9 @@ impl Engine {
             refusal: String::new(),
             outages: VecDeque::new(),
             disarmed: Timestamp(0),
+            low_since: None,
+            started_calm: false,
+            fleet_pause: String::new(),
             view: OnceCell::new(),
         }
     }
@@ -219,6 +276,15 @@ impl Engine {
             Input::Person { who, order } => {
                 judge = true;
                 self.person(&mut making, &who, order);
+            }
+            Input::Fleet(why) => {
+                judge = true;
+                if why != self.fleet_pause {
+                    let text =
+                        if why.is_empty() { "automatic action goes on".to_owned() } else { format!("automatic action pauses: {why}") };
+                    self.note(&mut making, rules::FLEET_PAUSED, "plane", "fleet", text, serde_json::Value::Null);
+                    self.fleet_pause = why;
+                }
             }
             Input::Wakeup => judge = true,
         }
@@ -293,6 +359,7 @@ impl Engine {
         }
         if let Some(primary) = self.primary() {
             let mind = &self.nodes[&primary];
+            self.started_calm |= mind.report.as_ref().is_some_and(|r| r.holding.is_some()) && mind.verdict == Verdict::Healthy;
             if let Some(heard) = mind.heard.filter(|_| mind.report.as_ref().is_some_and(|r| r.holding.is_some())) {
                 self.last_writable = heard;
             }
@@ -340,6 +407,9 @@ impl Engine {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));
             }
             (mind.verdict, mind.why) = (verdict, why);
+            let well =
+                verdict == Verdict::Healthy && health::score(mind, &self.policy, now) >= self.policy.constraints.failback.score_at_least;
+            mind.well_since = if well { mind.well_since.or(Some(now)) } else { None };
         }
         for (node, from, to, why) in changes {
             let text = if why.is_empty() {
@@ -417,6 +487,7 @@ impl Engine {
                     Phase::Stabilising if self.now.since(self.durable.phase_since) >= self.policy.stabilise => {
                         self.enter(making, rules::STABLE, Phase::Steady, "stable".into());
                     }
+                    Phase::Steady if self.durable.pending.is_none() => self.consider_wellness(making, &primary),
                     Phase::NeedsPerson | Phase::Aborted | Phase::RolledBack
                         if self.now.since(self.durable.phase_since) >= self.policy.stabilise =>
                     {
@@ -430,10 +501,62 @@ impl Engine {
         self.expire_pending(making);
     }
 
+    /// The role is held and nothing moves: is the primary too unwell to keep it, or does the role belong elsewhere?
+    fn consider_wellness(&mut self, making: &mut Making, primary: &NodeId) {
+        let class = self.policy.constraints.decision.of(health::score(&self.nodes[primary], &self.policy, self.now));
+        if class == DecisionClass::None {
+            self.low_since = None;
+        }
+        let by_itself = self.policy.strategy != Strategy::Manual;
+        let home = self.preferred().filter(|home| home != primary && self.policy.constraints.failback.automatic && by_itself);
+        if class != DecisionClass::None {
+            let since = *self.low_since.get_or_insert(self.now);
+            if self.now.since(since) >= self.policy.constraints.decision.graceful_after && self.now >= self.retry_at {
+                let score = candidates::milli(health::score(&self.nodes[primary], &self.policy, self.now));
+                let reason = format!("{primary}'s health score has been low for {}, now {score}", self.now.since(since));
+                self.move_by_itself(making, rules::GRACEFUL, false, &reason);
+            }
+        } else if let Some(home) = home.filter(|home| self.failback_check(home).is_ok() && self.now >= self.retry_at) {
+            self.move_by_itself(making, rules::FAILS_BACK, true, &format!("{home} is where the role belongs, and is well"));
+        }
+    }
+
+    /// A planned move that no person asked for; under a manual policy the plan waits.
+    fn move_by_itself(&mut self, making: &mut Making, rule: RuleId, failback: bool, reason: &str) {
+        self.retry_at = self.now + RETRY_PLANNED;
+        let requested = format!("policy {}", self.policy.policy_id);
+        match self.make_plan(&plans::Wish { failback, ..plans::Wish::by_policy(&requested, reason) }) {
+            Ok(plan) => {
+                self.refusal.clear();
+                let digest = plan.digest();
+                let data = serde_json::to_value(&plan).unwrap_or_default();
+                let text = format!("{reason}: plan {}: {}", digest.short(), plans::summary(&plan));
+                self.note(making, rule, "plane", "plan", text, data);
+                if self.policy.strategy == Strategy::Manual {
+                    self.durable.pending = Some(Pending { plan, digest, since: self.now });
+                    self.set_phase(Phase::AwaitingApproval);
+                } else {
+                    self.begin(making, plan, vec![]);
+                }
+            }
+            Err(refusal) => {
+                let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
+                if words(&refusal.why) != words(&self.refusal) {
+                    let data = serde_json::to_value(&refusal.checks).unwrap_or_default();
+                    let text = format!("{reason}, but nothing is done: {}", refusal.why);
+                    self.note(making, rules::NO_GOOD_TARGET, "plane", "refusal", text, data);
+                    self.refusal = refusal.why;
+                }
+            }
+        }
+    }
+
     fn consider_failed(&mut self, making: &mut Making, primary: &NodeId) {
         if matches!(self.durable.phase, Phase::Steady | Phase::Suspecting | Phase::Stabilising) {
             let why = self.nodes[primary].why.clone();
             self.gathering_since = Some(self.now);
+            let at = self.wall;
+            remember(&mut self.durable.fallen, Fallen { at, node: primary.clone() });
             let rule = if self.is_released() { rules::GAVE_BACK } else { rules::FAILED };
             self.enter(making, rule, Phase::Deciding, format!("{primary} failed: {why}"));
         }
@@ -444,7 +567,7 @@ impl Engine {
         }
         let requested = format!("policy {}", self.policy.policy_id);
         let reason = self.nodes[primary].why.clone();
-        match self.make_plan(None, &requested, &reason, false) {
+        match self.make_plan(&plans::Wish::by_policy(&requested, &reason)) {
             Ok(plan) => {
                 self.refusal.clear();
                 let digest = plan.digest();
@@ -466,13 +589,14 @@ impl Engine {
                     self.begin(making, plan, vec![]);
                 }
             }
-            Err(why) => {
+            Err(refusal) => {
                 self.retry_at = self.now + RETRY_AFTER;
                 // A changing age is no news.
                 let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
-                if words(&why) != words(&self.refusal) {
-                    self.note(making, rules::NO_CANDIDATE, "plane", "refusal", format!("nothing is done: {why}"), serde_json::Value::Null);
-                    self.refusal = why;
+                if words(&refusal.why) != words(&self.refusal) {
+                    let data = serde_json::to_value(&refusal.checks).unwrap_or_default();
+                    self.note(making, refusal.rule, "plane", "refusal", format!("nothing is done: {}", refusal.why), data);
+                    self.refusal = refusal.why;
                     self.set_phase(Phase::NeedsPerson);
                 }
             }
@@ -528,5 +652,12 @@ impl Engine {
 
     fn is_data(&self, node: &NodeId) -> bool {
         self.cluster.node(node).is_some_and(|n| n.role != Role::Witness)
+    }
+}
+
+fn remember<T>(list: &mut Vec<T>, item: T) {
+    list.push(item);
+    if list.len() > REMEMBERED_MAX {
+        list.remove(0);
     }
 }

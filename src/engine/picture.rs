@@ -62,6 +62,7 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
                 lag_bytes: lag.filter(|_| node.role != Role::Witness),
                 lag: None,
                 lag_history: vec![],
+                health: None,
                 report,
             }
         })
@@ -96,7 +97,7 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
         outlook: Outlook {
             next: "the primary keeps its role while a majority of voters promises; start a plane to fail over".into(),
             if_primary_died: "no plane: nobody would be promoted; its agent would take the role back when it can".into(),
-            candidates: vec![],
+            ..Outlook::default()
         },
         records: vec![],
         record_count: 0,

@@ -1,45 +1,92 @@
 //! Making a plan: the conditions for any move, the target, the steps with their budgets, the loss account before the
 //! button.
 
-use super::Engine;
+use super::decision::RuleId;
+use super::{Engine, rules};
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::observation::ResourceState;
-use crate::model::plan::{Candidate, Plan, PlanKind, Step, StepKind};
+use crate::model::plan::{Candidate, Check, Plan, PlanKind, Step, StepKind};
+use crate::model::topology::Strategy;
 use crate::model::view::Verdict;
 use crate::model::{Member, NodeId, Span};
 
+/// A plan that is wished for.
+#[derive(Clone, Debug)]
+pub(super) struct Wish<'a> {
+    /// To which node; `None`: the best.
+    pub(super) to: Option<&'a NodeId>,
+    /// Back to where the role is preferred.
+    pub(super) failback: bool,
+    pub(super) requested_by: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) accept_unknown_loss: bool,
+}
+
+impl<'a> Wish<'a> {
+    /// The plane's own.
+    pub(super) fn by_policy(requested_by: &'a str, reason: &'a str) -> Self {
+        Self { to: None, failback: false, requested_by, reason, accept_unknown_loss: false }
+    }
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug)]
+pub(super) struct NoPlan {
+    /// By which rule.
+    pub(super) rule: RuleId,
+    /// In words.
+    pub(super) why: String,
+    /// The checks behind it.
+    pub(super) checks: Vec<Check>,
+}
+
+impl NoPlan {
+    fn new(why: impl Into<String>) -> Self {
+        Self { rule: rules::NO_CANDIDATE, why: why.into(), checks: vec![] }
+    }
+}
+
 impl Engine {
-    /// A plan for a move of the role, to `to` or to the best candidate.
+    /// A plan for a move of the role.
     ///
     /// # Errors
-    /// In words: the check that failed and what would change it.
-    pub(super) fn make_plan(
-        &mut self,
-        to: Option<&NodeId>,
-        requested_by: &str,
-        reason: &str,
-        accept_unknown: bool,
-    ) -> Result<Plan, String> {
-        let from = self.durable.holder.clone().ok_or("no node ever held the write role")?;
-        let kind = if self.nodes[&from.node].verdict == Verdict::Failed { PlanKind::Failover } else { PlanKind::Switchover };
+    /// The check that failed, in words with what would change it, and the rule behind it.
+    pub(super) fn make_plan(&mut self, wish: &Wish<'_>) -> Result<Plan, NoPlan> {
+        let from = self.durable.holder.clone().ok_or_else(|| NoPlan::new("no node ever held the write role"))?;
+        let kind = match self.nodes[&from.node].verdict {
+            Verdict::Failed => PlanKind::Failover,
+            _ if wish.failback => PlanKind::Failback,
+            _ => PlanKind::Switchover,
+        };
         let source = self.nodes[&from.node].report.as_ref();
-        if kind == PlanKind::Switchover && source.is_none_or(|r| r.holding.is_none()) {
-            return Err(format!("{} neither holds a confirmed lease nor is it known to have failed: wait for a verdict", from.node));
+        if kind.is_planned() && source.is_none_or(|r| r.holding.is_none()) {
+            let why = format!("{} neither holds a confirmed lease nor is it known to have failed: wait for a verdict", from.node);
+            return Err(NoPlan::new(why));
+        }
+        let by_policy = wish.requested_by.starts_with("policy ") && self.policy.strategy != Strategy::Manual;
+        let constraints = self.constraints(&from, kind, by_policy);
+        if let Some(first) = constraints.iter().find(|c| !c.passed) {
+            let why = format!("{}: {} (limit: {}); what would change it: {}", first.name, first.value, first.limit, first.would_change);
+            return Err(NoPlan { rule: rules::HELD_BACK, why, checks: constraints });
         }
         let table = self.candidates(Some(&from.node));
-        let chosen = choose(&table, to)?;
-        let member = self.nodes[&chosen].report.as_ref().map(|r| r.member.clone()).ok_or("the candidate was never heard")?;
-        let by_policy = requested_by.starts_with("policy ");
-        self.conditions(&from.node, by_policy)?;
+        let home = if wish.failback && wish.to.is_none() { Some(self.home(&from.node)?) } else { None };
+        let chosen = choose(&table, home.as_ref().or(wish.to)).map_err(NoPlan::new)?;
+        if kind == PlanKind::Failback {
+            self.failback_check(&chosen).map_err(NoPlan::new)?;
+        }
+        let member = self.nodes[&chosen].report.as_ref().map(|r| r.member.clone());
+        let member = member.ok_or_else(|| NoPlan::new("the candidate was never heard"))?;
         let loss = self.expected_loss(&from, kind);
-        if !accept_unknown && !loss.within(self.policy.max_loss_bytes) {
-            return Err(format!(
+        if !wish.accept_unknown_loss && !loss.within(self.policy.max_loss_bytes) {
+            return Err(NoPlan::new(format!(
                 "the loss would be {} and the policy allows {} B ({}); a person may accept an unknown loss",
                 loss.short(),
                 self.policy.max_loss_bytes,
                 loss.reason()
-            ));
+            )));
         }
+        let transfers = self.cluster.node(&chosen).map_or(vec![], |n| self.residency(n).1);
         self.durable.plans += 1;
         Ok(Plan {
             number: self.durable.plans,
@@ -47,46 +94,72 @@ impl Engine {
             kind,
             epoch: self.durable.epoch,
             steps: self.steps(kind, &from.node, &chosen),
+            blast_radius: self.blast_radius(kind, &from.node, &chosen),
+            way_back: way_back(kind, &from.node, &chosen),
             from: Some(from),
             to: member,
             made: self.wall,
-            requested_by: requested_by.to_owned(),
-            reason: reason.to_owned(),
+            requested_by: wish.requested_by.to_owned(),
+            reason: wish.reason.to_owned(),
             least_fence: FenceRung::SyncFenced,
             loss,
             max_loss_bytes: self.policy.max_loss_bytes,
-            accept_unknown_loss: accept_unknown,
+            accept_unknown_loss: wish.accept_unknown_loss,
             budget: self.policy.max_failover_time,
             candidates: table,
+            constraints,
+            transfers,
         })
     }
 
-    /// Conditions for any move: enough voters in reach to win, and what the policy asks for.
-    fn conditions(&self, from: &NodeId, by_policy: bool) -> Result<(), String> {
-        let reachable: Vec<&NodeId> = self
-            .nodes
-            .iter()
-            .filter(|(_, m)| {
-                m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.report.as_ref().is_some_and(|r| r.vote.voters_version > 0)
-            })
-            .map(|(n, _)| n)
-            .collect();
-        if reachable.len() < self.cluster.quorum_size {
-            return Err(format!(
-                "quorum: {} of {} voters are in reach, {} are needed to win an epoch; bring one back",
-                reachable.len(),
-                self.cluster.nodes.len(),
-                self.cluster.quorum_size
-            ));
+    /// Where the role belongs by the policy's own order, whoever holds it now.
+    fn home(&self, from: &NodeId) -> Result<NodeId, NoPlan> {
+        match self.preferred() {
+            Some(home) if home == *from => Err(NoPlan::new(format!("{from} is where the role belongs already"))),
+            Some(home) => Ok(home),
+            None => Err(NoPlan::new("no node holds data")),
         }
-        let well = self.nodes.iter().filter(|(n, m)| *n != from && matches!(m.verdict, Verdict::Healthy | Verdict::Degraded)).count();
-        if by_policy && well < self.policy.min_healthy_nodes.min(self.cluster.nodes.len() - 1) {
-            return Err(format!(
-                "min_healthy_nodes: {well} nodes besides {from} are well, the policy wants {}",
-                self.policy.min_healthy_nodes
-            ));
+    }
+
+    /// The node with data that regions, sites, priorities and capacity put first.
+    pub(super) fn preferred(&self) -> Option<NodeId> {
+        self.cluster.data_nodes().min_by(|a, b| self.preference(a, b).then_with(|| a.node_id.cmp(&b.node_id))).map(|n| n.node_id.clone())
+    }
+
+    /// The source of a failback has been well for long enough.
+    pub(super) fn failback_check(&self, to: &NodeId) -> Result<(), String> {
+        let failback = &self.policy.constraints.failback;
+        let least = super::candidates::milli(failback.score_at_least);
+        match self.nodes[to].well_since.map(|since| self.now.since(since)) {
+            Some(well) if well >= failback.healthy_for => Ok(()),
+            Some(well) => Err(format!("{to} has been well (score ≥ {least}) for {well}, the policy wants {}", failback.healthy_for)),
+            None => Err(format!("{to} is not well: healthy with a score of at least {least} is wanted for {}", failback.healthy_for)),
         }
-        Ok(())
+    }
+
+    /// Who notices, in words.
+    fn blast_radius(&self, kind: PlanKind, from: &NodeId, to: &NodeId) -> Vec<String> {
+        let sessions = self.nodes[from].report.as_ref().map(|r| r.resource.sessions);
+        let mut words = vec![match (kind.is_planned(), sessions) {
+            (true, Some(n)) => format!("{n} client sessions on {from} end; they connect again to {to}"),
+            (true, None) => format!("client sessions on {from} end; they connect again to {to}"),
+            (false, _) => format!("no client can write now; they connect again to {to}"),
+        }];
+        let followers: Vec<&str> =
+            self.cluster.data_nodes().map(|n| &n.node_id).filter(|n| *n != from && *n != to).map(NodeId::as_str).collect();
+        if !followers.is_empty() {
+            words.push(format!("{} follow {to} afterwards; their readers go on", followers.join(", ")));
+        }
+        let place = |node: &NodeId| self.cluster.node(node).map_or(String::new(), |n| n.region.clone());
+        let (here, there) = (place(from), place(to));
+        if here != there {
+            words.push(format!("writes move from region {here} to {there}: every commit of clients in {here} pays that distance"));
+        }
+        let (old, new) = (self.cluster.node(from).map_or(0.0, |n| n.capacity), self.cluster.node(to).map_or(0.0, |n| n.capacity));
+        if new < old {
+            words.push(format!("{to} has {new:.0} of {old:.0} units of capacity"));
+        }
+        words
     }
 
     /// What is known before the move. The candidate computes it again from the grants and refuses beyond the limit.
@@ -102,7 +175,7 @@ impl Engine {
         } else {
             vec!["commits whose wait was cancelled (none seen), local and asynchronous commits".into()]
         };
-        if kind == PlanKind::Switchover {
+        if kind.is_planned() {
             return LossAccount::None {
                 proof: format!("{} is stopped cleanly first, and its last byte must be on the candidate", from.node),
                 by: vec![from.node.clone()],
@@ -168,7 +241,7 @@ impl Engine {
         };
         let claim_budget = Span(lease.0 * 2 + Span::secs(5).0);
         let (fence_action, fence_check, fence_undo, fence_budget) = match kind {
-            PlanKind::Switchover => (
+            PlanKind::Switchover | PlanKind::Failback => (
                 format!("checkpoint, stop {from} cleanly, give epoch {} back", self.durable.epoch),
                 "no process of it remains; its final position is known; the release is durable at a voter",
                 format!("{from} takes the role back after {} if nobody won", self.policy.reclaim_after),
@@ -250,6 +323,14 @@ fn choose(table: &[Candidate], to: Option<&NodeId>) -> Result<NodeId, String> {
             Some(c) => Ok(c.node.clone()),
             None => Err(format!("no safe candidate: {}", table.iter().map(failing).collect::<Vec<_>>().join("; "))),
         },
+    }
+}
+
+fn way_back(kind: PlanKind, from: &NodeId, to: &NodeId) -> String {
+    if kind.is_planned() {
+        format!("a switchover to {from} once it follows {to}; before {to} has won, {from} takes the role back by itself")
+    } else {
+        format!("{from} rejoins as a standby of {to} when it is back; after that a failback, as a plan of its own")
     }
 }
 

@@ -21,10 +21,16 @@ rules! {
     PLAN_RUNS = 310, "A plan was made and the policy allows it: it runs.";
     PLAN_WAITS = 311, "A plan was made and the policy wants a person: it waits.";
     NO_CANDIDATE = 312, "No plan can be made; each candidate's failing check is recorded.";
+    HELD_BACK = 314, "A constraint of the policy holds the plane back: which, what was measured, and what would change it.";
+    GRACEFUL = 303, "The primary's health score was below the graceful class for long enough: its role is handed over while it works.";
+    NO_GOOD_TARGET = 315, "The primary is unwell and no target is well enough: a person decides.";
+    FAILS_BACK = 316, "The policy fails back by itself and the preferred node has been well for long enough.";
+    FLEET_PAUSED = 104, "Too many suspicions at once incriminate the observer: automatic action pauses, or goes on.";
     WORLD_MOVED = 313, "The epoch a plan was made in is over: the plan is void.";
     PROPOSED = 320, "A person asked for a plan; it waits for their confirmation.";
     EXECUTED = 401, "A person confirmed a plan: it runs.";
     COMMANDED = 402, "An order was sent to an agent, or sent again.";
+    VERIFY_ASKED = 404, "A person wants the present state verified by a real write.";
     STEP_DONE = 403, "A step was verified: the next begins.";
     STEP_LATE = 411, "A step did not reach its verification within its budget: the plan stops for a person.";
     ABANDONED = 410, "The candidate gave its claim up; nothing was promoted.";
@@ -37,6 +43,7 @@ rules! {
     STABLE = 501, "The stabilising time passed: checks are normal again.";
     APPROVAL_TIMEOUT = 502, "Nobody approved a plan in time: it is dropped.";
     DISMISSED = 503, "A person dropped a plan.";
+    ACKNOWLEDGED = 504, "A person acknowledged what happened: cooldown, rate and crash loops count anew.";
     RESTORED = 901, "The plane started again from its records.";
 }
 

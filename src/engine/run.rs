@@ -2,7 +2,7 @@
 //! read from the agents' reports, so that a plane that starts again in the middle goes on where the world is.
 
 use super::decision::Making;
-use super::{Engine, RETRY_AFTER, Run, rules};
+use super::{Engine, Moved, RETRY_AFTER, Run, rules};
 use crate::model::command::{Command, Order};
 use crate::model::observation::{ArmedStage, NodeReport, ResourceState};
 use crate::model::plan::{Approval, Plan, PlanKind, StepKind};
@@ -33,7 +33,7 @@ impl Engine {
                 found: String::new(),
             })
             .collect();
-        let outage_from = if plan.kind == PlanKind::Switchover { self.now } else { self.last_writable };
+        let outage_from = if plan.kind.is_planned() { self.now } else { self.last_writable };
         let (digest, now) = (plan.digest(), self.now);
         self.durable.pending = None;
         self.gathering_since = None;
@@ -121,7 +121,9 @@ impl Engine {
         let approvals = run.approvals.clone();
         let (node, order) = match (kind, run.plan.kind, &run.plan.from) {
             (StepKind::Arm, _, _) => (run.plan.to.node.clone(), Order::Arm { plan, approvals }),
-            (StepKind::Fence, PlanKind::Switchover, Some(from)) => (from.node.clone(), Order::Demote { plan, approvals }),
+            (StepKind::Fence, PlanKind::Switchover | PlanKind::Failback, Some(from)) => {
+                (from.node.clone(), Order::Demote { plan, approvals })
+            }
             // A candidate whose agent started again has forgotten its plan.
             (StepKind::Fence | StepKind::Claim, _, _) if self.armed(run).is_none() => {
                 (run.plan.to.node.clone(), Order::Arm { plan, approvals })
@@ -246,7 +248,7 @@ impl Engine {
         match (run.plan.kind, self.armed(run)) {
             (PlanKind::Failover, Some(armed)) => Standing::Running(armed.why.clone()),
             (PlanKind::Failover, None) => Standing::Running("the candidate is not armed".into()),
-            (PlanKind::Switchover, _) => {
+            (PlanKind::Switchover | PlanKind::Failback, _) => {
                 let word = from.and_then(|m| self.report(&m.node)).map_or(String::new(), |r| r.activity.clone());
                 Standing::Running(if word.is_empty() { "waits for its agent".into() } else { word })
             }
@@ -304,13 +306,53 @@ impl Engine {
             parts.push(("write".to_owned(), proof.epoch > run.plan.epoch, proof_words(&report, proof.took)));
         }
         let all = parts.iter().all(|(_, held, _)| *held);
+        let confidence = confidence(&parts);
+        let all = all && (run.plan.kind != PlanKind::Failback || confidence >= self.policy.constraints.failback.verified_at_least);
         let (rule, outcome) = if all { (rules::VERIFIED, Outcome::Verified) } else { (rules::UNPROVED, Outcome::Unproved) };
         let why = parts.iter().map(|(n, held, f)| format!("{n} {}: {f}", if *held { "✓" } else { "✗" })).collect::<Vec<_>>().join("; ");
+        let why = format!("confidence {confidence} ({}): {why}", crate::model::view::band(confidence));
         self.outages.push_back(took);
         if self.outages.len() > 16 {
             self.outages.pop_front();
         }
         self.finish_run(making, run, rule, outcome, why, Some(took), loss, parts);
+    }
+
+    /// Whether the present state holds together: the same parts as at the end of a run, and a real write where one was
+    /// proved in this epoch.
+    pub fn verify(&self) -> (Vec<(String, bool, String)>, u64) {
+        let mut parts: Vec<(String, bool, String)> = vec![];
+        let mut part = |name: &str, held: bool, found: String| parts.push((name.to_owned(), held, found));
+        let report = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref().zip(m.age(self.now)));
+        let Some((report, age)) = report.filter(|(r, _)| r.holding.is_some()) else {
+            part("quorum", false, "no node that is heard holds the write role".into());
+            return (parts, 0);
+        };
+        let timeline = u64::from(report.resource.position.timeline);
+        let epoch = self.durable.epoch.0;
+        let writes = report.resource.state == ResourceState::Primary;
+        // A holder that climbed keeps its timeline.
+        part("consistency", writes && timeline <= epoch, format!("epoch {epoch} is held and timeline {timeline} is written"));
+        let promises = report.holding.as_ref().map_or(0, |h| h.promised_by.len());
+        part("quorum", promises >= self.cluster.quorum_size, format!("{promises} voters promised, {} needed", self.cluster.quorum_size));
+        part("freshness", age < Span::secs(1), format!("its report is {age} old"));
+        let holder = self.durable.holder.as_ref();
+        let failing: Vec<String> = holder
+            .map_or(vec![], |h| self.constraints(h, PlanKind::Failover, self.policy.strategy != crate::model::topology::Strategy::Manual))
+            .iter()
+            .filter(|c| !c.passed)
+            .map(|c| c.name.to_string())
+            .collect();
+        part("policy", failing.is_empty(), if failing.is_empty() { "every constraint holds".into() } else { failing.join(", ") });
+        let loss = self.durable.last_run.as_ref().and_then(|r| r.rpo.as_ref());
+        let held = loss.is_none_or(|l| l.within(self.policy.max_loss_bytes));
+        part("loss", held, loss.map_or("no move in this plane's memory".into(), crate::model::loss::LossAccount::short));
+        match report.resource.proof.as_ref().filter(|p| p.epoch.0 == epoch) {
+            Some(proof) => part("write", true, format!("{} (at {})", proof_words(report, proof.took), proof.at.rfc3339())),
+            None => part("write", false, "no write was read back in this epoch".into()),
+        }
+        let confidence = confidence(&parts);
+        (parts, confidence)
     }
 
     fn end(&mut self, making: &mut Making, run: Run, rule: u16, outcome: Outcome, why: String) {
@@ -335,6 +377,12 @@ impl Engine {
         let text = format!("plan {} {}: {}{measured}; {why}", run.digest.short(), run.plan.kind.word(), outcome.word());
         let data = serde_json::json!({"plan": run.digest.as_str(), "rto_ms": rto.map(Span::as_millis), "fence": fence, "steps": run.steps});
         self.note(making, rule, "plane", "outcome", text, data);
+        if outcome == Outcome::Verified || outcome == Outcome::Unproved {
+            let by_itself = run.approvals.is_empty();
+            let from = run.plan.demoted().cloned();
+            super::remember(&mut self.durable.moves, Moved { at: self.wall, from, to: run.plan.to.node.clone(), by_itself });
+        }
+        let confidence = confidence(&verification);
         self.durable.last_run = Some(RunView {
             plan: run.digest,
             body: run.plan,
@@ -345,6 +393,7 @@ impl Engine {
             rpo,
             fence,
             verification,
+            confidence,
         });
         self.durable.run = None;
         self.retry_at = self.now + RETRY_AFTER;
@@ -356,6 +405,20 @@ impl Engine {
         });
         self.durable.phase_since = self.now;
     }
+}
+
+/// 0 to 100: the weights of the parts that held. A real write is worth most, and what was not looked at counts as not held.
+fn confidence(parts: &[(String, bool, String)]) -> u64 {
+    let weight = |name: &str| match name {
+        "write" => 30,
+        "consistency" => 20,
+        "quorum" => 20,
+        "loss" => 15,
+        "freshness" => 10,
+        "policy" => 5,
+        _ => 0,
+    };
+    parts.iter().filter(|(_, held, _)| *held).map(|(name, ..)| weight(name)).sum()
 }
 
 /// A simulated database holds no data, so nothing is claimed of a write there.

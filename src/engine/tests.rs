@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{
-    ArmedFacts, ArmedStage, HoldingFacts, NodeReport, Pids, ResourceFacts, ResourceState, StandbyFacts, StopEvidence, VoteFacts,
+    ArmedFacts, ArmedStage, CheckTimes, HoldingFacts, NodeReport, Pids, ResourceFacts, ResourceState, StandbyFacts, StopEvidence, VoteFacts,
 };
 use crate::model::topology::Detection;
 use crate::model::view::Outcome;
@@ -138,6 +138,7 @@ fn report(node: &str) -> NodeReport {
             position: Position { timeline: 2, lsn: Lsn(100) },
             receiving_from: (!primary).then(|| "n1".into()),
             upstream_age: (!primary).then_some(Span::millis(1)),
+            check: CheckTimes { live: Some(Span::millis(1)), ready: Some(Span::millis(1)), deep: Some(Span::millis(1)) },
             standbys: if primary { vec![standby("n2"), standby("n3")] } else { vec![] },
             ..ResourceFacts::default()
         },

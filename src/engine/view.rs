@@ -80,6 +80,7 @@ impl Engine {
             lag_bytes: mind.lags.back().copied().flatten().filter(|_| role == Role::Secondary),
             lag: lag.filter(|_| role == Role::Secondary),
             lag_history: mind.lags.iter().copied().collect(),
+            health: Some(super::health::view(mind, &self.policy, self.now)),
         }
     }
 
@@ -101,6 +102,7 @@ impl Engine {
             rpo: armed.and_then(|a| a.loss.clone()),
             fence: armed.and_then(|a| a.fence),
             verification: vec![],
+            confidence: 0,
         })
     }
 
@@ -113,7 +115,7 @@ impl Engine {
             (_, Some((run, step))) => {
                 let spent = self.now.since(run.step_since);
                 let out = match run.plan.kind {
-                    PlanKind::Switchover => "if nobody wins, the old primary takes the role back by itself",
+                    PlanKind::Switchover | PlanKind::Failback => "if nobody wins, the old primary takes the role back by itself",
                     PlanKind::Failover => "if the candidate gives up, the next best is tried",
                 };
                 (
@@ -185,14 +187,20 @@ impl Engine {
                 let why: Vec<String> = candidates
                     .iter()
                     .map(|c| {
-                        let failed: Vec<&str> = c.checks.iter().filter(|k| !k.passed).map(|k| k.name.as_str()).collect();
+                        let failed: Vec<&str> = c.checks.iter().filter(|k| !k.passed).map(|k| &*k.name).collect();
                         format!("{} ({})", c.node, failed.join(", "))
                     })
                     .collect();
                 format!("if {primary} died now → nobody could promote: {}", why.join("; "))
             }
         };
-        Outlook { next, if_primary_died, candidates }
+        let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
+        let answer = self.answer(failed, &candidates);
+        let constraints = holder.map_or(vec![], |h| {
+            let kind = if failed { PlanKind::Failover } else { PlanKind::Switchover };
+            self.constraints(h, kind, self.policy.strategy != Strategy::Manual)
+        });
+        Outlook { next, if_primary_died, candidates, answer, constraints, forecast: None }
     }
 
     /// Whether anything in the picture ages faster than people see: then it is worth drawing again soon.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::load::{self, Report, Target};
 use super::{Lab, LabError, What};
 use crate::config::Identity;
+use crate::engine::PersonOrder;
 use crate::model::NodeId;
 use crate::model::view::{ClusterState, ClusterView, Phase};
 use crate::wire::Client;
@@ -145,7 +146,8 @@ async fn reach(count: &AtomicU64, wanted: u64) -> Result<(), LabError> {
 /// # Errors
 /// In words.
 pub async fn switchover(client: &Client, identity: &Identity, from: &NodeId) -> Result<(), LabError> {
-    let request = CallRequest::Propose { to: None, reason: "measured".into(), accept_unknown_loss: false };
+    let request =
+        CallRequest::Order(PersonOrder::Propose { to: None, reason: "measured".into(), accept_unknown_loss: false, failback: false });
     let digest = match client.call(&request).await.map_err(words)? {
         CallReply::Plan { digest, .. } => digest,
         other => return Err(LabError(format!("no plan: {other:?}"))),
@@ -154,7 +156,11 @@ pub async fn switchover(client: &Client, identity: &Identity, from: &NodeId) -> 
     let key = crate::access::ApprovalKey::from_hex(&std::fs::read_to_string(path).map_err(words)?).map_err(LabError)?;
     let expires = crate::model::WallTime(crate::agent::host::wall().0 + 60_000);
     let approval = key.approve(digest.clone(), &identity.name, "measured", expires).map_err(LabError)?;
-    match client.call(&CallRequest::Execute { plan: digest, demoted: from.as_str().to_owned(), approval }).await.map_err(words)? {
+    match client
+        .call(&CallRequest::Order(PersonOrder::Execute { plan: digest, demoted: from.as_str().to_owned(), approval }))
+        .await
+        .map_err(words)?
+    {
         CallReply::Accepted { .. } => Ok(()),
         other => Err(LabError(format!("not accepted: {other:?}"))),
     }

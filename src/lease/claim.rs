@@ -14,8 +14,8 @@ pub struct Claim {
     voters: VoterSet,
     sent: Timestamp,
     grants: BTreeMap<Member, Grant>,
-    /// The claimant held the role last and still has its data: what it acknowledged, it has.
-    incumbent: bool,
+    /// The claimant has a database: what it acknowledged in an epoch that nobody closed since, it has.
+    has_data: bool,
 }
 
 /// Where a claim stands.
@@ -49,8 +49,8 @@ pub struct Win {
 
 impl Claim {
     /// A claim whose request was first sent at `sent`.
-    pub fn new(request: ClaimRequest, voters: VoterSet, sent: Timestamp, incumbent: bool) -> Self {
-        Self { request, voters, sent, grants: BTreeMap::new(), incumbent }
+    pub fn new(request: ClaimRequest, voters: VoterSet, sent: Timestamp, has_data: bool) -> Self {
+        Self { request, voters, sent, grants: BTreeMap::new(), has_data }
     }
 
     /// What is sent.
@@ -144,11 +144,23 @@ impl Claim {
     }
 
     fn best(&self) -> Option<(NodeId, Position)> {
-        self.grants.values().filter_map(|g| Some((g.voter.node.clone(), g.position?))).max_by_key(|(_, p)| *p)
+        self.sources().map(|(node, p)| (node.clone(), p)).max_by_key(|(_, p)| *p)
     }
 
-    /// Who has more than the claimant. A former holder does not count as a source: what only it has was never
-    /// acknowledged, or is in the account.
+    /// Granters whose log may count. A former holder that went its own way does not, once its standbys' grants show that
+    /// what only it has was never acknowledged: no log from before could be continued by it.
+    fn sources(&self) -> impl Iterator<Item = (&NodeId, Position)> {
+        let own = self.own_position();
+        let open = self.open_epochs();
+        self.grants.values().filter_map(move |g| {
+            let position = g.position?;
+            let alone = open.iter().any(|e| e.holder == g.voter && e.holder != self.request.candidate && self.is_sync_fenced(e));
+            let ahead = own.is_some_and(|own| position.timeline > own.timeline);
+            (!(alone && ahead)).then_some((&g.voter.node, position))
+        })
+    }
+
+    /// Who has more than the claimant.
     fn fetch(&self) -> Option<(NodeId, Position)> {
         let own = self.own_position();
         self.best().filter(|(node, best)| *node != self.request.candidate.node && own.is_some_and(|own| own < *best))
@@ -177,8 +189,8 @@ impl Claim {
         }
         let holder = &entry.holder.node;
         if entry.holder == self.request.candidate {
-            let proof = format!("{holder} held the role last and has its own log, flushed before it acknowledged");
-            return Some(if self.incumbent {
+            let proof = format!("{holder} held the role in epoch {} and has its own log, flushed before it acknowledged", entry.epoch);
+            return Some(if self.has_data {
                 LossAccount::None { proof, by: vec![holder.clone()], excluded: vec![] }
             } else {
                 LossAccount::Unknown { why: format!("{holder} held the role before and no longer has that database") }
@@ -188,6 +200,10 @@ impl Claim {
         if let Some((end, reached)) = release.and_then(|r| r.final_position).zip(reached) {
             let missing = end.lsn.bytes_since(reached.lsn);
             // A clean stop ends the log with a checkpoint that every connected standby receives before it stops.
+            let fenced = self.is_sync_fenced(entry) && (reached.timeline != end.timeline || missing > 0);
+            if fenced {
+                return Some(self.none_by_grants(entry));
+            }
             return Some(if reached.timeline == end.timeline && missing == 0 {
                 LossAccount::None {
                     proof: format!("{holder} stopped cleanly at {end} and that is here"),
@@ -201,18 +217,7 @@ impl Claim {
             });
         }
         if self.is_sync_fenced(entry) {
-            let by: Vec<NodeId> = self.sync_grants(entry).map(|g| g.voter.node.clone()).collect();
-            let names: Vec<_> = by.iter().map(NodeId::as_str).collect();
-            return Some(LossAccount::None {
-                proof: format!(
-                    "every acknowledged write is on {} of {} synchronous standbys; {} granted, and the candidate has all that they have",
-                    entry.sync.k,
-                    entry.sync.members.len(),
-                    list(&names)
-                ),
-                by,
-                excluded: vec!["commits whose wait was cancelled (warning 01000), local and asynchronous commits".into()],
-            });
+            return Some(self.none_by_grants(entry));
         }
         let why = match entry.sync.fence_needs() {
             None => format!("{holder} acknowledged without waiting for a standby, and its final position is not known"),
@@ -222,6 +227,21 @@ impl Claim {
             }
         };
         Some(LossAccount::Unknown { why })
+    }
+
+    fn none_by_grants(&self, entry: &EpochSync) -> LossAccount {
+        let by: Vec<NodeId> = self.sync_grants(entry).map(|g| g.voter.node.clone()).collect();
+        let names: Vec<_> = by.iter().map(NodeId::as_str).collect();
+        LossAccount::None {
+            proof: format!(
+                "every acknowledged write is on {} of {} synchronous standbys; {} granted, and the candidate has all that they have",
+                entry.sync.k,
+                entry.sync.members.len(),
+                list(&names)
+            ),
+            by,
+            excluded: vec!["commits whose wait was cancelled (warning 01000), local and asynchronous commits".into()],
+        }
     }
 
     /// The end of the claimant's own log, by its own grant.

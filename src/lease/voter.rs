@@ -290,6 +290,23 @@ impl Voter {
         Said { persist: news.then(|| self.record.clone()), reply: news && self.record.is_released() }
     }
 
+    /// What another voter knows to be won. It binds nobody; it keeps a former holder from taking itself for the last.
+    pub fn learn(&mut self, history: &[EpochSync]) -> Said<()> {
+        let before = self.record.clone();
+        for entry in history.iter().filter(|e| e.won) {
+            let closed = self.record.history.iter().any(|h| h.promoted && h.epoch > entry.epoch);
+            let known = self
+                .record
+                .history
+                .iter()
+                .any(|h| h.epoch == entry.epoch && h.holder == entry.holder && h.won && h.promoted >= entry.promoted);
+            if !closed && !known {
+                self.record.see_epoch(entry.clone());
+            }
+        }
+        Said { persist: (self.record != before).then(|| self.record.clone()), reply: () }
+    }
+
     /// The claimant on this node has won: it may be resumed after a restart, and older history is closed.
     pub fn mark_won(&mut self, epoch: Epoch) -> Said<()> {
         let before = self.record.clone();

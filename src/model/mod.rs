@@ -2,6 +2,7 @@
 //! and the views that windows draw. Values only: nothing here reads a clock, a file or a socket.
 
 pub mod command;
+pub mod constraints;
 pub mod id;
 pub mod loss;
 pub mod observation;

@@ -15,6 +15,8 @@ pub enum PlanKind {
     Switchover,
     /// The source is gone.
     Failover,
+    /// Planned; back to where the role is preferred.
+    Failback,
 }
 
 impl PlanKind {
@@ -23,7 +25,12 @@ impl PlanKind {
         match self {
             PlanKind::Switchover => "switchover",
             PlanKind::Failover => "failover",
+            PlanKind::Failback => "failback",
         }
+    }
+    /// The source is alive and is stopped cleanly.
+    pub fn is_planned(self) -> bool {
+        matches!(self, PlanKind::Switchover | PlanKind::Failback)
     }
 }
 
@@ -62,6 +69,18 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Every node through every check.
     pub candidates: Vec<Candidate>,
+    /// What the policy says of any move, held against what was measured.
+    #[serde(default)]
+    pub constraints: Vec<Check>,
+    /// Who and what notices, in words.
+    #[serde(default)]
+    pub blast_radius: Vec<String>,
+    /// How it is undone, in words.
+    #[serde(default)]
+    pub way_back: String,
+    /// Transfers of data under an exception, to be recorded with the move.
+    #[serde(default)]
+    pub transfers: Vec<String>,
 }
 
 impl Plan {
@@ -146,17 +165,26 @@ pub struct Candidate {
     pub checks: Vec<Check>,
 }
 
+/// A word that is usually one of the program's own.
+pub type Word = std::borrow::Cow<'static, str>;
+
 /// A named check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// Its name.
-    pub name: String,
+    pub name: Word,
     /// Whether it passed.
     pub passed: bool,
     /// The measured value.
     pub value: String,
     /// The limit it was held against.
     pub limit: String,
+    /// Where the value comes from: `report`, `policy`, `verdicts`, …
+    #[serde(default)]
+    pub source: Word,
+    /// How old it is, where it was measured.
+    #[serde(default)]
+    pub age: Option<Span>,
     /// What would change the outcome; empty when it passed.
     pub would_change: String,
 }

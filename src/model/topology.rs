@@ -86,6 +86,9 @@ pub struct Cluster {
     pub synchronous_standbys: usize,
     /// D: how long a lease lasts.
     pub lease: Span,
+    /// What kinds of data it holds, for the rules on where they may be.
+    #[serde(default)]
+    pub data_classes: Vec<String>,
 }
 
 impl Cluster {
@@ -146,6 +149,8 @@ pub enum Detection {
         failure_threshold: u32,
         /// Arrivals in a row that make it healthy again.
         recovery_threshold: u32,
+        /// Heartbeats may be so many hundredths of the interval late without being missed.
+        jitter_percent: u64,
     },
 }
 
@@ -185,6 +190,9 @@ pub struct Policy {
     pub reclaim_after: Span,
     /// How long the plane waits for a person before a plan expires.
     pub approval_timeout: Span,
-    /// How long checks are heightened after a move, during which nothing moves by itself again.
+    /// How long checks are heightened after a move.
     pub stabilise: Span,
+    /// What is forbidden, limited and preferred.
+    #[serde(default)]
+    pub constraints: super::constraints::Constraints,
 }

@@ -180,6 +180,44 @@ pub struct NodeView {
     pub lag: Option<Span>,
     /// The last lags in bytes, oldest first; `None` is a gap.
     pub lag_history: Vec<Option<u64>>,
+    /// How well it is, as far as the viewer judges.
+    #[serde(default)]
+    pub health: Option<HealthView>,
+}
+
+/// A node's health.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// 0 to 1000.
+    pub score: u64,
+    /// What it is made of.
+    pub parts: Vec<HealthPart>,
+    /// The layered checks' latencies.
+    pub layers: Vec<LayerView>,
+}
+
+/// One part of a health score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthPart {
+    /// Its name.
+    pub name: String,
+    /// 0 to 1000.
+    pub milli: u64,
+}
+
+/// Latencies of one layer, over the last minutes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerView {
+    /// `live`, `ready` or `deep`.
+    pub name: String,
+    /// Half are within this.
+    pub p50: Span,
+    /// 95 of 100.
+    pub p95: Span,
+    /// 99 of 100.
+    pub p99: Span,
+    /// The limit.
+    pub limit: Span,
 }
 
 /// A step while it runs.
@@ -280,6 +318,19 @@ pub struct RunView {
     pub fence: Option<super::loss::FenceRung>,
     /// The parts of the verification: name, held, what was found.
     pub verification: Vec<(String, bool, String)>,
+    /// How sure the verification is, 0 to 100.
+    #[serde(default)]
+    pub confidence: u64,
+}
+
+/// The word for a confidence.
+pub fn band(confidence: u64) -> &'static str {
+    match confidence {
+        95.. => "very_high",
+        80.. => "high",
+        60.. => "medium",
+        _ => "low",
+    }
 }
 
 /// "What would happen if".
@@ -291,6 +342,34 @@ pub struct Outlook {
     pub if_primary_died: String,
     /// The candidate table for now.
     pub candidates: Vec<Candidate>,
+    /// In one sentence: what happens, or why nothing does.
+    #[serde(default)]
+    pub answer: String,
+    /// What the policy says of a move now.
+    #[serde(default)]
+    pub constraints: Vec<super::plan::Check>,
+    /// What the simulator made of "if the primary died now"; `None` where nobody asked it yet.
+    #[serde(default)]
+    pub forecast: Option<ForecastView>,
+}
+
+/// What many simulated runs from the present state came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForecastView {
+    /// When it was made.
+    pub made: WallTime,
+    /// How many runs.
+    pub runs: u64,
+    /// Half of them were without writes for at most so long.
+    pub outage_p50: Span,
+    /// 95 of 100.
+    pub outage_p95: Span,
+    /// The longest.
+    pub outage_max: Span,
+    /// Runs in which acknowledged writes were lost.
+    pub losing: u64,
+    /// Runs that ended read-only.
+    pub read_only: u64,
 }
 
 /// The whole picture of one cluster.
@@ -344,4 +423,33 @@ pub struct ClusterView {
     pub record_count: u64,
     /// Whether the chain verified when it was last checked, in words.
     pub chain: String,
+}
+
+/// Why it is as it is: the verdict table for now, what holds the plane back, who is nearest to being eligible.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// As of when.
+    pub made: WallTime,
+    /// In one sentence: what happens, or why nothing does.
+    pub answer: String,
+    /// Its state, and why.
+    pub state: ClusterState,
+    /// Why, in words.
+    pub why: String,
+    /// Where a move stands.
+    pub phase: PhaseView,
+    /// Every node with its verdict, its reason and its votes.
+    pub nodes: Vec<NodeView>,
+    /// What the policy says of a move now.
+    pub constraints: Vec<super::plan::Check>,
+    /// Every node through every check.
+    pub candidates: Vec<Candidate>,
+    /// The node that fails the fewest checks, when none is eligible.
+    pub nearest: Option<NodeId>,
+    /// What an unplanned move would lose now.
+    pub loss: Option<LossAccount>,
+    /// What was decided lately, refusals among it.
+    pub recent: Vec<ChainedRecord>,
 }

@@ -13,7 +13,7 @@ use crate::config::PlaneConfig;
 use crate::engine::{Decision, Effect, Engine, Input, PersonOrder, Snapshot};
 use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
-use crate::model::{NodeId, Span, Timestamp};
+use crate::model::{Digest, NodeId, Span, Timestamp};
 use crate::store::{self, Batch, Sqlite, Store, StoreError};
 use crate::wire::feed::Feed;
 use crate::wire::message::{CallReply, CallRequest, FromAgent, ToAgent};
@@ -264,37 +264,29 @@ impl Plane {
     fn call(&mut self, who: &str, request: CallRequest) -> CallReply {
         match request {
             CallRequest::View => CallReply::View(Box::new(self.picture())),
-            CallRequest::Propose { to, reason, accept_unknown_loss } => {
-                let before = self.engine.snapshot().plans;
-                self.input(Input::Person { who: who.to_owned(), order: PersonOrder::Propose { to, reason, accept_unknown_loss } });
-                match &self.engine.snapshot().pending {
-                    Some(pending) if self.engine.snapshot().plans > before => {
-                        CallReply::Plan { plan: Box::new(pending.plan.clone()), digest: pending.digest.clone() }
+            CallRequest::Order(order) => self.order(who, order),
+            CallRequest::Why { within } => {
+                let mut explanation = self.engine.explain();
+                let since = host::wall().0 - i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
+                let lately = |r: &&ChainedRecord| r.record.wall.0 >= since && r.record.kind != "command";
+                explanation.recent = self.records.iter().filter(lately).cloned().collect();
+                CallReply::Why(Box::new(explanation))
+            }
+            CallRequest::DryRun { plan } => {
+                match self.engine.snapshot().pending.as_ref().filter(|p| p.digest.as_str().starts_with(&plan)) {
+                    None => CallReply::Refused { check: "plan".into(), why: format!("no plan {plan} waits; make one with `quorate plan`") },
+                    Some(pending) => {
+                        let demoted = pending.plan.demoted().map_or("", |n| n.as_str());
+                        match self.engine.would_execute(&pending.digest, demoted) {
+                            Ok(()) => CallReply::Plan { plan: Box::new(pending.plan.clone()), digest: pending.digest.clone() },
+                            Err((check, why)) => CallReply::Refused { check, why },
+                        }
                     }
-                    _ => CallReply::Refused { check: "plan".into(), why: self.why_refused() },
                 }
             }
-            CallRequest::Execute { plan, demoted, approval } => {
-                let refused = |check: &str, why: String| CallReply::Refused { check: check.into(), why };
-                if approval.by != who {
-                    return refused("identity", format!("{who} cannot hand in {}'s approval", approval.by));
-                }
-                if let Err(why) = access::check_approval(&approval, &plan, &self.config.allowlist, host::wall()) {
-                    return refused("approval", why);
-                }
-                if let Err((check, why)) = self.engine.would_execute(&plan, &demoted) {
-                    return refused(&check, why);
-                }
-                self.input(Input::Person { who: who.to_owned(), order: PersonOrder::Execute { plan: plan.clone(), demoted, approval } });
-                if self.trouble.is_empty() { CallReply::Accepted { plan } } else { refused("store", self.trouble.clone()) }
-            }
-            CallRequest::Dismiss { plan, reason } => {
-                let there = self.engine.snapshot().pending.as_ref().is_some_and(|p| p.digest == plan);
-                if !there {
-                    return CallReply::Refused { check: "plan".into(), why: format!("no plan {} waits", plan.short()) };
-                }
-                self.input(Input::Person { who: who.to_owned(), order: PersonOrder::Dismiss { plan: plan.clone(), reason } });
-                CallReply::Accepted { plan }
+            CallRequest::Verify => {
+                let (parts, confidence) = self.engine.verify();
+                CallReply::Verified { parts, confidence }
             }
             CallRequest::Audit { first, limit } => {
                 let verdict = match store::verify(&self.store) {
@@ -308,6 +300,43 @@ impl Plane {
                 }
             }
         }
+    }
+
+    fn order(&mut self, who: &str, order: PersonOrder) -> CallReply {
+        let refused = |check: &str, why: String| CallReply::Refused { check: check.into(), why };
+        let plan = match &order {
+            PersonOrder::Propose { .. } => {
+                let before = self.engine.snapshot().plans;
+                self.input(Input::Person { who: who.to_owned(), order });
+                return match &self.engine.snapshot().pending {
+                    Some(pending) if self.engine.snapshot().plans > before => {
+                        CallReply::Plan { plan: Box::new(pending.plan.clone()), digest: pending.digest.clone() }
+                    }
+                    _ => refused("plan", self.why_refused()),
+                };
+            }
+            PersonOrder::Execute { plan, demoted, approval } => {
+                if approval.by != who {
+                    return refused("identity", format!("{who} cannot hand in {}'s approval", approval.by));
+                }
+                if let Err(why) = access::check_approval(approval, plan, &self.config.allowlist, host::wall()) {
+                    return refused("approval", why);
+                }
+                if let Err((check, why)) = self.engine.would_execute(plan, demoted) {
+                    return refused(&check, why);
+                }
+                plan.clone()
+            }
+            PersonOrder::Dismiss { plan, .. } => {
+                if self.engine.snapshot().pending.as_ref().is_none_or(|p| p.digest != *plan) {
+                    return refused("plan", format!("no plan {} waits", plan.short()));
+                }
+                plan.clone()
+            }
+            PersonOrder::Acknowledge { .. } | PersonOrder::Verify { .. } => Digest::new(""),
+        };
+        self.input(Input::Person { who: who.to_owned(), order });
+        if self.trouble.is_empty() { CallReply::Accepted { plan } } else { refused("store", self.trouble.clone()) }
     }
 
     fn why_refused(&self) -> String {

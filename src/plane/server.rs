@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::runtime::{AGENT_SILENCE_MAX, Request as Inward, StartError};
 use crate::config::PlaneConfig;
 use crate::config::allowlist::Permission;
+use crate::engine::PersonOrder;
 use crate::model::NodeId;
 use crate::wire::feed::{EventStream, Feed};
 use crate::wire::message::{CallRequest, FromAgent};
@@ -109,11 +110,11 @@ impl Console for Service {
     async fn call(&self, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         let call: CallRequest = wire::open("call", request.get_ref())?;
         let who = match &call {
-            CallRequest::View | CallRequest::Audit { .. } => self.allow(&request, LOOKERS)?,
-            CallRequest::Propose { .. } | CallRequest::Dismiss { .. } => {
-                self.allow(&request, &[Permission::Operator, Permission::Approver])?
+            CallRequest::View | CallRequest::Why { .. } | CallRequest::DryRun { .. } | CallRequest::Verify | CallRequest::Audit { .. } => {
+                self.allow(&request, LOOKERS)?
             }
-            CallRequest::Execute { .. } => self.allow(&request, &[Permission::Approver])?,
+            CallRequest::Order(PersonOrder::Execute { .. }) => self.allow(&request, &[Permission::Approver])?,
+            CallRequest::Order(_) => self.allow(&request, &[Permission::Operator, Permission::Approver])?,
         };
         let (answer, wait) = oneshot::channel();
         let ending = || Status::unavailable("the plane is ending");

@@ -328,7 +328,7 @@ impl World {
             db.cancelled += u32::try_from(waiting.len()).unwrap_or(u32::MAX);
             let (timeline, name) = (db.history.timeline, self.name(host));
             for commit in waiting {
-                self.oracle.acked(self.now, name.as_str(), timeline, commit.end, commit.write, false);
+                self.oracle.acked(self.now, name.as_str(), timeline, commit.end, commit.write, false, true);
                 self.tell_client(host, commit.write, true);
             }
         }

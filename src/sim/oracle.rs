@@ -38,7 +38,7 @@ pub(super) struct Oracle {
     newest: (u32, String),
     writers: BTreeMap<u32, String>,
     last_ack: Timestamp,
-    gap: (Span, Timestamp),
+    gap: Span,
     watching_since: Timestamp,
     pub(super) violations: Vec<Violation>,
     /// Lies told to it: with a disk that lies, or a power cut under one, the guarantees do not hold and are not checked.
@@ -60,19 +60,20 @@ impl Oracle {
     }
 
     /// A database tells a client that its write is safe.
-    pub(super) fn acked(&mut self, now: Timestamp, who: &str, timeline: u32, end: Lsn, write: u64, waited: bool) {
-        if timeline < self.newest.0 && !self.asynchronous {
+    /// `kept`: it is in the log of the newest primary. One that was replicated in time may be confirmed late.
+    #[expect(clippy::too_many_arguments, reason = "the columns of an acknowledgement")]
+    pub(super) fn acked(&mut self, now: Timestamp, who: &str, timeline: u32, end: Lsn, write: u64, waited: bool, kept: bool) {
+        // A commit whose wait was cancelled is outside of every guarantee, and is counted.
+        if timeline < self.newest.0 && waited && !kept {
             let seen = format!("{who} acknowledged write {write} on timeline {timeline} after {} had on {}", self.newest.1, self.newest.0);
             self.broken(now, "one writer at a time", seen);
         }
-        if timeline >= self.newest.0 {
+        if timeline >= self.newest.0 && waited {
             self.newest = (timeline, who.to_owned());
         }
-        if self.last_ack >= self.watching_since {
-            let gap = now.since(self.last_ack.max(self.watching_since));
-            if gap > self.gap.0 {
-                self.gap = (gap, self.last_ack);
-            }
+        let gap = now.since(self.last_ack.max(self.watching_since));
+        if self.watching_since > Timestamp(0) && gap > self.gap {
+            self.gap = gap;
         }
         self.last_ack = now;
         self.acknowledged.push(Acknowledged { write, end, waited, lost: false });
@@ -143,13 +144,13 @@ impl Oracle {
 
     /// From here on the longest time without an acknowledgement is measured.
     pub(super) fn watch(&mut self, now: Timestamp) {
-        self.watching_since = now.max(Timestamp(self.last_ack.0));
-        self.gap = (Span::ZERO, now);
+        self.watching_since = now;
+        self.gap = Span::ZERO;
     }
 
     /// The longest time without an acknowledgement, up to now.
     pub(super) fn longest_gap(&self, now: Timestamp) -> Span {
-        self.gap.0.max(now.since(self.last_ack.max(self.watching_since)))
+        self.gap.max(now.since(self.last_ack.max(self.watching_since)))
     }
     pub(super) fn acknowledged(&self) -> usize {
         self.acknowledged.len()

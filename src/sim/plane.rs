@@ -176,7 +176,7 @@ impl World {
     pub(super) fn person_proposes(&mut self, plane: usize, to: Option<NodeId>, accept_unknown_loss: bool) {
         let before = self.approve_after;
         self.approve_after = Some(before.unwrap_or(Span::secs(1)));
-        let order = PersonOrder::Propose { to, reason: "simulated".into(), accept_unknown_loss };
+        let order = PersonOrder::Propose { to, reason: "simulated".into(), accept_unknown_loss, failback: false };
         self.plane_input(plane, Input::Person { who: OPERATOR.into(), order });
         self.approve_after = before;
         let refusal = self.planes[plane].engine.as_ref().map(|e| e.refusal().to_owned()).unwrap_or_default();

@@ -5,9 +5,11 @@ use serde::Serialize;
 use super::oracle::Violation;
 use super::scenario::{Expectation, Scenario};
 use super::world::{Conditions, Event, Fact, World};
+use crate::engine::{Engine, Input, PersonOrder};
 use crate::model::loss::{FenceRung, LossAccount};
+use crate::model::plan::Plan;
 use crate::model::topology::{Cluster, Policy};
-use crate::model::view::{Outcome as RunOutcome, Phase};
+use crate::model::view::{ClusterView, Explanation, Outcome as RunOutcome, Phase};
 use crate::model::{Epoch, NodeId, Span, Timestamp};
 
 /// Long enough for every detector to have its samples and for the plane to judge by silence.
@@ -82,6 +84,41 @@ impl Stand {
         world.keep_facts = keep_facts;
         world.run_until(Timestamp(WARM_UP.0));
         Self { world }
+    }
+
+    /// Lets it rest for longer.
+    #[must_use]
+    pub fn rested(mut self, rest: Span) -> Self {
+        let until = self.world.now + rest;
+        self.world.run_until(until);
+        self
+    }
+
+    fn engine(&self) -> &Engine {
+        self.world.planes[0].engine.as_ref().unwrap_or_else(|| unreachable!("a stand is made with a plane that runs"))
+    }
+    /// The plane's picture of it.
+    pub fn view(&self) -> ClusterView {
+        self.engine().view().clone()
+    }
+    /// Why it is as it is.
+    pub fn explain(&self) -> Explanation {
+        self.engine().explain()
+    }
+    /// Whether it holds together.
+    pub fn verify(&self) -> (Vec<(String, bool, String)>, u64) {
+        self.engine().verify()
+    }
+    /// The plan that an order would make here.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub fn propose(&self, order: PersonOrder) -> Result<Plan, String> {
+        let mut world = self.world.clone();
+        world.plane_input(0, Input::Person { who: super::world::OPERATOR.into(), order });
+        let engine = world.planes[0].engine.as_ref();
+        let pending = engine.and_then(|e| e.snapshot().pending.as_ref()).map(|p| p.plan.clone());
+        pending.ok_or_else(|| engine.map_or(String::new(), |e| e.refusal().to_owned()))
     }
 
     /// Plays a scenario from here.

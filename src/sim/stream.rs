@@ -132,9 +132,16 @@ impl World {
         let (timeline, waited) = (db.history.timeline, !db.asynchronous && db.sync.1 > 0);
         let name = self.name(host);
         for commit in done {
-            self.oracle.acked(self.now, name.as_str(), timeline, commit.end, commit.write, waited);
+            let kept = self.is_kept(timeline, commit);
+            self.oracle.acked(self.now, name.as_str(), timeline, commit.end, commit.write, waited, kept);
             self.tell_client(host, commit.write, true);
         }
+    }
+
+    /// Whether a newer primary, if there is one, has that write.
+    fn is_kept(&self, timeline: u32, commit: Waiting) -> bool {
+        let newer = self.hosts.iter().map(|h| &h.db).filter(|db| db.history.timeline > timeline && db.has_data);
+        newer.max_by_key(|db| db.history.timeline).is_none_or(|db| db.has(commit.end, commit.write))
     }
 
     /// Receive from `from`: connects, and again whenever that ends.
@@ -163,7 +170,11 @@ impl World {
 
     pub(super) fn connect(&mut self, host: usize, starts: u64) {
         let db = &mut self.hosts[host].db;
-        if !db.running || db.primary || db.starts != starts || db.hung {
+        if !db.running || db.primary || db.starts != starts {
+            return;
+        }
+        if db.hung {
+            self.after(RECONNECT, Event::Connect { host, starts });
             return;
         }
         let Some(receiver) = db.receiver.filter(|r| !r.streaming) else { return };

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::PersonOrder;
 use crate::lease::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew};
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
-use crate::model::plan::{Approval, Plan};
+use crate::model::plan::Plan;
 use crate::model::record::ChainedRecord;
-use crate::model::view::ClusterView;
-use crate::model::{Digest, Member, NodeId, VoterSet};
+use crate::model::view::{ClusterView, Explanation};
+use crate::model::{Digest, Member, Span, VoterSet};
 
 /// From one agent to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,31 +91,20 @@ pub enum ToAgent {
 pub enum CallRequest {
     /// The picture, once.
     View,
-    /// Make a plan; nothing is done.
-    Propose {
-        /// To which node; `None`: the best candidate.
-        to: Option<NodeId>,
-        /// Why, in the person's words.
-        reason: String,
-        /// Accept an unknown loss.
-        accept_unknown_loss: bool,
+    /// A person's order: make a plan, execute or drop one, acknowledge what happened.
+    Order(PersonOrder),
+    /// Why is it as it is, and why did nothing happen?
+    Why {
+        /// How far to look back.
+        within: Span,
     },
-    /// Execute a plan that was shown.
-    Execute {
-        /// The plan that was shown.
-        plan: Digest,
-        /// The name of the demoted node, as the person typed it.
-        demoted: String,
-        /// The person's signature.
-        approval: Approval,
+    /// Would this plan be executed now?
+    DryRun {
+        /// Which; its first characters are enough.
+        plan: String,
     },
-    /// Drop a plan that waits.
-    Dismiss {
-        /// Which.
-        plan: Digest,
-        /// Why.
-        reason: String,
-    },
+    /// Verify the present state.
+    Verify,
     /// Records of the audit.
     Audit {
         /// From this number on.
@@ -137,9 +127,18 @@ pub enum CallReply {
         /// Its digest.
         digest: Digest,
     },
+    /// Why.
+    Why(Box<Explanation>),
+    /// The parts of a verification: name, held, what was found; and the confidence, 0 to 100.
+    Verified {
+        /// The parts.
+        parts: Vec<(String, bool, String)>,
+        /// 0 to 100.
+        confidence: u64,
+    },
     /// Accepted; follow it by watching.
     Accepted {
-        /// The plan that runs.
+        /// The plan that runs, or was dropped; empty where the order was about no plan.
         plan: Digest,
     },
     /// Refused, and why.

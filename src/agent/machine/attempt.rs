@@ -235,12 +235,11 @@ impl Machine {
 
     fn claim(&mut self, now: Timestamp, turn: &mut Turn) {
         let Some(voters) = self.voter.record().voters.clone() else { return };
-        let incumbent = self.is_incumbent();
         let Some(attempt) = &self.attempt else { return };
         let request = self.request(&voters, attempt.highest);
         let climbs = attempt.reason == Reason::Climb;
         turn.effects.push(Effect::Note(format!("claims epoch {}", request.epoch)));
-        let claim = Box::new(Claim::new(request, voters, now, incumbent));
+        let claim = Box::new(Claim::new(request, voters, now, self.resource.has_data));
         if let Some(attempt) = &mut self.attempt {
             attempt.stage = Stage::Claiming { claim, resend: now, until: now + CLAIM_MAX };
         }
@@ -284,7 +283,8 @@ impl Machine {
                 // An account that the plan would refuse is not settled for while grants may still come.
                 let tolerated = match reason {
                     Reason::Armed { plan, .. } => win.loss.within(plan.max_loss_bytes) || plan.accept_unknown_loss,
-                    Reason::Reclaim | Reason::Found | Reason::Climb => true,
+                    Reason::Reclaim | Reason::Found => win.loss.within(0),
+                    Reason::Climb => true,
                 };
                 let patience = if tolerated { CLAIM_SETTLE } else { CLAIM_MAX };
                 if enough || claim.granted_by().count() == self.setup.nodes.len() || now.since(claim.sent()) >= patience {
@@ -317,6 +317,12 @@ impl Machine {
                 let why = format!("the loss would be {}, the plan tolerates {} B", win.loss.short(), plan.max_loss_bytes);
                 return self.abandon(&why, turn);
             }
+        }
+        let alone = self.attempt.as_ref().is_some_and(|a| matches!(a.reason, Reason::Reclaim | Reason::Found));
+        if alone && !win.loss.within(0) {
+            // Another may have held the role since and acknowledged what is not here: not for a node to decide alone.
+            let why = format!("taking the role back would lose {}: {}", win.loss.short(), win.loss.reason());
+            return self.abandon(&why, turn);
         }
         turn.effects.push(Effect::Note(format!("won epoch {epoch}; fence: {}; loss: {}", win.fence.words(), win.loss)));
         if let Some((from, target)) = win.fetch.clone().filter(|_| !climb) {
@@ -415,7 +421,10 @@ impl Machine {
         }
     }
 
-    pub(super) fn granted(&mut self, grant: Grant) {
+    pub(super) fn granted(&mut self, grant: Grant, turn: &mut Turn) {
+        // Who held the role since this node did.
+        let said = self.voter.learn(&grant.history);
+        Self::persist(turn, said.persist);
         if let Some(Attempt { stage: Stage::Claiming { claim, .. }, .. }) = &mut self.attempt {
             claim.grant(grant);
         }
@@ -437,6 +446,14 @@ impl Machine {
 
     /// A former holder takes the role back when nobody else did.
     pub(super) fn mind_reclaim(&mut self, now: Timestamp, turn: &mut Turn) {
+        if self.idle_at.is_some_and(|at| now >= at) {
+            self.idle_at = None;
+            let idle = matches!(self.goal, Goal::Stopped(_)) && self.attempt.is_none() && self.resource.stopped.is_some();
+            if idle && self.resource.has_data && self.is_settled() {
+                // Nobody can be followed: cut off but running, it can at least say where its log ends.
+                self.cut(turn);
+            }
+        }
         let Some(at) = self.found_reclaim else { return };
         let record = self.voter.record();
         if record.is_won() && record.holder.as_ref() != Some(&self.setup.me) {

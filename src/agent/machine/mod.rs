@@ -169,6 +169,8 @@ pub struct Machine {
     met: BTreeMap<NodeId, (Member, u64)>,
     found_at: Timestamp,
     found_reclaim: Option<Timestamp>,
+    /// A stopped former holder that nobody gives an upstream starts by itself then, cut off.
+    idle_at: Option<Timestamp>,
     last_armed: Option<ArmedFacts>,
     complaint: String,
     now: Timestamp,
@@ -195,6 +197,7 @@ impl Machine {
             met: BTreeMap::new(),
             found_at: now,
             found_reclaim: None,
+            idle_at: None,
             last_armed: None,
             complaint: String::new(),
             now,
@@ -251,7 +254,7 @@ impl Machine {
         let founding = (self.setup.founder && self.founding()).then_some(self.found_at);
         let reclaim = self.found_reclaim.filter(|_| self.attempt.is_none());
         let attempt = self.attempt.as_ref().and_then(|a| a.next_wakeup(&self.voter));
-        [founding, reclaim, attempt, self.tenure.next_wakeup()].into_iter().flatten().min()
+        [founding, reclaim, attempt, self.idle_at, self.tenure.next_wakeup()].into_iter().flatten().min()
     }
 
     /// A moment passed.

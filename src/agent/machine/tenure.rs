@@ -104,20 +104,26 @@ impl Machine {
         }
     }
 
-    /// A record that says "mine" without a tenure: an unfinished claim, or a role lost with the host. Once nothing here
-    /// can write, it is given back, so that nobody has to wait for it.
+    /// Epochs in the record that are this node's, without a tenure: unfinished claims, or a role lost with the host. Once
+    /// nothing here can write they are given back, so that nobody has to wait for them or wonder.
     fn mind_unheld(&mut self, turn: &mut Turn) {
-        let record = self.voter.record();
-        let mine = record.holder.as_ref() == Some(&self.setup.me) && !record.is_released() && record.epoch > Epoch(0);
         let stopped = self.is_settled() && !self.resource.writable && !matches!(self.goal, Goal::Primary { .. });
-        if mine && stopped && self.attempt.is_none() {
-            let epoch = record.epoch;
-            let (reclaim, promoted) = (record.is_won(), record.is_won());
-            turn.effects.push(Effect::Note(format!("gives epoch {epoch} back: nothing here can write")));
-            self.release(epoch, None, promoted, turn);
-            if reclaim {
-                self.plan_reclaim(self.now, false);
-            }
+        if !stopped || self.attempt.is_some() {
+            return;
+        }
+        let record = self.voter.record();
+        let me = &self.setup.me;
+        let released = |epoch: Epoch| record.released.iter().any(|r| r.epoch == epoch && r.holder == *me);
+        let open = record.history.iter().find(|h| h.holder == *me && !released(h.epoch)).map(|h| (h.epoch, h.won));
+        let Some((epoch, won)) = open else { return };
+        let newest = record.epoch == epoch;
+        // A promotion begins its timeline before the first write, and a log that took another way since would have closed the epoch.
+        let timeline = self.resource.position.map(|p| p.timeline).or(self.resource.newest_timeline);
+        let promoted = won && timeline.is_none_or(|t| u64::from(t) >= epoch.0);
+        turn.effects.push(Effect::Note(format!("gives epoch {epoch} back: nothing here can write")));
+        self.release(epoch, None, promoted, turn);
+        if won && newest {
+            self.plan_reclaim(self.now, false);
         }
     }
 
@@ -264,6 +270,7 @@ impl Machine {
         self.set_goal(Goal::Stopped(Manner::Kill), turn);
         self.release(epoch, final_position, promoted, turn);
         turn.effects.push(Effect::StandDown);
+        self.idle_at = Some(now + self.setup.reclaim_after);
         self.plan_reclaim(now, planned);
     }
 

@@ -39,7 +39,9 @@ impl Machine {
                     Ok(grant) => {
                         // The promise holds after a restart of the database too.
                         let helps = matches!(&self.goal, Goal::Standby { upstream: Some(u), .. } if u.node != grant.candidate.node);
-                        if helps {
+                        // A stopped one that runs again, cut off, can say where its log ends; that may prove what was not lost.
+                        let idle = matches!(self.goal, Goal::Stopped(_)) && grant.candidate != me && !self.is_witness();
+                        if helps || idle {
                             self.cut(turn);
                         }
                         turn.effects.push(Effect::Report);
@@ -125,7 +127,7 @@ impl Machine {
         self.turn(now, |machine, turn| match reply {
             PeerReply::Ack(ack) => machine.acked(now, &ack, turn),
             PeerReply::Answer(answer) => machine.answered(answer),
-            PeerReply::Grant(grant) => machine.granted(grant),
+            PeerReply::Grant(grant) => machine.granted(grant, turn),
             PeerReply::Refused { by, why } => {
                 if by.node == *from {
                     machine.claim_refused(from, &why);

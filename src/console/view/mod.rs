@@ -7,6 +7,7 @@ mod fleet;
 mod overlay;
 mod plan;
 mod run;
+mod why;
 mod words;
 
 use ratatui::Frame;
@@ -41,6 +42,7 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
         (Some(v), Screen::Cluster) => cluster::draw(model, v, frame, body),
         (Some(v), Screen::Plan) => plan::draw(model, v, frame, body),
         (Some(v), Screen::Run) => run::draw(model, v, frame, body),
+        (Some(v), Screen::Why) => why::draw(model, v, frame, body),
         (Some(v), Screen::Audit) => audit::draw(model, v, frame, body),
     }
     draw_told(model, frame, told);
@@ -182,10 +184,11 @@ fn draw_told(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 fn draw_footer(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let here: &[Action] = match model.screen {
         Screen::Fleet => &[Action::Open, Action::Cluster, Action::Audit],
-        Screen::Cluster => &[Action::Next, Action::Plan, Action::Run, Action::Audit, Action::Freeze],
+        Screen::Cluster => &[Action::Next, Action::Plan, Action::Run, Action::Audit, Action::Why],
         Screen::Plan => &[Action::PageDown, Action::Cluster, Action::Run, Action::Audit],
         Screen::Run => &[Action::PageDown, Action::Cluster, Action::Plan, Action::Audit],
         Screen::Audit => &[Action::Next, Action::PageDown, Action::Cluster, Action::Run],
+        Screen::Why => &[Action::PageDown, Action::Cluster, Action::Plan, Action::Audit],
     };
     let always = [Action::Palette, Action::Help, Action::Quit];
     let mut pieces = vec![Text::raw(" ")];

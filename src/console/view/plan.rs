@@ -57,6 +57,14 @@ fn waiting(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
         }
     }
     lines.push(Line::from(piece(model, Role::Text, format!(" fence at least \"{}\" · budget {}", plan.least_fence.words(), plan.budget))));
+    for text in plan.blast_radius.iter().chain(std::iter::once(&plan.way_back)).filter(|t| !t.is_empty()) {
+        for line in words::wrap(text, width.saturating_sub(3)) {
+            lines.push(Line::from(piece(model, Role::Muted, format!("  {line}"))));
+        }
+    }
+    for transfer in &plan.transfers {
+        lines.push(Line::from(piece(model, Role::Warn, words::cut(&format!(" transfer {transfer}"), width))));
+    }
     lines.push(Line::from(piece(model, Role::Key, " :execute goes on · :dismiss drops it")));
     for (i, step) in plan.steps.iter().enumerate() {
         let text = format!(" {} {:<8} {:<10} {}", i + 1, step.kind.word(), step.node, step.action);
@@ -83,7 +91,7 @@ fn nothing_waits(model: &Model, view: &ClusterView) -> Vec<Line<'static>> {
     lines
 }
 
-fn candidate_lines(model: &Model, candidate: &Candidate, width: usize, lines: &mut Vec<Line<'static>>) {
+pub(super) fn candidate_lines(model: &Model, candidate: &Candidate, width: usize, lines: &mut Vec<Line<'static>>) {
     let (glyph, role) = words::held(model, candidate.eligible);
     let rank = if candidate.eligible { format!("rank {}", candidate.rank) } else { "not eligible".to_owned() };
     lines.push(Line::from(vec![

@@ -86,6 +86,8 @@ struct Driver {
     resource: Resource,
     facts: ResourceFacts,
     write_ok: Arc<AtomicU64>,
+    /// How long the last write-path check took, in nanoseconds; 0 before the first.
+    write_took: Arc<AtomicU64>,
     writer: Option<tokio::task::JoinHandle<()>>,
     following: Option<Upstream>,
     log_read: u64,
@@ -109,6 +111,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         exit: None,
         resource: Resource::default(),
         write_ok: Arc::default(),
+        write_took: Arc::default(),
         writer: None,
         following: None,
         log_read: 0,
@@ -552,6 +555,7 @@ impl Driver {
             return;
         }
         let (config, ok, pause) = (self.setup.config.clone(), Arc::clone(&self.write_ok), self.setup.write_check.std());
+        let write_took = Arc::clone(&self.write_took);
         ok.store(host::now().0, Ordering::Relaxed);
         self.writer = Some(tokio::spawn(async move {
             let mut client: Option<Client> = None;
@@ -560,8 +564,12 @@ impl Driver {
                     client = sql::connect(&config).await.ok();
                 }
                 if let Some(c) = &client {
+                    let began = host::now();
                     match sql::write_path(c).await {
-                        Ok(()) => ok.store(host::now().0, Ordering::Relaxed),
+                        Ok(()) => {
+                            write_took.store(host::now().since(began).0, Ordering::Relaxed);
+                            ok.store(host::now().0, Ordering::Relaxed);
+                        }
                         Err(error) => {
                             tracing::warn!("write-path check: {error}");
                             client = None;
@@ -571,6 +579,13 @@ impl Driver {
                 tokio::time::sleep(pause).await;
             }
         }));
+    }
+
+    /// How long the last write took; one that does not come back takes as long as it is overdue.
+    fn write_latency(&self) -> Option<Span> {
+        let (ok, took) = (self.write_ok.load(Ordering::Relaxed), self.write_took.load(Ordering::Relaxed));
+        let overdue = host::now().since(Timestamp(ok)).0.saturating_sub(self.setup.write_check.0);
+        (ok > 0 && took > 0).then(|| Span(took.max(overdue)))
     }
 
     async fn prove(&mut self, epoch: Epoch) {
@@ -594,7 +609,8 @@ impl Driver {
         match look {
             Ok(Look::Standby(look)) => {
                 let position = self.note_standby(&look);
-                self.facts.check.ready = look.streaming.then_some(took);
+                // Whether it receives is the lag's matter; a cut standby that knows where its log ends is ready to be promoted.
+                self.facts.check.ready = (look.streaming || look.received.is_some() || look.exhausted).then_some(took);
                 self.resource.writable = false;
                 if look.received.is_some() || look.exhausted {
                     self.resource.position = Some(position);
@@ -609,8 +625,7 @@ impl Driver {
                 self.facts.receiving_from = None;
                 self.facts.upstream_age = None;
                 self.facts.check.ready = Some(took);
-                let ok = self.write_ok.load(Ordering::Relaxed);
-                self.facts.check.deep = (ok > 0).then(|| host::now().since(Timestamp(ok)));
+                self.facts.check.deep = self.write_latency();
                 self.resource.writable = true;
                 self.resource.position = Some(position);
                 self.state(ResourceState::Primary);

@@ -1,0 +1,233 @@
+//! What the policy says about any move: each constraint a named check with its measured value, its limit, where that
+//! comes from, how old it is, and what would change it.
+
+use super::{Engine, Fallen};
+use crate::model::constraints::{Promotion, Resides};
+use crate::model::plan::{Check, PlanKind};
+use crate::model::topology::{Node, Strategy};
+use crate::model::view::Verdict;
+use crate::model::{Member, NodeId, Span, WallTime};
+
+/// An hour, in milliseconds.
+const HOUR_MS: i64 = 3_600_000;
+
+/// A check, with the parts that most have in common.
+pub(super) fn check(name: &'static str, passed: bool, value: String, limit: impl Into<String>, would_change: impl Into<String>) -> Check {
+    Check {
+        name: name.into(),
+        passed,
+        value,
+        limit: limit.into(),
+        source: "policy".into(),
+        age: None,
+        would_change: if passed { String::new() } else { would_change.into() },
+    }
+}
+
+fn ago(now: WallTime, then: WallTime) -> Span {
+    Span::millis(u64::try_from(now.0 - then.0).unwrap_or(0))
+}
+
+impl Engine {
+    /// The constraints on a move away from `from`. `by_itself`: no person ordered it.
+    pub(super) fn constraints(&self, from: &Member, kind: PlanKind, by_itself: bool) -> Vec<Check> {
+        let mut checks = vec![self.quorum_check()];
+        if kind.is_planned() && !self.policy.constraints.windows.is_empty() {
+            checks.push(self.window_check());
+        }
+        if !by_itself {
+            return checks;
+        }
+        let strategy = self.policy.strategy;
+        checks.push(check(
+            "strategy",
+            strategy != Strategy::Manual,
+            strategy.word().into(),
+            "automatic or quorum_based",
+            "a person executes a plan, or the policy's strategy changes",
+        ));
+        checks.push(self.automation_check());
+        checks.push(self.fleet_check());
+        checks.push(self.min_healthy_check(&from.node));
+        checks.push(self.cooldown_check());
+        checks.push(self.rate_check());
+        checks.push(self.incumbent_check(from));
+        checks
+    }
+
+    fn quorum_check(&self) -> Check {
+        let reachable = self.reachable_voters();
+        let age = self.nodes.values().filter_map(|m| m.age(self.now)).filter(|a| *a < Span::secs(2)).max();
+        let mut check = check(
+            "quorum",
+            reachable >= self.cluster.quorum_size,
+            format!("{reachable} of {} voters are in reach", self.cluster.nodes.len()),
+            format!("{} to win an epoch", self.cluster.quorum_size),
+            "bring a voter back",
+        );
+        check.source = "reports".into();
+        check.age = age;
+        check
+    }
+
+    fn window_check(&self) -> Check {
+        let windows = &self.policy.constraints.windows;
+        let words: Vec<String> = windows.iter().map(crate::model::constraints::Window::words).collect();
+        check(
+            "maintenance window",
+            windows.iter().any(|w| w.contains(self.wall)),
+            self.wall.rfc3339(),
+            words.join("; "),
+            "wait for the window, or change the policy",
+        )
+    }
+
+    fn automation_check(&self) -> Check {
+        match &self.policy.constraints.automation_off {
+            Some(off) if off.until > self.wall => check(
+                "automation",
+                false,
+                format!("off: {} ({})", off.reason, off.owner),
+                "on",
+                format!("it is over at {}, or {} takes it out of the policy", off.until.rfc3339(), off.owner),
+            ),
+            _ => check("automation", true, "on".into(), "on", ""),
+        }
+    }
+
+    fn fleet_check(&self) -> Check {
+        let mut check = check(
+            "fleet",
+            self.fleet_pause.is_empty(),
+            if self.fleet_pause.is_empty() { "no sign that this observer is the one cut off".into() } else { self.fleet_pause.clone() },
+            "fewer suspicions at once",
+            "the others are heard again, or a person executes a plan",
+        );
+        check.source = "fleet".into();
+        check
+    }
+
+    fn min_healthy_check(&self, from: &NodeId) -> Check {
+        let well = self.nodes.iter().filter(|(n, m)| *n != from && matches!(m.verdict, Verdict::Healthy | Verdict::Degraded)).count();
+        let least = self.policy.min_healthy_nodes.min(self.cluster.nodes.len() - 1);
+        let mut check =
+            check("min_healthy_nodes", well >= least, format!("{well} besides {from} are well"), least.to_string(), "a node recovers");
+        check.source = "verdicts".into();
+        check
+    }
+
+    /// Moves that the plane made by itself and that nobody acknowledged.
+    fn own_moves(&self) -> impl Iterator<Item = WallTime> {
+        let acknowledged = self.durable.acknowledged;
+        self.durable.moves.iter().filter(move |m| m.by_itself && m.at > acknowledged).map(|m| m.at)
+    }
+
+    fn cooldown_check(&self) -> Check {
+        let cooldown = self.policy.constraints.cooldown;
+        let last = self.own_moves().max().map(|at| ago(self.wall, at));
+        check(
+            "cooldown",
+            last.is_none_or(|age| age >= cooldown),
+            last.map_or("no move by itself yet".into(), |age| format!("the last move by itself was {age} ago")),
+            cooldown.to_string(),
+            "the cooldown passes, or a person acknowledges the last move",
+        )
+    }
+
+    fn rate_check(&self) -> Check {
+        let limit = self.policy.constraints.max_failovers_per_hour;
+        let count = self.own_moves().filter(|at| self.wall.0 - at.0 < HOUR_MS).count();
+        check(
+            "max_failovers_per_hour",
+            count < usize::try_from(limit).unwrap_or(usize::MAX),
+            format!("{count} within the last hour"),
+            format!("fewer than {limit}"),
+            "the hour passes, or a person acknowledges the moves",
+        )
+    }
+
+    /// After its own outage the plane gives the last holder a moment: its agent may be taking the role back already.
+    fn incumbent_check(&self, from: &Member) -> Check {
+        let wait = self.policy.constraints.incumbent_wait;
+        let up = self.now.since(self.started);
+        let mind = &self.nodes[&from.node];
+        let tries = mind.report.as_ref().is_some_and(|r| r.member == *from && r.resource.disk_total > 0 || r.holding.is_some());
+        let present = mind.age(self.now).is_some_and(|a| a < Span::secs(2)) && tries;
+        let waits = self.durable.restarted && up < wait && present && !self.started_calm;
+        check(
+            "incumbent",
+            !waits,
+            if waits { format!("{} is there, and this plane started {up} ago", from.node) } else { "no reason to wait for it".into() },
+            format!("after {wait}"),
+            "it takes its role back, or the time passes",
+        )
+    }
+
+    /// Voters that reported lately and have a voter set.
+    pub(super) fn reachable_voters(&self) -> usize {
+        let fresh = |m: &super::mind::NodeMind| {
+            m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.report.as_ref().is_some_and(|r| r.vote.voters_version > 0)
+        };
+        self.nodes.values().filter(|m| fresh(m)).count()
+    }
+
+    /// What the policy says of one node as a target.
+    pub(super) fn promotion_rule(&self, node: &NodeId) -> Promotion {
+        let rule = self.policy.constraints.promotion.get(node).filter(|r| r.until.is_none_or(|until| until > self.wall));
+        rule.map_or(Promotion::Neutral, |r| r.rule)
+    }
+
+    pub(super) fn promotion_check(&self, node: &NodeId) -> Check {
+        let rule = self.policy.constraints.promotion.get(node);
+        let word = self.promotion_rule(node);
+        let reason = rule.filter(|r| !r.reason.is_empty()).map_or(String::new(), |r| format!(" ({})", r.reason));
+        let until = rule.and_then(|r| r.until).map_or("the policy changes".into(), |u| format!("it is over at {}", u.rfc3339()));
+        check("promotion rule", word != Promotion::MustNot, format!("{}{reason}", word.word()), "not must_not", until)
+    }
+
+    /// Where the data may be; and under which exceptions, to be recorded with the move.
+    pub(super) fn residency(&self, node: &Node) -> (Option<Check>, Vec<String>) {
+        let mut transfers = vec![];
+        let mut refused: Option<Check> = None;
+        for class in &self.cluster.data_classes {
+            match self.policy.constraints.residency.of(class, &node.region, self.wall) {
+                Resides::Allowed => {}
+                Resides::Under(e) => {
+                    let version = if e.version.is_empty() { String::new() } else { format!(" {}", e.version) };
+                    transfers.push(format!("{class} to {} under {}{version}, until {}", e.to, e.basis.words(), e.until.rfc3339()));
+                }
+                Resides::Refused(allowed) => {
+                    let change = format!("a transfer exception for {class} to {}, or another target", node.region);
+                    refused = Some(check(
+                        "residency",
+                        false,
+                        format!("{class} in {}", node.region),
+                        format!("{class}: {}", allowed.join(", ")),
+                        change,
+                    ));
+                }
+            }
+        }
+        if self.cluster.data_classes.is_empty() {
+            return (None, transfers);
+        }
+        let value = if transfers.is_empty() { node.region.clone() } else { transfers.join("; ") };
+        let limit = self.cluster.data_classes.join(", ");
+        (Some(refused.unwrap_or_else(|| check("residency", true, value, limit, ""))), transfers)
+    }
+
+    /// A node that failed again and again as primary is no target.
+    pub(super) fn crash_loop_check(&self, node: &NodeId) -> Check {
+        let constraints = &self.policy.constraints;
+        let since = |f: &&Fallen| ago(self.wall, f.at) < constraints.crash_loop_within && f.at > self.durable.acknowledged;
+        let count = self.durable.fallen.iter().filter(|f| f.node == *node).filter(since).count();
+        let limit = usize::try_from(constraints.crash_loop_failures).unwrap_or(usize::MAX);
+        check(
+            "crash loop",
+            count < limit,
+            format!("failed {count} times as primary within {}", constraints.crash_loop_within),
+            format!("fewer than {limit}"),
+            "the time passes, or a person acknowledges the failures",
+        )
+    }
+}

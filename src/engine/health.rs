@@ -1,0 +1,159 @@
+//! How well is a node: three layers with their latencies, and one score from 0 to 1000 with its parts.
+//!
+//! Score = how surely it is heard × what its checks say. A check within its limit counts whole and falls to nothing at
+//! twice the limit; one that was not answered counts nothing. A database that does not run scores 0.
+
+use std::collections::VecDeque;
+
+use super::mind::NodeMind;
+use crate::model::observation::{CheckTimes, ResourceState};
+use crate::model::topology::{Detection, Policy};
+use crate::model::view::{HealthPart, HealthView, LayerView};
+use crate::model::{Span, Timestamp};
+
+/// Latencies remembered of each layer.
+const SAMPLES: usize = 120;
+/// Weights of live, ready, deep, lag and disk.
+const WEIGHTS: [u64; 5] = [350, 250, 200, 100, 100];
+const DEEP: usize = 2;
+/// The names of the layers.
+const LAYERS: [&str; 3] = ["live", "ready", "deep"];
+
+/// The latencies of one node's layers.
+#[derive(Clone, Debug)]
+pub(super) struct Latencies([VecDeque<Span>; 3]);
+
+impl Latencies {
+    pub(super) fn new() -> Self {
+        Self(std::array::from_fn(|_| VecDeque::with_capacity(SAMPLES)))
+    }
+    /// Does not allocate.
+    pub(super) fn note(&mut self, check: &CheckTimes) {
+        for (layer, took) in self.0.iter_mut().zip([check.live, check.ready, check.deep]) {
+            if let Some(took) = took {
+                if layer.len() == SAMPLES {
+                    layer.pop_front();
+                }
+                layer.push_back(took);
+            }
+        }
+    }
+    /// By nearest rank.
+    fn percentiles(&self, layer: usize) -> Option<[Span; 3]> {
+        let mut sorted: Vec<Span> = self.0[layer].iter().copied().collect();
+        sorted.sort_unstable();
+        let at = |per_cent: usize| sorted.get((sorted.len() * per_cent).div_ceil(100).saturating_sub(1)).copied();
+        Some([at(50)?, at(95)?, at(99)?])
+    }
+}
+
+/// Whole within the limit, nothing from twice the limit on.
+fn within(value: u64, limit: u64) -> u64 {
+    match value {
+        v if v <= limit => 1_000,
+        v if limit == 0 || v >= limit.saturating_mul(2) => 0,
+        v => 1_000 - (v - limit).saturating_mul(1_000) / limit,
+    }
+}
+
+/// How surely it is heard: whole while silence is usual, nothing where it counts as failed.
+fn heard(mind: &NodeMind, detection: &Detection, now: Timestamp) -> u64 {
+    use super::detector::Silence;
+    match (detection, mind.detector.silence(now)) {
+        (_, Silence::Unknown | Silence::Failed) => 0,
+        (Detection::Phi { suspect_milli, failed_milli, .. }, _) => {
+            let phi = mind.detector.phi_milli(now);
+            match phi {
+                p if p <= suspect_milli / 2 => 1_000,
+                p => 1_000u64.saturating_sub((p - suspect_milli / 2) * 1_000 / (failed_milli - suspect_milli / 2).max(1)),
+            }
+        }
+        (Detection::Counting { .. }, Silence::Suspect) => 500,
+        (Detection::Counting { .. }, Silence::None) => 1_000,
+    }
+}
+
+/// The score alone; cheap enough for every judgement.
+pub(super) fn score(mind: &NodeMind, policy: &Policy, now: Timestamp) -> u64 {
+    let (heard, parts) = measure(mind, policy, now);
+    total(heard, &parts)
+}
+
+fn total(heard: u64, parts: &[(u64, u64)]) -> u64 {
+    let weight: u64 = parts.iter().map(|(w, _)| w).sum();
+    let sum: u64 = parts.iter().map(|(w, part)| w * part).sum();
+    heard * (sum / weight.max(1)) / 1_000
+}
+
+/// (weight, part) of each check that applies.
+fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Vec<(u64, u64)>) {
+    let heard = heard(mind, &policy.detection, now);
+    let Some(report) = &mind.report else { return (0, vec![(1, 0)]) };
+    let resource = &report.resource;
+    match &resource.state {
+        // A witness has no checks of its own.
+        ResourceState::None => return (heard, vec![(1, 1_000)]),
+        ResourceState::Stopped(_) | ResourceState::Unknown => return (heard, vec![(1, 0)]),
+        _ => {}
+    }
+    let limits = &policy.constraints.health;
+    let layer = |took: Option<Span>, limit: Span| took.map_or(0, |t| within(t.0, limit.0));
+    let lag = mind.lags.back().copied().flatten().map_or(1_000, |bytes| within(bytes, policy.max_lag_bytes.max(1)));
+    let disk = if resource.disk_total == 0 || resource.disk_free >= policy.constraints.disk_free_min { 1_000 } else { 0 };
+    let parts = [
+        layer(resource.check.live, limits.live),
+        layer(resource.check.ready, limits.ready),
+        layer(resource.check.deep, limits.deep),
+        lag,
+        disk,
+    ];
+    // A standby has no write path of its own to look at.
+    let applies = |i: usize| i != DEEP || resource.state == ResourceState::Primary;
+    let weight = |i: usize| if applies(i) { WEIGHTS[i] } else { 0 };
+    (heard, parts.iter().enumerate().map(|(i, part)| (weight(i), *part)).collect())
+}
+
+/// The score with its parts and the percentiles, for people.
+pub(super) fn view(mind: &NodeMind, policy: &Policy, now: Timestamp) -> HealthView {
+    let (heard, measured) = measure(mind, policy, now);
+    let limits = &policy.constraints.health;
+    let mut parts = vec![HealthPart { name: "heard".into(), milli: heard }];
+    if measured.len() == WEIGHTS.len() {
+        let names = ["live", "ready", "deep", "lag", "disk"];
+        parts.extend(
+            names
+                .iter()
+                .zip(&measured)
+                .filter(|(_, (weight, _))| *weight > 0)
+                .map(|(name, (_, milli))| HealthPart { name: (*name).into(), milli: *milli }),
+        );
+    }
+    let limits = [limits.live, limits.ready, limits.deep];
+    let layers = LAYERS
+        .iter()
+        .enumerate()
+        .filter_map(|(i, name)| {
+            let [p50, p95, p99] = mind.latencies.percentiles(i)?;
+            Some(LayerView { name: (*name).into(), p50, p95, p99, limit: limits[i] })
+        })
+        .collect();
+    HealthView { score: total(heard, &measured), parts, layers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_slope_and_not_a_cliff() {
+        for (value, expected) in [(0, 1_000), (100, 1_000), (150, 500), (200, 0), (5_000, 0)] {
+            assert_eq!(within(value, 100), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn silence_outweighs_everything() {
+        assert_eq!(total(0, &[(1, 1_000)]), 0);
+        assert_eq!(total(1_000, &[(350, 1_000), (650, 0)]), 350);
+    }
+}

@@ -120,8 +120,26 @@ pub fn check_order(order: &Order, strategy: Strategy, allowlist: &Allowlist, now
         Order::Arm { plan, approvals } | Order::Demote { plan, approvals } => {
             check_authority(plan, &plan.digest(), approvals, strategy, allowlist, now)
         }
+        Order::Voters { order, approvals } => check_signed(&order.digest(), approvals, 1, allowlist, now),
+        Order::Override { order, approvals } => check_signed(&order.digest(), approvals, 2, allowlist, now),
         Order::Disarm { .. } | Order::Prove => Ok(()),
     }
+}
+
+/// Whether so many different persons signed this digest.
+///
+/// # Errors
+/// In words, for the person who reads the refusal.
+pub fn check_signed(digest: &Digest, approvals: &[Approval], persons: usize, allowlist: &Allowlist, now: WallTime) -> Result<(), String> {
+    let mut by = std::collections::BTreeSet::new();
+    for approval in approvals {
+        check_approval(approval, digest, allowlist, now)?;
+        by.insert(approval.by.as_str());
+    }
+    if by.len() < persons {
+        return Err(format!("{persons} persons have to sign this, {} did", by.len()));
+    }
+    Ok(())
 }
 
 /// What a voter checks of a claim: every approval it carries, and that there is one where the policy is manual. A

@@ -290,7 +290,7 @@ impl World {
         if let Some(record) = node.voter.as_mut().unwrap().mark_won(request.epoch).persist {
             node.durable = record;
         }
-        let mut holder = Holder::new(me, request.epoch, voters(), request.sync.clone(), TERMS, 0);
+        let mut holder = Holder::new(me, request.epoch, voters(), request.sync.clone().into(), TERMS, 0);
         for voter in &granted {
             holder.granted(voter, claim.sent());
         }
@@ -377,7 +377,7 @@ impl Model for Bounds {
 
     /// n0 holds epoch 1, the others follow it.
     fn init_states(&self) -> Vec<World> {
-        let entry = EpochSync { epoch: Epoch(1), holder: member(0), sync: sync_of(0), won: true, promoted: true };
+        let entry = EpochSync { epoch: Epoch(1), holder: member(0), sync: sync_of(0).into(), won: true, promoted: true };
         let nodes = (0..NODES)
             .map(|n| {
                 let durable = VoterRecord {
@@ -388,6 +388,7 @@ impl Model for Bounds {
                     released: vec![],
                     promised_max: Span::ZERO,
                     history: vec![entry.clone()],
+                    attested: vec![],
                 };
                 let mut voter = Voter::restore(durable, TERMS, Timestamp(0));
                 let renew = Renew {
@@ -396,12 +397,12 @@ impl Model for Bounds {
                     holder: member(0),
                     round: 0,
                     duration: TERMS.duration,
-                    sync: sync_of(0),
+                    sync: sync_of(0).into(),
                     promoted: Some(TimelineHistory::default()),
                 };
                 let said = voter.renew(Timestamp(0), &renew);
                 assert!(said.reply.is_ok());
-                let mut holder = Holder::new(member(0), Epoch(1), voters(), sync_of(0), TERMS, 0);
+                let mut holder = Holder::new(member(0), Epoch(1), voters(), sync_of(0).into(), TERMS, 0);
                 (0..NODES).for_each(|v| holder.granted(&member(v), Timestamp(0)));
                 Node {
                     member: member(n),
@@ -514,7 +515,7 @@ impl Model for Bounds {
                 world.nodes[n].log.push(id);
                 let (log, timeline) = (world.nodes[n].log.clone(), world.nodes[n].timeline);
                 (world.nodes[m].log, world.nodes[m].timeline) = (log, timeline);
-                let confirms = world.nodes[n].holder.as_ref().is_some_and(|h| h.sync().members.contains(&world.nodes[m].member));
+                let confirms = world.nodes[n].holder.as_ref().is_some_and(|h| h.sync_set().members.contains(&world.nodes[m].member));
                 if acknowledged && confirms {
                     world.acknowledged.insert(id);
                 }

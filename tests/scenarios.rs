@@ -61,7 +61,7 @@ impl Words<'_> {
 
 impl World {
     fn new() -> Self {
-        let entry = EpochSync { epoch: Epoch(1), holder: member("n1"), sync: sync_of("n1"), won: true, promoted: true };
+        let entry = EpochSync { epoch: Epoch(1), holder: member("n1"), sync: sync_of("n1").into(), won: true, promoted: true };
         let voters = ["n1", "n2", "n3"].map(|node| {
             let record = VoterRecord {
                 me: member(node),
@@ -71,6 +71,7 @@ impl World {
                 released: vec![],
                 promised_max: Span::ZERO,
                 history: vec![entry.clone()],
+                attested: vec![],
             };
             let cut = if node == "n1" { Cut::Nothing } else { Cut::Not };
             (node.to_owned(), (Voter::restore(record, TERMS, Timestamp(0)), Local { not_writable: node != "n1", cut }))
@@ -121,7 +122,7 @@ impl World {
                 let renew = Renew {
                     voters_version: words.number("version", 1),
                     epoch: Epoch(words.number("epoch", 0)),
-                    sync: sync_of(holder.node.as_str()),
+                    sync: sync_of(holder.node.as_str()).into(),
                     holder,
                     round: 1,
                     duration: Span(words.number("duration", 100)),

@@ -101,6 +101,7 @@ impl Peer for Service {
             PeerMessage::Renew(m) => Some(&m.holder.node),
             PeerMessage::Ask(m) | PeerMessage::Claim(m) => Some(&m.candidate.node),
             PeerMessage::Release(m) => Some(&m.holder.node),
+            PeerMessage::Change(m) => Some(&m.holder.node),
             PeerMessage::Hello | PeerMessage::Install(_) => None,
         };
         if speaker.is_some_and(|s| s.as_str() != name) {

@@ -4,8 +4,10 @@ mod audit;
 mod console;
 mod files;
 mod lab;
+mod node;
 mod output;
 mod person;
+mod replay;
 mod run;
 mod simulate;
 mod status;
@@ -75,6 +77,12 @@ enum Command {
     Verify(why::VerifyArguments),
     /// Say that what happened is known: cooldown, rate and crash loops count anew.
     Acknowledge(why::AcknowledgeArguments),
+    /// Feed a recorded journal to the engine again: the decisions must be identical.
+    Replay(replay::ReplayArguments),
+    /// Would a recorded incident have gone better under another policy?
+    Backtest(replay::BacktestArguments),
+    /// Change who votes and who confirms commits: add, remove, readmit, override.
+    Node(node::Arguments),
     /// Play a scenario on a simulated cluster: the production code on a virtual clock.
     Simulate(simulate::Arguments),
     /// Show, export and verify the audit log.
@@ -129,6 +137,9 @@ pub fn main() -> ExitCode {
         Some(Command::Why(arguments)) => why::why(&arguments),
         Some(Command::Verify(arguments)) => why::verify(&arguments),
         Some(Command::Acknowledge(arguments)) => why::acknowledge(&arguments),
+        Some(Command::Replay(arguments)) => replay::replay(&arguments),
+        Some(Command::Backtest(arguments)) => replay::backtest(&arguments),
+        Some(Command::Node(arguments)) => node::run(&arguments),
         Some(Command::Simulate(arguments)) => simulate::run(&arguments),
         Some(Command::Audit(arguments)) => audit::run(&arguments),
         Some(Command::Lab(arguments)) => lab::run(arguments),

@@ -27,6 +27,10 @@ impl Problem {
     pub(crate) fn at<T>(file: &Path, value: &Spanned<T>, what: impl Into<String>) -> Self {
         Self { place: place(value.referenced), ..Self::file(file, what) }
     }
+    /// A line and column of the file, from 1.
+    pub(crate) fn line(file: &Path, line: u64, column: u64, what: impl Into<String>) -> Self {
+        Self { place: Some((line, column)), ..Self::file(file, what) }
+    }
     /// With the nearest of the words that are valid here.
     pub(super) fn nearest<'a>(mut self, wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
         if let Some(word) = nearest(wrong, valid) {

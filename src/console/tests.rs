@@ -32,6 +32,7 @@ fn node(name: &str, role: NodeRole, verdict: Verdict) -> NodeView {
         lag_bytes: Some(128),
         lag: None,
         lag_history: vec![Some(0), None, Some(4_096), Some(1 << 30)],
+        interval: None,
         health: None,
     }
 }

@@ -112,8 +112,8 @@ impl Engine {
         ));
         measured(check(
             "votes",
-            report.vote.voters_version > 0,
-            format!("voter set version {}", report.vote.voters_version),
+            report.vote.votes,
+            format!("{} voter set version {}", if report.vote.votes { "in" } else { "not in" }, report.vote.voters_version),
             "a voter of this cluster",
             "it is admitted to the voter set",
         ));

@@ -21,8 +21,8 @@ pub enum Effect {
     },
 }
 
-/// More than one decision ever needs: an order to each of two nodes.
-pub const EFFECTS_PER_DECISION_MAX: usize = 8;
+/// More than one decision ever needs: an override goes to every voter that is left.
+pub const EFFECTS_PER_DECISION_MAX: usize = 64;
 
 /// Proof that the records of one decision are durable. The store's receipt is the only one.
 pub trait Durable {

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::topology::Detection;
 use crate::model::{Span, Timestamp};
 
@@ -34,7 +36,7 @@ pub enum Silence {
 }
 
 /// One node's arrivals.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Detector {
     detection: Detection,
     intervals: VecDeque<u64>,
@@ -49,6 +51,16 @@ impl Detector {
     /// A detector without arrivals.
     pub fn new(detection: Detection) -> Self {
         Self { detection, intervals: VecDeque::with_capacity(WINDOW), sum: 0, squares: 0, last: None, in_a_row: 0, was_failed: false }
+    }
+
+    /// Judges the same arrivals by another rule.
+    pub fn adopt(&mut self, detection: Detection) {
+        self.detection = detection;
+    }
+
+    /// The usual time between two arrivals; `None` without samples.
+    pub fn interval(&self) -> Option<Span> {
+        (self.intervals.len() >= SAMPLES_MIN).then(|| Span(self.sum / self.intervals.len() as u64 * 1_000))
     }
 
     /// A heartbeat arrived.

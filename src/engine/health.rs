@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::mind::NodeMind;
 use crate::model::observation::{CheckTimes, ResourceState};
 use crate::model::topology::{Detection, Policy};
@@ -20,7 +22,7 @@ const DEEP: usize = 2;
 const LAYERS: [&str; 3] = ["live", "ready", "deep"];
 
 /// The latencies of one node's layers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Latencies([VecDeque<Span>; 3]);
 
 impl Latencies {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::command::CommandReply;
+use crate::model::command::{CommandReply, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Approval;
 use crate::model::{Digest, NodeId};
@@ -76,6 +76,20 @@ pub enum PersonOrder {
     Verify {
         /// Why.
         reason: String,
+    },
+    /// Change who votes: one node comes, goes, or is readmitted.
+    Voters {
+        /// What.
+        order: VoterOrder,
+        /// Their signature over it.
+        approval: Approval,
+    },
+    /// Remove voters that are attested to be powered off.
+    Override {
+        /// What.
+        order: OverrideOrder,
+        /// The signatures of two persons.
+        approvals: Vec<Approval>,
     },
     /// What happened is known: cooldown, rate and crash loops count anew.
     Acknowledge {

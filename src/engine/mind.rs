@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::detector::{Detector, Silence};
 use super::health::Latencies;
 use super::picture::own_word;
@@ -19,7 +21,7 @@ const GRACE: Span = Span::secs(2);
 /// A node that was not heard for so long after a start is judged by its observers.
 const NEVER_HEARD: Span = Span::secs(5);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct NodeMind {
     pub(super) detector: Detector,
     pub(super) report: Option<NodeReport>,

@@ -13,6 +13,7 @@ pub mod detector;
 mod explain;
 mod health;
 pub mod input;
+pub mod journal;
 mod mind;
 mod people;
 pub mod picture;
@@ -36,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::constraints::DecisionClass;
 use crate::model::plan::{Approval, Plan, PlanKind};
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
-use crate::model::view::{ClusterState, ClusterView, Phase, RunView, StepView, Verdict};
+use crate::model::view::{ClusterState, ClusterView, ForecastView, Phase, RunView, StepView, Verdict};
 use crate::model::{Digest, Epoch, Member, NodeId, Span, Timestamp, WallTime};
 use decision::Making;
 use mind::NodeMind;
@@ -149,7 +150,7 @@ pub struct Fallen {
 }
 
 /// One cluster's brain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Engine {
     cluster: Cluster,
     policy: Policy,
@@ -173,7 +174,11 @@ pub struct Engine {
     started_calm: bool,
     /// Why automatic action pauses: too many suspicions at once.
     fleet_pause: String,
+    /// What the simulator made of the present state.
+    #[serde(skip)]
+    forecast: Option<ForecastView>,
     /// Drawn when somebody looks.
+    #[serde(skip)]
     view: OnceCell<ClusterView>,
 }
 
@@ -247,6 +252,7 @@ impl Engine {
             low_since: None,
             started_calm: false,
             fleet_pause: String::new(),
+            forecast: None,
             view: OnceCell::new(),
         }
     }
@@ -306,6 +312,21 @@ impl Engine {
         due.clamp(soon, self.now + JUDGE_INTERVAL_CALM)
     }
 
+    /// From here on another policy holds.
+    pub fn adopt(&mut self, policy: Policy) {
+        for mind in self.nodes.values_mut() {
+            mind.detector.adopt(policy.detection.clone());
+        }
+        self.policy = policy;
+        self.view.take();
+    }
+
+    /// What the simulator makes of the present state; for people, no decision rests on it.
+    pub fn show_forecast(&mut self, forecast: ForecastView) {
+        self.forecast = Some(forecast);
+        self.view.take();
+    }
+
     /// When something will have to be decided without an input, at the earliest.
     pub fn next_wakeup(&self) -> (Timestamp, &'static str) {
         (self.judge_at, "judge silence and deadlines")
@@ -314,6 +335,10 @@ impl Engine {
     /// What a console draws.
     pub fn view(&self) -> &ClusterView {
         self.view.get_or_init(|| self.draw())
+    }
+    /// The cluster it decides for.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
     /// What must survive.
     pub fn snapshot(&self) -> &Snapshot {

@@ -4,7 +4,7 @@ use super::decision::Making;
 use super::input::PersonOrder;
 use super::plans::Wish;
 use super::{Engine, Pending, rules};
-use crate::model::command::{Command, Order};
+use crate::model::command::{Command, Order, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Plan;
 use crate::model::view::{Phase, Verdict};
@@ -44,6 +44,54 @@ impl Engine {
         let name = pending.plan.demoted().map(NodeId::as_str);
         if name != Some(demoted) {
             return refuse("typed name", format!("{demoted:?} is not the node that this plan demotes"));
+        }
+        Ok(())
+    }
+
+    /// Whether a change of the voter set would be taken, before it goes in.
+    ///
+    /// # Errors
+    /// The check that failed, and why in words.
+    pub fn would_change_voters(&self, order: &VoterOrder) -> Result<(), (String, String)> {
+        let refuse = |check: &str, why: String| Err((check.to_owned(), why));
+        if let Some(run) = &self.durable.run {
+            return refuse("one run at a time", format!("plan {} runs", run.digest.short()));
+        }
+        let holder = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref()).filter(|r| r.holding.is_some());
+        let Some(report) = holder else {
+            return refuse(
+                "holder",
+                "no node that is heard holds the write role; with too few voters left there is only an override".into(),
+            );
+        };
+        if report.vote.voters_version != order.from_version {
+            return refuse(
+                "world moved",
+                format!("it was made for voter set version {}, now it is {}", order.from_version, report.vote.voters_version),
+            );
+        }
+        for member in [&order.remove, &order.add].into_iter().flatten() {
+            if self.cluster.node(&member.node).is_none() {
+                return refuse("cluster file", format!("{} is not declared in the cluster file", member.node));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an override would be passed on: only without a holder, and never for a node that is heard.
+    ///
+    /// # Errors
+    /// The check that failed, and why in words.
+    pub fn would_override(&self, order: &OverrideOrder) -> Result<(), (String, String)> {
+        let refuse = |check: &str, why: String| Err((check.to_owned(), why));
+        let holds = self.nodes.values().any(|m| m.verdict <= Verdict::Degraded && m.report.as_ref().is_some_and(|r| r.holding.is_some()));
+        if holds {
+            return refuse("holder", "a node holds the write role: change the voter set the ordinary way (`quorate node remove`)".into());
+        }
+        let heard =
+            |m: &&Member| self.nodes.get(&m.node).is_some_and(|n| n.age(self.now).is_some_and(|a| a < crate::model::Span::secs(10)));
+        if let Some(alive) = order.remove.iter().find(heard) {
+            return refuse("attestation", format!("{} was heard within the last 10 s: it is not powered off", alive.node));
         }
         Ok(())
     }
@@ -125,6 +173,26 @@ impl Engine {
                 let text = format!("{who} wants a real write on {primary} read back: {reason}");
                 self.note(making, rules::VERIFY_ASKED, who, "command", text, serde_json::Value::Null);
                 making.command(primary, Command { id, order: Order::Prove });
+            }
+            PersonOrder::Voters { order, approval } => {
+                let Some(primary) = self.primary() else { return };
+                let id = format!("{}/{}/voters/{}", self.cluster.cluster_id, self.durable.epoch, order.from_version);
+                let text = format!("{who}: {}: {}", order.words(), order.reason);
+                let data = serde_json::json!({"order": order, "approval": approval});
+                self.note(making, rules::VOTERS_CHANGE, who, "voters", text, data);
+                making.command(primary, Command { id, order: Order::Voters { order, approvals: vec![approval] } });
+            }
+            PersonOrder::Override { order, approvals } => {
+                let by: Vec<&str> = approvals.iter().map(|a| a.by.as_str()).collect();
+                let text = format!("OVERRIDE by {}: {}", by.join(" and "), order.words());
+                let data = serde_json::json!({"order": order, "approvals": approvals});
+                self.note(making, rules::OVERRIDDEN, who, "override", text, data);
+                let gone = |n: &NodeId| order.remove.iter().any(|m| m.node == *n);
+                for node in self.nodes.keys().filter(|n| !gone(n)) {
+                    let id = format!("{}/{}/override/{}/{node}", self.cluster.cluster_id, self.durable.epoch, order.from_version);
+                    let order = Order::Override { order: order.clone(), approvals: approvals.clone() };
+                    making.command(node.clone(), Command { id, order });
+                }
             }
             PersonOrder::Acknowledge { reason } => {
                 self.durable.acknowledged = self.wall;

@@ -62,6 +62,7 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
                 lag_bytes: lag.filter(|_| node.role != Role::Witness),
                 lag: None,
                 lag_history: vec![],
+                interval: None,
                 health: None,
                 report,
             }

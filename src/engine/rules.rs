@@ -31,6 +31,8 @@ rules! {
     EXECUTED = 401, "A person confirmed a plan: it runs.";
     COMMANDED = 402, "An order was sent to an agent, or sent again.";
     VERIFY_ASKED = 404, "A person wants the present state verified by a real write.";
+    VOTERS_CHANGE = 420, "A person changes who votes and confirms commits; the holder carries it out.";
+    OVERRIDDEN = 421, "Two persons attest that voters are powered off and remove them without a holder.";
     STEP_DONE = 403, "A step was verified: the next begins.";
     STEP_LATE = 411, "A step did not reach its verification within its budget: the plan stops for a person.";
     ABANDONED = 410, "The candidate gave its claim up; nothing was promoted.";

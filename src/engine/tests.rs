@@ -96,6 +96,8 @@ impl World {
             Order::Demote { .. } => "demote",
             Order::Disarm { .. } => "disarm",
             Order::Prove => "prove",
+            Order::Voters { .. } => "voters",
+            Order::Override { .. } => "override",
         };
         self.sent.iter().map(|(_, c)| kind(c)).collect()
     }
@@ -126,7 +128,15 @@ fn report(node: &str) -> NodeReport {
         sequence: 0,
         sent: WallTime(0),
         pids: Pids::default(),
-        vote: VoteFacts { epoch: Epoch(2), holder: Some(member("n1")), won: true, voters_version: 1, voters: 3, ..VoteFacts::default() },
+        vote: VoteFacts {
+            epoch: Epoch(2),
+            holder: Some(member("n1")),
+            won: true,
+            voters_version: 1,
+            voters: 3,
+            votes: true,
+            ..VoteFacts::default()
+        },
         holding: primary.then(|| HoldingFacts {
             epoch: Epoch(2),
             left: Span::secs(2),

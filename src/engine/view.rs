@@ -80,6 +80,7 @@ impl Engine {
             lag_bytes: mind.lags.back().copied().flatten().filter(|_| role == Role::Secondary),
             lag: lag.filter(|_| role == Role::Secondary),
             lag_history: mind.lags.iter().copied().collect(),
+            interval: mind.detector.interval(),
             health: Some(super::health::view(mind, &self.policy, self.now)),
         }
     }
@@ -172,16 +173,22 @@ impl Engine {
             (Some(best), Some(holder)) => {
                 let loss = self.expected_loss(holder, PlanKind::Failover);
                 let who = if self.policy.strategy == Strategy::Manual { "after a person's word " } else { "" };
-                let rto = match self.outages.back() {
-                    Some(last) => format!("last measured {last}"),
-                    None => "not measured yet".to_owned(),
+                let measured = self.outages.back().map_or(String::new(), |last| format!("; last measured {last}"));
+                let rto = match &self.forecast {
+                    Some(f) if f.read_only == 0 => {
+                        let age = Span::millis(u64::try_from(self.wall.0 - f.made.0).unwrap_or(0));
+                        format!(
+                            "RTO ≈ {} (p95 {}), whole host ≈ {} (simulated {age} ago{measured})",
+                            f.outage_p50, f.outage_p95, f.host_p50
+                        )
+                    }
+                    Some(f) => format!("{} of {} simulated runs end read-only{measured}", f.read_only, f.runs),
+                    None => {
+                        let bound = crate::lease::Terms::for_duration(self.cluster.lease).promise();
+                        format!("RTO not simulated yet{measured}; up to {bound} more if its whole host is lost")
+                    }
                 };
-                let bound = crate::lease::Terms::for_duration(self.cluster.lease).promise();
-                format!(
-                    "if {primary} died now → {who}{} promotes · loss {} · RTO {rto}; up to {bound} more if its whole host is lost",
-                    best.node,
-                    loss.short()
-                )
+                format!("if {primary} died now → {who}{} promotes · loss {} · {rto}", best.node, loss.short())
             }
             _ => {
                 let why: Vec<String> = candidates
@@ -200,7 +207,7 @@ impl Engine {
             let kind = if failed { PlanKind::Failover } else { PlanKind::Switchover };
             self.constraints(h, kind, self.policy.strategy != Strategy::Manual)
         });
-        Outlook { next, if_primary_died, candidates, answer, constraints, forecast: None }
+        Outlook { next, if_primary_died, candidates, answer, constraints, forecast: self.forecast.clone() }
     }
 
     /// Whether anything in the picture ages faster than people see: then it is worth drawing again soon.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::message::{ClaimRequest, Grant, ReleaseNotice};
 use super::voter::EpochSync;
 use crate::model::loss::{FenceRung, LossAccount};
-use crate::model::{Epoch, Member, NodeId, Position, Timestamp, VoterSet};
+use crate::model::{Epoch, Member, NodeId, Position, SyncSet, Timestamp, VoterSet};
 
 /// A claim under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +57,10 @@ impl Claim {
     pub fn request(&self) -> &ClaimRequest {
         &self.request
     }
+    /// Who votes on it.
+    pub fn voters(&self) -> &VoterSet {
+        &self.voters
+    }
     /// When it was first sent: the claimant's lease counts from here.
     pub fn sent(&self) -> Timestamp {
         self.sent
@@ -83,6 +87,10 @@ impl Claim {
             let slot = seen.entry((entry.epoch, entry.holder.clone())).or_insert_with(|| entry.clone());
             slot.won |= entry.won;
             slot.promoted |= entry.promoted;
+            // The newest stage that any granter knows: each was durable at a majority before the next was used.
+            if entry.sync.number > slot.sync.number {
+                slot.sync = entry.sync.clone();
+            }
         }
         let closed = seen.values().filter(|e| e.promoted).map(|e| e.epoch).max();
         let unheard = self.voters.members.len() - self.grants.len();
@@ -102,12 +110,20 @@ impl Claim {
 
     /// Members of the epoch's synchronous set that granted and know where their log ends: one that does not could hold
     /// an acknowledged write that nobody sees.
-    fn sync_grants<'a>(&'a self, entry: &'a EpochSync) -> impl Iterator<Item = &'a Grant> {
-        self.grants.values().filter(|g| entry.sync.members.contains(&g.voter) && g.position.is_some())
+    fn sync_grants<'a>(&'a self, set: &'a SyncSet) -> impl Iterator<Item = &'a Grant> {
+        self.grants.values().filter(|g| set.members.contains(&g.voter) && g.position.is_some())
     }
 
+    /// Every set that may be in force is fenced.
     fn is_sync_fenced(&self, entry: &EpochSync) -> bool {
-        entry.sync.fence_needs().is_some_and(|needs| self.sync_grants(entry).count() >= needs)
+        let fenced = |set: &SyncSet| set.fence_needs().is_some_and(|needs| self.sync_grants(set).count() >= needs);
+        !entry.sync.sets.is_empty() && entry.sync.sets.iter().all(fenced)
+    }
+
+    /// The set that is furthest from being fenced: what it needs and what it has.
+    fn lacking(&self, entry: &EpochSync) -> Option<(usize, usize)> {
+        let open = |set: &&SyncSet| set.fence_needs().is_none_or(|needs| self.sync_grants(set).count() < needs);
+        entry.sync.sets.iter().find(open).and_then(|set| Some((self.sync_grants(set).count(), set.fence_needs()?)))
     }
 
     /// Where it stands. `attested` are nodes whose power-off was attested; `accept_lease_only` says that the plan
@@ -131,9 +147,9 @@ impl Claim {
                 FenceRung::LeaseExpired
             };
             if rung == FenceRung::LeaseExpired && !accept_lease_only {
-                let needs = entry.sync.fence_needs().map_or_else(
+                let needs = self.lacking(&entry).map_or_else(
                     || "its commits wait for no standby".to_owned(),
-                    |n| format!("{} of {} of its synchronous standbys granted", self.sync_grants(&entry).count(), n),
+                    |(have, needs)| format!("{have} of {needs} of its synchronous standbys granted"),
                 );
                 let why = format!("nothing proves that {} (epoch {}) cannot acknowledge: {needs}", entry.holder.node, entry.epoch);
                 return Standing::Unfenced { why };
@@ -219,10 +235,9 @@ impl Claim {
         if self.is_sync_fenced(entry) {
             return Some(self.none_by_grants(entry));
         }
-        let why = match entry.sync.fence_needs() {
+        let why = match self.lacking(entry) {
             None => format!("{holder} acknowledged without waiting for a standby, and its final position is not known"),
-            Some(needs) => {
-                let count = self.sync_grants(entry).count();
+            Some((count, needs)) => {
                 format!("{count} of {needs} synchronous standbys of {holder} granted; an acknowledged write may be on the others only")
             }
         };
@@ -230,13 +245,14 @@ impl Claim {
     }
 
     fn none_by_grants(&self, entry: &EpochSync) -> LossAccount {
-        let by: Vec<NodeId> = self.sync_grants(entry).map(|g| g.voter.node.clone()).collect();
+        let set = entry.sync.sets.last().cloned().unwrap_or_default();
+        let by: Vec<NodeId> = self.sync_grants(&set).map(|g| g.voter.node.clone()).collect();
         let names: Vec<_> = by.iter().map(NodeId::as_str).collect();
         LossAccount::None {
             proof: format!(
                 "every acknowledged write is on {} of {} synchronous standbys; {} granted, and the candidate has all that they have",
-                entry.sync.k,
-                entry.sync.members.len(),
+                set.k,
+                set.members.len(),
                 list(&names)
             ),
             by,

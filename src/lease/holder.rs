@@ -3,11 +3,11 @@
 //! It counts from the moment it *asked*; voters count from the moment they *answered*. Clocks are never compared, so
 //! only their drift matters, and the grace covers it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Terms;
 use super::message::{Ack, Renew};
-use crate::model::{Epoch, Member, NodeId, Span, SyncSet, TimelineHistory, Timestamp, VoterSet};
+use crate::model::{Epoch, Member, NodeId, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet};
 
 /// Rounds remembered while their answers are outstanding.
 pub const ROUNDS_MAX: usize = 64;
@@ -18,7 +18,11 @@ pub struct Holder {
     me: Member,
     epoch: Epoch,
     voters: VoterSet,
-    sync: SyncSet,
+    /// A change under way: promises must come from a majority of both sets, and who has the new one durably.
+    next: Option<(VoterSet, BTreeSet<Member>)>,
+    sync: SyncStage,
+    /// The first round that carried this stage, and who acknowledged one.
+    stage: (u64, BTreeSet<Member>),
     terms: Terms,
     round: u64,
     sent: BTreeMap<u64, Timestamp>,
@@ -28,17 +32,72 @@ pub struct Holder {
 impl Holder {
     /// A holder of `epoch`. `first_round` is one that no earlier process of this node used, so that late answers to an
     /// earlier process do not count.
-    pub fn new(me: Member, epoch: Epoch, voters: VoterSet, sync: SyncSet, terms: Terms, first_round: u64) -> Self {
-        Self { me, epoch, voters, sync, terms, round: first_round, sent: BTreeMap::new(), promised: BTreeMap::new() }
+    pub fn new(me: Member, epoch: Epoch, voters: VoterSet, sync: SyncStage, terms: Terms, first_round: u64) -> Self {
+        Self {
+            me,
+            epoch,
+            voters,
+            next: None,
+            sync,
+            stage: (first_round, BTreeSet::new()),
+            terms,
+            round: first_round,
+            sent: BTreeMap::new(),
+            promised: BTreeMap::new(),
+        }
     }
 
     /// The epoch held.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
-    /// Its synchronous set.
-    pub fn sync(&self) -> &SyncSet {
+    /// Its synchronous sets.
+    pub fn sync(&self) -> &SyncStage {
         &self.sync
+    }
+    /// The set that the database uses, or is to use.
+    pub fn sync_set(&self) -> SyncSet {
+        self.sync.sets.last().cloned().unwrap_or_default()
+    }
+
+    /// Begins a stage of a change of the synchronous set.
+    pub fn begin_stage(&mut self, sets: Vec<SyncSet>) {
+        self.sync = SyncStage { number: self.sync.number + 1, sets };
+        self.stage = (self.round + 1, BTreeSet::new());
+    }
+    /// Whether a majority of the voters has the present stage, durably.
+    pub fn stage_is_durable(&self) -> bool {
+        self.has_majorities(&self.stage.1)
+    }
+
+    /// Begins a change of the voter set, by one voter.
+    pub fn begin_change(&mut self, set: VoterSet) {
+        self.next = Some((set, BTreeSet::new()));
+    }
+    /// The set that a change under way leads to.
+    pub fn next_voters(&self) -> Option<&VoterSet> {
+        self.next.as_ref().map(|(set, _)| set)
+    }
+    /// A voter has the new set, durably. True when a majority of both sets has it: it is in force then.
+    pub fn changed(&mut self, voter: &Member) -> bool {
+        let Some((set, have)) = &mut self.next else { return false };
+        have.insert(voter.clone());
+        let (set, have) = (set.clone(), have.clone());
+        let majority = |of: &VoterSet| have.iter().filter(|m| of.contains(m)).count() >= of.majority();
+        if !majority(&self.voters) || !majority(&set) {
+            return false;
+        }
+        self.promised.retain(|m, _| set.contains(m));
+        self.voters = set;
+        self.next = None;
+        true
+    }
+    fn has_majorities(&self, who: &BTreeSet<Member>) -> bool {
+        let majority = |of: &VoterSet| who.iter().filter(|m| of.contains(m)).count() >= of.majority();
+        majority(&self.voters) && self.next.as_ref().is_none_or(|(set, _)| majority(set))
+    }
+    fn counts(&self, voter: &Member) -> bool {
+        self.voters.contains(voter) || self.next.as_ref().is_some_and(|(set, _)| set.contains(voter))
     }
     /// Who votes.
     pub fn voters(&self) -> &VoterSet {
@@ -71,12 +130,15 @@ impl Holder {
     /// An answer. Counts only for this epoch and incarnation, from a voter of this set, for a round still remembered;
     /// the promise reaches from when that round was *sent* for the lesser of what was asked and what was promised.
     pub fn ack(&mut self, ack: &Ack) {
-        if ack.epoch != self.epoch || ack.holder != self.me || !self.voters.contains(&ack.voter) {
+        if ack.epoch != self.epoch || ack.holder != self.me || !self.counts(&ack.voter) {
             return;
         }
         if let Some(sent) = self.sent.get(&ack.round) {
             let until = *sent + Span(ack.duration.0.min(self.terms.duration.0));
             self.note(&ack.voter, until);
+        }
+        if ack.round >= self.stage.0 {
+            self.stage.1.insert(ack.voter.clone());
         }
     }
 
@@ -87,9 +149,15 @@ impl Holder {
 
     /// Until when it may acknowledge writes: the M-th newest promise. `None` while fewer than a majority ever promised.
     pub fn held_until(&self) -> Option<Timestamp> {
-        let mut ends: Vec<Timestamp> = self.promised.values().copied().collect();
-        ends.sort_unstable_by(|a, b| b.cmp(a));
-        ends.get(self.voters.majority() - 1).copied()
+        let by = |set: &VoterSet| {
+            let mut ends: Vec<Timestamp> = self.promised.iter().filter(|(m, _)| set.contains(m)).map(|(_, until)| *until).collect();
+            ends.sort_unstable_by(|a, b| b.cmp(a));
+            ends.get(set.majority() - 1).copied()
+        };
+        match &self.next {
+            None => by(&self.voters),
+            Some((next, _)) => Some(by(&self.voters)?.min(by(next)?)),
+        }
     }
 
     /// Whether it may acknowledge at `now`.

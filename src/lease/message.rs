@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::voter::EpochSync;
 use crate::model::plan::Approval;
-use crate::model::{Digest, Epoch, Member, Position, Span, SyncSet, TimelineHistory};
+use crate::model::{Digest, Epoch, Member, Position, Span, SyncSet, SyncStage, TimelineHistory, VoterSet};
 
 /// From a holder that has won: promise me another lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,10 +19,22 @@ pub struct Renew {
     pub round: u64,
     /// D, which the voter promises (plus its grace).
     pub duration: Span,
-    /// The synchronous set of this epoch.
-    pub sync: SyncSet,
+    /// The synchronous sets that may be in force in this epoch.
+    pub sync: SyncStage,
     /// The history of the holder's log, once its promotion is done.
     pub promoted: Option<TimelineHistory>,
+}
+
+/// From a holder: this is the voter set from now on. One voter more or less than before; in force for the holder once a
+/// majority of both sets has it, durably.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VoterChange {
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// By whom.
+    pub holder: Member,
+    /// The new set.
+    pub set: VoterSet,
 }
 
 /// From a voter: promised.

@@ -6,8 +6,9 @@
 //! *Voter*: grants, renews and releases; its record is durable before any reply. *Holder*: counts its voters' promises
 //! and so knows until when it may acknowledge. *Claim*: one attempt to win an epoch.
 //!
-//! Deliberately absent, each with its place: changes of the voter set (`VoterRecord::voters` is versioned, messages
-//! carry the version), joint changes of the synchronous set (`EpochSync` is kept per epoch), emergency override.
+//! The voter set changes by one voter at a time, by the holder, under a majority of both sets ([`Voter::change`]); the
+//! synchronous set changes jointly ([`crate::model::SyncStage`]); an override removes voters that two persons attested as
+//! powered off ([`Voter::remove_attested`]).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claim;
@@ -20,7 +21,7 @@ mod tests;
 
 pub use claim::{Claim, Standing};
 pub use holder::Holder;
-pub use message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew};
+pub use message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
 pub use voter::{Cut, EpochSync, Local, Voter, VoterRecord};
 
 use crate::model::Span;

@@ -45,7 +45,7 @@ fn renew(epoch: u64, by: u8) -> Renew {
         holder: member(by),
         round: 1,
         duration: Span(100),
-        sync: sync(&[2, 3], 1),
+        sync: sync(&[2, 3], 1).into(),
         promoted: None,
     }
 }
@@ -133,7 +133,7 @@ fn strangers_neither_get_nor_give() {
 
 #[test]
 fn a_holder_counts_from_when_it_asked() {
-    let mut h = Holder::new(member(1), Epoch(1), set(), sync(&[2, 3], 1), terms(), 7);
+    let mut h = Holder::new(member(1), Epoch(1), set(), sync(&[2, 3], 1).into(), terms(), 7);
     let first = h.renew(Timestamp(10), None);
     let second = h.renew(Timestamp(20), None);
     let ack = |n, round, duration| Ack { voter: member(n), holder: member(1), epoch: Epoch(1), round, duration: Span(duration) };
@@ -153,7 +153,7 @@ fn a_holder_counts_from_when_it_asked() {
 }
 
 fn won_history() -> Vec<EpochSync> {
-    vec![EpochSync { epoch: Epoch(1), holder: member(1), sync: sync(&[2, 3], 1), won: true, promoted: true }]
+    vec![EpochSync { epoch: Epoch(1), holder: member(1), sync: sync(&[2, 3], 1).into(), won: true, promoted: true }]
 }
 fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
     Grant {
@@ -200,7 +200,7 @@ fn a_clean_stop_gives_an_exact_account() {
 fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
     // n3 claimed epoch 2 and vanished; n1 had granted it. It may have won with n1 and itself.
     let mut history = won_history();
-    history.push(EpochSync { epoch: Epoch(2), holder: member(3), sync: sync(&[1, 2], 1), won: false, promoted: false });
+    history.push(EpochSync { epoch: Epoch(2), holder: member(3), sync: sync(&[1, 2], 1).into(), won: false, promoted: false });
     let mut request = claim(3, 2, sync(&[1, 3], 1));
     request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None, promoted: true }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);

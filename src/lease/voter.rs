@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Terms;
-use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew};
-use crate::model::{Epoch, Member, Position, Span, SyncSet, Timestamp, VoterSet};
+use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
+use crate::model::{Epoch, Member, NodeId, Position, Span, SyncStage, Timestamp, VoterSet};
 
 /// The synchronous set of an epoch that was, or may have been, won.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,8 +17,8 @@ pub struct EpochSync {
     pub epoch: Epoch,
     /// Who claimed it.
     pub holder: Member,
-    /// Its synchronous set.
-    pub sync: SyncSet,
+    /// Its synchronous sets.
+    pub sync: SyncStage,
     /// Whether somebody is known to have won it, and so may have written in it.
     pub won: bool,
     /// Whether its winner is known to have written in it: everything before it is closed then.
@@ -42,12 +42,24 @@ pub struct VoterRecord {
     pub promised_max: Span,
     /// Epochs since (and with) the last one known to be won.
     pub history: Vec<EpochSync>,
+    /// Nodes whose power-off two persons attested when they were removed by override.
+    #[serde(default)]
+    pub attested: Vec<NodeId>,
 }
 
 impl VoterRecord {
     /// An empty record: a stranger to every cluster.
     pub fn new(me: Member) -> Self {
-        Self { me, voters: None, epoch: Epoch(0), holder: None, released: Vec::new(), promised_max: Span::ZERO, history: Vec::new() }
+        Self {
+            me,
+            voters: None,
+            epoch: Epoch(0),
+            holder: None,
+            released: Vec::new(),
+            promised_max: Span::ZERO,
+            history: Vec::new(),
+            attested: vec![],
+        }
     }
     /// Whether the epoch it voted in was released by the holder it voted for.
     pub fn is_released(&self) -> bool {
@@ -174,16 +186,71 @@ impl Voter {
         Said { persist: Some(self.record.clone()), reply: Ok(()) }
     }
 
+    /// The holder changes the voter set. Taken from this voter's own holder, or from the winner of a newer epoch that it is
+    /// free to adopt; a node without a set takes one that it is in.
+    pub fn change(&mut self, now: Timestamp, change: &VoterChange) -> Said<Result<(), Refusal>> {
+        let Some(have) = &self.record.voters else { return self.install(change.set.clone()) };
+        if *have == change.set {
+            return Said { persist: None, reply: Ok(()) };
+        }
+        let own = change.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&change.holder);
+        let newer = change.epoch > self.record.epoch;
+        if self.record.released_by(change.epoch, &change.holder).is_some() {
+            return refuse(Refusal::Released { epoch: change.epoch });
+        }
+        if !own && !newer {
+            return refuse(Refusal::NewerEpoch { epoch: self.record.epoch });
+        }
+        if newer && let Err(refusal) = self.free_for(now, &change.holder) {
+            return refuse(refusal);
+        }
+        if change.set.version <= have.version {
+            return refuse(Refusal::Stranger { why: format!("voter set version {} is installed here already", have.version) });
+        }
+        self.record.voters = Some(change.set.clone());
+        // A node that is a member again was seen alive.
+        self.record.attested.retain(|n| change.set.on(n).is_none());
+        Said { persist: Some(self.record.clone()), reply: Ok(()) }
+    }
+
+    /// Two persons signed that these voters are removed, and attested that their hosts are powered off. The only change
+    /// without a holder. The caller has checked the signatures.
+    pub fn remove_attested(&mut self, from_version: u64, gone: &[Member]) -> Said<Result<(), Refusal>> {
+        let stranger = |why: String| refuse(Refusal::Stranger { why });
+        let Some(have) = self.record.voters.clone() else { return stranger("there is no voter set here".into()) };
+        let left: std::collections::BTreeSet<Member> = have.members.iter().filter(|m| !gone.contains(m)).cloned().collect();
+        if have.version == from_version + 1 && gone.iter().all(|g| !have.contains(g)) {
+            return Said { persist: None, reply: Ok(()) };
+        }
+        if have.version != from_version {
+            return stranger(format!("the override removes from voter set version {from_version}, here is {}", have.version));
+        }
+        if gone.contains(&self.record.me) {
+            return stranger("this node is the one that is removed as powered off, and it runs".into());
+        }
+        if let Some(unknown) = gone.iter().find(|g| !have.contains(g)) {
+            return stranger(format!("{unknown:?} is not in the voter set"));
+        }
+        self.record.voters = Some(VoterSet { version: from_version + 1, members: left });
+        self.record.attested.extend(gone.iter().map(|g| g.node.clone()));
+        self.record.attested.sort();
+        self.record.attested.dedup();
+        Said { persist: Some(self.record.clone()), reply: Ok(()) }
+    }
+
     /// Renew: promised to its own holder, or adopted when the epoch is newer (only a winner renews) and no promise to
     /// another holder runs.
     pub fn renew(&mut self, now: Timestamp, renew: &Renew) -> Said<Result<Ack, Refusal>> {
-        if let Err(refusal) = self.knows(renew.voters_version, &renew.holder) {
+        let own = renew.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&renew.holder);
+        // While its own holder changes the set, versions may differ; the holder counts in both sets until a majority of each has the new one.
+        let mine = self.record.voters.as_ref().map_or(0, |v| v.version);
+        let version = if own { mine } else { renew.voters_version };
+        if let Err(refusal) = self.knows(version, &renew.holder) {
             return refuse(refusal);
         }
         if self.record.released_by(renew.epoch, &renew.holder).is_some() {
             return refuse(Refusal::Released { epoch: renew.epoch });
         }
-        let own = renew.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&renew.holder);
         let newer = renew.epoch > self.record.epoch;
         if !own && !newer {
             return refuse(Refusal::NewerEpoch { epoch: self.record.epoch });
@@ -197,8 +264,9 @@ impl Voter {
         self.record.promised_max = self.record.promised_max.max(renew.duration);
         // Only a promotion closes what was before: an epoch that was won and never written in proves nothing of it.
         let promoted = renew.promoted.is_some();
-        let known =
-            self.record.history.iter().any(|h| h.epoch == renew.epoch && h.holder == renew.holder && h.won && h.promoted >= promoted);
+        let known = self.record.history.iter().any(|h| {
+            h.epoch == renew.epoch && h.holder == renew.holder && h.won && h.promoted >= promoted && h.sync.number >= renew.sync.number
+        });
         if !known {
             let (holder, sync) = (renew.holder.clone(), renew.sync.clone());
             self.record.see_epoch(EpochSync { epoch: renew.epoch, holder, sync, won: true, promoted });
@@ -267,7 +335,7 @@ impl Voter {
             self.record.see_epoch(EpochSync {
                 epoch: claim.epoch,
                 holder: claim.candidate.clone(),
-                sync: claim.sync.clone(),
+                sync: claim.sync.clone().into(),
                 won: false,
                 promoted: false,
             });

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
-use super::plan::{Approval, Plan};
+use super::plan::{Approval, Plan, digest_of};
+use super::{ClusterId, Digest, Member};
 
 /// An order to an agent. It can be sent twice without harm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,77 @@ pub enum Order {
     },
     /// Commit a real write and read it back, as primary.
     Prove,
+    /// Change who votes and who confirms commits, as holder.
+    Voters {
+        /// What.
+        order: VoterOrder,
+        /// Signatures over its digest.
+        approvals: Vec<Approval>,
+    },
+    /// Remove voters whose hosts are attested to be powered off; without a holder.
+    Override {
+        /// What.
+        order: OverrideOrder,
+        /// Signatures of two persons over its digest.
+        approvals: Vec<Approval>,
+    },
+}
+
+/// One voter more, one less, or one for another (a reinstalled node for its former self).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoterOrder {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// The version of the voter set it was made for.
+    pub from_version: u64,
+    /// Who leaves.
+    pub remove: Option<Member>,
+    /// Who comes.
+    pub add: Option<Member>,
+    /// Why.
+    pub reason: String,
+}
+
+impl VoterOrder {
+    /// What is signed.
+    pub fn digest(&self) -> Digest {
+        digest_of(self)
+    }
+    /// In words.
+    pub fn words(&self) -> String {
+        match (&self.remove, &self.add) {
+            (Some(old), Some(new)) if old.node == new.node => format!("readmit {}", new.node),
+            (Some(old), Some(new)) => format!("replace {} by {}", old.node, new.node),
+            (Some(old), None) => format!("remove {}", old.node),
+            (None, Some(new)) => format!("add {}", new.node),
+            (None, None) => "nothing".into(),
+        }
+    }
+}
+
+/// Voters that are removed because their hosts are powered off, as two persons attest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideOrder {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// The version of the voter set it was made for.
+    pub from_version: u64,
+    /// Who is powered off.
+    pub remove: Vec<Member>,
+    /// Why, and how the power-off was made sure of.
+    pub reason: String,
+}
+
+impl OverrideOrder {
+    /// What is signed.
+    pub fn digest(&self) -> Digest {
+        digest_of(self)
+    }
+    /// In words.
+    pub fn words(&self) -> String {
+        let names: Vec<&str> = self.remove.iter().map(|m| m.node.as_str()).collect();
+        format!("{} removed as powered off (attested): {}", names.join(", "), self.reason)
+    }
 }
 
 /// What became of a command.

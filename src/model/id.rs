@@ -157,6 +157,22 @@ impl SyncSet {
     }
 }
 
+/// The synchronous sets that may be in force within one epoch. A change is joint: while two are listed, whoever wants to
+/// prove that a holder cannot acknowledge satisfies both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SyncStage {
+    /// Rises with every step of a change; the highest that a majority of voters knows of is the truth.
+    pub number: u64,
+    /// One set, or the old and the new one.
+    pub sets: Vec<SyncSet>,
+}
+
+impl From<SyncSet> for SyncStage {
+    fn from(set: SyncSet) -> Self {
+        Self { number: 0, sets: vec![set] }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,6 +63,12 @@ pub struct VoteFacts {
     pub voters_version: u64,
     /// How many voters that set has.
     pub voters: usize,
+    /// Whether this incarnation is one of them.
+    #[serde(default)]
+    pub votes: bool,
+    /// Who they are, as far as this voter knows.
+    #[serde(default)]
+    pub members: Vec<Member>,
 }
 
 /// The lease from the holder's side.

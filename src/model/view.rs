@@ -180,6 +180,9 @@ pub struct NodeView {
     pub lag: Option<Span>,
     /// The last lags in bytes, oldest first; `None` is a gap.
     pub lag_history: Vec<Option<u64>>,
+    /// The usual time between two of its heartbeats.
+    #[serde(default)]
+    pub interval: Option<Span>,
     /// How well it is, as far as the viewer judges.
     #[serde(default)]
     pub health: Option<HealthView>,
@@ -366,6 +369,10 @@ pub struct ForecastView {
     pub outage_p95: Span,
     /// The longest.
     pub outage_max: Span,
+    /// The same for the loss of its whole host: half of the runs.
+    pub host_p50: Span,
+    /// 95 of 100 of them.
+    pub host_p95: Span,
     /// Runs in which acknowledged writes were lost.
     pub losing: u64,
     /// Runs that ended read-only.

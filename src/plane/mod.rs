@@ -5,3 +5,4 @@
 
 pub mod runtime;
 mod server;
+mod whatif;

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::server;
 use crate::access;
 use crate::agent::host;
 use crate::audit::Verifier;
 use crate::config::PlaneConfig;
+use crate::engine::journal::Entry;
 use crate::engine::{Decision, Effect, Engine, Input, PersonOrder, Snapshot};
 use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
@@ -49,6 +50,8 @@ const RECORDS_SHOWN: usize = 100;
 const PUBLISH_INTERVAL: Span = Span::millis(150);
 /// Inputs that decide nothing are journaled together at least this often.
 const JOURNAL_INTERVAL: Span = Span::secs(1);
+/// A whole engine is journaled this often, so that a journal whose beginning was dropped still replays.
+const CHECKPOINT_EVERY: u32 = 20_000;
 const SNAPSHOT: &str = "engine";
 
 struct Plane {
@@ -59,6 +62,8 @@ struct Plane {
     agents: BTreeMap<NodeId, mpsc::Sender<ToAgent>>,
     journal: Vec<String>,
     journaled: Timestamp,
+    /// Inputs until the next checkpoint.
+    checkpoint_in: u32,
     feed: Feed,
     published: Timestamp,
     records: VecDeque<ChainedRecord>,
@@ -88,6 +93,7 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
         agents: BTreeMap::new(),
         journal: vec![],
         journaled: now,
+        checkpoint_in: 0,
         feed: feed.clone(),
         published: now,
         records: VecDeque::new(),
@@ -103,6 +109,11 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
     if let Some(decision) = first {
         plane.settle(decision);
     }
+    let (forecasts, mut forecast) = mpsc::channel(1);
+    let stage = (plane.config.cluster.clone(), plane.config.policy.clone());
+    let (pictures, pictures_out) = watch::channel(None);
+    std::thread::spawn(move || super::whatif::run(&stage.0, &stage.1, &pictures_out, &forecasts));
+    let mut look = tokio::time::interval(super::whatif::LOOK_INTERVAL);
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| other("signals".into(), e))?;
     loop {
         // Recomputed after every input; the wake-up carries no time, the present is read at the call.
@@ -111,6 +122,8 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
             biased;
             _ = end.recv() => return Ok(()),
             Some(request) = requests.recv() => plane.take(request),
+            Some(made) = forecast.recv() => plane.engine.show_forecast(made),
+            _ = look.tick() => { pictures.send_replace(Some(plane.engine.view().clone())); }
             () = host::sleep_until(wakeup) => {
                 plane.input(Input::Wakeup);
                 assert!(plane.engine.next_wakeup().0 > wakeup, "a wake-up moves its deadline");
@@ -155,11 +168,17 @@ impl Plane {
         let now = host::now().max(self.last + Span(1));
         self.last = now;
         let wall = host::wall();
-        if !matches!(input, Input::Wakeup) {
-            // Inputs serialise without failing: strings, numbers and lists.
-            self.journal.push(serde_json::to_string(&(now, wall, &input)).unwrap_or_default());
+        if self.checkpoint_in == 0 {
+            self.checkpoint_in = CHECKPOINT_EVERY;
+            self.journal.push(Entry::Checkpoint(Box::new(self.engine.clone())).line());
         }
+        self.checkpoint_in -= 1;
+        let entry = Entry::Input { at: now, wall, input: Box::new(input.clone()) };
+        self.journal.push(entry.line());
         let decision = self.engine.handle(now, wall, input);
+        if !decision.is_empty() {
+            self.journal.push(Entry::decided(&decision).line());
+        }
         self.settle(decision);
     }
 
@@ -203,6 +222,7 @@ impl Plane {
                 self.store_failed(&error);
                 if let Ok((engine, _)) = begin(&self.config, &self.store, now) {
                     self.engine = engine;
+                    self.checkpoint_in = 0;
                 }
                 self.publish();
             }
@@ -332,6 +352,26 @@ impl Plane {
                     return refused("plan", format!("no plan {} waits", plan.short()));
                 }
                 plan.clone()
+            }
+            PersonOrder::Voters { order, approval } => {
+                if let Err(why) =
+                    access::check_signed(&order.digest(), std::slice::from_ref(approval), 1, &self.config.allowlist, host::wall())
+                {
+                    return refused("approval", why);
+                }
+                if let Err((check, why)) = self.engine.would_change_voters(order) {
+                    return refused(&check, why);
+                }
+                order.digest()
+            }
+            PersonOrder::Override { order, approvals } => {
+                if let Err(why) = access::check_signed(&order.digest(), approvals, 2, &self.config.allowlist, host::wall()) {
+                    return refused("approval", why);
+                }
+                if let Err((check, why)) = self.engine.would_override(order) {
+                    return refused(&check, why);
+                }
+                order.digest()
             }
             PersonOrder::Acknowledge { .. } | PersonOrder::Verify { .. } => Digest::new(""),
         };

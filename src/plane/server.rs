@@ -113,7 +113,9 @@ impl Console for Service {
             CallRequest::View | CallRequest::Why { .. } | CallRequest::DryRun { .. } | CallRequest::Verify | CallRequest::Audit { .. } => {
                 self.allow(&request, LOOKERS)?
             }
-            CallRequest::Order(PersonOrder::Execute { .. }) => self.allow(&request, &[Permission::Approver])?,
+            CallRequest::Order(PersonOrder::Execute { .. } | PersonOrder::Voters { .. } | PersonOrder::Override { .. }) => {
+                self.allow(&request, &[Permission::Approver])?
+            }
             CallRequest::Order(_) => self.allow(&request, &[Permission::Operator, Permission::Approver])?,
         };
         let (answer, wait) = oneshot::channel();

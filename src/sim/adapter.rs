@@ -289,9 +289,24 @@ impl World {
             return self.fail(host, "the database is not running, so it cannot be promoted");
         }
         if db.primary {
+            if let Task::Confirming(end) = task {
+                let (members, k) = &db.sync;
+                let have = members.iter().filter(|m| db.senders.get(m).is_some_and(|s| s.flushed >= end)).count();
+                if have >= *k && db.flushed >= end {
+                    self.settle(host);
+                    return self.confirm(host);
+                }
+                return self.next_step(host, task, Span::millis(10));
+            }
+            let changed = db.sync != sync;
             db.sync = sync;
             if let Some(agent) = &mut self.hosts[host].agent {
                 agent.resource.stopped = None;
+            }
+            if changed {
+                let end = self.hosts[host].db.append(0);
+                self.flush(host);
+                return self.next_step(host, Task::Confirming(end), Span::millis(5));
             }
             self.settle(host);
             return self.confirm(host);

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::fault::{Fault, Whom};
+use super::fault::{Fault, Membership, Whom};
 use super::oracle::Violation;
 use super::random::Random;
 use super::world::{Conditions, Fact, World};
@@ -89,7 +89,7 @@ fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)> {
                 events.push((at + lasts, end));
             }
         };
-        match random.below(19) {
+        match random.below(22) {
             0 | 1 => both(Fault::KillDatabase(who), None),
             2 => both(Fault::KillAgent(who), None),
             3 => both(Fault::FreezeAgent(who), Some(Fault::ThawAgent(vec![Whom::All]))),
@@ -129,7 +129,11 @@ fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)> {
             14 => both(Fault::KillPlane(0), Some(Fault::StartPlane(0))),
             15 => both(Fault::PausePlane(0), Some(Fault::ResumePlane(0))),
             16 => both(Fault::StartPlane(1), Some(Fault::KillPlane(1))),
-            17 => both(Fault::Switchover(Some(who), false), None),
+            // What was reinstalled or removed is readmitted when the storm is over.
+            17 => both(Fault::Reinstall(named(random)), None),
+            18 => both(Fault::Node(Membership::Remove, named(random)), None),
+            19 => both(Fault::Node(Membership::Readmit, named(random)), None),
+            20 => both(Fault::Switchover(Some(who), false), None),
             _ => both(Fault::CancelWaits, None),
         }
     }
@@ -166,21 +170,24 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     let mut writable = false;
     while world.now < mended + RECOVERY_MAX && !writable {
         world.run_until(world.now + Span::millis(100));
+        world.readmit();
         writable = world.oracle.last_ack() > mended + Span::millis(50);
     }
     let recovery = world.now.since(mended);
-    let owed = k > 0 && !world.may_be_unknown(broken);
+    // A node that was reinstalled has lost its vote and its copy: then a person may be owed the decision.
+    let owed = k > 0 && !world.may_be_unknown(broken) && world.strangers().is_empty();
     if !writable && owed {
         let seen = world.state_words();
         world.oracle.stuck(world.now, seen);
     } else if broken.is_none() && writable {
         // With nothing broken everybody comes back.
-        while world.now < mended + RECOVERY_MAX && !world.everybody_follows() {
+        while world.now < mended + RECOVERY_MAX + RECOVERY_MAX && !(world.everybody_follows() && world.strangers().is_empty()) {
             world.run_until(world.now + Span::millis(100));
+            world.readmit();
         }
-        if !world.everybody_follows() {
+        if !world.everybody_follows() || !world.strangers().is_empty() {
             let seen = world.state_words();
-            world.oracle.stuck(world.now, format!("not everybody follows: {seen}"));
+            world.oracle.stuck(world.now, format!("not everybody follows and votes: {seen}"));
         }
     }
     if let Some(primary) = world.primary().filter(|_| writable) {
@@ -239,6 +246,20 @@ impl World {
         let without = if self.hosts[broken].node.role == crate::model::topology::Role::Witness { data } else { data - 1 };
         // The primary and k others, and |S|−k+1 of any holder's standbys, must be outside of the broken node.
         without < k + 1 || (without < data && data - 1 - k + 1 > without - 1 && self.primary() != Some(broken))
+    }
+
+    /// Hosts whose present incarnation does not vote, as far as the newest voter set tells.
+    fn strangers(&self) -> Vec<usize> {
+        let newest = self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version);
+        let votes = |h: &super::host::Host| newest.is_some_and(|v| v.contains(&h.record.me));
+        self.hosts.iter().enumerate().filter(|(_, h)| !votes(h)).map(|(i, _)| i).collect()
+    }
+
+    /// A person readmits who does not vote, one after the other.
+    fn readmit(&mut self) {
+        if let Some(host) = self.strangers().first().copied().filter(|_| self.now.0 % 1_000_000_000 < 100_000_000) {
+            self.inject(&Fault::Node(Membership::Readmit, vec![Whom::Node(self.name(host))]));
+        }
     }
 
     fn everybody_follows(&self) -> bool {

@@ -125,8 +125,21 @@ pub enum Fault {
     CancelWaits,
     /// A person asks for a move, and confirms it.
     Switchover(Option<Vec<Whom>>, bool),
+    /// A person adds, removes or readmits a node.
+    Node(Membership, Vec<Whom>),
     /// From now on a person confirms plans after that time; `None`: nobody is there.
     Person(Option<Span>),
+}
+
+/// What becomes of a node's vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It votes from now on.
+    Add,
+    /// It does not any more.
+    Remove,
+    /// It takes the place of its former self.
+    Readmit,
 }
 
 /// A time in which a supervisor starts a killed agent again.
@@ -278,6 +291,7 @@ impl World {
                     self.person_proposes(plane, to, *accept);
                 }
             }
+            Fault::Node(what, whom) => hosts(self, whom).into_iter().for_each(|h| self.person_changes_voters(*what, h)),
             Fault::Person(after) => self.approve_after = *after,
         }
     }
@@ -380,6 +394,9 @@ impl World {
                 let to = to.as_ref().map_or("the best node".to_owned(), |w| n(w));
                 format!("a person asks for a move to {to}{}", if *accept { " and accepts an unknown loss" } else { "" })
             }
+            Fault::Node(Membership::Add, w) => format!("a person adds {} to the voters", n(w)),
+            Fault::Node(Membership::Remove, w) => format!("a person removes {} from the voters", n(w)),
+            Fault::Node(Membership::Readmit, w) => format!("a person readmits {}", n(w)),
             Fault::Person(Some(after)) => format!("a person confirms plans after {after}"),
             Fault::Person(None) => "no person is there".into(),
         }
@@ -441,6 +458,9 @@ pub(super) enum Written {
         #[serde(default)]
         accept_unknown_loss: bool,
     },
+    AddNode(String),
+    RemoveNode(String),
+    ReadmitNode(String),
     Person {
         #[serde(default)]
         confirms_after: Option<String>,
@@ -488,6 +508,9 @@ impl Written {
             Written::AsyncSessions(on) => Fault::AsyncSessions(on),
             Written::CancelWaits => Fault::CancelWaits,
             Written::Switchover { to, accept_unknown_loss } => Fault::Switchover(to.map(who).transpose()?, accept_unknown_loss),
+            Written::AddNode(w) => Fault::Node(Membership::Add, who(w)?),
+            Written::RemoveNode(w) => Fault::Node(Membership::Remove, who(w)?),
+            Written::ReadmitNode(w) => Fault::Node(Membership::Readmit, who(w)?),
             Written::Person { confirms_after } => Fault::Person(confirms_after.map(|t| span(&t)).transpose()?),
         })
     }

@@ -50,6 +50,8 @@ pub(super) enum Task {
     Rebuilding,
     /// Promotes.
     Promoting,
+    /// Waits until the log up to here is confirmed under a changed synchronous set.
+    Confirming(crate::model::Lsn),
     /// The goal is reached.
     Settled,
 }

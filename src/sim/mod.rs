@@ -22,12 +22,13 @@ mod random;
 pub mod run;
 pub mod scenario;
 mod stream;
+pub mod whatif;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
-pub use fault::{Fault, Whom};
+pub use fault::{Fault, Membership, Whom};
 pub use oracle::Violation;
 pub use run::{Outcome, Stand, run};
 pub use scenario::Scenario;

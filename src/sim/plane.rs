@@ -1,10 +1,11 @@
 //! Planes around the real engine, the clients, and the person who confirms plans.
 
+use super::fault::Membership;
 use super::net::Carries;
 use super::random::Random;
 use super::world::{Event, OPERATOR, World};
 use crate::engine::{Decision, Durable, Effect, Engine, Input, PersonOrder, Snapshot};
-use crate::model::command::CommandReply;
+use crate::model::command::{CommandReply, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::{Digest, NodeId, Span, Timestamp, WallTime};
 
@@ -183,6 +184,30 @@ impl World {
         if !refusal.is_empty() {
             self.fact(OPERATOR, 0, format!("refused: {refusal}"));
         }
+    }
+
+    /// A person changes who votes, by way of the plane.
+    pub(super) fn person_changes_voters(&mut self, what: Membership, host: usize) {
+        let Some(plane) = (0..self.planes.len()).find(|p| self.planes[*p].is_up()) else { return };
+        let Some(engine) = &self.planes[plane].engine else { return };
+        let view = engine.view();
+        let Some(holder) = view.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some()) else { return };
+        let now = self.hosts[host].record.me.clone();
+        let former = holder.vote.members.iter().find(|m| m.node == now.node).cloned();
+        let (remove, add) = match what {
+            Membership::Add => (None, Some(now)),
+            Membership::Remove => (former, None),
+            Membership::Readmit => (former.filter(|f| *f != now), Some(now)),
+        };
+        let from_version = holder.vote.voters_version;
+        let order = VoterOrder { cluster: self.cluster.cluster_id.clone(), from_version, remove, add, reason: "simulated".into() };
+        if let Err((check, why)) = engine.would_change_voters(&order) {
+            self.fact(OPERATOR, 0, format!("refused ({check}): {why}"));
+            return;
+        }
+        let (nonce, expires) = (u128::from(self.now.0).to_be_bytes(), WallTime(self.wall().0 + APPROVAL_MS));
+        let approval = self.key.approve_with(order.digest(), OPERATOR, "simulated", expires, nonce);
+        self.plane_input(plane, Input::Person { who: OPERATOR.into(), order: PersonOrder::Voters { order, approval } });
     }
 
     pub(super) fn client_writes(&mut self) {

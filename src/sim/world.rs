@@ -201,7 +201,7 @@ impl World {
                 epoch,
                 holder: Some(holder.clone()),
                 promised_max: cluster.lease,
-                history: vec![EpochSync { epoch, holder: holder.clone(), sync: sync.clone(), won: true, promoted: true }],
+                history: vec![EpochSync { epoch, holder: holder.clone(), sync: sync.clone().into(), won: true, promoted: true }],
                 ..host.record.clone()
             };
             host.durable_record = host.record.clone();

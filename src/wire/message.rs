@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::PersonOrder;
-use crate::lease::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew};
+use crate::lease::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Plan;
@@ -27,6 +27,8 @@ pub enum PeerMessage {
     Hello,
     /// The first voter set.
     Install(VoterSet),
+    /// The voter set from now on.
+    Change(VoterChange),
 }
 
 /// The answer.
@@ -46,6 +48,13 @@ pub enum PeerReply {
     Answer(Answer),
     /// Granted.
     Grant(Grant),
+    /// That voter has that version, durably.
+    Changed {
+        /// Who.
+        voter: Member,
+        /// Which.
+        version: u64,
+    },
     /// Noted.
     Noted,
     /// Who I am.

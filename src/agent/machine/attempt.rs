@@ -276,7 +276,7 @@ impl Machine {
             Reason::Armed { plan, .. } => plan.accept_unknown_loss,
             Reason::Reclaim | Reason::Found | Reason::Climb => false,
         };
-        match claim.standing(&[], accept_lease_only) {
+        match claim.standing(&self.voter.record().attested, accept_lease_only) {
             // More grants can only make the account better; a majority alone is not the end while some may still come.
             Standing::Won(win) if own_granted && (climbs || claim.own_position().is_some()) => {
                 let enough = matches!(win.loss, crate::model::loss::LossAccount::None { .. });
@@ -287,7 +287,7 @@ impl Machine {
                     Reason::Climb => true,
                 };
                 let patience = if tolerated { CLAIM_SETTLE } else { CLAIM_MAX };
-                if enough || claim.granted_by().count() == self.setup.nodes.len() || now.since(claim.sent()) >= patience {
+                if enough || claim.granted_by().count() == claim.voters().members.len() || now.since(claim.sent()) >= patience {
                     let claim = claim.clone();
                     self.won(now, claim, win, turn);
                     return;
@@ -358,7 +358,7 @@ impl Machine {
         Self::persist(turn, said.persist);
         let sync: SyncSet = request.sync.clone();
         let round = self.setup.first_round + request.epoch.0 * 1_000_000;
-        let mut holder = Holder::new(self.setup.me.clone(), request.epoch, voters, sync.clone(), self.setup.terms, round);
+        let mut holder = Holder::new(self.setup.me.clone(), request.epoch, voters, sync.clone().into(), self.setup.terms, round);
         for voter in claim.granted_by() {
             holder.granted(voter, claim.sent());
         }

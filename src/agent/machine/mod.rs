@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod attempt;
+mod membership;
 mod orders;
 mod tenure;
 mod voting;
@@ -171,6 +172,10 @@ pub struct Machine {
     found_reclaim: Option<Timestamp>,
     /// A stopped former holder that nobody gives an upstream starts by itself then, cut off.
     idle_at: Option<Timestamp>,
+    /// A change of who votes and confirms, under way.
+    wish: Option<membership::Wish>,
+    /// When voters with another version are looked after again.
+    straggle_at: Timestamp,
     last_armed: Option<ArmedFacts>,
     complaint: String,
     now: Timestamp,
@@ -198,6 +203,8 @@ impl Machine {
             found_at: now,
             found_reclaim: None,
             idle_at: None,
+            wish: None,
+            straggle_at: now,
             last_armed: None,
             complaint: String::new(),
             now,
@@ -245,6 +252,7 @@ impl Machine {
             (Tenure::Ending { why, .. }, _) => format!("stops its database: {why}"),
             (_, Some(attempt)) => attempt.words(),
             (Tenure::Holding { promoted: None, .. }, None) => "promotes".into(),
+            (Tenure::Holding { .. }, None) if self.wish.is_some() => "changes who votes and confirms commits".into(),
             (Tenure::Holding { .. } | Tenure::None, None) => String::new(),
         }
     }
@@ -280,6 +288,7 @@ impl Machine {
         self.mind_tenure(now, &mut turn);
         self.mind_attempt(now, &mut turn);
         self.mind_reclaim(now, &mut turn);
+        self.mind_membership(now, &mut turn);
         turn
     }
 
@@ -339,6 +348,8 @@ impl Machine {
             lease_left: self.voter.lease_left(now),
             voters_version: record.voters.as_ref().map_or(0, |v| v.version),
             voters: record.voters.as_ref().map_or(0, |v| v.members.len()),
+            votes: record.voters.as_ref().is_some_and(|v| v.contains(&self.setup.me)),
+            members: record.voters.as_ref().map_or(vec![], |v| v.members.iter().cloned().collect()),
         }
     }
 
@@ -348,7 +359,7 @@ impl Machine {
             epoch: holder.epoch(),
             left: holder.held_until().map_or(Span::ZERO, |until| now.until(until)),
             promised_by: holder.promised_by(now),
-            sync: holder.sync().clone(),
+            sync: holder.sync_set(),
         })
     }
 

@@ -81,6 +81,14 @@ impl Machine {
                 }
                 Ok(())
             }
+            Order::Voters { order, .. } => {
+                authority?;
+                self.wish(now, order)
+            }
+            Order::Override { order, .. } => {
+                authority?;
+                self.remove_attested(&order, turn)
+            }
             Order::Prove => {
                 if self.tenure.held(now).is_none() {
                     return Err("this node does not hold the role".into());

@@ -80,7 +80,9 @@ impl Machine {
         let Some((voters, entry)) = record.voters.clone().zip(record.last_won().cloned()) else { return };
         let holder = Holder::new(self.setup.me.clone(), record.epoch, voters, entry.sync.clone(), self.setup.terms, self.setup.first_round);
         // The database is left as it is; the guard ends it if the voters do not answer in time.
-        self.set_goal(Goal::Primary { epoch: record.epoch, sync: entry.sync }, turn);
+        // In a joint stage the first set is always allowed.
+        let sync = entry.sync.sets.first().cloned().unwrap_or_default();
+        self.set_goal(Goal::Primary { epoch: record.epoch, sync }, turn);
         turn.effects.push(Effect::Note(format!("found the database running under its guard in epoch {}: asking the voters", record.epoch)));
         self.tenure = Tenure::Resuming { holder, renew_at: now, until: now + self.setup.terms.duration };
     }

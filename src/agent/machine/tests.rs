@@ -32,7 +32,7 @@ fn setup(node: &str) -> Setup {
 fn record(node: &str) -> VoterRecord {
     let voters = VoterSet { version: 1, members: ["n1", "n2", "n3"].map(member).into_iter().collect() };
     let sync = SyncSet { members: ["n2", "n3"].map(member).into_iter().collect(), k: 1 };
-    let entry = EpochSync { epoch: Epoch(2), holder: member("n1"), sync, won: true, promoted: true };
+    let entry = EpochSync { epoch: Epoch(2), holder: member("n1"), sync: sync.into(), won: true, promoted: true };
     VoterRecord {
         voters: Some(voters),
         epoch: Epoch(2),
@@ -174,7 +174,7 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
         holder: member("n1"),
         round: 1,
         duration: Span::secs(2),
-        sync: SyncSet::default(),
+        sync: SyncSet::default().into(),
         promoted: Some(TimelineHistory { timeline: 2, left: vec![] }),
     };
     let (turn, reply) = machine.message(at(2), PeerMessage::Renew(renew), Ok(()));

@@ -59,6 +59,14 @@ impl Machine {
                 PeerReply::Noted
             }
             PeerMessage::Hello => PeerReply::Hello(self.hello(&self.resource)),
+            PeerMessage::Change(change) => {
+                let said = self.voter.change(now, &change);
+                Self::persist(turn, said.persist);
+                match said.reply {
+                    Ok(()) => PeerReply::Changed { voter: me, version: change.set.version },
+                    Err(refusal) => refused(refusal),
+                }
+            }
             PeerMessage::Install(set) => {
                 let said = self.voter.install(set);
                 Self::persist(turn, said.persist);
@@ -141,6 +149,7 @@ impl Machine {
                 }
                 machine.met.insert(from.clone(), (hello.member, hello.voters_version));
             }
+            PeerReply::Changed { voter, version } => machine.voter_changed(&voter, version, turn),
             PeerReply::Noted => {}
         })
     }

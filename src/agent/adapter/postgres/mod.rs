@@ -506,7 +506,7 @@ impl Driver {
         if !self.adopt() {
             return failed("the database is not running, so it cannot be promoted");
         }
-        self.sync = sync.clone();
+        let changed = std::mem::replace(&mut self.sync, sync.clone()) != *sync;
         let recovery: bool = sql::bounded(self.client().await?.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
         let data_dir = self.setup.config.data_dir.clone();
         if recovery {
@@ -547,7 +547,38 @@ impl Driver {
         self.resource.writable = true;
         self.resource.history = Some(files::history(&data_dir, look.timeline));
         self.start_writer();
+        if changed && !recovery {
+            self.confirm_under(epoch, sync).await?;
+        }
         Ok(())
+    }
+
+    /// A changed synchronous set is in force when every walsender has taken it up and a write has waited for it: what was
+    /// confirmed before is then on the new set too.
+    async fn confirm_under(&mut self, epoch: Epoch, sync: &SyncSet) -> Done {
+        let mut write: Option<tokio::task::JoinHandle<Result<Span, sql::LookError>>> = None;
+        loop {
+            self.look().await;
+            self.tell().await;
+            let named = |node: &NodeId| sync.members.iter().any(|m| m.node == *node);
+            let standbys = self.facts.standbys.iter().filter(|s| s.state == "streaming");
+            let taken_up = standbys.into_iter().all(|s| (s.sync_state != "async") == (named(&s.node) && sync.k > 0));
+            match &mut write {
+                None if taken_up => {
+                    let config = self.setup.config.clone();
+                    write = Some(tokio::spawn(async move { sql::prove(&config, epoch.0).await }));
+                }
+                Some(under_way) if under_way.is_finished() => match under_way.await? {
+                    Ok(_) => return Ok(()),
+                    Err(error) => {
+                        self.facts.trouble = format!("a write under the changed synchronous set: {error}");
+                        write = None;
+                    }
+                },
+                _ => {}
+            }
+            tokio::time::sleep(LOOK_INTERVAL / 4).await;
+        }
     }
 
     fn start_writer(&mut self) {

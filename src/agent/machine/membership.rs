@@ -1,0 +1,220 @@
+//! Who votes and who confirms commits: the holder changes both, one node at a time, while it holds the role.
+//!
+//! A node that leaves stops confirming commits before it stops voting; one that comes votes before it confirms. The voter
+//! set is in force when a majority of both sets has it; the synchronous set passes through a joint stage, and the database
+//! uses the new one only once that stage is durable at a majority. Everything is derived again from what is true, so a
+//! message that is lost or said twice does no harm.
+
+use super::{Effect, Goal, Machine, Tenure, Turn};
+use crate::lease::{Refusal, VoterChange};
+use crate::model::command::{OverrideOrder, VoterOrder};
+use crate::model::{Member, Span, SyncSet, Timestamp, VoterSet};
+use crate::wire::message::PeerMessage;
+
+/// A change is said again after this.
+const RESEND: Span = Span::millis(100);
+
+/// What the holder was ordered to change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    order: VoterOrder,
+    resend: Timestamp,
+}
+
+impl Machine {
+    /// Takes up an order; refused when the world it was made for is gone.
+    pub(super) fn wish(&mut self, now: Timestamp, order: VoterOrder) -> Result<(), String> {
+        let Tenure::Holding { holder, promoted: Some(_), stopping: None, .. } = &self.tenure else {
+            return Err("only the node that holds the role changes the voter set".into());
+        };
+        if order.cluster != self.setup.cluster {
+            return Err(format!("the order is for cluster {}", order.cluster));
+        }
+        if self.wish.as_ref().is_some_and(|w| w.order == order) {
+            return Ok(());
+        }
+        if let Some(wish) = &self.wish {
+            return Err(format!("another change is under way: {}", wish.order.words()));
+        }
+        if holder.voters().version != order.from_version {
+            return Err(format!(
+                "the world moved: the order is for voter set version {}, here is {}",
+                order.from_version,
+                holder.voters().version
+            ));
+        }
+        if let Some(remove) = &order.remove {
+            if *remove == self.setup.me {
+                return Err("the holder does not remove itself: hand the role over first".into());
+            }
+            if !holder.voters().contains(remove) {
+                return Err(format!("{} is not in the voter set", remove.node));
+            }
+            let sync = holder.sync_set();
+            if sync.members.contains(remove) && order.add.is_none() && sync.members.len() <= sync.k {
+                let why = "commits wait for that many standbys, and fewer would be left: lower synchronous_standbys first";
+                return Err(format!("{}: {why}", remove.node));
+            }
+        }
+        if let Some(add) = &order.add
+            && !self.setup.nodes.contains(&add.node)
+        {
+            return Err(format!("{} is not in the cluster file", add.node));
+        }
+        self.wish = Some(Wish { order, resend: now });
+        Ok(())
+    }
+
+    /// The next step of a change, if one is wished for or was left half-way.
+    pub(super) fn mind_membership(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Tenure::Holding { holder, promoted: Some(_), stopping: None, .. } = &self.tenure else {
+            self.wish = None;
+            return;
+        };
+        if self.attempt.is_some() {
+            return;
+        }
+        let (voters, sync, stage) = (holder.voters().clone(), holder.sync_set(), holder.sync().clone());
+        let joint = stage.sets.len() > 1;
+        self.mind_stragglers(now, &voters, turn);
+        let Some(wish) = &self.wish else {
+            // A restarted agent finds a joint stage: the set that the database uses ends it.
+            if joint && let Goal::Primary { sync, .. } = &self.goal {
+                let target = sync.clone();
+                self.drive_sync(now, &target, turn);
+            }
+            return;
+        };
+        let order = wish.order.clone();
+        if let Some(gone) = &order.remove {
+            let confirms = stage.sets.iter().any(|s| s.members.contains(gone));
+            if confirms {
+                let mut target = sync.clone();
+                target.members.retain(|m| m != gone);
+                target.k = target.k.min(target.members.len());
+                self.drive_sync(now, &target, turn);
+                return;
+            }
+            if voters.contains(gone) {
+                self.drive_voters(now, |set| _ = set.members.remove(gone), turn);
+                return;
+            }
+        }
+        if let Some(new) = &order.add {
+            if !voters.contains(new) {
+                self.drive_voters(now, |set| _ = set.members.insert(new.clone()), turn);
+                return;
+            }
+            let confirms = !self.setup.witnesses.contains(&new.node) && *new != self.setup.me;
+            if confirms && (joint || !sync.members.contains(new)) {
+                let mut target = sync.clone();
+                target.members.insert(new.clone());
+                target.k = self.setup.synchronous_standbys.min(target.members.len());
+                self.drive_sync(now, &target, turn);
+                return;
+            }
+        }
+        turn.effects.push(Effect::Note(format!("done: {}; voter set version {}", order.words(), voters.version)));
+        turn.effects.push(Effect::Report);
+        self.wish = None;
+    }
+
+    /// One step towards `target` as the synchronous set.
+    fn drive_sync(&mut self, now: Timestamp, target: &SyncSet, turn: &mut Turn) {
+        let settled = self.is_settled() && self.resource.writable;
+        let Tenure::Holding { holder, renew_at, .. } = &mut self.tenure else { return };
+        let sets = holder.sync().sets.clone();
+        if sets.len() == 1 {
+            if sets[0] != *target {
+                holder.begin_stage(vec![sets[0].clone(), target.clone()]);
+                *renew_at = now;
+            }
+            return;
+        }
+        if !holder.stage_is_durable() {
+            return;
+        }
+        let epoch = holder.epoch();
+        let goal = Goal::Primary { epoch, sync: target.clone() };
+        if self.goal != goal {
+            self.set_goal(goal, turn);
+        } else if settled {
+            // The database reached its goal: a write waited for the new set, so everything before it is there too.
+            holder.begin_stage(vec![target.clone()]);
+            *renew_at = now;
+        }
+    }
+
+    /// One step towards another voter set.
+    fn drive_voters(&mut self, now: Timestamp, change: impl FnOnce(&mut VoterSet), turn: &mut Turn) {
+        let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
+        if holder.next_voters().is_none() {
+            let mut next = holder.voters().clone();
+            next.version = next.version.max(self.voter.record().voters.as_ref().map_or(0, |v| v.version)) + 1;
+            change(&mut next);
+            holder.begin_change(next);
+        } else if self.wish.as_ref().is_some_and(|w| now < w.resend) {
+            return;
+        }
+        let Some(set) = holder.next_voters().cloned() else { return };
+        let message = VoterChange { epoch: holder.epoch(), holder: self.setup.me.clone(), set };
+        let said = self.voter.change(now, &message);
+        let own = said.reply.is_ok();
+        Self::persist(turn, said.persist);
+        if own {
+            holder.changed(&self.setup.me);
+        }
+        if let Some(wish) = &mut self.wish {
+            wish.resend = now + RESEND;
+        }
+        self.broadcast(&PeerMessage::Change(message), turn);
+    }
+
+    /// A voter that missed a change hears it again; one that kept a change which never came into force is brought back by
+    /// a newer version of the set that is.
+    fn mind_stragglers(&mut self, now: Timestamp, voters: &VoterSet, turn: &mut Turn) {
+        if now < self.straggle_at || self.wish.is_some() {
+            return;
+        }
+        self.straggle_at = now + Span(RESEND.0 * 5);
+        let behind: Vec<_> = self.met.values().filter(|(m, v)| voters.contains(m) && *v > 0 && *v != voters.version).cloned().collect();
+        let Some(newest) = behind.iter().map(|(_, v)| *v).max() else { return };
+        let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
+        if newest > voters.version && holder.next_voters().is_none() {
+            holder.begin_change(VoterSet { version: newest + 1, members: voters.members.clone() });
+        }
+        let set = holder.next_voters().unwrap_or(voters).clone();
+        let message = VoterChange { epoch: holder.epoch(), holder: self.setup.me.clone(), set };
+        let said = self.voter.change(now, &message);
+        let own = said.reply.is_ok();
+        Self::persist(turn, said.persist);
+        if own {
+            holder.changed(&self.setup.me);
+        }
+        self.broadcast(&PeerMessage::Change(message), turn);
+    }
+
+    /// A voter has a new set.
+    pub(super) fn voter_changed(&mut self, voter: &Member, version: u64, turn: &mut Turn) {
+        if let Tenure::Holding { holder, .. } = &mut self.tenure
+            && holder.next_voters().is_some_and(|next| next.version == version)
+            && holder.changed(voter)
+        {
+            turn.effects.push(Effect::Note(format!("voter set version {version} is in force")));
+            turn.effects.push(Effect::Report);
+        }
+    }
+
+    /// Removes voters that two persons attested as powered off. The caller has checked the signatures.
+    pub(super) fn remove_attested(&mut self, order: &OverrideOrder, turn: &mut Turn) -> Result<(), String> {
+        if order.cluster != self.setup.cluster {
+            return Err(format!("the override is for cluster {}", order.cluster));
+        }
+        let said = self.voter.remove_attested(order.from_version, &order.remove);
+        Self::persist(turn, said.persist);
+        said.reply.map_err(|refusal: Refusal| refusal.to_string())?;
+        turn.effects.push(Effect::Note(format!("OVERRIDE: {}", order.words())));
+        turn.effects.push(Effect::Report);
+        Ok(())
+    }
+}

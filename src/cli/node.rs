@@ -1,0 +1,216 @@
+//! `quorate node`: who votes and who confirms commits. One node at a time, by the holder; and, when too few voters are left
+//! for that, the signed removal of voters that two persons attest to be powered off.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use color_eyre::Result;
+use color_eyre::eyre::eyre;
+
+use super::Outcome;
+use super::output::say;
+use super::person::{Person, approval_key};
+use crate::agent::host;
+use crate::config::Identity;
+use crate::engine::PersonOrder;
+use crate::model::command::{OverrideOrder, VoterOrder};
+use crate::model::plan::Approval;
+use crate::model::view::ClusterView;
+use crate::model::{Digest, Member, WallTime};
+use crate::wire::Client;
+use crate::wire::message::{CallReply, CallRequest};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// A node of the cluster file votes from now on, and confirms commits if it holds data.
+    Add(Change),
+    /// A node neither votes nor confirms any more.
+    Remove(Change),
+    /// A node that was reinstalled takes the place of its former self.
+    Readmit(Change),
+    /// Remove voters whose hosts are powered off, when too few are left for anything else. Needs two persons: the first
+    /// writes a signed order (--sign), the second adds a signature and executes it (--with).
+    Override(Override),
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    /// The node.
+    node: String,
+    #[command(flatten)]
+    person: Person,
+    /// Why, for the audit.
+    #[arg(long, default_value = "asked for on the command line")]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
+struct Override {
+    /// The nodes to remove, separated by commas.
+    #[arg(long, value_delimiter = ',', conflicts_with = "with")]
+    remove: Vec<String>,
+    #[command(flatten)]
+    person: Person,
+    /// How it was made sure that their hosts are powered off; goes into the audit for ever.
+    #[arg(long, required_unless_present = "with")]
+    attest: Option<String>,
+    /// Writes the order with your signature here; nothing is done.
+    #[arg(long, conflicts_with = "with")]
+    sign: Option<PathBuf>,
+    /// An order that another person signed: adds your signature and executes it.
+    #[arg(long)]
+    with: Option<PathBuf>,
+}
+
+/// An order on its way from one person to the other.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signed {
+    order: OverrideOrder,
+    approvals: Vec<Approval>,
+}
+
+/// A signature over a change is good for so long, in milliseconds.
+const GOOD_FOR_MS: i64 = 15 * 60_000;
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    match &arguments.what {
+        What::Add(change) => voters(change, |view, change| Ok((None, Some(member(view, &change.node)?)))),
+        What::Remove(change) => voters(change, |view, change| Ok((Some(voter(view, &change.node)?), None))),
+        What::Readmit(change) => voters(change, |view, change| {
+            let (old, new) = (voter(view, &change.node)?, member(view, &change.node)?);
+            if old == new {
+                return Err(eyre!("{} votes already, as it is: nothing to readmit", change.node));
+            }
+            Ok((Some(old), Some(new)))
+        }),
+        What::Override(o) => override_voters(o),
+    }
+}
+
+fn approve(identity: &Identity, digest: Digest, reason: &str) -> Result<Approval> {
+    let expires = WallTime(host::wall().0 + GOOD_FOR_MS);
+    approval_key(identity)?.approve(digest, &identity.name, reason, expires).map_err(|e| eyre!(e))
+}
+
+/// The node as its agent reports itself now.
+fn member(view: &ClusterView, node: &str) -> Result<Member> {
+    let found = view.nodes.iter().find(|n| n.node.as_str() == node);
+    let found = found.ok_or_else(|| eyre!("{node} is not in the cluster file: declare it there first, and start its agent"))?;
+    let report = found.report.as_ref().filter(|_| found.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(5)));
+    Ok(report.ok_or_else(|| eyre!("{node}'s agent is not heard: start it first"))?.member.clone())
+}
+
+/// The node as it is in the voter set.
+fn voter(view: &ClusterView, node: &str) -> Result<Member> {
+    let holder = view.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some());
+    let holder = holder.ok_or_else(|| eyre!("no node that is heard holds the write role"))?;
+    let found = holder.vote.members.iter().find(|m| m.node.as_str() == node);
+    Ok(found.ok_or_else(|| eyre!("{node} is not in the voter set"))?.clone())
+}
+
+async fn view(client: &Client) -> Result<ClusterView> {
+    match Person::call(client, CallRequest::View).await? {
+        CallReply::View(view) => Ok(*view),
+        other => Err(eyre!("unexpected answer: {other:?}")),
+    }
+}
+
+type Members = (Option<Member>, Option<Member>);
+
+fn voters(change: &Change, members: impl Fn(&ClusterView, &Change) -> Result<Members>) -> Result<Outcome> {
+    let identity = change.person.identity()?;
+    super::runtime()?.block_on(async {
+        let client = Person::client(&identity)?;
+        let now = view(&client).await?;
+        let (remove, add) = members(&now, change)?;
+        let holder = now.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some());
+        let from_version = holder.ok_or_else(|| eyre!("no node that is heard holds the write role"))?.vote.voters_version;
+        let order = VoterOrder { cluster: now.cluster.clone(), from_version, remove, add, reason: change.reason.clone() };
+        let approval = approve(&identity, order.digest(), &change.reason)?;
+        let words = order.words();
+        match Person::call(&client, CallRequest::Order(PersonOrder::Voters { order: order.clone(), approval })).await? {
+            CallReply::Accepted { .. } => {}
+            CallReply::Refused { check, why } => {
+                eprintln!("quorate: refused ({check}): {why}");
+                return Ok(Outcome::Refused);
+            }
+            other => return Err(eyre!("unexpected answer: {other:?}")),
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
+            let now = view(&client).await?;
+            let holder = now.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some());
+            let done = holder.is_some_and(|r| {
+                let out = order.remove.as_ref().is_none_or(|m| !r.vote.members.contains(m));
+                let inside = order.add.as_ref().is_none_or(|m| r.vote.members.contains(m));
+                out && inside && r.activity.is_empty() && r.vote.voters_version > from_version
+            });
+            if done {
+                let report = holder.map(|r| (r.vote.voters_version, r.vote.members.len())).unwrap_or_default();
+                say!("done: {words}; voter set version {} has {} voters", report.0, report.1);
+                return Ok(Outcome::Done);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        eprintln!("quorate: unknown: {words} was ordered and is not done after a minute. Look with `quorate why`");
+        Ok(Outcome::Unknown)
+    })
+}
+
+fn override_voters(o: &Override) -> Result<Outcome> {
+    let identity = o.person.identity()?;
+    let client = || Person::client(&identity);
+    let signed = match &o.with {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| eyre!("{}: {e}", path.display()))?;
+            let mut signed: Signed =
+                serde_json::from_str(&text).map_err(|e| eyre!("{}:{}:{}: {e}", path.display(), e.line(), e.column()))?;
+            signed.approvals.push(approve(&identity, signed.order.digest(), &signed.order.reason)?);
+            signed
+        }
+        None => {
+            let now = super::runtime()?.block_on(async { view(&client()?).await })?;
+            // With no holder any voter's word on the set will do; each checks the version again.
+            let best = now.nodes.iter().filter_map(|n| n.report.as_ref()).max_by_key(|r| r.vote.voters_version);
+            let vote = &best.ok_or_else(|| eyre!("no agent was heard"))?.vote;
+            let find = |name: &String| {
+                vote.members.iter().find(|m| m.node.as_str() == name).cloned().ok_or_else(|| eyre!("{name} is not in the voter set"))
+            };
+            let remove = o.remove.iter().map(find).collect::<Result<Vec<_>>>()?;
+            if remove.is_empty() {
+                return Err(eyre!("name the nodes that are powered off with --remove"));
+            }
+            let reason = o.attest.clone().unwrap_or_default();
+            let order = OverrideOrder { cluster: now.cluster.clone(), from_version: vote.voters_version, remove, reason };
+            let approvals = vec![approve(&identity, order.digest(), &order.reason)?];
+            Signed { order, approvals }
+        }
+    };
+    if let Some(path) = &o.sign {
+        std::fs::write(path, serde_json::to_string_pretty(&signed)? + "\n").map_err(|e| eyre!("{}: {e}", path.display()))?;
+        say!("signed and not executed. A second person executes it: quorate node override --with {}", path.display());
+        return Ok(Outcome::Done);
+    }
+    let words = signed.order.words();
+    let order = PersonOrder::Override { order: signed.order, approvals: signed.approvals };
+    let reply = super::runtime()?.block_on(async { Person::call(&client()?, CallRequest::Order(order)).await })?;
+    match reply {
+        CallReply::Accepted { .. } => {
+            say!("passed on to every voter that is left: {words}. Look with `quorate why`");
+            Ok(Outcome::Done)
+        }
+        CallReply::Refused { check, why } => {
+            eprintln!("quorate: refused ({check}): {why}");
+            Ok(Outcome::Refused)
+        }
+        other => Err(eyre!("unexpected answer: {other:?}")),
+    }
+}

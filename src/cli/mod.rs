@@ -1,6 +1,7 @@
 //! One file per subcommand; the only room that knows all others.
 
 mod audit;
+pub mod bytes;
 mod console;
 mod files;
 mod lab;

@@ -65,7 +65,8 @@ impl Detector {
 
     /// A heartbeat arrived.
     pub fn heartbeat(&mut self, now: Timestamp) {
-        let was_failed = self.silence(now) == Silence::Failed;
+        // Before it was due there is nothing to judge: the usual case, and the cheap one.
+        let was_failed = now > self.due() && self.silence(now) == Silence::Failed;
         // A gap that was judged as a failure says nothing of the usual pace.
         if let Some(last) = self.last.filter(|_| !was_failed) {
             // In microseconds, so that the sum of squares of a window cannot overflow.

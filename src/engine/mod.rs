@@ -11,6 +11,7 @@ mod constraints;
 pub mod decision;
 pub mod detector;
 mod explain;
+pub mod fleet;
 mod health;
 pub mod input;
 pub mod journal;
@@ -339,6 +340,11 @@ impl Engine {
     /// The cluster it decides for.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+    /// How many of its nodes are silent beyond what is usual, and how many there are.
+    pub fn silent(&self, now: Timestamp) -> (usize, usize) {
+        let silent = |m: &&NodeMind| m.heard.is_some() && m.detector.due() < now && m.detector.silence(now) >= detector::Silence::Suspect;
+        (self.nodes.values().filter(silent).count(), self.nodes.len())
     }
     /// What must survive.
     pub fn snapshot(&self) -> &Snapshot {

@@ -101,12 +101,24 @@ pub struct Link {
 impl Ports {
     /// Free ports: held all at once while they are found, so that no two are the same.
     pub(super) fn find(nodes: &[String]) -> std::io::Result<Self> {
+        // Below the range from which outgoing connections take theirs: while a server is down, whoever tries again and
+        // again to reach it would sooner or later be given that very port as its own, and connect to itself.
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let below = range.split_whitespace().next().and_then(|p| p.parse::<u16>().ok()).filter(|p| *p > 12_000).unwrap_or(32_768);
+        let mut seed = [0; 2];
+        getrandom::fill(&mut seed).map_err(|e| std::io::Error::other(e.to_string()))?;
+        let mut next = u16::from_ne_bytes(seed);
         let mut held = Vec::new();
         let mut free = || -> std::io::Result<u16> {
-            let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-            let port = listener.local_addr()?.port();
-            held.push(listener);
-            Ok(port)
+            for _ in 10_000..below {
+                next = next.wrapping_add(1);
+                let port = 10_000 + next % (below - 10_000);
+                if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
+                    held.push(listener);
+                    return Ok(port);
+                }
+            }
+            Err(std::io::Error::other(format!("no free port between 10000 and {below}")))
         };
         let mut ports = Ports { plane: free()?, ..Ports::default() };
         for node in nodes {

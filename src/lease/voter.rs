@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Terms;
 use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
+use crate::model::planted::{Bug, planted};
 use crate::model::{Epoch, Member, NodeId, Position, Span, SyncStage, Timestamp, VoterSet};
 
 /// The synchronous set of an epoch that was, or may have been, won.
@@ -152,7 +153,7 @@ impl Voter {
     /// A voter that starts with `record`, read from disk at `now`. If it ever promised anything, that promise is
     /// presumed to run for its whole length from now (the blackout).
     pub fn restore(record: VoterRecord, terms: Terms, now: Timestamp) -> Self {
-        let presumed = record.promised_max > Span::ZERO && !record.is_released();
+        let presumed = record.promised_max > Span::ZERO && !record.is_released() && !planted(Bug::NoBlackout);
         let lease_until = if presumed { now + record.promised_max + terms.grace } else { now };
         Self { record, terms, lease_until, presumed }
     }
@@ -320,7 +321,7 @@ impl Voter {
             return refuse(refusal);
         }
         let climb = self.is_holder(now, &claim.candidate);
-        if local.cut == Cut::Not && !climb {
+        if local.cut == Cut::Not && !climb && !planted(Bug::NoCut) {
             return refuse(Refusal::Cutting);
         }
         let before = self.record.clone();

@@ -7,6 +7,7 @@ pub mod id;
 pub mod loss;
 pub mod observation;
 pub mod plan;
+pub mod planted;
 pub mod position;
 pub mod record;
 pub mod time;

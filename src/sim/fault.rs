@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::world::{Event, PLANES, World};
+use crate::engine::{Input, PersonOrder};
 use crate::lease::VoterRecord;
 use crate::model::topology::Role;
 use crate::model::{Incarnation, Member, NodeId, Span};
@@ -127,6 +128,16 @@ pub enum Fault {
     Switchover(Option<Vec<Whom>>, bool),
     /// A person adds, removes or readmits a node.
     Node(Membership, Vec<Whom>),
+    /// A person drops the plan that waits.
+    Dismiss,
+    /// A person says that what happened is known.
+    Acknowledge,
+    /// A person wants the present state verified.
+    Verify,
+    /// Two persons remove these as powered off.
+    Override(Vec<Whom>),
+    /// The fleet's guard suspects the observer; empty: not any more.
+    FleetSuspects(String),
     /// From now on a person confirms plans after that time; `None`: nobody is there.
     Person(Option<Span>),
 }
@@ -292,6 +303,14 @@ impl World {
                 }
             }
             Fault::Node(what, whom) => hosts(self, whom).into_iter().for_each(|h| self.person_changes_voters(*what, h)),
+            Fault::Dismiss => self.person_dismisses(),
+            Fault::Acknowledge => self.person_orders(PersonOrder::Acknowledge { reason: "simulated".into() }),
+            Fault::Verify => self.person_orders(PersonOrder::Verify { reason: "simulated".into() }),
+            Fault::Override(whom) => {
+                let gone = hosts(self, whom);
+                self.persons_override(&gone);
+            }
+            Fault::FleetSuspects(why) => (0..PLANES).for_each(|p| self.plane_input(p, Input::Fleet(why.clone()))),
             Fault::Person(after) => self.approve_after = *after,
         }
     }
@@ -397,6 +416,12 @@ impl World {
             Fault::Node(Membership::Add, w) => format!("a person adds {} to the voters", n(w)),
             Fault::Node(Membership::Remove, w) => format!("a person removes {} from the voters", n(w)),
             Fault::Node(Membership::Readmit, w) => format!("a person readmits {}", n(w)),
+            Fault::Dismiss => "a person drops the plan that waits".into(),
+            Fault::Acknowledge => "a person acknowledges what happened".into(),
+            Fault::Verify => "a person wants the present state verified".into(),
+            Fault::Override(w) => format!("two persons remove {} as powered off", n(w)),
+            Fault::FleetSuspects(why) if why.is_empty() => "the fleet's guard trusts the observer again".into(),
+            Fault::FleetSuspects(why) => format!("the fleet's guard suspects the observer: {why}"),
             Fault::Person(Some(after)) => format!("a person confirms plans after {after}"),
             Fault::Person(None) => "no person is there".into(),
         }
@@ -458,6 +483,11 @@ pub(super) enum Written {
         #[serde(default)]
         accept_unknown_loss: bool,
     },
+    Dismiss,
+    Acknowledge,
+    Verify,
+    Override(String),
+    FleetSuspects(String),
     AddNode(String),
     RemoveNode(String),
     ReadmitNode(String),
@@ -508,6 +538,11 @@ impl Written {
             Written::AsyncSessions(on) => Fault::AsyncSessions(on),
             Written::CancelWaits => Fault::CancelWaits,
             Written::Switchover { to, accept_unknown_loss } => Fault::Switchover(to.map(who).transpose()?, accept_unknown_loss),
+            Written::Dismiss => Fault::Dismiss,
+            Written::Acknowledge => Fault::Acknowledge,
+            Written::Verify => Fault::Verify,
+            Written::Override(w) => Fault::Override(who(w)?),
+            Written::FleetSuspects(why) => Fault::FleetSuspects(why),
             Written::AddNode(w) => Fault::Node(Membership::Add, who(w)?),
             Written::RemoveNode(w) => Fault::Node(Membership::Remove, who(w)?),
             Written::ReadmitNode(w) => Fault::Node(Membership::Readmit, who(w)?),

@@ -3,11 +3,11 @@
 use super::fault::Membership;
 use super::net::Carries;
 use super::random::Random;
-use super::world::{Event, OPERATOR, World};
+use super::world::{Event, OPERATOR, SECOND, World};
 use crate::engine::{Decision, Durable, Effect, Engine, Input, PersonOrder, Snapshot};
-use crate::model::command::{CommandReply, VoterOrder};
+use crate::model::command::{CommandReply, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
-use crate::model::{Digest, NodeId, Span, Timestamp, WallTime};
+use crate::model::{Digest, Member, NodeId, Span, Timestamp, WallTime};
 
 /// An approval of the simulated person is good for so long, in milliseconds.
 const APPROVAL_MS: i64 = 600_000;
@@ -184,6 +184,38 @@ impl World {
         if !refusal.is_empty() {
             self.fact(OPERATOR, 0, format!("refused: {refusal}"));
         }
+    }
+
+    pub(super) fn person_orders(&mut self, order: PersonOrder) {
+        if let Some(plane) = (0..self.planes.len()).find(|p| self.planes[*p].is_up()) {
+            self.plane_input(plane, Input::Person { who: OPERATOR.into(), order });
+        }
+    }
+
+    pub(super) fn person_dismisses(&mut self) {
+        let pending = self.planes.iter().filter_map(|p| p.engine.as_ref()).find_map(|e| e.snapshot().pending.as_ref());
+        if let Some(plan) = pending.map(|p| p.digest.clone()) {
+            self.person_orders(PersonOrder::Dismiss { plan, reason: "simulated".into() });
+        }
+    }
+
+    /// Two persons attest that these hosts are powered off.
+    pub(super) fn persons_override(&mut self, gone: &[usize]) {
+        let newest = self.hosts.iter().filter(|h| h.up).filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version).cloned();
+        let Some(voters) = newest else { return };
+        let named = |m: &&Member| gone.iter().any(|h| self.hosts[*h].node.node_id == m.node);
+        let remove: Vec<Member> = voters.members.iter().filter(named).cloned().collect();
+        let cluster = self.cluster.cluster_id.clone();
+        let order = OverrideOrder { cluster, from_version: voters.version, remove, reason: "simulated".into() };
+        let Some(engine) = self.planes.iter().find_map(|p| p.engine.as_ref()) else { return };
+        if let Err((check, why)) = engine.would_override(&order) {
+            self.fact(OPERATOR, 0, format!("refused ({check}): {why}"));
+            return;
+        }
+        let (nonce, expires) = (u128::from(self.now.0).to_be_bytes(), WallTime(self.wall().0 + APPROVAL_MS));
+        let sign = |who: &str| self.key.approve_with(order.digest(), who, "simulated", expires, nonce);
+        let approvals = vec![sign(OPERATOR), sign(SECOND)];
+        self.person_orders(PersonOrder::Override { order, approvals });
     }
 
     /// A person changes who votes, by way of the plane.

@@ -67,6 +67,8 @@ const FLUSH: Span = Span::millis(1);
 const WALL: i64 = 1_767_225_600_000;
 /// The simulated person.
 pub(super) const OPERATOR: &str = "operator";
+/// The second person, where two are wanted.
+pub(super) const SECOND: &str = "second";
 /// Their key; it protects nothing.
 const OPERATOR_KEY: &str = "5150515051505150515051505150515051505150515051505150515051505150";
 
@@ -274,7 +276,8 @@ impl World {
             }
         });
         let key = ApprovalKey::from_hex(OPERATOR_KEY).unwrap_or_else(|_| unreachable!("the constant has 64 hex digits"));
-        let text = format!("identities:\n  - {{name: {OPERATOR}, roles: [operator, approver], approval_key: \"{}\"}}\n", key.public_hex());
+        let person = |who: &str| format!("  - {{name: {who}, roles: [operator, approver], approval_key: \"{}\"}}\n", key.public_hex());
+        let text = format!("identities:\n{}{}", person(OPERATOR), person(SECOND));
         let allowlist = Allowlist::parse(std::path::Path::new("simulation"), &text)
             .unwrap_or_else(|_| unreachable!("the text above is a valid allowlist"));
         let planes = (0..PLANES).map(|_| Plane::new(&mut random)).collect();

@@ -6,6 +6,7 @@
 mod bad_days;
 mod console;
 mod failover;
+mod membership;
 mod plane;
 
 use std::path::Path;

@@ -8,6 +8,7 @@ use crate::lease::claim::Win;
 use crate::lease::{Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing, Voter};
 use crate::model::observation::{ArmedFacts, ArmedStage};
 use crate::model::plan::{Approval, Plan};
+use crate::model::planted::{Bug, planted};
 use crate::model::{Digest, Epoch, Member, NodeId, Position, Span, SyncSet, Timestamp, VoterSet};
 use crate::wire::message::PeerMessage;
 
@@ -286,7 +287,7 @@ impl Machine {
                     Reason::Reclaim | Reason::Found => win.loss.within(0),
                     Reason::Climb => true,
                 };
-                let patience = if tolerated { CLAIM_SETTLE } else { CLAIM_MAX };
+                let patience = if tolerated || planted(Bug::SettlesEarly) { CLAIM_SETTLE } else { CLAIM_MAX };
                 if enough || claim.granted_by().count() == claim.voters().members.len() || now.since(claim.sent()) >= patience {
                     let claim = claim.clone();
                     self.won(now, claim, win, turn);
@@ -319,7 +320,7 @@ impl Machine {
             }
         }
         let alone = self.attempt.as_ref().is_some_and(|a| matches!(a.reason, Reason::Reclaim | Reason::Found));
-        if alone && !win.loss.within(0) {
+        if alone && !win.loss.within(0) && !planted(Bug::ReclaimsAtAnyLoss) {
             // Another may have held the role since and acknowledged what is not here: not for a node to decide alone.
             let why = format!("taking the role back would lose {}: {}", win.loss.short(), win.loss.reason());
             return self.abandon(&why, turn);
@@ -446,7 +447,7 @@ impl Machine {
 
     /// A former holder takes the role back when nobody else did.
     pub(super) fn mind_reclaim(&mut self, now: Timestamp, turn: &mut Turn) {
-        if self.idle_at.is_some_and(|at| now >= at) {
+        if self.idle_at.is_some_and(|at| now >= at) && !planted(Bug::StaysStopped) {
             self.idle_at = None;
             let idle = matches!(self.goal, Goal::Stopped(_)) && self.attempt.is_none() && self.resource.stopped.is_some();
             if idle && self.resource.has_data && self.is_settled() {

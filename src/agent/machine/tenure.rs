@@ -2,6 +2,7 @@
 
 use super::{Attempt, Effect, Goal, Machine, Manner, Reason, Turn};
 use crate::lease::{Ack, Holder, Refusal, Terms, VoterRecord};
+use crate::model::planted::{Bug, planted};
 use crate::model::{Digest, Epoch, NodeId, Span, TimelineHistory, Timestamp};
 use crate::wire::message::PeerMessage;
 
@@ -116,7 +117,9 @@ impl Machine {
         let record = self.voter.record();
         let me = &self.setup.me;
         let released = |epoch: Epoch| record.released.iter().any(|r| r.epoch == epoch && r.holder == *me);
-        let open = record.history.iter().find(|h| h.holder == *me && !released(h.epoch)).map(|h| (h.epoch, h.won));
+        let kept =
+            |h: &crate::lease::EpochSync| planted(Bug::KeepsOldEpochs) && (h.epoch, Some(me)) != (record.epoch, record.holder.as_ref());
+        let open = record.history.iter().find(|h| h.holder == *me && !released(h.epoch) && !kept(h)).map(|h| (h.epoch, h.won));
         let Some((epoch, won)) = open else { return };
         let newest = record.epoch == epoch;
         // A promotion begins its timeline before the first write, and a log that took another way since would have closed the epoch.
@@ -158,7 +161,7 @@ impl Machine {
             return;
         }
         let end = holder.held_until().unwrap_or(Timestamp(0));
-        if now + Terms::KILL_TIME >= end {
+        if now + Terms::KILL_TIME >= end && !planted(Bug::NoFence) {
             self.end(epoch, "the lease ran out", false, turn);
             return;
         }

@@ -39,9 +39,7 @@ impl Machine {
                     Ok(grant) => {
                         // The promise holds after a restart of the database too.
                         let helps = matches!(&self.goal, Goal::Standby { upstream: Some(u), .. } if u.node != grant.candidate.node);
-                        // A stopped one that runs again, cut off, can say where its log ends; that may prove what was not lost.
-                        let idle = matches!(self.goal, Goal::Stopped(_)) && grant.candidate != me && !self.is_witness();
-                        if helps || idle {
+                        if helps {
                             self.cut(turn);
                         }
                         turn.effects.push(Effect::Report);

@@ -1,0 +1,47 @@
+//! Bugs that were met once, put back by a test to see that the simulator finds them again. Outside of tests none is ever
+//! there: [`planted`] is a constant `false`.
+
+/// One that was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A former holder takes its role back whatever would be lost.
+    ReclaimsAtAnyLoss,
+    /// A candidate gives up on an account that grants under way would still mend.
+    SettlesEarly,
+    /// An older epoch of its own is never given back once it voted for somebody else.
+    KeepsOldEpochs,
+    /// A stopped former primary stays stopped, and cannot say where its log ends.
+    StaysStopped,
+    /// A restarted voter forgets that it may have promised.
+    NoBlackout,
+    /// A grant leaves the old upstream connected.
+    NoCut,
+    /// The lease runs out and nobody stops the database.
+    NoFence,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this bug is put back here.
+#[cfg(test)]
+pub fn planted(bug: Bug) -> bool {
+    PLANTED.with(|p| p.get() == Some(bug))
+}
+/// Never, outside of tests.
+#[cfg(not(test))]
+#[must_use]
+pub const fn planted(_: Bug) -> bool {
+    false
+}
+
+/// Puts a bug back on this thread while `run` runs.
+#[cfg(test)]
+pub fn with<T>(bug: Bug, run: impl FnOnce() -> T) -> T {
+    PLANTED.with(|p| p.set(Some(bug)));
+    let result = run();
+    PLANTED.with(|p| p.set(None));
+    result
+}

@@ -1,0 +1,83 @@
+//! Who votes, on real PostgreSQL: a node is removed, comes back with empty disks, is a stranger, and is readmitted. And the
+//! commands that explain, verify and replay, against a plane that lives.
+
+use std::process::Command;
+
+use quorate::lab::What;
+use quorate::lab::measure::{self, Event};
+use quorate::model::view::ClusterView;
+
+use crate::{Cluster, nothing_lost, quick};
+
+impl Cluster {
+    /// The program as a person runs it: exit code, output, errors.
+    fn quorate(&self, arguments: &[&str]) -> (i32, String, String) {
+        let identity = self.lab.as_ref().unwrap().identity("operator");
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments).env("QUORATE_IDENTITY", identity).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+    fn runs(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.quorate(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{err}\n{}", self.logs());
+        out
+    }
+}
+
+fn voters(view: &ClusterView) -> usize {
+    let holder = view.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some());
+    holder.map_or(0, |r| r.vote.members.len())
+}
+
+#[test]
+fn a_node_leaves_comes_back_reinstalled_and_is_readmitted() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    let (code, _, err) = cluster.quorate(&["node", "remove", "node-1"]);
+    assert_eq!(code, 3, "the holder does not remove itself: {err}");
+    cluster.runs(&["node", "remove", "node-3", "--reason", "new disks"]);
+    cluster.until("two voters", 20, |v| voters(v) == 2);
+    // Two of two: its log is no longer needed, its vote neither; the host may go.
+    cluster.lab().kill("node-3", What::Host).unwrap();
+    for folder in ["data", "state"] {
+        std::fs::remove_dir_all(cluster.folder.path().join("lab/node-3").join(folder)).unwrap();
+    }
+    cluster.lab().heal("node-3").unwrap();
+    cluster.until("the reinstalled node is heard", 30, |v| {
+        let node = v.nodes.iter().find(|n| n.node.as_str() == "node-3").unwrap();
+        node.heartbeat_age.is_some_and(|a| a.as_millis() < 1_000) && node.report.as_ref().is_some_and(|r| !r.vote.votes)
+    });
+    cluster.runs(&["node", "add", "node-3"]);
+    cluster.until("three voters, and it streams", 60, |v| voters(v) == 3 && measure::is_calm(v));
+    // And it counts: with the primary gone, what it confirmed is proved.
+    nothing_lost(&cluster.once(Event::Kill));
+    cluster.calm();
+}
+
+#[test]
+fn the_plane_explains_verifies_and_its_journal_replays() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    nothing_lost(&cluster.once(Event::Kill));
+    cluster.calm();
+    let why = cluster.runs(&["why", "--output", "table"]);
+    assert!(why.contains("nothing moves because"), "{why}");
+    assert!(why.contains("rule 408"), "what was decided lately is there: {why}");
+    let verified = cluster.runs(&["verify", "--output", "table"]);
+    assert!(verified.contains("confidence 100 of 100 (very_high)"), "{verified}");
+    cluster.until("the simulator's forecast", 60, |v| v.outlook.forecast.is_some());
+    let plan = cluster.runs(&["plan", "--output", "table"]);
+    assert!(plan.contains("way back"), "{plan}");
+    let digest = plan.split_whitespace().nth(1).unwrap().to_owned();
+    let dry = cluster.runs(&["execute", &digest, "--dry-run", "--output", "table"]);
+    assert!(dry.contains("it would be executed now"), "{dry}");
+    let journal = cluster.folder.path().join("lab/plane/state/plane.sqlite");
+
+    let journal = journal.display().to_string();
+    let (code, _, err) = cluster.quorate(&["replay", &journal, "--output", "table"]);
+    assert!(code == 0 && err.contains("identical to the recorded ones"), "{err}");
+    let policy = cluster.folder.path().join("manual.yaml");
+    std::fs::write(&policy, "policy_id: manual\nname: Manual\nstrategy: manual\n").unwrap();
+    let tested = cluster.runs(&["backtest", &journal, "--policy", &policy.display().to_string(), "--output", "table"]);
+    assert!(tested.contains("not then") && tested.contains("only then"), "a manual policy would have waited: {tested}");
+}

@@ -60,9 +60,9 @@ impl Engine {
         let age = self.nodes.values().filter_map(|m| m.age(self.now)).filter(|a| *a < Span::secs(2)).max();
         let mut check = check(
             "quorum",
-            reachable >= self.cluster.quorum_size,
-            format!("{reachable} of {} voters are in reach", self.cluster.nodes.len()),
-            format!("{} to win an epoch", self.cluster.quorum_size),
+            reachable >= self.quorum(),
+            format!("{reachable} of {} voters are in reach", self.voter_set().1),
+            format!("{} to win an epoch", self.quorum()),
             "bring a voter back",
         );
         check.source = "reports".into();
@@ -163,12 +163,26 @@ impl Engine {
         )
     }
 
-    /// Voters that reported lately and have a voter set.
-    pub(super) fn reachable_voters(&self) -> usize {
-        let fresh = |m: &super::mind::NodeMind| {
-            m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.report.as_ref().is_some_and(|r| r.vote.voters_version > 0)
-        };
-        self.nodes.values().filter(|m| fresh(m)).count()
+    /// The newest voter set that anybody reports: its version, and how many it has.
+    fn voter_set(&self) -> (u64, usize) {
+        let sets = self.nodes.values().filter_map(|m| m.report.as_ref()).map(|r| (r.vote.voters_version, r.vote.voters));
+        sets.max().unwrap_or((0, 0))
+    }
+
+    /// Votes that win an epoch: as configured while every declared node votes, else the majority of those who do.
+    pub(super) fn quorum(&self) -> usize {
+        match self.voter_set() {
+            (_, 0) => self.cluster.quorum_size,
+            (_, voters) if voters == self.cluster.nodes.len() => self.cluster.quorum_size,
+            (_, voters) => voters / 2 + 1,
+        }
+    }
+
+    /// Voters of the newest set that reported lately.
+    fn reachable_voters(&self) -> usize {
+        let (version, _) = self.voter_set();
+        let votes = |m: &super::mind::NodeMind| m.report.as_ref().is_some_and(|r| r.vote.votes && r.vote.voters_version == version);
+        self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < Span::secs(2)) && votes(m)).count()
     }
 
     /// What the policy says of one node as a target.

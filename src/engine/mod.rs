@@ -412,7 +412,7 @@ impl Engine {
         let Some(holder) = &self.durable.holder else { return false };
         let has =
             |m: &&NodeMind| m.report.as_ref().is_some_and(|r| r.vote.releases.iter().any(|(e, h)| *e == self.durable.epoch && h == holder));
-        self.nodes.values().filter(has).count() >= self.cluster.quorum_size
+        self.nodes.values().filter(has).count() >= self.quorum()
     }
 
     /// Some voter has the release of that epoch.
@@ -426,7 +426,7 @@ impl Engine {
         let primary = self.primary();
         let released = self.is_released() && (self.policy.strategy != Strategy::QuorumBased || self.release_has_quorum());
         // Without require_quorum a majority of those who have a vote is enough.
-        let needed = if self.policy.require_quorum { self.cluster.quorum_size } else { 1 };
+        let needed = if self.policy.require_quorum { self.quorum() } else { 1 };
         let mut changes = Vec::new();
         let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for node in ids {

@@ -289,11 +289,7 @@ impl Engine {
                 Some(timeline) == won.map(|e| e.0),
                 format!("epoch {} was won and writes timeline {timeline}", won.map_or(0, |e| e.0)),
             ),
-            (
-                "quorum".to_owned(),
-                promises >= self.cluster.quorum_size,
-                format!("{promises} voters promised, {} needed", self.cluster.quorum_size),
-            ),
+            ("quorum".to_owned(), promises >= self.quorum(), format!("{promises} voters promised, {} needed", self.quorum())),
             ("freshness".to_owned(), age < Span::secs(1), format!("its report is {age} old")),
             ("policy".to_owned(), took <= self.policy.max_failover_time, format!("{took} against {}", self.policy.max_failover_time)),
         ];
@@ -334,7 +330,7 @@ impl Engine {
         // A holder that climbed keeps its timeline.
         part("consistency", writes && timeline <= epoch, format!("epoch {epoch} is held and timeline {timeline} is written"));
         let promises = report.holding.as_ref().map_or(0, |h| h.promised_by.len());
-        part("quorum", promises >= self.cluster.quorum_size, format!("{promises} voters promised, {} needed", self.cluster.quorum_size));
+        part("quorum", promises >= self.quorum(), format!("{promises} voters promised, {} needed", self.quorum()));
         part("freshness", age < Span::secs(1), format!("its report is {age} old"));
         let holder = self.durable.holder.as_ref();
         let failing: Vec<String> = holder

@@ -45,6 +45,8 @@ impl Engine {
         view.epoch = self.durable.epoch;
         let holding = primary.as_ref().and_then(|p| self.nodes.get(p)).and_then(|m| m.report.as_ref()).filter(|r| r.holding.is_some());
         view.primary = holding.map(|r| r.member.node.clone());
+        view.quorum = self.quorum();
+        view.voters = holding.map_or(view.voters, |r| r.vote.voters.max(1));
         view.votes = holding.and_then(|r| r.holding.as_ref()).map_or(0, |h| h.promised_by.len());
         view.nodes = self.cluster.nodes.iter().map(|n| self.draw_node(n)).collect();
         view.plan = self.durable.pending.as_ref().map(|p| p.plan.clone());

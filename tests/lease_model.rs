@@ -208,11 +208,11 @@ impl World {
 
     fn claim(&mut self, n: usize, epoch: Epoch, climbing: bool, bounds: &Bounds) {
         let request = ClaimRequest {
-            voters_version: 1,
+            voters: voters(),
             epoch,
             candidate: self.nodes[n].member.clone(),
             duration: TERMS.duration,
-            sync: sync_of(n),
+            sync: sync_of(n).into(),
             plan: None,
             approvals: vec![],
             released: self.nodes[n].durable.released.clone(),
@@ -290,7 +290,7 @@ impl World {
         if let Some(record) = node.voter.as_mut().unwrap().mark_won(request.epoch).persist {
             node.durable = record;
         }
-        let mut holder = Holder::new(me, request.epoch, voters(), request.sync.clone().into(), TERMS, 0);
+        let mut holder = Holder::new(me, request.epoch, voters(), request.sync.clone(), TERMS, 0);
         for voter in &granted {
             holder.granted(voter, claim.sent());
         }

@@ -82,11 +82,11 @@ impl World {
 
     fn request(&self, node: &str, words: &Words<'_>) -> ClaimRequest {
         ClaimRequest {
-            voters_version: words.number("version", 1),
+            voters: VoterSet { version: words.number("version", 1), ..set() },
             epoch: Epoch(words.number("epoch", 0)),
             candidate: self.voters[node].0.record().me.clone(),
             duration: TERMS.duration,
-            sync: sync_of(node),
+            sync: sync_of(node).into(),
             plan: None,
             approvals: vec![],
             released: self.voters[node].0.record().released.clone(),

@@ -15,9 +15,10 @@ use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
 use crate::model::command::{OverrideOrder, VoterOrder};
+use crate::model::observation::NodeReport;
 use crate::model::plan::Approval;
 use crate::model::view::ClusterView;
-use crate::model::{Digest, Member, WallTime};
+use crate::model::{Digest, Member, VoterSet, WallTime};
 use crate::wire::Client;
 use crate::wire::message::{CallReply, CallRequest};
 
@@ -108,11 +109,19 @@ fn member(view: &ClusterView, node: &str) -> Result<Member> {
     Ok(report.ok_or_else(|| eyre!("{node}'s agent is not heard: start it first"))?.member.clone())
 }
 
+/// What the holder reports now; a dead one's last word is no word about now.
+fn holder(view: &ClusterView) -> Result<&NodeReport> {
+    let node = view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref());
+    let report = node.and_then(|n| n.report.as_ref()).filter(|r| r.holding.is_some());
+    report.ok_or_else(|| eyre!("no node that is heard holds the write role"))
+}
+
+/// The rule of a refusal by an agent.
+const REFUSED: u16 = crate::engine::rules::REFUSED;
+
 /// The node as it is in the voter set.
 fn voter(view: &ClusterView, node: &str) -> Result<Member> {
-    let holder = view.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some());
-    let holder = holder.ok_or_else(|| eyre!("no node that is heard holds the write role"))?;
-    let found = holder.vote.members.iter().find(|m| m.node.as_str() == node);
+    let found = holder(view)?.vote.members.iter().find(|m| m.node.as_str() == node);
     Ok(found.ok_or_else(|| eyre!("{node} is not in the voter set"))?.clone())
 }
 
@@ -131,11 +140,11 @@ fn voters(change: &Change, members: impl Fn(&ClusterView, &Change) -> Result<Mem
         let client = Person::client(&identity)?;
         let now = view(&client).await?;
         let (remove, add) = members(&now, change)?;
-        let holder = now.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some());
-        let from_version = holder.ok_or_else(|| eyre!("no node that is heard holds the write role"))?.vote.voters_version;
+        let from_version = holder(&now)?.vote.voters_version;
         let order = VoterOrder { cluster: now.cluster.clone(), from_version, remove, add, reason: change.reason.clone() };
         let approval = approve(&identity, order.digest(), &change.reason)?;
         let words = order.words();
+        let before = now.record_count;
         match Person::call(&client, CallRequest::Order(PersonOrder::Voters { order: order.clone(), approval })).await? {
             CallReply::Accepted { .. } => {}
             CallReply::Refused { check, why } => {
@@ -147,7 +156,11 @@ fn voters(change: &Change, members: impl Fn(&ClusterView, &Change) -> Result<Mem
         let until = Instant::now() + Duration::from_secs(60);
         while Instant::now() < until {
             let now = view(&client).await?;
-            let holder = now.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some());
+            let holder = holder(&now).ok();
+            if let Some(refusal) = now.records.iter().rev().find(|r| r.record.rule == REFUSED && r.number > before) {
+                eprintln!("quorate: refused: {}", refusal.record.text);
+                return Ok(Outcome::Refused);
+            }
             let done = holder.is_some_and(|r| {
                 let out = order.remove.as_ref().is_none_or(|m| !r.vote.members.contains(m));
                 let inside = order.add.as_ref().is_none_or(|m| r.vote.members.contains(m));
@@ -178,8 +191,9 @@ fn override_voters(o: &Override) -> Result<Outcome> {
         }
         None => {
             let now = super::runtime()?.block_on(async { view(&client()?).await })?;
-            // With no holder any voter's word on the set will do; each checks the version again.
-            let best = now.nodes.iter().filter_map(|n| n.report.as_ref()).max_by_key(|r| r.vote.voters_version);
+            // With no holder any living voter's word on the set will do; each checks the version again.
+            let heard = now.nodes.iter().filter(|n| n.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(5)));
+            let best = heard.filter_map(|n| n.report.as_ref()).max_by_key(|r| r.vote.voters_version);
             let vote = &best.ok_or_else(|| eyre!("no agent was heard"))?.vote;
             let find = |name: &String| {
                 vote.members.iter().find(|m| m.node.as_str() == name).cloned().ok_or_else(|| eyre!("{name} is not in the voter set"))
@@ -189,7 +203,10 @@ fn override_voters(o: &Override) -> Result<Outcome> {
                 return Err(eyre!("name the nodes that are powered off with --remove"));
             }
             let reason = o.attest.clone().unwrap_or_default();
-            let order = OverrideOrder { cluster: now.cluster.clone(), from_version: vote.voters_version, remove, reason };
+            let members = vote.members.iter().filter(|m| !remove.contains(m)).cloned().collect();
+            let have = VoterSet { version: vote.voters_version, members };
+            let left = VoterSet { version: have.override_version(), ..have };
+            let order = OverrideOrder { cluster: now.cluster.clone(), left, remove, reason };
             let approvals = vec![approve(&identity, order.digest(), &order.reason)?];
             Signed { order, approvals }
         }

@@ -45,6 +45,7 @@ impl Engine {
         table.sort_by(|(a, node_a), (b, node_b)| {
             b.eligible
                 .cmp(&a.eligible)
+                .then_with(|| self.gave_up(&a.node).cmp(&self.gave_up(&b.node)))
                 .then_with(|| self.promotion_rule(&a.node).cmp(&self.promotion_rule(&b.node)))
                 .then_with(|| if data_first { position(b).cmp(&position(a)) } else { Ordering::Equal })
                 .then_with(|| self.preference(node_a, node_b))
@@ -59,6 +60,11 @@ impl Engine {
             }
         }
         table.into_iter().map(|(candidate, _)| candidate).collect()
+    }
+
+    /// How often it gave up in this epoch.
+    fn gave_up(&self, node: &NodeId) -> usize {
+        self.given_up.iter().filter(|(epoch, n)| *epoch == self.durable.epoch && n == node).count()
     }
 
     /// By regions, sites, priority and capacity; less is preferred.

@@ -163,10 +163,13 @@ impl Engine {
         )
     }
 
-    /// The newest voter set that anybody reports: its version, and how many it has.
+    /// The newest voter set that a majority of its own members reports now; without one the newest that is reported.
     fn voter_set(&self) -> (u64, usize) {
-        let sets = self.nodes.values().filter_map(|m| m.report.as_ref()).map(|r| (r.vote.voters_version, r.vote.voters));
-        sets.max().unwrap_or((0, 0))
+        let fresh = |m: &&super::mind::NodeMind| m.age(self.now).is_some_and(|a| a < Span::secs(2));
+        let sets = || self.nodes.values().filter(fresh).filter_map(|m| m.report.as_ref()).map(|r| &r.vote).filter(|v| v.voters > 0);
+        let backed = |version: u64| sets().filter(|v| v.voters_version == version && v.votes).count();
+        let in_force = sets().filter(|v| backed(v.voters_version) > v.voters / 2).map(|v| (v.voters_version, v.voters)).max();
+        in_force.or_else(|| sets().map(|v| (v.voters_version, v.voters)).max()).unwrap_or((0, 0))
     }
 
     /// Votes that win an epoch: as configured while every declared node votes, else the majority of those who do.

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::command::Command;
+use crate::model::plan::digest_of;
 use crate::model::record::Record;
-use crate::model::{ClusterId, Epoch, NodeId, Timestamp, WallTime};
+use crate::model::{ClusterId, Digest, Epoch, NodeId, Timestamp, WallTime};
 
 /// The number of a rule in the table.
 pub type RuleId = u16;
@@ -52,6 +53,10 @@ impl Decision {
     /// Facts to make durable.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+    /// SHA-256 over its records and effects.
+    pub fn digest(&self) -> Digest {
+        digest_of(&(&self.records, &self.effects))
     }
     /// Whether anything has to be durable or done.
     pub fn is_empty(&self) -> bool {

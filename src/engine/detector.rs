@@ -133,6 +133,10 @@ impl Detector {
     /// What the present silence means.
     pub fn silence(&self, now: Timestamp) -> Silence {
         let Some(last) = self.last else { return Silence::Unknown };
+        // Before the next arrival is due nothing unusual can be seen; only after a failure recovery has to be counted.
+        if now < self.due() && matches!(self.detection, Detection::Phi { .. }) {
+            return Silence::None;
+        }
         match &self.detection {
             Detection::Phi { suspect_milli, failed_milli, .. } => {
                 if self.intervals.len() < SAMPLES_MIN {

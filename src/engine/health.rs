@@ -61,6 +61,9 @@ fn within(value: u64, limit: u64) -> u64 {
 /// How surely it is heard: whole while silence is usual, nothing where it counts as failed.
 fn heard(mind: &NodeMind, detection: &Detection, now: Timestamp) -> u64 {
     use super::detector::Silence;
+    if now < mind.detector.due() {
+        return 1_000;
+    }
     match (detection, mind.detector.silence(now)) {
         (_, Silence::Unknown | Silence::Failed) => 0,
         (Detection::Phi { suspect_milli, failed_milli, .. }, _) => {
@@ -75,27 +78,34 @@ fn heard(mind: &NodeMind, detection: &Detection, now: Timestamp) -> u64 {
     }
 }
 
-/// The score alone; cheap enough for every judgement.
+/// The score alone; cheap enough for every judgement: it does not allocate.
 pub(super) fn score(mind: &NodeMind, policy: &Policy, now: Timestamp) -> u64 {
     let (heard, parts) = measure(mind, policy, now);
     total(heard, &parts)
 }
 
-fn total(heard: u64, parts: &[(u64, u64)]) -> u64 {
+/// (weight, part) of every check; a weight of 0 says that it does not apply.
+type Parts = [(u64, u64); 5];
+
+fn total(heard: u64, parts: &Parts) -> u64 {
     let weight: u64 = parts.iter().map(|(w, _)| w).sum();
     let sum: u64 = parts.iter().map(|(w, part)| w * part).sum();
     heard * (sum / weight.max(1)) / 1_000
 }
 
-/// (weight, part) of each check that applies.
-fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Vec<(u64, u64)>) {
+/// A single part that stands for all.
+fn only(part: u64) -> Parts {
+    [(1, part), (0, 0), (0, 0), (0, 0), (0, 0)]
+}
+
+fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Parts) {
     let heard = heard(mind, &policy.detection, now);
-    let Some(report) = &mind.report else { return (0, vec![(1, 0)]) };
+    let Some(report) = &mind.report else { return (0, only(0)) };
     let resource = &report.resource;
     match &resource.state {
         // A witness has no checks of its own.
-        ResourceState::None => return (heard, vec![(1, 1_000)]),
-        ResourceState::Stopped(_) | ResourceState::Unknown => return (heard, vec![(1, 0)]),
+        ResourceState::None => return (heard, only(1_000)),
+        ResourceState::Stopped(_) | ResourceState::Unknown => return (heard, only(0)),
         _ => {}
     }
     let limits = &policy.constraints.health;
@@ -112,7 +122,7 @@ fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Vec<(u64, 
     // A standby has no write path of its own to look at.
     let applies = |i: usize| i != DEEP || resource.state == ResourceState::Primary;
     let weight = |i: usize| if applies(i) { WEIGHTS[i] } else { 0 };
-    (heard, parts.iter().enumerate().map(|(i, part)| (weight(i), *part)).collect())
+    (heard, std::array::from_fn(|i| (weight(i), parts[i])))
 }
 
 /// The score with its parts and the percentiles, for people.
@@ -120,7 +130,7 @@ pub(super) fn view(mind: &NodeMind, policy: &Policy, now: Timestamp) -> HealthVi
     let (heard, measured) = measure(mind, policy, now);
     let limits = &policy.constraints.health;
     let mut parts = vec![HealthPart { name: "heard".into(), milli: heard }];
-    if measured.len() == WEIGHTS.len() {
+    if measured[0].0 == WEIGHTS[0] {
         let names = ["live", "ready", "deep", "lag", "disk"];
         parts.extend(
             names
@@ -155,7 +165,7 @@ mod tests {
 
     #[test]
     fn silence_outweighs_everything() {
-        assert_eq!(total(0, &[(1, 1_000)]), 0);
-        assert_eq!(total(1_000, &[(350, 1_000), (650, 0)]), 350);
+        assert_eq!(total(0, &only(1_000)), 0);
+        assert_eq!(total(1_000, &[(350, 1_000), (650, 0), (0, 0), (0, 0), (0, 0)]), 350);
     }
 }

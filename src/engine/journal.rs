@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decision, Engine, Input};
 use crate::config::Problem;
-use crate::model::plan::digest_of;
 use crate::model::record::Record;
 use crate::model::topology::Policy;
 use crate::model::{Digest, Span, Timestamp, WallTime};
@@ -34,7 +33,7 @@ pub enum Entry {
     Decided {
         /// The moment of the input.
         at: Timestamp,
-        /// SHA-256 of the decision's records.
+        /// SHA-256 of the decision's records and effects.
         digest: Digest,
     },
 }
@@ -42,7 +41,7 @@ pub enum Entry {
 impl Entry {
     /// The line for a decision that has records.
     pub fn decided(decision: &Decision) -> Self {
-        Entry::Decided { at: decision.at(), digest: digest_of(&decision.records()) }
+        Entry::Decided { at: decision.at(), digest: decision.digest() }
     }
     /// As a line.
     pub fn line(&self) -> String {
@@ -105,13 +104,20 @@ pub fn replay(entries: &[Entry], policy: Option<&Policy>) -> Replayed {
                 let decision = engine.handle(*at, *wall, (**input).clone());
                 replayed.inputs += 1;
                 if !decision.is_empty() {
-                    last = Some((*at, digest_of(&decision.records())));
+                    // One that was made and never recorded is a difference too.
+                    if policy.is_none()
+                        && replayed.differs.is_none()
+                        && let Some((unrecorded, _)) = &last
+                    {
+                        replayed.differs = Some(*unrecorded);
+                    }
+                    last = Some((*at, decision.digest()));
                     replayed.records.extend(decision.records().iter().cloned());
                 }
             }
             (Entry::Decided { at, digest }, Some(_)) => {
                 replayed.compared += 1;
-                if policy.is_none() && replayed.differs.is_none() && last.as_ref() != Some(&(*at, digest.clone())) {
+                if policy.is_none() && replayed.differs.is_none() && last.take().as_ref() != Some(&(*at, digest.clone())) {
                     replayed.differs = Some(*at);
                 }
             }

@@ -39,7 +39,7 @@ use crate::model::constraints::DecisionClass;
 use crate::model::plan::{Approval, Plan, PlanKind};
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
 use crate::model::view::{ClusterState, ClusterView, ForecastView, Phase, RunView, StepView, Verdict};
-use crate::model::{Digest, Epoch, Member, NodeId, Span, Timestamp, WallTime};
+use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
 use decision::Making;
 use mind::NodeMind;
 
@@ -173,6 +173,10 @@ pub struct Engine {
     low_since: Option<Timestamp>,
     /// The holder was seen to hold the role since the start.
     started_calm: bool,
+    /// The synchronous set that the last holder said it used.
+    last_sync: Option<SyncSet>,
+    /// Candidates that gave up, and in which epoch: the others are tried first.
+    given_up: Vec<(Epoch, NodeId)>,
     /// Why automatic action pauses: too many suspicions at once.
     fleet_pause: String,
     /// What the simulator made of the present state.
@@ -252,6 +256,8 @@ impl Engine {
             disarmed: Timestamp(0),
             low_since: None,
             started_calm: false,
+            last_sync: None,
+            given_up: vec![],
             fleet_pause: String::new(),
             forecast: None,
             view: OnceCell::new(),
@@ -384,12 +390,19 @@ impl Engine {
         }
         if let Some((epoch, holder)) = best
             && epoch > self.durable.epoch
+            && self.nodes.contains_key(&holder.node)
         {
+            self.low_since = None;
+            self.refusal.clear();
+            self.given_up.clear();
             self.durable.epoch = epoch;
             self.durable.holder = Some(holder);
         }
         if let Some(primary) = self.primary() {
             let mind = &self.nodes[&primary];
+            if let Some(holding) = mind.report.as_ref().and_then(|r| r.holding.as_ref()) {
+                self.last_sync = Some(holding.sync.clone());
+            }
             self.started_calm |= mind.report.as_ref().is_some_and(|r| r.holding.is_some()) && mind.verdict == Verdict::Healthy;
             if let Some(heard) = mind.heard.filter(|_| mind.report.as_ref().is_some_and(|r| r.holding.is_some())) {
                 self.last_writable = heard;
@@ -399,7 +412,8 @@ impl Engine {
 
     /// The node that holds the role, by the newest epoch known; it may be dead.
     pub(crate) fn primary(&self) -> Option<NodeId> {
-        self.durable.holder.as_ref().map(|h| h.node.clone())
+        // One that was taken out of the cluster file is nobody's primary here.
+        self.durable.holder.as_ref().map(|h| h.node.clone()).filter(|n| self.nodes.contains_key(n))
     }
 
     /// The holder said itself that it stopped, or any voter has its release.
@@ -542,7 +556,8 @@ impl Engine {
         let home = self.preferred().filter(|home| home != primary && self.policy.constraints.failback.automatic && by_itself);
         if class != DecisionClass::None {
             let since = *self.low_since.get_or_insert(self.now);
-            if self.now.since(since) >= self.policy.constraints.decision.graceful_after && self.now >= self.retry_at {
+            let patience = if class == DecisionClass::Immediate { Span::ZERO } else { self.policy.constraints.decision.graceful_after };
+            if self.now.since(since) >= patience && self.now >= self.retry_at {
                 let score = candidates::milli(health::score(&self.nodes[primary], &self.policy, self.now));
                 let reason = format!("{primary}'s health score has been low for {}, now {score}", self.now.since(since));
                 self.move_by_itself(making, rules::GRACEFUL, false, &reason);

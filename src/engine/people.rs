@@ -189,7 +189,7 @@ impl Engine {
                 self.note(making, rules::OVERRIDDEN, who, "override", text, data);
                 let gone = |n: &NodeId| order.remove.iter().any(|m| m.node == *n);
                 for node in self.nodes.keys().filter(|n| !gone(n)) {
-                    let id = format!("{}/{}/override/{}/{node}", self.cluster.cluster_id, self.durable.epoch, order.from_version);
+                    let id = format!("{}/{}/override/{}/{node}", self.cluster.cluster_id, self.durable.epoch, order.left.version);
                     let order = Order::Override { order: order.clone(), approvals: approvals.clone() };
                     making.command(node.clone(), Command { id, order });
                 }

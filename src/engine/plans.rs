@@ -164,7 +164,6 @@ impl Engine {
 
     /// What is known before the move. The candidate computes it again from the grants and refuses beyond the limit.
     pub(super) fn expected_loss(&self, from: &Member, kind: PlanKind) -> LossAccount {
-        let k = self.cluster.synchronous_standbys;
         let source = self.nodes[&from.node].report.as_ref();
         let cancelled = source.map_or(0, |r| r.resource.unsynchronised_sessions);
         let excluded = if cancelled > 0 {
@@ -182,11 +181,18 @@ impl Engine {
                 excluded: vec![],
             };
         }
-        let members: Vec<NodeId> = self.cluster.data_nodes().map(|n| n.node_id.clone()).filter(|n| *n != from.node).collect();
+        // The set that the holder said it used; the declared one where it never said.
+        let said = source.and_then(|r| r.holding.as_ref()).map(|h| h.sync.clone()).or_else(|| self.last_sync.clone());
+        let declared = || self.cluster.data_nodes().map(|n| n.node_id.clone()).filter(|n| *n != from.node).collect();
+        let (members, k): (Vec<NodeId>, usize) =
+            match said.filter(|s| !s.members.is_empty() && s.members.iter().all(|m| m.node != from.node)) {
+                Some(set) => (set.members.iter().map(|m| m.node.clone()).collect(), set.k),
+                None => (declared(), self.cluster.synchronous_standbys),
+            };
         let reachable: Vec<NodeId> = members
             .iter()
             .filter(|n| {
-                let mind = &self.nodes[*n];
+                let Some(mind) = self.nodes.get(*n) else { return false };
                 mind.verdict <= Verdict::Degraded
                     && mind.age(self.now).is_some_and(|a| a < Span::secs(2))
                     && mind.report.as_ref().is_some_and(|r| r.resource.state == ResourceState::Standby)

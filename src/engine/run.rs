@@ -373,10 +373,15 @@ impl Engine {
         let text = format!("plan {} {}: {}{measured}; {why}", run.digest.short(), run.plan.kind.word(), outcome.word());
         let data = serde_json::json!({"plan": run.digest.as_str(), "rto_ms": rto.map(Span::as_millis), "fence": fence, "steps": run.steps});
         self.note(making, rule, "plane", "outcome", text, data);
-        if outcome == Outcome::Verified || outcome == Outcome::Unproved {
+        // A move that was undone has cost an outage too.
+        let began = run.steps.iter().any(|s| s.kind == StepKind::Fence && s.state == StepState::Done);
+        if outcome == Outcome::Verified || outcome == Outcome::Unproved || (began && run.plan.kind.is_planned()) {
             let by_itself = run.approvals.is_empty();
             let from = run.plan.demoted().cloned();
             super::remember(&mut self.durable.moves, Moved { at: self.wall, from, to: run.plan.to.node.clone(), by_itself });
+        }
+        if outcome == Outcome::Aborted {
+            super::remember(&mut self.given_up, (run.plan.epoch, run.plan.to.node.clone()));
         }
         let confidence = confidence(&verification);
         self.durable.last_run = Some(RunView {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::voter::EpochSync;
 use crate::model::plan::Approval;
-use crate::model::{Digest, Epoch, Member, Position, Span, SyncSet, SyncStage, TimelineHistory, VoterSet};
+use crate::model::{Digest, Epoch, Member, Position, Span, SyncStage, TimelineHistory, VoterSet};
 
 /// From a holder that has won: promise me another lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,16 +55,16 @@ pub struct Ack {
 /// Ask for, or claim, an epoch. Asking binds nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimRequest {
-    /// The version of the voter set the claimant counts with.
-    pub voters_version: u64,
+    /// The voter set the claimant counts with. A voter whose set is newer refuses; one whose set is older takes this one.
+    pub voters: VoterSet,
     /// The epoch to win.
     pub epoch: Epoch,
     /// Who wants it.
     pub candidate: Member,
     /// D.
     pub duration: Span,
-    /// The synchronous set the new epoch will use; durable at a majority before any server uses it.
-    pub sync: SyncSet,
+    /// The synchronous sets of the new epoch; durable at a majority before any server uses them.
+    pub sync: SyncStage,
     /// The plan behind the claim; `None` for a holder's own reclaim or climb.
     pub plan: Option<Digest>,
     /// Signatures over that plan.

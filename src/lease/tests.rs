@@ -28,11 +28,11 @@ fn voter(n: u8) -> Voter {
 }
 fn claim(epoch: u64, by: u8, s: SyncSet) -> ClaimRequest {
     ClaimRequest {
-        voters_version: 1,
+        voters: set(),
         epoch: Epoch(epoch),
         candidate: member(by),
         duration: Span(100),
-        sync: s,
+        sync: s.into(),
         plan: None,
         approvals: vec![],
         released: vec![],

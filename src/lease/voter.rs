@@ -216,23 +216,19 @@ impl Voter {
 
     /// Two persons signed that these voters are removed, and attested that their hosts are powered off. The only change
     /// without a holder. The caller has checked the signatures.
-    pub fn remove_attested(&mut self, from_version: u64, gone: &[Member]) -> Said<Result<(), Refusal>> {
+    pub fn remove_attested(&mut self, left: &VoterSet, gone: &[Member]) -> Said<Result<(), Refusal>> {
         let stranger = |why: String| refuse(Refusal::Stranger { why });
-        let Some(have) = self.record.voters.clone() else { return stranger("there is no voter set here".into()) };
-        let left: std::collections::BTreeSet<Member> = have.members.iter().filter(|m| !gone.contains(m)).cloned().collect();
-        if have.version == from_version + 1 && gone.iter().all(|g| !have.contains(g)) {
+        let Some(have) = &self.record.voters else { return stranger("there is no voter set here".into()) };
+        if have == left {
             return Said { persist: None, reply: Ok(()) };
         }
-        if have.version != from_version {
-            return stranger(format!("the override removes from voter set version {from_version}, here is {}", have.version));
+        if have.version >= left.version {
+            return stranger(format!("the override makes voter set version {}, here is {} already", left.version, have.version));
         }
-        if gone.contains(&self.record.me) {
-            return stranger("this node is the one that is removed as powered off, and it runs".into());
+        if !left.contains(&self.record.me) {
+            return stranger("this node is not in the set that the override leaves".into());
         }
-        if let Some(unknown) = gone.iter().find(|g| !have.contains(g)) {
-            return stranger(format!("{unknown:?} is not in the voter set"));
-        }
-        self.record.voters = Some(VoterSet { version: from_version + 1, members: left });
+        self.record.voters = Some(left.clone());
         self.record.attested.extend(gone.iter().map(|g| g.node.clone()));
         self.record.attested.sort();
         self.record.attested.dedup();
@@ -295,7 +291,7 @@ impl Voter {
 
     /// Whether a claim would be granted now, apart from the cut.
     pub fn would_grant(&self, now: Timestamp, claim: &ClaimRequest, local: Local) -> Result<(), Refusal> {
-        self.knows(claim.voters_version, &claim.candidate)?;
+        self.takes(&claim.voters, &claim.candidate)?;
         let again = claim.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&claim.candidate);
         if claim.epoch <= self.record.epoch && !again {
             return Err(Refusal::NewerEpoch { epoch: self.record.epoch });
@@ -329,6 +325,8 @@ impl Voter {
         for notice in &claim.released {
             self.record.see_release(notice);
         }
+        // At least as new as this voter's own: whoever has a newer one would have refused.
+        self.record.voters = Some(claim.voters.clone());
         self.record.epoch = claim.epoch;
         self.record.holder = Some(claim.candidate.clone());
         self.record.promised_max = self.record.promised_max.max(claim.duration);
@@ -336,7 +334,7 @@ impl Voter {
             self.record.see_epoch(EpochSync {
                 epoch: claim.epoch,
                 holder: claim.candidate.clone(),
-                sync: claim.sync.clone().into(),
+                sync: claim.sync.clone(),
                 won: false,
                 promoted: false,
             });
@@ -407,6 +405,33 @@ impl Voter {
         let until = now + duration + self.terms.grace;
         self.lease_until = if to_another { until } else { self.lease_until.max(until) };
         self.presumed = false;
+    }
+
+    /// Whether a claimant's set can be counted with here: not older than this voter's, and both are in it. A set that a
+    /// majority of the one before has cannot be bypassed: every majority of the older one has a voter that refuses.
+    fn takes(&self, set: &VoterSet, candidate: &Member) -> Result<(), Refusal> {
+        let stranger = |why: String| Err(Refusal::Stranger { why });
+        match &self.record.voters {
+            None => return stranger(format!("{} has no voter set yet", self.record.me.node)),
+            Some(mine) if mine.version > set.version => {
+                return stranger(format!("voter set version {} against {} here", set.version, mine.version));
+            }
+            Some(_) => {}
+        }
+        match [&self.record.me, candidate].into_iter().find(|m| !set.contains(m)) {
+            Some(missing) => stranger(format!("{missing:?} is not in the voter set")),
+            None => Ok(()),
+        }
+    }
+
+    /// A newer set than its own, heard from anybody: taken by whoever does not hold the role. Sets are only ever made by a
+    /// holder or an override, and the newest one that exists is what the next claim has to carry.
+    pub fn hear_set(&mut self, set: &VoterSet) -> Said<()> {
+        let newer = self.record.voters.as_ref().is_some_and(|mine| mine.version < set.version);
+        if newer {
+            self.record.voters = Some(set.clone());
+        }
+        Said { persist: newer.then(|| self.record.clone()), reply: () }
     }
 
     fn knows(&self, version: u64, other: &Member) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Approval, Plan, digest_of};
-use super::{ClusterId, Digest, Member};
+use super::{ClusterId, Digest, Member, VoterSet};
 
 /// An order to an agent. It can be sent twice without harm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,8 +92,8 @@ impl VoterOrder {
 pub struct OverrideOrder {
     /// Which cluster.
     pub cluster: ClusterId,
-    /// The version of the voter set it was made for.
-    pub from_version: u64,
+    /// The voter set that is left.
+    pub left: VoterSet,
     /// Who is powered off.
     pub remove: Vec<Member>,
     /// Why, and how the power-off was made sure of.

@@ -124,7 +124,23 @@ pub struct VoterSet {
     pub members: BTreeSet<Member>,
 }
 
+/// Bits of a version that count the changes of one holder.
+const VERSION_COUNT_BITS: u32 = 16;
+/// Bits below the count of overrides.
+const VERSION_EPOCH_BITS: u32 = 48;
+
 impl VoterSet {
+    /// The version of the next set that the holder of `epoch` makes. Versions are ordered by overrides, then by the
+    /// maker's epoch, then by its count: no two makers ever use the same one.
+    pub fn next_version(&self, epoch: Epoch) -> u64 {
+        let (overrides, made_in) =
+            (self.version >> VERSION_EPOCH_BITS, (self.version & ((1 << VERSION_EPOCH_BITS) - 1)) >> VERSION_COUNT_BITS);
+        if made_in >= epoch.0 { self.version + 1 } else { overrides << VERSION_EPOCH_BITS | epoch.0 << VERSION_COUNT_BITS | 1 }
+    }
+    /// The version of the set that an override leaves: above everything that any holder made.
+    pub fn override_version(&self) -> u64 {
+        ((self.version >> VERSION_EPOCH_BITS) + 1) << VERSION_EPOCH_BITS
+    }
     /// floor(N/2)+1.
     pub fn majority(&self) -> usize {
         self.members.len() / 2 + 1

@@ -190,6 +190,8 @@ impl Plane {
                 let journal = std::mem::take(&mut self.journal);
                 if let Err(error) = self.store.append(&Batch { at: now, journal: &journal, ..Batch::default() }) {
                     self.store_failed(&error);
+                    // Inputs are missing from here on: a replay begins anew.
+                    self.checkpoint_in = 0;
                 } else {
                     self.trouble.clear();
                 }

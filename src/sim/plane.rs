@@ -7,7 +7,7 @@ use super::world::{Event, OPERATOR, SECOND, World};
 use crate::engine::{Decision, Durable, Effect, Engine, Input, PersonOrder, Snapshot};
 use crate::model::command::{CommandReply, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
-use crate::model::{Digest, Member, NodeId, Span, Timestamp, WallTime};
+use crate::model::{Digest, Member, NodeId, Span, Timestamp, VoterSet, WallTime};
 
 /// An approval of the simulated person is good for so long, in milliseconds.
 const APPROVAL_MS: i64 = 600_000;
@@ -206,7 +206,9 @@ impl World {
         let named = |m: &&Member| gone.iter().any(|h| self.hosts[*h].node.node_id == m.node);
         let remove: Vec<Member> = voters.members.iter().filter(named).cloned().collect();
         let cluster = self.cluster.cluster_id.clone();
-        let order = OverrideOrder { cluster, from_version: voters.version, remove, reason: "simulated".into() };
+        let members = voters.members.iter().filter(|m| !remove.contains(m)).cloned().collect();
+        let left = VoterSet { version: voters.override_version(), members };
+        let order = OverrideOrder { cluster, left, remove, reason: "simulated".into() };
         let Some(engine) = self.planes.iter().find_map(|p| p.engine.as_ref()) else { return };
         if let Err((check, why)) = engine.would_override(&order) {
             self.fact(OPERATOR, 0, format!("refused ({check}): {why}"));
@@ -223,7 +225,8 @@ impl World {
         let Some(plane) = (0..self.planes.len()).find(|p| self.planes[*p].is_up()) else { return };
         let Some(engine) = &self.planes[plane].engine else { return };
         let view = engine.view();
-        let Some(holder) = view.nodes.iter().filter_map(|n| n.report.as_ref()).find(|r| r.holding.is_some()) else { return };
+        let node = view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref());
+        let Some(holder) = node.and_then(|n| n.report.as_ref()) else { return };
         let now = self.hosts[host].record.me.clone();
         let former = holder.vote.members.iter().find(|m| m.node == now.node).cloned();
         let (remove, add) = match what {

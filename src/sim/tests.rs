@@ -97,38 +97,40 @@ fn random_days_break_no_law() {
     assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
 }
 
-/// Days until the first broken law; each bug was met, or is one that the protocol exists to prevent.
-fn days_until_found(bug: Bug, most: u64) -> Option<(u64, &'static str)> {
-    planted::with(bug, || (0..most).find_map(|seed| chaos::day(seed, false).violations.first().map(|v| (seed, v.law))))
-}
-
-/// Slow disks let a candidate's grants come late: without patience it gives up for ever.
-fn slow_grants_find(bug: Bug) -> bool {
-    let (cluster, policy, scenario) = stage(scenario::named("replication_lag_spike").unwrap());
-    let run = |seed| run(&cluster, &policy, &Conditions::default(), &scenario, seed);
-    planted::with(bug, || (1..=5).any(|seed| !run(seed).unmet.is_empty()))
-}
-
-#[test]
-fn planted_settles_early_is_found() {
-    assert!(slow_grants_find(Bug::SettlesEarly));
+/// Where a bug shows first: in a scenario that does not end as its file says, or in a random day with a broken law. Each was
+/// met, or is one that the protocol exists to prevent.
+fn found(bug: Bug) -> Option<String> {
+    const DAYS: u64 = 8_000;
+    planted::with(bug, || {
+        for (name, text) in all() {
+            let (cluster, policy, scenario) = stage(&text);
+            for seed in 1..=8 {
+                let outcome = run(&cluster, &policy, &Conditions::default(), &scenario, seed);
+                if !outcome.violations.is_empty() || !outcome.unmet.is_empty() {
+                    return Some(format!("{name} seed {seed}"));
+                }
+            }
+        }
+        (0..DAYS).find(|seed| !chaos::day(*seed, false).violations.is_empty()).map(|seed| format!("day {seed}"))
+    })
 }
 
 macro_rules! found {
-    ($($name:ident: $bug:ident within $most:literal days;)*) => {
+    ($($name:ident: $bug:ident;)*) => {
         $(#[test]
         fn $name() {
-            let found = days_until_found(Bug::$bug, $most);
-            println!("{found:?}");
-            assert!(found.is_some(), "{:?} was not found within {} days", Bug::$bug, $most);
+            let place = found(Bug::$bug);
+            println!("{place:?}");
+            assert!(place.is_some(), "{:?} was not found", Bug::$bug);
         })*
     };
 }
 found! {
-    planted_reclaims_at_any_loss_is_found: ReclaimsAtAnyLoss within 8000 days;
-    planted_keeps_old_epochs_is_found: KeepsOldEpochs within 8000 days;
-    planted_stays_stopped_is_found: StaysStopped within 8000 days;
-    planted_no_blackout_is_found: NoBlackout within 8000 days;
-    planted_no_cut_is_found: NoCut within 8000 days;
-    planted_no_fence_is_found: NoFence within 8000 days;
+    planted_settles_early_is_found: SettlesEarly;
+    planted_reclaims_at_any_loss_is_found: ReclaimsAtAnyLoss;
+    planted_keeps_old_epochs_is_found: KeepsOldEpochs;
+    planted_stays_stopped_is_found: StaysStopped;
+    planted_no_blackout_is_found: NoBlackout;
+    planted_no_cut_is_found: NoCut;
+    planted_no_fence_is_found: NoFence;
 }

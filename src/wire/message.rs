@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::PersonOrder;
-use crate::lease::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
+use crate::lease::{Ack, Answer, ClaimRequest, EpochSync, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Plan;
@@ -68,6 +68,12 @@ pub struct Hello {
     pub member: Member,
     /// The version of its voter set; 0 when none is installed.
     pub voters_version: u64,
+    /// That set.
+    #[serde(default)]
+    pub voters: Option<VoterSet>,
+    /// The last epoch that it knows to be won.
+    #[serde(default)]
+    pub won: Option<EpochSync>,
     /// Whether its resource runs.
     pub resource_runs: bool,
     /// Releases it knows of.

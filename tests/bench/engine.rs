@@ -160,7 +160,7 @@ fn engine_one_heartbeat(bencher: Bencher, nodes: usize) {
         })
         .bench_local_values(|input| {
             now = Timestamp(now.0 + step);
-            black_box(engine.handle(now, WallTime(0), input));
+            drop(black_box(engine.handle(now, WallTime(0), input)));
         });
 }
 
@@ -169,7 +169,7 @@ fn engine_one_judgement(bencher: Bencher, nodes: usize) {
     let (mut engine, mut now, _) = steady("bench", nodes);
     bencher.bench_local(|| {
         now = Timestamp(now.0 + 1);
-        black_box(engine.handle(now, WallTime(0), Input::Wakeup));
+        drop(black_box(engine.handle(now, WallTime(0), Input::Wakeup)));
     });
 }
 
@@ -180,7 +180,7 @@ fn plan(bencher: Bencher, nodes: usize) {
     bencher.with_inputs(|| (engine.clone(), order.clone())).bench_local_values(|(mut engine, order)| {
         let decision = engine.handle(Timestamp(now.0 + 1), WallTime(0), Input::Person { who: "alice".into(), order });
         assert!(engine.snapshot().pending.is_some(), "{}", engine.refusal());
-        black_box(decision);
+        drop(black_box(decision));
         engine
     });
 }

@@ -9,7 +9,7 @@ use crate::lease::{Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing
 use crate::model::observation::{ArmedFacts, ArmedStage};
 use crate::model::plan::{Approval, Plan};
 use crate::model::planted::{Bug, planted};
-use crate::model::{Digest, Epoch, Member, NodeId, Position, Span, SyncSet, Timestamp, VoterSet};
+use crate::model::{Digest, Epoch, Member, NodeId, Position, Span, SyncSet, SyncStage, Timestamp, VoterSet};
 use crate::wire::message::PeerMessage;
 
 /// Why an epoch is claimed.
@@ -223,14 +223,28 @@ impl Machine {
         };
         let released = record.released.clone();
         ClaimRequest {
-            voters_version: voters.version,
+            voters: voters.clone(),
             epoch,
             candidate: self.setup.me.clone(),
             duration: self.setup.terms.duration,
-            sync: self.sync_set(),
+            sync: self.claimed_sync(),
             plan,
             approvals,
             released,
+        }
+    }
+
+    /// The synchronous sets of the epoch it wants. A holder that climbs keeps its stage. Where another number of standbys
+    /// confirmed before, both numbers bind: the old acknowledgements are only where the old number put them.
+    fn claimed_sync(&self) -> SyncStage {
+        if let (Tenure::Holding { holder, .. }, Some(Reason::Climb)) = (&self.tenure, self.attempt.as_ref().map(|a| &a.reason)) {
+            return holder.sync().clone();
+        }
+        let set = self.sync_set();
+        let before = self.voter.record().last_won().and_then(|w| w.sync.sets.last()).map(|s| s.k);
+        match before.filter(|k| *k != set.k && *k > 0) {
+            Some(k) => SyncStage { number: 0, sets: vec![SyncSet { k: k.min(set.members.len()), ..set.clone() }, set] },
+            None => set.into(),
         }
     }
 
@@ -256,9 +270,12 @@ impl Machine {
         let Some(Attempt { stage: Stage::Claiming { claim, resend, until }, reason, why, highest, .. }) = &mut self.attempt else { return };
         if now >= *resend {
             *resend = now + CLAIM_RESEND;
+            let climbs_now = *reason == Reason::Climb;
             let granted: BTreeSet<NodeId> = claim.granted_by().map(|m| m.node.clone()).collect();
             let request = claim.request().clone();
-            if !granted.contains(&self.setup.me.node) {
+            // Its own grant names the end of its own log: not before that is certain.
+            let certain = climbs_now || matches!(local.cut, crate::lease::Cut::At(_));
+            if !granted.contains(&self.setup.me.node) && certain {
                 let own = self.voter.claim(now, &request, local);
                 Self::persist(turn, own.persist);
                 match own.reply {
@@ -357,9 +374,9 @@ impl Machine {
         // Durable before the database may write: from here on the epoch may have been written in.
         let said = self.voter.mark_won(request.epoch);
         Self::persist(turn, said.persist);
-        let sync: SyncSet = request.sync.clone();
+        let sync = request.sync.sets.last().cloned().unwrap_or_default();
         let round = self.setup.first_round + request.epoch.0 * 1_000_000;
-        let mut holder = Holder::new(self.setup.me.clone(), request.epoch, voters, sync.clone().into(), self.setup.terms, round);
+        let mut holder = Holder::new(self.setup.me.clone(), request.epoch, voters, request.sync.clone(), self.setup.terms, round);
         for voter in claim.granted_by() {
             holder.granted(voter, claim.sent());
         }

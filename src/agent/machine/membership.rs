@@ -78,11 +78,7 @@ impl Machine {
         let joint = stage.sets.len() > 1;
         self.mind_stragglers(now, &voters, turn);
         let Some(wish) = &self.wish else {
-            // A restarted agent finds a joint stage: the set that the database uses ends it.
-            if joint && let Goal::Primary { sync, .. } = &self.goal {
-                let target = sync.clone();
-                self.drive_sync(now, &target, turn);
-            }
+            // A joint stage that is left over stays: whoever claims satisfies both, and the next change ends it.
             return;
         };
         let order = wish.order.clone();
@@ -134,6 +130,8 @@ impl Machine {
         if !holder.stage_is_durable() {
             return;
         }
+        // A stage that was left half-way is ended first.
+        let target = if sets.contains(target) { target } else { sets.last().unwrap_or(target) };
         let epoch = holder.epoch();
         let goal = Goal::Primary { epoch, sync: target.clone() };
         if self.goal != goal {
@@ -150,8 +148,15 @@ impl Machine {
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
         if holder.next_voters().is_none() {
             let mut next = holder.voters().clone();
-            next.version = next.version.max(self.voter.record().voters.as_ref().map_or(0, |v| v.version)) + 1;
             change(&mut next);
+            // Without a majority of the new set in reach the holder would lose its own lease by the change.
+            let here = holder.promised_by(now);
+            if next.members.iter().filter(|m| here.contains(&m.node)).count() < next.majority() {
+                "the change waits: too few voters of the new set are in reach".clone_into(&mut self.complaint);
+                return;
+            }
+            let newest = self.voter.record().voters.as_ref().filter(|v| v.version > next.version).unwrap_or(holder.voters());
+            next.version = newest.next_version(holder.epoch());
             holder.begin_change(next);
         } else if self.wish.as_ref().is_some_and(|w| now < w.resend) {
             return;
@@ -181,7 +186,9 @@ impl Machine {
         let Some(newest) = behind.iter().map(|(_, v)| *v).max() else { return };
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
         if newest > voters.version && holder.next_voters().is_none() {
-            holder.begin_change(VoterSet { version: newest + 1, members: voters.members.clone() });
+            let seen = VoterSet { version: newest, members: voters.members.clone() };
+            let set = VoterSet { version: seen.next_version(holder.epoch()), ..seen };
+            holder.begin_change(set);
         }
         let set = holder.next_voters().unwrap_or(voters).clone();
         let message = VoterChange { epoch: holder.epoch(), holder: self.setup.me.clone(), set };
@@ -210,7 +217,7 @@ impl Machine {
         if order.cluster != self.setup.cluster {
             return Err(format!("the override is for cluster {}", order.cluster));
         }
-        let said = self.voter.remove_attested(order.from_version, &order.remove);
+        let said = self.voter.remove_attested(&order.left, &order.remove);
         Self::persist(turn, said.persist);
         said.reply.map_err(|refusal: Refusal| refusal.to_string())?;
         turn.effects.push(Effect::Note(format!("OVERRIDE: {}", order.words())));

@@ -119,15 +119,15 @@ impl Machine {
         let released = |epoch: Epoch| record.released.iter().any(|r| r.epoch == epoch && r.holder == *me);
         let kept =
             |h: &crate::lease::EpochSync| planted(Bug::KeepsOldEpochs) && (h.epoch, Some(me)) != (record.epoch, record.holder.as_ref());
-        let open = record.history.iter().find(|h| h.holder == *me && !released(h.epoch) && !kept(h)).map(|h| (h.epoch, h.won));
-        let Some((epoch, won)) = open else { return };
-        let newest = record.epoch == epoch;
+        let open = record.history.iter().find(|h| h.holder == *me && !released(h.epoch) && !kept(h)).map(|h| (h.epoch, h.won, h.promoted));
+        let Some((epoch, won, was_promoted)) = open else { return };
         // A promotion begins its timeline before the first write, and a log that took another way since would have closed the epoch.
         let timeline = self.resource.position.map(|p| p.timeline).or(self.resource.newest_timeline);
-        let promoted = won && timeline.is_none_or(|t| u64::from(t) >= epoch.0);
+        // An epoch that was climbed to is written on the timeline of the one before.
+        let promoted = won && (was_promoted || timeline.is_none_or(|t| u64::from(t) >= epoch.0));
         turn.effects.push(Effect::Note(format!("gives epoch {epoch} back: nothing here can write")));
         self.release(epoch, None, promoted, turn);
-        if won && newest {
+        if won && self.is_incumbent() {
             self.plan_reclaim(self.now, false);
         }
     }

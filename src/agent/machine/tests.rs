@@ -111,11 +111,11 @@ fn a_claim_that_arrives_while_the_database_stops_does_not_stop_the_stopping() {
     drop(turn);
     assert_eq!(machine.goal(), &Goal::Stopped(Manner::Kill));
     let request = crate::lease::ClaimRequest {
-        voters_version: 1,
+        voters: record("n2").voters.unwrap(),
         epoch: Epoch(3),
         candidate: member("n2"),
         duration: Span::secs(2),
-        sync: SyncSet::default(),
+        sync: SyncSet::default().into(),
         plan: None,
         approvals: vec![],
         released: vec![],

@@ -91,10 +91,12 @@ impl Machine {
     }
 
     fn hello(&self, resource: &Resource) -> Hello {
-        let version = self.voter.record().voters.as_ref().map_or(0, |v| v.version);
+        let voters = self.voter.record().voters.clone();
+        let version = voters.as_ref().map_or(0, |v| v.version);
         let resource_runs = resource.stopped.is_none() && resource.has_data;
         let releases = self.voter.record().released.clone();
-        Hello { member: self.setup.me.clone(), voters_version: version, resource_runs, releases, report: None }
+        let won = self.voter.record().last_won().cloned();
+        Hello { member: self.setup.me.clone(), voters_version: version, voters, won, resource_runs, releases, report: None }
     }
 
     /// A winner renewed here: receive its log.
@@ -144,6 +146,16 @@ impl Machine {
                 // A release is said once; whoever missed it hears it here.
                 for notice in &hello.releases {
                     machine.released(notice, turn);
+                }
+                // So do a newer voter set, and who held the role since.
+                let holds = matches!(machine.tenure, Tenure::Holding { .. } | Tenure::Resuming { .. });
+                if let Some(set) = hello.voters.as_ref().filter(|_| !holds) {
+                    let said = machine.voter.hear_set(set);
+                    Self::persist(turn, said.persist);
+                }
+                if let Some(won) = hello.won.as_ref().filter(|_| !holds) {
+                    let said = machine.voter.learn(std::slice::from_ref(won));
+                    Self::persist(turn, said.persist);
                 }
                 machine.met.insert(from.clone(), (hello.member, hello.voters_version));
             }

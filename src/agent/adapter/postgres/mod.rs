@@ -88,6 +88,8 @@ struct Driver {
     write_ok: Arc<AtomicU64>,
     /// How long the last write-path check took, in nanoseconds; 0 before the first.
     write_took: Arc<AtomicU64>,
+    /// A promotion was begun: its outcome has to be judged before anything is tried again.
+    promoting: bool,
     writer: Option<tokio::task::JoinHandle<()>>,
     following: Option<Upstream>,
     log_read: u64,
@@ -112,6 +114,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         resource: Resource::default(),
         write_ok: Arc::default(),
         write_took: Arc::default(),
+        promoting: false,
         writer: None,
         following: None,
         log_read: 0,
@@ -160,7 +163,7 @@ impl Driver {
                     self.look().await;
                     self.tell().await;
                     // A promotion is not tried twice by itself: its outcome has to be judged first.
-                    if matches!(goal, Goal::Primary { .. }) {
+                    if matches!(goal, Goal::Primary { .. }) && std::mem::take(&mut self.promoting) {
                         self.exited().await;
                     }
                     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -506,9 +509,12 @@ impl Driver {
         if !self.adopt() {
             return failed("the database is not running, so it cannot be promoted");
         }
-        let changed = std::mem::replace(&mut self.sync, sync.clone()) != *sync;
+        let names = |s: &SyncSet| (s.members.iter().map(|m| m.node.clone()).collect::<Vec<_>>(), s.k);
+        let before = std::mem::replace(&mut self.sync, sync.clone());
+        let changed = names(&before) != names(sync);
         let recovery: bool = sql::bounded(self.client().await?.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
         let data_dir = self.setup.config.data_dir.clone();
+        self.promoting = recovery;
         if recovery {
             let current = files::newest_timeline(&data_dir).unwrap_or(0);
             files::place_timelines(&data_dir, current, epoch.0)?;
@@ -560,6 +566,9 @@ impl Driver {
         loop {
             self.look().await;
             self.tell().await;
+            if !self.adopt() {
+                return failed("the server ended while a changed synchronous set was taken up");
+            }
             let named = |node: &NodeId| sync.members.iter().any(|m| m.node == *node);
             let standbys = self.facts.standbys.iter().filter(|s| s.state == "streaming");
             let taken_up = standbys.into_iter().all(|s| (s.sync_state != "async") == (named(&s.node) && sync.k > 0));

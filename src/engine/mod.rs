@@ -164,6 +164,8 @@ pub struct Engine {
     state_why: String,
     judge_at: Timestamp,
     retry_at: Timestamp,
+    /// A planned move by itself is not tried before.
+    planned_at: Timestamp,
     gathering_since: Option<Timestamp>,
     last_writable: Timestamp,
     refusal: String,
@@ -249,6 +251,7 @@ impl Engine {
             state_why: "no agent was heard yet".into(),
             judge_at: now,
             retry_at: now,
+            planned_at: now,
             gathering_since: None,
             last_writable: now,
             refusal: String::new(),
@@ -548,6 +551,10 @@ impl Engine {
 
     /// The role is held and nothing moves: is the primary too unwell to keep it, or does the role belong elsewhere?
     fn consider_wellness(&mut self, making: &mut Making, primary: &NodeId) {
+        if self.nodes[primary].detector.silence(self.now) == detector::Silence::Unknown {
+            // Too few samples to call it unwell.
+            return;
+        }
         let class = self.policy.constraints.decision.of(health::score(&self.nodes[primary], &self.policy, self.now));
         if class == DecisionClass::None {
             self.low_since = None;
@@ -557,19 +564,19 @@ impl Engine {
         if class != DecisionClass::None {
             let since = *self.low_since.get_or_insert(self.now);
             let patience = if class == DecisionClass::Immediate { Span::ZERO } else { self.policy.constraints.decision.graceful_after };
-            if self.now.since(since) >= patience && self.now >= self.retry_at {
+            if self.now.since(since) >= patience && self.now >= self.planned_at {
                 let score = candidates::milli(health::score(&self.nodes[primary], &self.policy, self.now));
                 let reason = format!("{primary}'s health score has been low for {}, now {score}", self.now.since(since));
                 self.move_by_itself(making, rules::GRACEFUL, false, &reason);
             }
-        } else if let Some(home) = home.filter(|home| self.failback_check(home).is_ok() && self.now >= self.retry_at) {
+        } else if let Some(home) = home.filter(|home| self.failback_check(home).is_ok() && self.now >= self.planned_at) {
             self.move_by_itself(making, rules::FAILS_BACK, true, &format!("{home} is where the role belongs, and is well"));
         }
     }
 
     /// A planned move that no person asked for; under a manual policy the plan waits.
     fn move_by_itself(&mut self, making: &mut Making, rule: RuleId, failback: bool, reason: &str) {
-        self.retry_at = self.now + RETRY_PLANNED;
+        self.planned_at = self.now + RETRY_PLANNED;
         let requested = format!("policy {}", self.policy.policy_id);
         match self.make_plan(&plans::Wish { failback, ..plans::Wish::by_policy(&requested, reason) }) {
             Ok(plan) => {

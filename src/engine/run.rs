@@ -380,7 +380,7 @@ impl Engine {
             let from = run.plan.demoted().cloned();
             super::remember(&mut self.durable.moves, Moved { at: self.wall, from, to: run.plan.to.node.clone(), by_itself });
         }
-        if outcome == Outcome::Aborted {
+        if matches!(outcome, Outcome::Aborted | Outcome::Unknown) {
             super::remember(&mut self.given_up, (run.plan.epoch, run.plan.to.node.clone()));
         }
         let confidence = confidence(&verification);

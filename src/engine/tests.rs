@@ -189,7 +189,7 @@ fn fail(world: &mut World) {
 fn a_clean_word_moves_the_role_at_once_under_an_automatic_policy() {
     let mut world = World::calm(Strategy::Automatic);
     fail(&mut world);
-    assert_eq!(world.orders(), ["arm"]);
+    assert_eq!(world.orders(), ["arm"], "{}", world.engine.refusal());
     assert!(world.rules.contains(&rules::GAVE_BACK) && world.rules.contains(&rules::PLAN_RUNS));
     let (node, _) = &world.sent[0];
     assert_eq!(node.as_str(), "n2");

@@ -225,6 +225,9 @@ fn print_forecast(f: &Forecast) {
     say!("worst: `quorate simulate --scenario {} --seed {}`", f.scenario, f.worst_seed);
 }
 
+/// Days, acknowledged writes, events, and what was broken.
+type Sum = (u64, u64, u64, Vec<String>);
+
 fn days(range: &str) -> Result<Outcome> {
     let parsed = range.split_once('-').and_then(|(a, b)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?)));
     let (from, to) = parsed.ok_or_else(|| eyre!("--days {range:?}: write FROM-TO, for example 0-1000"))?;
@@ -238,7 +241,7 @@ fn days(range: &str) -> Result<Outcome> {
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let next = AtomicU64::new(from);
     let started = std::time::Instant::now();
-    let sums: Vec<(u64, u64, u64, Vec<String>)> = std::thread::scope(|scope| {
+    let sums: Vec<Sum> = std::thread::scope(|scope| {
         let worker = || {
             let (mut days, mut writes, mut events, mut broken) = (0, 0, 0, vec![]);
             loop {
@@ -256,7 +259,7 @@ fn days(range: &str) -> Result<Outcome> {
         let handles: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
         handles.into_iter().filter_map(|h| h.join().ok()).collect()
     });
-    let total = |f: fn(&(u64, u64, u64, Vec<String>)) -> u64| sums.iter().map(f).sum::<u64>();
+    let total = |f: fn(&Sum) -> u64| sums.iter().map(f).sum::<u64>();
     let broken: Vec<&String> = sums.iter().flat_map(|s| &s.3).collect();
     say!(
         "{} days, {} events, {} acknowledged writes in {:.0} s: {} days with a broken law",

@@ -101,7 +101,7 @@ impl World {
         let db = &mut self.hosts[host].db;
         match task {
             _ if !db.running => {
-                if !self.hosts[host].agent.as_ref().is_some_and(|a| a.resource.stopped.is_some()) {
+                if self.hosts[host].agent.as_ref().is_none_or(|a| a.resource.stopped.is_none()) {
                     self.note_stopped(host, "found dead", 0, None);
                 }
                 self.settle(host);

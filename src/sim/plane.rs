@@ -260,10 +260,10 @@ impl World {
         let to = self.client.target;
         self.client.open.insert(write, self.now);
         let place = self.client_place();
-        if let Some(at) = self.net.stream(self.now, &mut self.random, place, to, Carries::Calls) {
-            if self.hosts[to].up {
-                self.queue.push(at, Event::Write { to, write });
-            }
+        if let Some(at) = self.net.stream(self.now, &mut self.random, place, to, Carries::Calls)
+            && self.hosts[to].up
+        {
+            self.queue.push(at, Event::Write { to, write });
         }
         self.after(interval, Event::Client);
     }

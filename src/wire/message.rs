@@ -103,6 +103,7 @@ pub enum ToAgent {
 /// A person's request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to one plane")]
 pub enum CallRequest {
     /// The picture, once.
     View,

@@ -307,3 +307,17 @@ fn the_same_inputs_give_the_same_decisions_byte_for_byte() {
     };
     assert_eq!(run(), run());
 }
+
+/// No phase without a way out: each but steady shows a deadline or what ends it, and somebody who has to act.
+#[test]
+fn no_phase_is_without_a_way_out() {
+    let mut world = World::calm(Strategy::Manual);
+    let exits = [Phase::Aborted, Phase::RolledBack, Phase::NeedsPerson];
+    for phase in Phase::LADDER.into_iter().chain(exits).filter(|p| *p != Phase::Steady) {
+        world.engine.durable.phase = phase;
+        world.engine.view.take();
+        let view = world.engine.view().phase.clone();
+        assert!(view.deadline.is_some() || !view.ways_out.is_empty(), "{phase:?}");
+        assert!(!view.owner.is_empty(), "{phase:?}");
+    }
+}

@@ -150,7 +150,16 @@ impl Engine {
                 String::new(),
                 vec!["ask for a plan".into(), "bring a node back".into(), "accept an unknown loss in a plan".into()],
             ),
-            (_, None) => ("plane".to_owned(), None, String::new(), vec![]),
+            (Phase::Deciding, None) => (
+                "plane".to_owned(),
+                Some(self.now.until(self.retry_at)),
+                "a target is sought again".to_owned(),
+                vec!["a plan is made".into(), "it is heard again".into(), "a person asks for a plan".into()],
+            ),
+            // Phases of a run, whose run has just ended: the next judgement leaves them.
+            (Phase::Claiming | Phase::Fencing | Phase::Promoting | Phase::Routing | Phase::Verifying, None) => {
+                ("plane".to_owned(), Some(super::JUDGE_INTERVAL), "the run's outcome".to_owned(), vec![])
+            }
         };
         PhaseView { phase, owner, age, deadline, at_deadline, ways_out }
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::lease::{Ack, EpochSync};
 use crate::model::VoterSet;
 use crate::model::WallTime;
+use crate::model::command::{Order, OverrideOrder, VoterOrder};
 use crate::wire::message::PeerReply;
 
 fn member(node: &str) -> Member {
@@ -189,4 +190,103 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
     let turn = machine.observed(at(4), settled(&machine));
     drop(turn);
     assert!(matches!(machine.local().cut, Cut::At(_)));
+}
+
+/// Every order that a plane can give has an answer in every state of an agent: taken up, or refused in words.
+#[test]
+fn every_order_has_an_answer_in_every_state() {
+    let plan = || -> Box<crate::model::plan::Plan> {
+        Box::new(crate::model::plan::Plan {
+            number: 1,
+            cluster: "c".into(),
+            kind: crate::model::plan::PlanKind::Switchover,
+            epoch: Epoch(2),
+            from: Some(member("n1")),
+            to: member("n2"),
+            made: WallTime(0),
+            requested_by: "policy p".into(),
+            reason: String::new(),
+            least_fence: crate::model::loss::FenceRung::SyncFenced,
+            loss: crate::model::loss::LossAccount::Unknown { why: String::new() },
+            max_loss_bytes: 0,
+            accept_unknown_loss: false,
+            budget: Span::secs(60),
+            steps: vec![],
+            candidates: vec![],
+            constraints: vec![],
+            blast_radius: vec![],
+            way_back: String::new(),
+            transfers: vec![],
+        })
+    };
+    let voters = record("n1").voters.unwrap();
+    let change = VoterOrder { cluster: "c".into(), from_version: 1, remove: Some(member("n3")), add: None, reason: String::new() };
+    let left = VoterSet { version: voters.override_version(), members: voters.members.iter().take(2).cloned().collect() };
+    let gone = OverrideOrder { cluster: "c".into(), left, remove: vec![member("n3")], reason: String::new() };
+    let orders = || {
+        vec![
+            Order::Arm { plan: plan(), approvals: vec![] },
+            Order::Demote { plan: plan(), approvals: vec![] },
+            Order::Disarm { plan: plan().digest() },
+            Order::Prove,
+            Order::Voters { order: change.clone(), approvals: vec![] },
+            Order::Override { order: gone.clone(), approvals: vec![] },
+        ]
+    };
+    for order in orders() {
+        // A new order of the plane has to be added above: this match does not compile without it.
+        match order {
+            Order::Arm { .. }
+            | Order::Demote { .. }
+            | Order::Disarm { .. }
+            | Order::Prove
+            | Order::Voters { .. }
+            | Order::Override { .. } => {}
+        }
+    }
+    let start =
+        |node: &str, record: VoterRecord, guarded| Machine::start(at(0), setup(node), record, &Found { running_guarded: guarded }).0;
+    let armed = || {
+        let mut machine = start("n2", record("n2"), false);
+        drop(machine.observed(
+            at(1),
+            Resource { settled: machine.goal_id, has_data: true, position: Some(Position::default()), ..Resource::default() },
+        ));
+        drop(machine.order(at(2), Order::Arm { plan: plan(), approvals: vec![] }, Ok(())));
+        machine
+    };
+    let states: Vec<(&str, Machine)> = vec![
+        ("a stranger", start("n2", VoterRecord::new(member("n2")), false)),
+        ("cut, not settled", start("n2", record("n2"), false)),
+        ("armed", armed()),
+        ("claiming", {
+            let mut machine = armed();
+            drop(machine.wakeup(at(4_000)));
+            machine
+        }),
+        ("resuming", start("n1", record("n1"), true)),
+        ("holding", holding()),
+        ("handing over", {
+            let mut machine = holding();
+            drop(machine.order(at(4), Order::Demote { plan: plan(), approvals: vec![] }, Ok(())));
+            machine
+        }),
+        ("ending", {
+            let mut machine = holding();
+            drop(machine.wakeup(at(5_000)));
+            machine
+        }),
+    ];
+    for (name, machine) in states {
+        for order in orders() {
+            let mut machine = machine.clone();
+            let now = Timestamp(machine.now.0 + 1_000_000);
+            let text = format!("{order:?}");
+            let (_turn, outcome) = machine.order(now, order.clone(), Ok(()));
+            assert!(outcome.as_ref().err().is_none_or(|why| !why.is_empty()), "{name}: {text}");
+            // Said twice it does no harm.
+            let (_turn, again) = machine.order(Timestamp(now.0 + 1_000_000), order, Ok(()));
+            assert!(outcome.is_err() || again.is_ok(), "{name}: {text}: {outcome:?} then {again:?}");
+        }
+    }
 }

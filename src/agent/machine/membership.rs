@@ -50,6 +50,10 @@ impl Machine {
             if !holder.voters().contains(remove) {
                 return Err(format!("{} is not in the voter set", remove.node));
             }
+            if order.add.is_none() && holder.voters().members.len() <= 2 {
+                let why = "one voter alone could never take in another: add or readmit a node first";
+                return Err(format!("{}: {why}", remove.node));
+            }
             let sync = holder.sync_set();
             if sync.members.contains(remove) && order.add.is_none() && sync.members.len() <= sync.k {
                 let why = "commits wait for that many standbys, and fewer would be left: lower synchronous_standbys first";

@@ -1,7 +1,7 @@
 //! Many clusters on one plane: one engine each, and the question that only the whole can answer: is it us? When too many
 //! nodes of too many clusters fall silent at once, it is rather this observer that is cut off, and nothing moves by itself.
 //!
-//! No engine knows another. What they share is this guard, and waves ([`super::evacuation`]).
+//! No engine knows another. What they share is this guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,9 +6,9 @@
 //! *Voter*: grants, renews and releases; its record is durable before any reply. *Holder*: counts its voters' promises
 //! and so knows until when it may acknowledge. *Claim*: one attempt to win an epoch.
 //!
-//! The voter set changes by one voter at a time, by the holder, under a majority of both sets ([`Voter::change`]); the
+//! The voter set changes by one voter at a time, by the holder, under a majority of both sets ([`crate::lease::Voter::change`]); the
 //! synchronous set changes jointly ([`crate::model::SyncStage`]); an override removes voters that two persons attested as
-//! powered off ([`Voter::remove_attested`]).
+//! powered off ([`crate::lease::Voter::remove_attested`]).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claim;

@@ -4,7 +4,7 @@
 //! for what surrounds it. An oracle that nobody in the world sees checks what clients were told.
 //!
 //! Not modelled: what a query costs, how long a backup takes, the order of writes within one flush. Databases keep a log
-//! of numbered writes; times of disks, links and promotions are parameters ([`Conditions`]).
+//! of numbered writes; times of disks, links and promotions are parameters ([`crate::sim::Conditions`]).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod adapter;

@@ -126,8 +126,9 @@ fn found(bug: Bug) -> Option<String> {
 }
 
 macro_rules! found {
-    ($($name:ident: $bug:ident;)*) => {
+    ($($(#[$how:meta])* $name:ident: $bug:ident;)*) => {
         $(#[test]
+        $(#[$how])*
         fn $name() {
             let place = found(Bug::$bug);
             println!("{place:?}");
@@ -137,10 +138,14 @@ macro_rules! found {
 }
 found! {
     planted_settles_early_is_found: SettlesEarly;
-    planted_reclaims_at_any_loss_is_found: ReclaimsAtAnyLoss;
-    planted_keeps_old_epochs_is_found: KeepsOldEpochs;
-    planted_stays_stopped_is_found: StaysStopped;
-    planted_no_blackout_is_found: NoBlackout;
     planted_no_cut_is_found: NoCut;
     planted_no_fence_is_found: NoFence;
+    #[ignore = "thousands of random days: minutes; cargo nextest run planted --run-ignored all"]
+    planted_keeps_old_epochs_is_found: KeepsOldEpochs;
+    #[ignore = "thousands of random days: minutes; cargo nextest run planted --run-ignored all"]
+    planted_stays_stopped_is_found: StaysStopped;
+    #[ignore = "thousands of random days: minutes; cargo nextest run planted --run-ignored all"]
+    planted_no_blackout_is_found: NoBlackout;
+    #[ignore = "thousands of random days: minutes; cargo nextest run planted --run-ignored all"]
+    planted_reclaims_at_any_loss_is_found: ReclaimsAtAnyLoss;
 }

@@ -98,8 +98,12 @@ impl Engine {
     fn fleet_check(&self) -> Check {
         let mut check = check(
             "fleet",
-            self.fleet_pause.is_empty(),
-            if self.fleet_pause.is_empty() { "no sign that this observer is the one cut off".into() } else { self.fleet_pause.clone() },
+            self.fleet_pause.as_deref().is_none_or(str::is_empty),
+            match self.fleet_pause.as_deref() {
+                None => "not judged: this plane watches one cluster".into(),
+                Some("") => "no sign that this observer is the one cut off".into(),
+                Some(why) => why.to_owned(),
+            },
             "fewer suspicions at once",
             "the others are heard again, or a person executes a plan",
         );

@@ -123,6 +123,9 @@ pub fn replay(entries: &[Entry], policy: Option<&Policy>) -> Replayed {
             }
         }
     }
+    if policy.is_none() && replayed.differs.is_none() {
+        replayed.differs = last.map(|(at, _)| at);
+    }
     replayed
 }
 

@@ -179,8 +179,8 @@ pub struct Engine {
     last_sync: Option<SyncSet>,
     /// Candidates that gave up, and in which epoch: the others are tried first.
     given_up: Vec<(Epoch, NodeId)>,
-    /// Why automatic action pauses: too many suspicions at once.
-    fleet_pause: String,
+    /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no guard looks.
+    fleet_pause: Option<String>,
     /// What the simulator made of the present state.
     #[serde(skip)]
     forecast: Option<ForecastView>,
@@ -261,7 +261,7 @@ impl Engine {
             started_calm: false,
             last_sync: None,
             given_up: vec![],
-            fleet_pause: String::new(),
+            fleet_pause: None,
             forecast: None,
             view: OnceCell::new(),
         }
@@ -295,12 +295,12 @@ impl Engine {
             }
             Input::Fleet(why) => {
                 judge = true;
-                if why != self.fleet_pause {
+                if self.fleet_pause.as_deref().unwrap_or_default() != why {
                     let text =
                         if why.is_empty() { "automatic action goes on".to_owned() } else { format!("automatic action pauses: {why}") };
                     self.note(&mut making, rules::FLEET_PAUSED, "plane", "fleet", text, serde_json::Value::Null);
-                    self.fleet_pause = why;
                 }
+                self.fleet_pause = Some(why);
             }
             Input::Wakeup => judge = true,
         }

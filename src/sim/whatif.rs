@@ -1,5 +1,5 @@
 //! From the picture of a living cluster to a simulated one in the same state: who holds the role, who is down, how fast
-//! heartbeats come, how far messages travel, how long disks take, how far standbys are behind.
+//! heartbeats come, how far messages travel, how long disks and promotions take. Standbys begin without lag.
 
 use super::run::Stand;
 use super::scenario::Scenario;
@@ -42,7 +42,6 @@ pub fn conditions(cluster: &Cluster, view: &ClusterView) -> Conditions {
         flush: view.nodes.iter().filter_map(deep).collect(),
         delay_near: median(near, plain.delay_near),
         delay_far: median(far, plain.delay_far),
-        lag: view.nodes.iter().filter_map(|n| Some((n.node.clone(), n.lag_bytes?))).collect(),
         promotion,
         ..plain
     }

@@ -33,14 +33,10 @@ pub struct Conditions {
     pub delay_near: Span,
     /// Typical one-way delay between regions.
     pub delay_far: Span,
-    /// Typical one-way delay from each node to the plane, where it was measured.
-    pub delay_plane: BTreeMap<NodeId, Span>,
     /// Time between two writes of the clients; zero: none.
     pub write_interval: Span,
     /// How long a promotion takes, least and most.
     pub promotion: (Span, Span),
-    /// How far each standby is behind when it begins, in bytes.
-    pub lag: BTreeMap<NodeId, u64>,
     /// Clocks run at most so much faster or slower than the world's, in millionths.
     pub drift_ppm: u64,
 }
@@ -52,10 +48,8 @@ impl Default for Conditions {
             flush: BTreeMap::new(),
             delay_near: Span(250_000),
             delay_far: Span::millis(12),
-            delay_plane: BTreeMap::new(),
             write_interval: Span::millis(25),
             promotion: (Span::millis(25), Span::millis(90)),
-            lag: BTreeMap::new(),
             drift_ppm: 400,
         }
     }
@@ -167,7 +161,7 @@ pub struct World {
     pub(super) key: Rc<ApprovalKey>,
     /// How long the person takes to confirm a plan; `None`: nobody is there.
     pub(super) approve_after: Option<Span>,
-    /// What a person asked for and has not confirmed.
+    /// Whether the course of events is kept; what-if needs only its outcome.
     pub(super) keep_facts: bool,
     pub(super) facts: Vec<Fact>,
     pub(super) records: Vec<(usize, Record)>,
@@ -215,7 +209,6 @@ impl World {
             host.db.starts = 1;
             host.db.history.timeline = timeline;
             host.db.history.left = vec![(timeline - 1, Lsn(0x0200_0000))];
-            // A standby that was behind lacks the last of what was there before the clients began.
             host.db.log.push(Entry { end, timeline, write: 0 });
             (host.db.end, host.db.flushed, host.durable_log) = (end, end, end);
             if index == primary {
@@ -227,27 +220,24 @@ impl World {
         }
         world.client.target = primary;
         world.oracle.wrote(Timestamp(0), holder.node.as_str(), timeline);
-        for host in 0..world.hosts.len() {
-            world.start_agent(host);
-        }
-        world.start_plane(0);
-        if world.client.interval > Span::ZERO {
-            world.queue.push(Timestamp(1_000_000), Event::Client);
-        }
-        world
+        world.begun()
     }
 
     /// Hosts that never ran anything: the declared primary founds the cluster.
     pub fn unformed(cluster: &Cluster, policy: &Policy, conditions: &Conditions, seed: u64) -> Self {
-        let mut world = Self::blank(cluster, policy, conditions, seed);
-        for host in 0..world.hosts.len() {
-            world.start_agent(host);
+        Self::blank(cluster, policy, conditions, seed).begun()
+    }
+
+    /// Agents, the first plane and the clients start.
+    fn begun(mut self) -> Self {
+        for host in 0..self.hosts.len() {
+            self.start_agent(host);
         }
-        world.start_plane(0);
-        if world.client.interval > Span::ZERO {
-            world.queue.push(Timestamp(1_000_000), Event::Client);
+        self.start_plane(0);
+        if self.client.interval > Span::ZERO {
+            self.queue.push(Timestamp(1_000_000), Event::Client);
         }
-        world
+        self
     }
 
     fn blank(cluster: &Cluster, policy: &Policy, conditions: &Conditions, seed: u64) -> Self {
@@ -266,14 +256,9 @@ impl World {
             .collect();
         let places = hosts.len() + PLANES + 1;
         let region = |place: usize| hosts.get(place).map(|h| h.node.region.as_str());
-        let node = |place: usize| hosts.get(place).map(|h| &h.node.node_id);
-        let net = Net::new(places, |from, to| {
-            let measured = [node(from), node(to)].into_iter().flatten().find_map(|n| conditions.delay_plane.get(n));
-            match (region(from), region(to), measured) {
-                (Some(a), Some(b), _) if a != b => conditions.delay_far,
-                (None, _, Some(delay)) | (_, None, Some(delay)) => *delay,
-                _ => conditions.delay_near,
-            }
+        let net = Net::new(places, |from, to| match (region(from), region(to)) {
+            (Some(a), Some(b)) if a != b => conditions.delay_far,
+            _ => conditions.delay_near,
         });
         let key = ApprovalKey::from_hex(OPERATOR_KEY).unwrap_or_else(|_| unreachable!("the constant has 64 hex digits"));
         let person = |who: &str| format!("  - {{name: {who}, roles: [operator, approver], approval_key: \"{}\"}}\n", key.public_hex());

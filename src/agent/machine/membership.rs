@@ -166,15 +166,21 @@ impl Machine {
             return;
         }
         let Some(set) = holder.next_voters().cloned() else { return };
+        if let Some(wish) = &mut self.wish {
+            wish.resend = now + RESEND;
+        }
+        self.say_set(now, set, turn);
+    }
+
+    /// Tells everybody, this node's own voter first, which set it is from now on.
+    fn say_set(&mut self, now: Timestamp, set: VoterSet, turn: &mut Turn) {
+        let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
         let message = VoterChange { epoch: holder.epoch(), holder: self.setup.me.clone(), set };
         let said = self.voter.change(now, &message);
         let own = said.reply.is_ok();
         Self::persist(turn, said.persist);
         if own {
             holder.changed(&self.setup.me);
-        }
-        if let Some(wish) = &mut self.wish {
-            wish.resend = now + RESEND;
         }
         self.broadcast(&PeerMessage::Change(message), turn);
     }
@@ -195,14 +201,7 @@ impl Machine {
             holder.begin_change(set);
         }
         let set = holder.next_voters().unwrap_or(voters).clone();
-        let message = VoterChange { epoch: holder.epoch(), holder: self.setup.me.clone(), set };
-        let said = self.voter.change(now, &message);
-        let own = said.reply.is_ok();
-        Self::persist(turn, said.persist);
-        if own {
-            holder.changed(&self.setup.me);
-        }
-        self.broadcast(&PeerMessage::Change(message), turn);
+        self.say_set(now, set, turn);
     }
 
     /// A voter has a new set.

@@ -16,6 +16,7 @@ mod health;
 pub mod input;
 pub mod journal;
 mod mind;
+mod moves;
 mod people;
 pub mod picture;
 pub mod plans;
@@ -35,8 +36,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::constraints::DecisionClass;
-use crate::model::plan::{Approval, Plan, PlanKind};
+use crate::model::plan::{Approval, Plan};
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
 use crate::model::view::{ClusterState, ClusterView, ForecastView, Phase, RunView, StepView, Verdict};
 use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
@@ -504,180 +504,6 @@ impl Engine {
             (ClusterState::Healthy, "every node is healthy and commits are confirmed as configured".into())
         } else {
             (ClusterState::Degraded, unwell.join(", "))
-        }
-    }
-
-    /// No run: does the write role have to move?
-    fn consider(&mut self, making: &mut Making) {
-        let Some(primary) = self.primary() else { return };
-        let verdict = self.nodes[&primary].verdict;
-        match verdict {
-            Verdict::Failed => self.consider_failed(making, &primary),
-            Verdict::Suspect => {
-                if self.durable.phase == Phase::Steady {
-                    self.enter(making, rules::SUSPECTING, Phase::Suspecting, format!("{primary} is silent"));
-                }
-            }
-            Verdict::Healthy | Verdict::Degraded => {
-                self.gathering_since = None;
-                if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover) {
-                    self.durable.pending = None;
-                    self.enter(making, rules::WORLD_MOVED, Phase::Steady, format!("{primary} is heard again; the failover plan is void"));
-                }
-                match self.durable.phase {
-                    Phase::Suspecting | Phase::Deciding => {
-                        self.enter(making, rules::HEARD_AGAIN, Phase::Steady, format!("{primary} holds the role again; nothing moved"));
-                    }
-                    Phase::AwaitingApproval if self.durable.pending.as_ref().is_some_and(|p| p.plan.epoch != self.durable.epoch) => {
-                        self.durable.pending = None;
-                        self.enter(making, rules::WORLD_MOVED, Phase::Steady, "the plan's epoch is over; it is void".into());
-                    }
-                    Phase::Stabilising if self.now.since(self.durable.phase_since) >= self.policy.stabilise => {
-                        self.enter(making, rules::STABLE, Phase::Steady, "stable".into());
-                    }
-                    Phase::Steady if self.durable.pending.is_none() => self.consider_wellness(making, &primary),
-                    Phase::NeedsPerson | Phase::Aborted | Phase::RolledBack
-                        if self.now.since(self.durable.phase_since) >= self.policy.stabilise =>
-                    {
-                        self.enter(making, rules::STABLE, Phase::Steady, "the role is held again".into());
-                    }
-                    _ => {}
-                }
-            }
-            Verdict::Unknown => {}
-        }
-        self.expire_pending(making);
-    }
-
-    /// The role is held and nothing moves: is the primary too unwell to keep it, or does the role belong elsewhere?
-    fn consider_wellness(&mut self, making: &mut Making, primary: &NodeId) {
-        if self.nodes[primary].detector.silence(self.now) == detector::Silence::Unknown {
-            // Too few samples to call it unwell.
-            return;
-        }
-        let class = self.policy.constraints.decision.of(health::score(&self.nodes[primary], &self.policy, self.now));
-        if class == DecisionClass::None {
-            self.low_since = None;
-        }
-        let by_itself = self.policy.strategy != Strategy::Manual;
-        let home = self.preferred().filter(|home| home != primary && self.policy.constraints.failback.automatic && by_itself);
-        if class != DecisionClass::None {
-            let since = *self.low_since.get_or_insert(self.now);
-            let patience = if class == DecisionClass::Immediate { Span::ZERO } else { self.policy.constraints.decision.graceful_after };
-            if self.now.since(since) >= patience && self.now >= self.planned_at {
-                let score = candidates::milli(health::score(&self.nodes[primary], &self.policy, self.now));
-                let reason = format!("{primary}'s health score has been low for {}, now {score}", self.now.since(since));
-                self.move_by_itself(making, rules::GRACEFUL, false, &reason);
-            }
-        } else if let Some(home) = home.filter(|home| self.failback_check(home).is_ok() && self.now >= self.planned_at) {
-            self.move_by_itself(making, rules::FAILS_BACK, true, &format!("{home} is where the role belongs, and is well"));
-        }
-    }
-
-    /// A planned move that no person asked for; under a manual policy the plan waits.
-    fn move_by_itself(&mut self, making: &mut Making, rule: RuleId, failback: bool, reason: &str) {
-        self.planned_at = self.now + RETRY_PLANNED;
-        let requested = format!("policy {}", self.policy.policy_id);
-        match self.make_plan(&plans::Wish { failback, ..plans::Wish::by_policy(&requested, reason) }) {
-            Ok(plan) => {
-                self.refusal.clear();
-                let digest = plan.digest();
-                let data = serde_json::to_value(&plan).unwrap_or_default();
-                let text = format!("{reason}: plan {}: {}", digest.short(), plans::summary(&plan));
-                self.note(making, rule, "plane", "plan", text, data);
-                if self.policy.strategy == Strategy::Manual {
-                    self.durable.pending = Some(Pending { plan, digest, since: self.now });
-                    self.set_phase(Phase::AwaitingApproval);
-                } else {
-                    self.begin(making, plan, vec![]);
-                }
-            }
-            Err(refusal) => {
-                let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
-                if words(&refusal.why) != words(&self.refusal) {
-                    let data = serde_json::to_value(&refusal.checks).unwrap_or_default();
-                    let text = format!("{reason}, but nothing is done: {}", refusal.why);
-                    self.note(making, rules::NO_GOOD_TARGET, "plane", "refusal", text, data);
-                    self.refusal = refusal.why;
-                }
-            }
-        }
-    }
-
-    fn consider_failed(&mut self, making: &mut Making, primary: &NodeId) {
-        if matches!(self.durable.phase, Phase::Steady | Phase::Suspecting | Phase::Stabilising) {
-            let why = self.nodes[primary].why.clone();
-            self.gathering_since = Some(self.now);
-            let at = self.wall;
-            remember(&mut self.durable.fallen, Fallen { at, node: primary.clone() });
-            let rule = if self.is_released() { rules::GAVE_BACK } else { rules::FAILED };
-            self.enter(making, rule, Phase::Deciding, format!("{primary} failed: {why}"));
-        }
-        let decides = matches!(self.durable.phase, Phase::Deciding)
-            || (matches!(self.durable.phase, Phase::Aborted | Phase::NeedsPerson | Phase::RolledBack) && self.durable.pending.is_none());
-        if !decides || self.now < self.retry_at || self.still_gathering() {
-            return;
-        }
-        let requested = format!("policy {}", self.policy.policy_id);
-        let reason = self.nodes[primary].why.clone();
-        match self.make_plan(&plans::Wish::by_policy(&requested, &reason)) {
-            Ok(plan) => {
-                self.refusal.clear();
-                let digest = plan.digest();
-                let summary = plans::summary(&plan);
-                let data = serde_json::to_value(&plan).unwrap_or_default();
-                if self.policy.strategy == Strategy::Manual {
-                    self.note(
-                        making,
-                        rules::PLAN_WAITS,
-                        "plane",
-                        "plan",
-                        format!("plan {}: {summary}; waits for a person", digest.short()),
-                        data,
-                    );
-                    self.durable.pending = Some(Pending { plan, digest, since: self.now });
-                    self.set_phase(Phase::AwaitingApproval);
-                } else {
-                    self.note(making, rules::PLAN_RUNS, "plane", "plan", format!("plan {}: {summary}", digest.short()), data);
-                    self.begin(making, plan, vec![]);
-                }
-            }
-            Err(refusal) => {
-                self.retry_at = self.now + RETRY_AFTER;
-                // A changing age is no news.
-                let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
-                if words(&refusal.why) != words(&self.refusal) {
-                    let data = serde_json::to_value(&refusal.checks).unwrap_or_default();
-                    self.note(making, refusal.rule, "plane", "refusal", format!("nothing is done: {}", refusal.why), data);
-                    self.refusal = refusal.why;
-                    self.set_phase(Phase::NeedsPerson);
-                }
-            }
-        }
-    }
-
-    /// After a release the others cut themselves off and say where their log ends; that is worth a moment.
-    fn still_gathering(&self) -> bool {
-        let Some(since) = self.gathering_since else { return false };
-        if self.now.since(since) >= GATHER_MAX || !self.is_released() {
-            return false;
-        }
-        let primary = self.primary();
-        self.cluster.data_nodes().filter(|n| Some(&n.node_id) != primary.as_ref()).any(|n| {
-            let mind = &self.nodes[&n.node_id];
-            let reachable = mind.verdict <= Verdict::Degraded && mind.age(self.now).is_some_and(|age| age < Span::secs(1));
-            let certain = mind.report.as_ref().is_some_and(|r| !r.vote.releases.is_empty() && r.resource.receiving_from.is_none());
-            reachable && !certain
-        })
-    }
-
-    fn expire_pending(&mut self, making: &mut Making) {
-        let Some(pending) = &self.durable.pending else { return };
-        if self.now.since(pending.since) >= self.policy.approval_timeout {
-            let text = format!("plan {} was not approved within {}", pending.digest.short(), self.policy.approval_timeout);
-            self.durable.pending = None;
-            self.enter(making, rules::APPROVAL_TIMEOUT, Phase::NeedsPerson, text);
-            self.retry_at = self.now + self.policy.approval_timeout;
         }
     }
 

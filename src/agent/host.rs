@@ -35,10 +35,13 @@ pub fn pid(raw: u32) -> Option<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw)
 }
 
-/// Whether a process exists and is not a zombie.
+/// Whether a process still runs: any thread of it. Its first thread is shown as a zombie as soon as that one has ended, while
+/// the others still hold the process's files and sockets (proc(5), `task`); only when it is alone is the process gone.
 pub fn runs(raw: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{raw}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z') || rest.starts_with('X')))
+    let ended = std::fs::read_to_string(format!("/proc/{raw}/stat"))
+        .map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z') || rest.starts_with('X')));
+    let threads = || std::fs::read_dir(format!("/proc/{raw}/task")).map_or(0, Iterator::count);
+    !ended || threads() > 1
 }
 
 /// Sends a signal; a process that is gone is no error.
@@ -122,4 +125,35 @@ pub fn write_durably(path: &Path, contents: &str) -> std::io::Result<()> {
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::File::open(folder)?.sync_all()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
+    /// The lab's plane was started again while the killed one still held its port: its first thread had ended, others not.
+    #[test]
+    fn a_process_runs_until_its_last_thread_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("lingers.c");
+        let program = folder.path().join("lingers");
+        let text = "#include <pthread.h>\n#include <unistd.h>\n\
+            static void *wait_for_end(void *unused) { char c; while (read(0, &c, 1) > 0); _exit(0); }\n\
+            int main(void) { pthread_t t; pthread_create(&t, 0, wait_for_end, 0); write(1, \".\", 1); pthread_exit(0); }\n";
+        std::fs::write(&source, text).unwrap();
+        assert!(Command::new("cc").arg("-pthread").arg("-w").arg("-o").args([&program, &source]).status().unwrap().success());
+        let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !stat().contains(") Z ") && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert!(stat().contains(") Z "), "{}", stat());
+        assert!(super::runs(child.id()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!super::runs(child.id()));
+    }
 }

@@ -117,7 +117,7 @@ pub fn check_authority(
 /// As [`check_authority`].
 pub fn check_order(order: &Order, strategy: Strategy, allowlist: &Allowlist, now: WallTime) -> Result<(), String> {
     match order {
-        Order::Arm { plan, approvals } | Order::Demote { plan, approvals } => {
+        Order::Arm { plan, approvals } | Order::Demote { plan, approvals } | Order::Shift { plan, approvals } => {
             check_authority(plan, &plan.digest(), approvals, strategy, allowlist, now)
         }
         Order::Voters { order, approvals } => check_signed(&order.digest(), approvals, 1, allowlist, now),

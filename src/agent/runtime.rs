@@ -221,6 +221,7 @@ fn setup(config: &AgentConfig, record: &VoterRecord) -> Setup {
         founder: config.node.role == Role::Primary,
         terms: Terms::for_duration(cluster.lease),
         synchronous_standbys: cluster.synchronous_standbys,
+        declared_shares: cluster.declared_shares(),
         strategy: config.policy.strategy,
         reclaim_after: config.policy.reclaim_after,
         first_round: host::now().0,
@@ -427,6 +428,7 @@ impl Agent {
             resource: self.facts.clone(),
             peers: self.peers.probes(),
             armed: self.machine.armed(),
+            shares: self.machine.shares().cloned(),
             activity: self.machine.activity(),
             complaint,
         };

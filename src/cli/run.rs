@@ -27,6 +27,9 @@ pub(super) struct PlanArguments {
     /// The node that is to hold the role; default: the best candidate.
     #[arg(long)]
     to: Option<String>,
+    /// The node to be without, where several accept writes: its share goes to the others.
+    #[arg(long, conflicts_with = "to")]
+    away: Vec<String>,
     /// Why, for the audit.
     #[arg(long, default_value = "asked for on the command line")]
     reason: String,
@@ -89,6 +92,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     if let Some(stand) = arguments.files.stand()? {
         let order = PersonOrder::Propose {
             to: arguments.to.as_deref().map(NodeId::new),
+            away: arguments.away.iter().map(NodeId::new).collect(),
             reason: arguments.reason.clone(),
             accept_unknown_loss: arguments.accept_unknown_loss,
             failback: arguments.failback,
@@ -206,7 +210,7 @@ async fn propose(
     failback: bool,
 ) -> Result<std::result::Result<(Plan, Digest), Outcome>> {
     let request =
-        CallRequest::Order(PersonOrder::Propose { to: to.map(NodeId::new), reason: reason.to_owned(), accept_unknown_loss, failback });
+        CallRequest::Order(PersonOrder::Propose { to: to.map(NodeId::new), away: vec![], reason: reason.to_owned(), accept_unknown_loss, failback });
     match Person::call(client, request).await? {
         CallReply::Plan { plan, digest } => Ok(Ok((*plan, digest))),
         CallReply::Refused { check, why } => {

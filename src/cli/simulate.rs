@@ -194,19 +194,21 @@ fn print_outcome(scenario: &Scenario, outcome: &sim::Outcome) {
     }
     say!("");
     let name = |node: &Option<crate::model::NodeId>| node.as_ref().map_or("nobody".to_owned(), ToString::to_string);
-    say!(
-        "primary {} (epoch {}) → {} (epoch {}); {}",
-        name(&outcome.primary_before),
-        outcome.epoch_before,
-        name(&outcome.primary_after),
-        outcome.epoch_after,
-        if outcome.writable { "writable" } else { "READ-ONLY" }
-    );
+    let state = if outcome.writable { "writable" } else { "READ-ONLY" };
+    let (before, after) = (outcome.epoch_before, outcome.epoch_after);
+    if outcome.primary_before.is_none() && outcome.primary_after.is_none() {
+        say!("several nodes accept writes: shares of epoch {before} → {after}; {state}");
+    } else {
+        say!("primary {} (epoch {before}) → {} (epoch {after}); {state}", name(&outcome.primary_before), name(&outcome.primary_after));
+    }
     say!("no write was acknowledged for at most {}", outcome.outage);
     if let Some(account) = &outcome.account {
         say!("loss account: {account}");
     }
     say!("{} writes acknowledged, {} of them lost", outcome.acknowledged, outcome.lost.len());
+    if outcome.met > 0 {
+        say!("{} of them met another write to the same key that they had not seen: of each pair one is gone", outcome.met);
+    }
     for violation in &outcome.violations {
         say!("BROKEN LAW: {}: {}", violation.law, violation.seen);
     }

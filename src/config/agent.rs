@@ -145,6 +145,7 @@ impl AgentConfig {
             let what = format!("node_id {:?} is not in cluster {}: it has {}", file.node_id.value, cluster.cluster_id, known.join(", "));
             return Err(Problem::at(path, &file.node_id, what).nearest(&file.node_id.value, known));
         };
+        super::cluster::driven(path, &cluster)?;
         let witness = node.role == Role::Witness;
         if witness != (file.resource.value == ResourceKind::None) {
             let what = format!("resource does not fit: {} is a {} in cluster.yaml", node.node_id, node.role.word());

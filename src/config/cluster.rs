@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Problem;
+use crate::model::share::{ConflictPolicy, Pattern};
 use crate::model::topology::{Cluster, DeclaredStatus, Node, Role};
 use crate::model::{ClusterId, NodeId, Span};
 
@@ -25,6 +26,10 @@ struct File {
     lease_ms: Option<Spanned<u64>>,
     #[serde(default)]
     data_classes: Vec<String>,
+    #[serde(default = "active_passive")]
+    pattern: Spanned<Pattern>,
+    #[serde(default)]
+    conflicts: ConflictPolicy,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +47,8 @@ struct NodeEntry {
     priority: i64,
     #[serde(default = "hundred_f")]
     capacity: f64,
+    #[serde(default)]
+    share: Option<Spanned<u64>>,
     #[serde(default = "agent_port")]
     agent_port: u16,
     #[serde(default = "postgres_port")]
@@ -50,6 +57,9 @@ struct NodeEntry {
 
 fn environment() -> String {
     "PROD".into()
+}
+fn active_passive() -> Spanned<Pattern> {
+    Spanned::new(Pattern::default(), serde_saphyr::Location::UNKNOWN, serde_saphyr::Location::UNKNOWN)
 }
 fn hundred() -> i64 {
     100
@@ -98,7 +108,7 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
             let what = format!("region {:?} is not one of the cluster's regions", node.region.value);
             return Err(Problem::at(path, &node.region, what).nearest(&node.region.value, file.regions.iter().map(String::as_str)));
         }
-        if node.role.value == Role::Primary {
+        if node.role.value == Role::Primary && !file.pattern.value.has_several_writers() {
             if let Some(first) = primary {
                 let what = format!(
                     "{} is a second primary; {} on line {} is one already. A cluster has one write role: make one of them secondary",
@@ -111,9 +121,10 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
             primary = Some(node);
         }
     }
-    if primary.is_none() {
+    if primary.is_none() && !file.pattern.value.has_several_writers() {
         return Err(Problem::at(path, &file.nodes, "no node has role: primary; name the node that starts with the write role"));
     }
+    check_shares(path, &file)?;
     let majority = nodes.len() / 2 + 1;
     if let Some(quorum) = file.quorum_size.as_ref().filter(|q| q.value < majority || q.value > nodes.len()) {
         let what = format!(
@@ -144,10 +155,77 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
         quorum_size: file.quorum_size.map_or(majority, |q| q.value),
         regions: file.regions,
         nodes: file.nodes.value.into_iter().map(node).collect(),
-        synchronous_standbys: file.synchronous_standbys.map_or(usize::from(standbys > 0), |k| k.value),
+        synchronous_standbys: match file.synchronous_standbys {
+            Some(k) => k.value,
+            None => usize::from(standbys > 0 && !file.pattern.value.has_several_writers()),
+        },
         lease: Span::millis(lease_ms),
         data_classes: file.data_classes,
+        pattern: file.pattern.value,
+        conflicts: file.conflicts,
     })
+}
+
+/// Whether agents can drive such a cluster: their databases have one writer. The other patterns are planned and rehearsed.
+pub(super) fn driven(path: &Path, cluster: &Cluster) -> Result<(), Problem> {
+    if cluster.pattern.has_several_writers() {
+        let what = format!(
+            "cluster {} has pattern {}, and agents drive databases with one writer. It can be planned and rehearsed \
+             (`quorate plan` and `quorate simulate` with --cluster), not run",
+            cluster.cluster_id,
+            cluster.pattern.word()
+        );
+        return Err(Problem::file(path, what));
+    }
+    Ok(())
+}
+
+/// Where several nodes accept writes, those are the ones with role primary, and each says which share it carries.
+fn check_shares(path: &Path, file: &File) -> Result<(), Problem> {
+    let pattern = file.pattern.value;
+    let word = pattern.word();
+    let several = pattern.has_several_writers();
+    for node in &file.nodes.value {
+        let (name, role) = (&node.node_id.value, node.role.value);
+        match &node.share {
+            Some(share) if !several => {
+                let what = format!("{name} has a share, and only a cluster with pattern: active_active or hybrid has shares");
+                return Err(Problem::at(path, share, what));
+            }
+            Some(share) if role != Role::Primary => {
+                let what = format!("{name} has a share and role {}: the nodes with a share are the primaries", role.word());
+                return Err(Problem::at(path, share, what));
+            }
+            #[expect(clippy::cast_precision_loss, reason = "a share beyond 2^52 units is beyond any capacity too")]
+            Some(share) if share.value == 0 || share.value as f64 > node.capacity => {
+                let what = format!("share {} of {name}: expected 1 to its capacity, {}", share.value, node.capacity);
+                return Err(Problem::at(path, share, what));
+            }
+            None if several && role == Role::Primary => {
+                return Err(Problem::at(path, &node.role, format!("{name} is a primary of an {word} cluster: say which share it carries")));
+            }
+            None if pattern == Pattern::ActiveActive && role == Role::Secondary => {
+                let what = format!("{name} is a secondary of an active_active cluster: give it a share, or use pattern: hybrid");
+                return Err(Problem::at(path, &node.role, what));
+            }
+            Some(_) | None => {}
+        }
+    }
+    if !several {
+        return Ok(());
+    }
+    let count = |role: Role| file.nodes.value.iter().filter(|n| n.role.value == role).count();
+    if pattern == Pattern::ActiveActive && count(Role::Primary) < 2 {
+        return Err(Problem::at(path, &file.pattern, "an active_active cluster has at least two primaries"));
+    }
+    if pattern == Pattern::Hybrid && (count(Role::Primary) == 0 || count(Role::Secondary) == 0) {
+        return Err(Problem::at(path, &file.pattern, "a hybrid cluster has primaries, which carry the load, and secondaries, which stand by"));
+    }
+    if let Some(k) = file.synchronous_standbys.as_ref().filter(|k| k.value > 0) {
+        let what = format!("synchronous_standbys {}: in an {word} cluster the nodes copy to each other afterwards", k.value);
+        return Err(Problem::at(path, k, what));
+    }
+    Ok(())
 }
 
 fn node(entry: NodeEntry) -> Node {
@@ -161,6 +239,7 @@ fn node(entry: NodeEntry) -> Node {
         status: entry.status,
         priority: entry.priority,
         capacity: entry.capacity,
+        share: entry.share.map_or(0, |s| s.value),
         postgres_port: entry.postgres_port,
     }
 }

@@ -47,6 +47,7 @@ impl PlaneConfig {
     pub fn read(path: &Path) -> Result<Self, Problem> {
         let file: File = super::read(path)?;
         let cluster = super::cluster::read(&beside(path, &file.cluster))?;
+        super::cluster::driven(path, &cluster)?;
         Ok(Self {
             policy: super::policy::read(&beside(path, &file.policy), &cluster)?,
             allowlist: Allowlist::read(&beside(path, &file.allowlist))?,

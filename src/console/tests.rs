@@ -34,6 +34,7 @@ fn node(name: &str, role: NodeRole, verdict: Verdict) -> NodeView {
         lag_history: vec![Some(0), None, Some(4_096), Some(1 << 30)],
         interval: None,
         health: None,
+        share: None,
     }
 }
 
@@ -71,6 +72,9 @@ fn plan() -> Plan {
         blast_radius: vec![],
         way_back: String::new(),
         transfers: vec![],
+        shares: vec![],
+        shed: 0,
+        conflicts: None,
     }
 }
 

@@ -109,13 +109,16 @@ impl Engine {
             (check.source, check.age) = ("report".into(), age);
             checks.push(check);
         };
+        let shares = self.shares_traffic();
+        let runs = resource.state == ResourceState::Standby || shares && resource.state == ResourceState::Primary;
         measured(check(
             "standby runs",
-            resource.state == ResourceState::Standby,
+            runs,
             resource.state.word().to_owned(),
-            "standby",
+            if shares { "standby or primary" } else { "standby" },
             "its database runs as a standby",
         ));
+        if !shares {
         measured(check(
             "votes",
             report.vote.votes,
@@ -131,7 +134,13 @@ impl Engine {
             furthest.map_or("any".to_owned(), |f| f.timeline.to_string()),
             "it follows the newest timeline",
         ));
-        let lag = furthest.map_or(0, |f| f.lsn.bytes_since(resource.position.lsn));
+        }
+        // Where several write, each has a log of its own: how far the others' copies are is in their reports.
+        let behind = |node: &NodeId| {
+            let copies = self.nodes.values().filter_map(|m| m.report.as_ref()).flat_map(|r| &r.resource.standbys);
+            copies.filter(|s| s.node == *node).map(|s| s.lag_bytes).max().unwrap_or(0)
+        };
+        let lag = if shares { behind(&node.node_id) } else { furthest.map_or(0, |f| f.lsn.bytes_since(resource.position.lsn)) };
         let most = self.policy.max_lag_bytes;
         measured(check("lag", lag <= most, format!("{lag} B"), format!("{most} B"), "it catches up"));
         let least = self.policy.constraints.disk_free_min;

@@ -61,8 +61,12 @@ impl Engine {
         let mut check = check(
             "quorum",
             reachable >= self.quorum(),
-            format!("{reachable} of {} voters are in reach", self.voter_set().1),
-            format!("{} to win an epoch", self.quorum()),
+            if self.shares_traffic() {
+                format!("{reachable} of {} agents are in reach", self.nodes.len())
+            } else {
+                format!("{reachable} of {} voters are in reach", self.voter_set().1)
+            },
+            format!("{} to {}", self.quorum(), if self.shares_traffic() { "set shares" } else { "win an epoch" }),
             "bring a voter back",
         );
         check.source = "reports".into();
@@ -179,6 +183,7 @@ impl Engine {
     /// Votes that win an epoch: as configured while every declared node votes, else the majority of those who do.
     pub(super) fn quorum(&self) -> usize {
         match self.voter_set() {
+            _ if self.shares_traffic() => self.cluster.quorum_size,
             (_, 0) => self.cluster.quorum_size,
             (_, voters) if voters == self.cluster.nodes.len() => self.cluster.quorum_size,
             (_, voters) => voters / 2 + 1,
@@ -187,6 +192,9 @@ impl Engine {
 
     /// Voters of the newest set that reported lately.
     fn reachable_voters(&self) -> usize {
+        if self.shares_traffic() {
+            return self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < Span::secs(2))).count();
+        }
         let (version, _) = self.voter_set();
         let votes = |m: &super::mind::NodeMind| m.report.as_ref().is_some_and(|r| r.vote.votes && r.vote.voters_version == version);
         self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < Span::secs(2)) && votes(m)).count()

@@ -29,7 +29,7 @@ impl Engine {
     }
 
     pub(super) fn answer(&self, failed: bool, candidates: &[Candidate]) -> String {
-        let Some(primary) = self.primary() else { return "no node ever held the write role here".into() };
+        let Some(primary) = self.subject() else { return "no node ever held the write role here".into() };
         if let Some(run) = &self.durable.run {
             let step = run.steps.iter().find(|s| s.state != crate::model::view::StepState::Done);
             return format!(
@@ -49,6 +49,9 @@ impl Engine {
             (_, Verdict::Unknown) => format!("{primary} was not heard yet: unknown is not failed"),
             (Phase::Steady | Phase::Stabilising, _) => {
                 let ready = candidates.iter().filter(|c| c.eligible).count();
+                if self.shares_traffic() {
+                    return format!("nothing moves: {}; {}", self.pattern_words(), self.state_why);
+                }
                 format!("nothing moves because {primary} holds the role and is {}; {ready} nodes could take it", mind.verdict.word())
             }
             (phase, _) => format!("{}: {}", phase.word(), if self.refusal.is_empty() { "it passes by itself" } else { &self.refusal }),

@@ -53,6 +53,9 @@ impl Input {
 pub enum PersonOrder {
     /// Make a plan.
     Propose {
+        /// Without these nodes, where several accept writes; there `to` means nothing.
+        #[serde(default)]
+        away: Vec<NodeId>,
         /// To which node; `None`: the best.
         to: Option<NodeId>,
         /// Why.

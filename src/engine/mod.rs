@@ -23,6 +23,7 @@ pub mod plans;
 mod quorum;
 pub mod rules;
 mod run;
+mod sharing;
 mod view;
 
 #[cfg(test)]
@@ -32,11 +33,12 @@ pub use decision::{Decision, Durable, Effect, RuleId};
 pub use input::{Input, PersonOrder};
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::plan::{Approval, Plan};
+use crate::model::share::Shares;
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
 use crate::model::view::{ClusterState, ClusterView, ForecastView, Phase, RunView, StepView, Verdict};
 use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
@@ -123,6 +125,12 @@ pub struct Snapshot {
     /// This engine continues an earlier one.
     #[serde(default)]
     pub restarted: bool,
+    /// The newest shares of the traffic, where several nodes accept writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Shares>,
+    /// Nodes that were drained on purpose, until a failback.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drained: BTreeSet<NodeId>,
 }
 
 /// Moves and failures remembered for cooldown, rate and crash loops.
@@ -206,6 +214,8 @@ impl Engine {
             fallen: vec![],
             acknowledged: WallTime::default(),
             restarted: false,
+            shares: None,
+            drained: BTreeSet::new(),
         };
         Self::with(cluster, policy, durable, now, wall)
     }
@@ -362,7 +372,11 @@ impl Engine {
 
     /// Verdicts, cluster state, then at most one step of the failover machine.
     fn judge(&mut self, making: &mut Making) {
-        self.judge_holder();
+        if self.shares_traffic() {
+            self.judge_shares();
+        } else {
+            self.judge_holder();
+        }
         self.judge_nodes(making);
         self.judge_cluster(making);
         if self.durable.run.is_some() {
@@ -483,6 +497,9 @@ impl Engine {
     fn conclude_cluster(&self) -> (ClusterState, String) {
         if self.nodes.values().all(|m| m.report.is_none()) {
             return (ClusterState::Unknown, "no agent was heard yet".into());
+        }
+        if self.shares_traffic() {
+            return self.conclude_sharing();
         }
         let Some(primary) = self.primary() else { return (ClusterState::Critical, "no node holds the write role".into()) };
         let mind = &self.nodes[&primary];

@@ -12,7 +12,7 @@ use crate::model::{NodeId, Span};
 impl Engine {
     /// No run: does the write role have to move?
     pub(super) fn consider(&mut self, making: &mut Making) {
-        let Some(primary) = self.primary() else { return };
+        let Some(primary) = self.subject() else { return };
         let verdict = self.nodes[&primary].verdict;
         match verdict {
             Verdict::Failed => self.consider_failed(making, &primary),
@@ -52,6 +52,20 @@ impl Engine {
         self.expire_pending(making);
     }
 
+    /// Whose failure matters: the holder of the role; where several accept writes, the worst of them.
+    pub(super) fn subject(&self) -> Option<NodeId> {
+        if self.shares_traffic() { self.most_unwell() } else { self.primary() }
+    }
+
+    /// Whether the role, or a share, belongs elsewhere than where it is.
+    fn is_away_from_home(&self, primary: &NodeId) -> Option<NodeId> {
+        if self.shares_traffic() {
+            let lacking = |n: &&crate::model::topology::Node| n.share > self.units(&n.node_id) && !self.durable.drained.contains(&n.node_id);
+            return self.cluster.data_nodes().find(lacking).map(|n| n.node_id.clone());
+        }
+        self.preferred().filter(|home| home != primary)
+    }
+
     /// The role is held and nothing moves: is the primary too unwell to keep it, or does the role belong elsewhere?
     fn consider_wellness(&mut self, making: &mut Making, primary: &NodeId) {
         if self.nodes[primary].detector.silence(self.now) == detector::Silence::Unknown {
@@ -63,7 +77,7 @@ impl Engine {
             self.low_since = None;
         }
         let by_itself = self.policy.strategy != Strategy::Manual;
-        let home = self.preferred().filter(|home| home != primary && self.policy.constraints.failback.automatic && by_itself);
+        let home = self.is_away_from_home(primary).filter(|_| self.policy.constraints.failback.automatic && by_itself);
         if class != DecisionClass::None {
             let since = *self.low_since.get_or_insert(self.now);
             let patience = if class == DecisionClass::Immediate { Span::ZERO } else { self.policy.constraints.decision.graceful_after };
@@ -73,7 +87,7 @@ impl Engine {
                 self.move_by_itself(making, rules::GRACEFUL, false, &reason);
             }
         } else if let Some(home) = home.filter(|home| self.failback_check(home).is_ok() && self.now >= self.planned_at) {
-            self.move_by_itself(making, rules::FAILS_BACK, true, &format!("{home} is where the role belongs, and is well"));
+            self.move_by_itself(making, rules::FAILS_BACK, true, &format!("{home} is where it belongs, and is well"));
         }
     }
 
@@ -162,6 +176,11 @@ impl Engine {
     /// After a release the others cut themselves off and say where their log ends; that is worth a moment.
     fn still_gathering(&self) -> bool {
         let Some(since) = self.gathering_since else { return false };
+        if self.shares_traffic() {
+            // Nodes that fall together are one plan.
+            let suspect = |n: &NodeId| self.units(n) > 0 && self.nodes[n].verdict == Verdict::Suspect;
+            return self.now.since(since) < super::sharing::GATHER_MAX && self.nodes.keys().any(suspect);
+        }
         if self.now.since(since) >= GATHER_MAX || !self.is_released() {
             return false;
         }

@@ -102,7 +102,7 @@ impl Engine {
         if plan.epoch != self.durable.epoch {
             moved.push(format!("epoch {} → {}", plan.epoch, self.durable.epoch));
         }
-        if plan.from != self.durable.holder {
+        if plan.shares.is_empty() && plan.from != self.durable.holder {
             let name = |m: Option<&Member>| m.map_or("nobody".to_owned(), |m| m.node.as_str().to_owned());
             moved.push(format!("holder {} → {}", name(plan.from.as_ref()), name(self.durable.holder.as_ref())));
         }
@@ -112,6 +112,10 @@ impl Engine {
                 let verdict = self.nodes.get(&from.node).map_or("unknown", |m| m.verdict.word());
                 moved.push(format!("{} is {verdict}, and the plan is a {}", from.node, plan.kind.word()));
             }
+        }
+        if !plan.shares.is_empty() {
+            moved.extend(self.carriers_moved(plan));
+            return moved;
         }
         let now = self.candidates(plan.demoted());
         match now.iter().find(|c| c.node == plan.to.node) {
@@ -135,12 +139,12 @@ impl Engine {
 
     pub(super) fn person(&mut self, making: &mut Making, who: &str, order: PersonOrder) {
         match order {
-            PersonOrder::Propose { to, reason, accept_unknown_loss, failback } => {
+            PersonOrder::Propose { to, away, reason, accept_unknown_loss, failback } => {
                 if self.durable.run.is_some() {
                     self.refusal = "a plan runs; one at a time".into();
                     return;
                 }
-                let wish = Wish { to: to.as_ref(), failback, requested_by: who, reason: &reason, accept_unknown_loss };
+                let wish = Wish { to: to.as_ref(), away: &away, failback, requested_by: who, reason: &reason, accept_unknown_loss };
                 match self.make_plan(&wish) {
                     Ok(plan) => {
                         self.refusal.clear();

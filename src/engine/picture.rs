@@ -64,6 +64,7 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
                 lag_history: vec![],
                 interval: None,
                 health: None,
+                share: report.as_ref().and_then(|r| r.shares.as_ref()).and_then(|s| s.of.get(&node.node_id).copied()),
                 report,
             }
         })
@@ -115,6 +116,7 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
         ResourceState::Hung => (Verdict::Suspect, format!("its database hangs: {}", resource.trouble)),
         ResourceState::Unknown => (Verdict::Unknown, "not looked at yet".into()),
         ResourceState::Starting | ResourceState::Rebuilding => (Verdict::Degraded, or(&resource.trouble, resource.state.word())),
+        ResourceState::Standby | ResourceState::Primary if report.shares.is_some() => (Verdict::Healthy, String::new()),
         ResourceState::Standby if resource.receiving_from.is_none() => (Verdict::Degraded, or(&resource.trouble, "receives from nobody")),
         ResourceState::Primary if report.holding.is_none() => (Verdict::Degraded, "primary without a confirmed lease".into()),
         ResourceState::Standby | ResourceState::Primary | ResourceState::None => (Verdict::Healthy, String::new()),

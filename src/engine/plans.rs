@@ -15,6 +15,8 @@ use crate::model::{Member, NodeId, Span};
 pub(super) struct Wish<'a> {
     /// To which node; `None`: the best.
     pub(super) to: Option<&'a NodeId>,
+    /// Without these nodes, where several accept writes.
+    pub(super) away: &'a [NodeId],
     /// Back to where the role is preferred.
     pub(super) failback: bool,
     pub(super) requested_by: &'a str,
@@ -25,7 +27,7 @@ pub(super) struct Wish<'a> {
 impl<'a> Wish<'a> {
     /// The plane's own.
     pub(super) fn by_policy(requested_by: &'a str, reason: &'a str) -> Self {
-        Self { to: None, failback: false, requested_by, reason, accept_unknown_loss: false }
+        Self { to: None, away: &[], failback: false, requested_by, reason, accept_unknown_loss: false }
     }
 }
 
@@ -41,7 +43,7 @@ pub(super) struct NoPlan {
 }
 
 impl NoPlan {
-    fn new(why: impl Into<String>) -> Self {
+    pub(super) fn new(why: impl Into<String>) -> Self {
         Self { rule: rules::NO_CANDIDATE, why: why.into(), checks: vec![] }
     }
 }
@@ -52,6 +54,12 @@ impl Engine {
     /// # Errors
     /// The check that failed, in words with what would change it, and the rule behind it.
     pub(super) fn make_plan(&mut self, wish: &Wish<'_>) -> Result<Plan, NoPlan> {
+        if self.shares_traffic() {
+            return self.make_share_plan(wish);
+        }
+        if let Some(away) = wish.away.iter().find(|away| self.primary().as_ref() != Some(away)) {
+            return Err(NoPlan::new(format!("{away} does not hold the write role: there is nothing to move away from it")));
+        }
         let from = self.durable.holder.clone().ok_or_else(|| NoPlan::new("no node ever held the write role"))?;
         let kind = match self.nodes[&from.node].verdict {
             Verdict::Failed => PlanKind::Failover,
@@ -109,6 +117,9 @@ impl Engine {
             candidates: table,
             constraints,
             transfers,
+            shares: vec![],
+            shed: 0,
+            conflicts: None,
         })
     }
 
@@ -343,5 +354,9 @@ fn way_back(kind: PlanKind, from: &NodeId, to: &NodeId) -> String {
 /// A plan in one line.
 pub fn summary(plan: &Plan) -> String {
     let from = plan.from.as_ref().map_or("nobody", |m| m.node.as_str());
+    if !plan.shares.is_empty() {
+        let shed = if plan.shed > 0 { format!(", {} units refused", plan.shed) } else { String::new() };
+        return format!("{} away from {from}: {}{shed}, loss {}", plan.kind.word(), super::sharing::words(&plan.shares), plan.loss.short());
+    }
     format!("{} {from} → {}, loss {}", plan.kind.word(), plan.to.node, plan.loss.short())
 }

@@ -12,7 +12,7 @@ use crate::model::{NodeId, Span, Timestamp};
 /// A command that shows no effect is sent again after this.
 const RESEND: Span = Span::millis(300);
 
-enum Standing {
+pub(super) enum Standing {
     Done(String),
     Running(String),
     Failed(String),
@@ -33,13 +33,18 @@ impl Engine {
                 found: String::new(),
             })
             .collect();
-        let outage_from = if plan.kind.is_planned() { self.now } else { self.last_writable };
+        let heard = |from: &crate::model::Member| self.nodes.get(&from.node).and_then(|m| m.heard);
+        let outage_from = match &plan.from {
+            _ if plan.kind.is_planned() => self.now,
+            Some(from) if !plan.shares.is_empty() => heard(from).unwrap_or(self.now),
+            _ => self.last_writable,
+        };
         let (digest, now) = (plan.digest(), self.now);
         self.durable.pending = None;
         self.gathering_since = None;
         self.durable.run =
             Some(Run { plan, digest, approvals, steps, step_since: now, since: now, outage_from, attempts: 0, sent: Timestamp(0) });
-        self.set_phase(Phase::Claiming);
+        self.set_phase(phase_of(self.durable.run.as_ref().and_then(|r| r.steps.first()).map_or(StepKind::Arm, |s| s.kind)));
         self.advance(making);
     }
 
@@ -78,7 +83,8 @@ impl Engine {
                 Standing::Running(found) if age > step.budget => {
                     (step.state, step.took, step.found) = (StepState::Failed, Some(age), found.clone());
                     let why = format!("{} {} took longer than {}: {found}", kind.word(), step.node, step.budget);
-                    let outcome = if kind >= StepKind::Follow { Outcome::Unproved } else { Outcome::Unknown };
+                    let shifted = !run.plan.shares.is_empty() && kind > StepKind::Shift;
+                    let outcome = if kind >= StepKind::Follow || shifted { Outcome::Unproved } else { Outcome::Unknown };
                     self.end(making, run, rules::STEP_LATE, outcome, why);
                     return;
                 }
@@ -115,6 +121,12 @@ impl Engine {
     /// The order that a step needs, unless it was sent a moment ago.
     fn order(&self, making: &mut Making, run: &mut Run, kind: StepKind) {
         if run.sent.0 > 0 && self.now.since(run.sent) < RESEND {
+            return;
+        }
+        if !run.plan.shares.is_empty() {
+            run.attempts += 1;
+            run.sent = self.now;
+            self.share_orders(making, run, kind);
             return;
         }
         let plan = Box::new(run.plan.clone());
@@ -157,6 +169,9 @@ impl Engine {
 
     /// The run is over whatever its steps say: the former holder or somebody else holds a newer epoch.
     fn over(&self, run: &Run) -> Option<(u16, Outcome, String)> {
+        if !run.plan.shares.is_empty() {
+            return self.share_run_over(run);
+        }
         let holder = self.durable.holder.as_ref()?;
         if self.durable.epoch <= run.plan.epoch || *holder == run.plan.to {
             return None;
@@ -169,6 +184,9 @@ impl Engine {
     }
 
     fn standing(&self, run: &Run, kind: StepKind) -> Standing {
+        if !run.plan.shares.is_empty() {
+            return self.share_standing(run, kind);
+        }
         let to = &run.plan.to.node;
         let armed = self.armed(run);
         let gave_up = armed.filter(|a| a.stage == ArmedStage::Abandoned && self.won(run).is_none());
@@ -180,6 +198,7 @@ impl Engine {
                 (Some(_), _) | (_, Some(_)) => Standing::Done("armed".into()),
                 (None, None) => Standing::Running("waits for its agent".into()),
             },
+            StepKind::Shift | StepKind::Drain | StepKind::Keep => Standing::Done("not part of such a plan".into()),
             StepKind::Fence => self.fence_standing(run),
             StepKind::Claim => match (self.won(run), armed) {
                 (Some(report), armed) => {
@@ -260,7 +279,7 @@ impl Engine {
         self.note(making, rules::REFUSED, node.as_str(), "refusal", text, serde_json::Value::Null);
         let Some(run) = self.durable.run.take() else { return };
         let due = run.steps.iter().find(|s| s.state != StepState::Done).map(|s| s.kind);
-        let nothing_changed = due.is_some_and(|kind| kind <= StepKind::Fence) && self.won(&run).is_none();
+        let nothing_changed = due.is_some_and(|kind| kind <= StepKind::Fence) && self.won(&run).is_none() && !self.share_run_began(&run);
         let nothing_changed = nothing_changed && (run.plan.kind == PlanKind::Failover || !self.is_released());
         let ours = id.starts_with(&format!("{}/{}/{}/", run.plan.cluster, run.plan.epoch, run.plan.number));
         if ours && nothing_changed {
@@ -272,6 +291,13 @@ impl Engine {
 
     /// Every step is verified: the parts of the proof, and the end.
     fn conclude(&mut self, making: &mut Making, run: Run) {
+        if !run.plan.shares.is_empty() {
+            let took = self.share_took(&run);
+            let parts = self.share_proof(&run, took);
+            let loss = Some(run.plan.loss.clone());
+            self.prove_run(making, run, took, loss, parts);
+            return;
+        }
         let Some(report) = self.won(&run).cloned() else {
             let why = "the new primary is not heard any more".to_owned();
             self.end(making, run, rules::UNPROVED, Outcome::Unproved, why);
@@ -301,6 +327,18 @@ impl Engine {
         if let Some(proof) = &report.resource.proof {
             parts.push(("write".to_owned(), proof.epoch > run.plan.epoch, proof_words(&report, proof.took)));
         }
+        self.prove_run(making, run, took, loss, parts);
+    }
+
+    /// The end of a run whose steps are all verified: proved, if every part held.
+    fn prove_run(
+        &mut self,
+        making: &mut Making,
+        run: Run,
+        took: Span,
+        loss: Option<crate::model::loss::LossAccount>,
+        parts: Vec<(String, bool, String)>,
+    ) {
         let all = parts.iter().all(|(_, held, _)| *held);
         let confidence = confidence(&parts);
         let all = all && (run.plan.kind != PlanKind::Failback || confidence >= self.policy.constraints.failback.verified_at_least);
@@ -319,6 +357,9 @@ impl Engine {
     pub fn verify(&self) -> (Vec<(String, bool, String)>, u64) {
         let mut parts: Vec<(String, bool, String)> = vec![];
         let mut part = |name: &str, held: bool, found: String| parts.push((name.to_owned(), held, found));
+        if self.shares_traffic() {
+            return self.verify_shares();
+        }
         let report = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref().zip(m.age(self.now)));
         let Some((report, age)) = report.filter(|(r, _)| r.holding.is_some()) else {
             part("quorum", false, "no node that is heard holds the write role".into());
@@ -374,7 +415,8 @@ impl Engine {
         let data = serde_json::json!({"plan": run.digest.as_str(), "rto_ms": rto.map(Span::as_millis), "fence": fence, "steps": run.steps});
         self.note(making, rule, "plane", "outcome", text, data);
         // A move that was undone has cost an outage too.
-        let began = run.steps.iter().any(|s| s.kind == StepKind::Fence && s.state == StepState::Done);
+        let began = run.steps.iter().any(|s| s.kind == StepKind::Fence && s.state == StepState::Done) || self.share_run_began(&run);
+        self.note_drained(&run, outcome);
         if outcome == Outcome::Verified || outcome == Outcome::Unproved || (began && run.plan.kind.is_planned()) {
             let by_itself = run.approvals.is_empty();
             let from = run.plan.demoted().cloned();
@@ -409,7 +451,7 @@ impl Engine {
 }
 
 /// 0 to 100: the weights of the parts that held. A real write is worth most, and what was not looked at counts as not held.
-fn confidence(parts: &[(String, bool, String)]) -> u64 {
+pub(super) fn confidence(parts: &[(String, bool, String)]) -> u64 {
     let weight = |name: &str| match name {
         "write" => 30,
         "consistency" => 20,
@@ -435,7 +477,7 @@ fn phase_of(kind: StepKind) -> Phase {
         StepKind::Arm | StepKind::Claim => Phase::Claiming,
         StepKind::Fence => Phase::Fencing,
         StepKind::Promote => Phase::Promoting,
-        StepKind::Follow => Phase::Routing,
+        StepKind::Shift | StepKind::Drain | StepKind::Keep | StepKind::Follow => Phase::Routing,
         StepKind::Verify => Phase::Verifying,
     }
 }

@@ -98,6 +98,7 @@ impl World {
             Order::Prove => "prove",
             Order::Voters { .. } => "voters",
             Order::Override { .. } => "override",
+            Order::Shift { .. } => "shift",
         };
         self.sent.iter().map(|(_, c)| kind(c)).collect()
     }
@@ -154,6 +155,7 @@ fn report(node: &str) -> NodeReport {
         },
         peers: vec![],
         armed: None,
+        shares: None,
         activity: String::new(),
         complaint: String::new(),
     }

@@ -60,7 +60,11 @@ impl Engine {
         let mind = &self.nodes[&node.node_id];
         // What a silent node said last is no word about now.
         let heard = mind.age(self.now).is_some_and(|age| age < Span::secs(2));
-        let is_primary = heard && mind.report.as_ref().is_some_and(|r| r.holding.is_some());
+        let is_primary = if self.shares_traffic() {
+            self.accepts(&node.node_id).is_some()
+        } else {
+            heard && mind.report.as_ref().is_some_and(|r| r.holding.is_some())
+        };
         let role = match node.role {
             Role::Witness => Role::Witness,
             _ if is_primary => Role::Primary,
@@ -84,6 +88,7 @@ impl Engine {
             lag_history: mind.lags.iter().copied().collect(),
             interval: mind.detector.interval(),
             health: Some(super::health::view(mind, &self.policy, self.now)),
+            share: self.shares_traffic().then(|| self.units(&node.node_id)),
         }
     }
 
@@ -165,7 +170,7 @@ impl Engine {
     }
 
     fn outlook(&self) -> Outlook {
-        let Some(primary) = self.primary() else { return Outlook { next: "waits for a first primary".into(), ..Outlook::default() } };
+        let Some(primary) = self.subject() else { return Outlook { next: "waits for a first primary".into(), ..Outlook::default() } };
         let candidates = self.candidates(Some(&primary));
         let best = candidates.iter().find(|c| c.rank == 1);
         let next = match self.durable.phase {
@@ -181,6 +186,7 @@ impl Engine {
         };
         let holder = self.durable.holder.as_ref();
         let if_primary_died = match (best, holder) {
+            _ if self.shares_traffic() => self.if_it_died(&primary),
             (Some(best), Some(holder)) => {
                 let loss = self.expected_loss(holder, PlanKind::Failover);
                 let who = if self.policy.strategy == Strategy::Manual { "after a person's word " } else { "" };
@@ -214,7 +220,8 @@ impl Engine {
         };
         let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
         let answer = self.answer(failed, &candidates);
-        let constraints = holder.map_or(vec![], |h| {
+        let member = self.nodes.get(&primary).and_then(|m| m.report.as_ref()).map(|r| &r.member);
+        let constraints = holder.or(member.filter(|_| self.shares_traffic())).map_or(vec![], |h| {
             let kind = if failed { PlanKind::Failover } else { PlanKind::Switchover };
             self.constraints(h, kind, self.policy.strategy != Strategy::Manual)
         });

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Terms;
 use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
 use crate::model::planted::{Bug, planted};
+use crate::model::share::Shares;
 use crate::model::{Epoch, Member, NodeId, Position, Span, SyncStage, Timestamp, VoterSet};
 
 /// The synchronous set of an epoch that was, or may have been, won.
@@ -46,6 +47,9 @@ pub struct VoterRecord {
     /// Nodes whose power-off two persons attested when they were removed by override.
     #[serde(default)]
     pub attested: Vec<NodeId>,
+    /// The newest shares it was given, where several nodes accept writes and nobody votes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Shares>,
 }
 
 impl VoterRecord {
@@ -60,6 +64,7 @@ impl VoterRecord {
             promised_max: Span::ZERO,
             history: Vec::new(),
             attested: vec![],
+            shares: None,
         }
     }
     /// Whether the epoch it voted in was released by the holder it voted for.
@@ -169,6 +174,12 @@ impl Voter {
     /// When its promise runs out.
     pub fn lease_until(&self) -> Timestamp {
         self.lease_until
+    }
+
+    /// Keeps shares that are newer than what it has; what is to be durable.
+    pub fn keep_shares(&mut self, shares: Shares) -> VoterRecord {
+        self.record.shares = Some(shares);
+        self.record.clone()
     }
 
     /// Installs the first voter set. Refused when one is installed already (changes go another way), or when this

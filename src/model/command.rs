@@ -32,6 +32,13 @@ pub enum Order {
         /// Signatures over it.
         approvals: Vec<Approval>,
     },
+    /// Take the shares that this plan sets, where several nodes accept writes.
+    Shift {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Signatures over it.
+        approvals: Vec<Approval>,
+    },
     /// Forget a plan that was not begun.
     Disarm {
         /// Which.

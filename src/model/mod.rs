@@ -10,6 +10,7 @@ pub mod plan;
 pub mod planted;
 pub mod position;
 pub mod record;
+pub mod share;
 pub mod time;
 pub mod topology;
 pub mod view;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::share::Shares;
 use super::{Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime};
 
 /// One agent's report; sent at every interval and at once when something changed.
@@ -27,6 +28,9 @@ pub struct NodeReport {
     pub peers: Vec<PeerProbe>,
     /// The plan it was armed with, and how far it is.
     pub armed: Option<ArmedFacts>,
+    /// The shares it keeps, where several nodes accept writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Shares>,
     /// What it is doing, in words; empty when nothing.
     pub activity: String,
     /// Why it last refused or gave up something, in words; empty when nothing.
@@ -165,6 +169,9 @@ pub struct ResourceFacts {
     pub sync_setting: String,
     /// Client sessions.
     pub sessions: u32,
+    /// The load it carries, in units of its capacity; `None` where nobody measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<u64>,
     /// Sessions that do not wait for synchronous standbys, seen since the primary was promoted.
     pub unsynchronised_sessions: u32,
     /// Free bytes where the data is.

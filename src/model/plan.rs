@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::loss::{FenceRung, LossAccount};
+use super::share::{Conflicts, ShareChange, Shares};
 use super::{ClusterId, Digest, Epoch, Member, NodeId, Span, WallTime};
 
 /// Why the write role moves.
@@ -81,12 +82,31 @@ pub struct Plan {
     /// Transfers of data under an exception, to be recorded with the move.
     #[serde(default)]
     pub transfers: Vec<String>,
+    /// How the shares change, where several nodes accept writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<ShareChange>,
+    /// Units of load that nobody carries afterwards: those clients are refused.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shed: u64,
+    /// How writes that meet are settled, and what that may lose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicts: Option<Conflicts>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(units: &u64) -> bool {
+    *units == 0
 }
 
 impl Plan {
     /// SHA-256 over the canonical JSON.
     pub fn digest(&self) -> Digest {
         digest_of(self)
+    }
+    /// The shares it sets, in the epoch after the one it was made in.
+    pub fn sets(&self) -> Shares {
+        let of = self.shares.iter().map(|s| (s.node.clone(), s.after)).collect();
+        Shares { epoch: self.epoch.next(), plan: Some(self.digest()), of }
     }
     /// The node that is demoted, whose name a person types to confirm.
     pub fn demoted(&self) -> Option<&NodeId> {
@@ -126,6 +146,8 @@ pub struct Step {
 pub enum StepKind {
     /// Arm the candidate with the plan.
     Arm,
+    /// Give every node its new share of the traffic.
+    Shift,
     /// Make the former holder unable to acknowledge.
     Fence,
     /// Win the epoch.
@@ -134,6 +156,10 @@ pub enum StepKind {
     Promote,
     /// Point the others at the new primary.
     Follow,
+    /// Let a node that has no share any more finish, until everything it accepted is elsewhere.
+    Drain,
+    /// See that everybody who serves stays within its capacity.
+    Keep,
     /// Verify, with a real write.
     Verify,
 }
@@ -143,10 +169,13 @@ impl StepKind {
     pub fn word(self) -> &'static str {
         match self {
             StepKind::Arm => "arm",
+            StepKind::Shift => "shift",
             StepKind::Fence => "fence",
             StepKind::Claim => "claim",
             StepKind::Promote => "promote",
             StepKind::Follow => "follow",
+            StepKind::Drain => "drain",
+            StepKind::Keep => "keep",
             StepKind::Verify => "verify",
         }
     }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterId, NodeId, Span};
+use super::share::{ConflictPolicy, Pattern, Shares};
+use super::{ClusterId, Epoch, NodeId, Span};
 
 /// What a node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,8 +60,11 @@ pub struct Node {
     pub status: DeclaredStatus,
     /// Higher is preferred as a target.
     pub priority: i64,
-    /// Relative capacity, 100.0 is one unit.
+    /// What it can carry, in units of load; 100 where nobody measured.
     pub capacity: f64,
+    /// Units of the load it is meant to carry, where several nodes accept writes; 0 stands by.
+    #[serde(default)]
+    pub share: u64,
     /// `host:port` of the agent.
     pub agent_address: String,
     /// TCP port of its PostgreSQL.
@@ -84,6 +88,12 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// How many standbys confirm a commit before it is acknowledged; 0 is asynchronous.
     pub synchronous_standbys: usize,
+    /// Who accepts writes.
+    #[serde(default)]
+    pub pattern: Pattern,
+    /// What becomes of writes that meet, where several nodes accept them.
+    #[serde(default)]
+    pub conflicts: ConflictPolicy,
     /// D: how long a lease lasts.
     pub lease: Span,
     /// What kinds of data it holds, for the rules on where they may be.
@@ -95,6 +105,11 @@ impl Cluster {
     /// The declaration of `node`.
     pub fn node(&self, node: &NodeId) -> Option<&Node> {
         self.nodes.iter().find(|n| n.node_id == *node)
+    }
+    /// The shares that the file declares, where several nodes accept writes.
+    pub fn declared_shares(&self) -> Option<Shares> {
+        let of = self.data_nodes().map(|n| (n.node_id.clone(), n.share)).collect();
+        self.pattern.has_several_writers().then_some(Shares { epoch: Epoch(0), plan: None, of })
     }
     /// Nodes that hold data.
     pub fn data_nodes(&self) -> impl Iterator<Item = &Node> {

@@ -186,6 +186,9 @@ pub struct NodeView {
     /// How well it is, as far as the viewer judges.
     #[serde(default)]
     pub health: Option<HealthView>,
+    /// Units of the load it is to carry, where several nodes accept writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u64>,
 }
 
 /// A node's health.

@@ -13,7 +13,7 @@ const FAST_STOP_MAX: Span = Span::secs(15);
 const RETRY: Span = Span::millis(300);
 
 impl World {
-    fn next_step(&mut self, host: usize, task: Task, after: Span) {
+    pub(super) fn next_step(&mut self, host: usize, task: Task, after: Span) {
         let Some(agent) = &mut self.hosts[host].agent else { return };
         agent.task = task;
         let (born, generation) = (agent.born, agent.generation);
@@ -32,6 +32,7 @@ impl World {
             Goal::Stopped(Manner::Kill) => self.step_kill(host, task),
             Goal::Stopped(Manner::Graceful) => self.step_stop(host, task),
             Goal::Standby { upstream, may_init } => self.step_standby(host, task, upstream.as_ref(), may_init),
+            Goal::Sharing { units, .. } => self.step_sharing(host, task, units),
             Goal::Primary { epoch, sync } => {
                 let members = sync.members.iter().filter_map(|m| self.index(&m.node)).collect();
                 self.step_primary(host, task, u32::try_from(epoch.0).unwrap_or(u32::MAX), (members, sync.k));
@@ -40,7 +41,7 @@ impl World {
         self.agent_done(host);
     }
 
-    fn settle(&mut self, host: usize) {
+    pub(super) fn settle(&mut self, host: usize) {
         let Some(agent) = &mut self.hosts[host].agent else { return };
         agent.task = Task::Settled;
         agent.resource.settled = agent.goal.0;
@@ -50,7 +51,7 @@ impl World {
         self.observe(host);
     }
 
-    fn fail(&mut self, host: usize, why: &str) {
+    pub(super) fn fail(&mut self, host: usize, why: &str) {
         let primary = {
             let Some(agent) = &mut self.hosts[host].agent else { return };
             why.clone_into(&mut agent.resource.failure);
@@ -348,7 +349,7 @@ impl World {
         let how = if matches!(goal, Goal::Stopped(_)) { "stopped" } else { "found dead" };
         self.note_stopped(host, how, 0, None);
         self.observe(host);
-        if matches!(goal, Goal::Standby { .. }) {
+        if matches!(goal, Goal::Standby { .. } | Goal::Sharing { .. }) {
             self.next_step(host, Task::Begin, Span::millis(200));
         }
         self.agent_done(host);
@@ -408,7 +409,7 @@ impl World {
         let confirmed = here.db.sync.0.iter().filter(|m| here.db.senders.contains_key(m)).count() >= k;
         let corrupt = here.disk.corrupt;
         let Some(agent) = &mut here.agent else { return };
-        let Goal::Primary { epoch, .. } = agent.goal.1 else { return };
+        let (Goal::Primary { epoch, .. } | Goal::Sharing { epoch, .. }) = agent.goal.1 else { return };
         if corrupt {
             agent.trouble = "the write read back is not what was written".into();
         } else if works && confirmed {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::plane::Proposal;
 use super::world::{Event, PLANES, World};
 use crate::engine::{Input, PersonOrder};
 use crate::lease::VoterRecord;
@@ -126,6 +127,10 @@ pub enum Fault {
     CancelWaits,
     /// A person asks for a move, and confirms it.
     Switchover(Option<Vec<Whom>>, bool),
+    /// A person wants to be without these nodes, where several accept writes, and confirms it.
+    Drain(Vec<Whom>),
+    /// A person asks for a failback, and confirms it.
+    Failback,
     /// A person adds, removes or readmits a node.
     Node(Membership, Vec<Whom>),
     /// A person drops the plan that waits.
@@ -298,10 +303,13 @@ impl World {
             Fault::CancelWaits => self.cancel_waits(),
             Fault::Switchover(to, accept) => {
                 let to = to.as_ref().and_then(|w| self.places(w).first().map(|i| self.name(*i)));
-                if let Some(plane) = (0..PLANES).find(|p| self.planes[*p].is_up()) {
-                    self.person_proposes(plane, to, *accept);
-                }
+                self.person_proposes(Proposal { to, accept_unknown_loss: *accept, ..Proposal::default() });
             }
+            Fault::Drain(whom) => {
+                let away = hosts(self, whom).into_iter().map(|h| self.name(h)).collect();
+                self.person_proposes(Proposal { away, ..Proposal::default() });
+            }
+            Fault::Failback => self.person_proposes(Proposal { failback: true, ..Proposal::default() }),
             Fault::Node(what, whom) => hosts(self, whom).into_iter().for_each(|h| self.person_changes_voters(*what, h)),
             Fault::Dismiss => self.person_dismisses(),
             Fault::Acknowledge => self.person_orders(PersonOrder::Acknowledge { reason: "simulated".into() }),
@@ -416,6 +424,8 @@ impl World {
             Fault::Node(Membership::Add, w) => format!("a person adds {} to the voters", n(w)),
             Fault::Node(Membership::Remove, w) => format!("a person removes {} from the voters", n(w)),
             Fault::Node(Membership::Readmit, w) => format!("a person readmits {}", n(w)),
+            Fault::Drain(w) => format!("a person wants to be without {}", n(w)),
+            Fault::Failback => "a person asks for a failback".into(),
             Fault::Dismiss => "a person drops the plan that waits".into(),
             Fault::Acknowledge => "a person acknowledges what happened".into(),
             Fault::Verify => "a person wants the present state verified".into(),
@@ -483,6 +493,8 @@ pub(super) enum Written {
         #[serde(default)]
         accept_unknown_loss: bool,
     },
+    Drain(String),
+    Failback,
     Dismiss,
     Acknowledge,
     Verify,
@@ -538,6 +550,8 @@ impl Written {
             Written::AsyncSessions(on) => Fault::AsyncSessions(on),
             Written::CancelWaits => Fault::CancelWaits,
             Written::Switchover { to, accept_unknown_loss } => Fault::Switchover(to.map(who).transpose()?, accept_unknown_loss),
+            Written::Drain(w) => Fault::Drain(who(w)?),
+            Written::Failback => Fault::Failback,
             Written::Dismiss => Fault::Dismiss,
             Written::Acknowledge => Fault::Acknowledge,
             Written::Verify => Fault::Verify,

@@ -80,6 +80,8 @@ pub(super) struct Host {
     /// When the guard kills, by the host's clock.
     pub(super) guard: Option<Timestamp>,
     pub(super) db: Database,
+    /// Where several nodes accept writes.
+    pub(super) store: super::sharing::Store,
     /// What a power cut would leave of the log.
     pub(super) durable_log: crate::model::Lsn,
     pub(super) disk: Disk,
@@ -101,6 +103,7 @@ impl Host {
             record,
             guard: None,
             db: Database::empty(),
+            store: super::sharing::Store::default(),
             durable_log: crate::model::Lsn(0),
             disk: Disk { flush, full: false, lies: false, corrupt: false },
         }

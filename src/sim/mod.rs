@@ -21,6 +21,7 @@ mod queue;
 mod random;
 pub mod run;
 pub mod scenario;
+mod sharing;
 mod stream;
 pub mod whatif;
 mod world;

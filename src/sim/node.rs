@@ -327,6 +327,7 @@ impl World {
     fn make_report(&mut self, host: usize) -> NodeReport {
         let wall = self.wall();
         let world_now = self.now;
+        let several = self.has_several_writers().then(|| (self.copies(host), self.load(host)));
         let names: Vec<_> = (0..self.hosts.len()).map(|i| self.name(i)).collect();
         let here = &mut self.hosts[host];
         let now = here.clock(world_now);
@@ -367,7 +368,8 @@ impl World {
             replayed: db.flushed,
             receiving_from: fresh.map(|r| names[r.from].clone()),
             upstream_age: fresh.map(|r| world_now.since(r.heard)),
-            standbys: standbys.collect(),
+            standbys: several.as_ref().map_or_else(|| standbys.collect(), |(copies, _)| copies.clone()),
+            load: several.map(|(_, load)| load),
             sync_setting: String::new(),
             sessions: u32::from(db.primary),
             unsynchronised_sessions: db.cancelled,
@@ -392,6 +394,7 @@ impl World {
             resource,
             peers: (0..names.len()).filter(|i| *i != host).map(probe).collect(),
             armed: agent.machine.armed(),
+            shares: agent.machine.shares().cloned(),
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
         }
@@ -419,5 +422,6 @@ fn goal_words(goal: &Goal) -> String {
         Goal::Standby { upstream: None, .. } => "goal: standby of nobody (cut)".into(),
         Goal::Standby { upstream: Some(u), .. } => format!("goal: standby of {} in epoch {}", u.node, u.epoch),
         Goal::Primary { epoch, .. } => format!("goal: primary in epoch {epoch}"),
+        Goal::Sharing { epoch, units } => format!("goal: {units} units of the traffic, shares of epoch {epoch}"),
     }
 }

@@ -46,6 +46,9 @@ pub(super) struct Oracle {
     /// With no synchronous standby a host that was paused as a whole may acknowledge afterwards: the screens say so.
     asynchronous: bool,
     pub(super) lost: Vec<u64>,
+    /// Writes that several writers accepted, and those of them that met another they had not seen.
+    shared: usize,
+    pub(super) met: usize,
 }
 
 impl Oracle {
@@ -138,6 +141,22 @@ impl Oracle {
         }
     }
 
+    /// One of several writers accepted a write; `meets`: another node has one to the same key that it has not seen.
+    pub(super) fn took(&mut self, now: Timestamp, meets: bool) {
+        let gap = now.since(self.last_ack.max(self.watching_since));
+        if self.watching_since > Timestamp(0) && gap > self.gap {
+            self.gap = gap;
+        }
+        self.last_ack = now;
+        self.shared += 1;
+        self.met += usize::from(meets);
+    }
+
+    /// A node was drained, and not everybody has what it accepted.
+    pub(super) fn left_behind(&mut self, now: Timestamp, seen: String) {
+        self.broken(now, "a drained node leaves nothing behind", seen);
+    }
+
     /// The cluster did not become writable again.
     pub(super) fn stuck(&mut self, now: Timestamp, seen: String) {
         self.broken(now, "healed means writable", seen);
@@ -154,7 +173,7 @@ impl Oracle {
         self.gap.max(now.since(self.last_ack.max(self.watching_since)))
     }
     pub(super) fn acknowledged(&self) -> usize {
-        self.acknowledged.len()
+        self.acknowledged.len() + self.shared
     }
     pub(super) fn last_ack(&self) -> Timestamp {
         self.last_ack

@@ -28,6 +28,15 @@ pub(super) struct Plane {
     asked: Option<Digest>,
 }
 
+/// What a person asks a plan for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proposal {
+    pub(super) to: Option<NodeId>,
+    pub(super) away: Vec<NodeId>,
+    pub(super) accept_unknown_loss: bool,
+    pub(super) failback: bool,
+}
+
 struct Kept(Timestamp);
 impl Durable for Kept {
     fn at(&self) -> Timestamp {
@@ -174,10 +183,12 @@ impl World {
     }
 
     /// A person asks for a plan, and confirms it a second later.
-    pub(super) fn person_proposes(&mut self, plane: usize, to: Option<NodeId>, accept_unknown_loss: bool) {
+    pub(super) fn person_proposes(&mut self, proposal: Proposal) {
+        let Some(plane) = (0..self.planes.len()).find(|p| self.planes[*p].is_up()) else { return };
         let before = self.approve_after;
         self.approve_after = Some(before.unwrap_or(Span::secs(1)));
-        let order = PersonOrder::Propose { to, reason: "simulated".into(), accept_unknown_loss, failback: false };
+        let Proposal { to, away, accept_unknown_loss, failback } = proposal;
+        let order = PersonOrder::Propose { to, away, reason: "simulated".into(), accept_unknown_loss, failback };
         self.plane_input(plane, Input::Person { who: OPERATOR.into(), order });
         self.approve_after = before;
         let refusal = self.planes[plane].engine.as_ref().map(|e| e.refusal().to_owned()).unwrap_or_default();
@@ -255,9 +266,13 @@ impl World {
         let late = self.client.open.values().next().is_some_and(|sent| self.now.since(*sent) > CLIENT_PATIENCE);
         if late {
             self.client.open.clear();
-            self.next_target();
+            if !self.has_several_writers() {
+                self.next_target();
+            }
         }
-        let to = self.client.target;
+        let several = self.has_several_writers();
+        let to = if several { self.routed() } else { Some(self.client.target) };
+        let Some(to) = to else { return self.after(interval, Event::Client) };
         self.client.open.insert(write, self.now);
         let place = self.client_place();
         if let Some(at) = self.net.stream(self.now, &mut self.random, place, to, Carries::Calls)

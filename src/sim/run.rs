@@ -54,6 +54,8 @@ pub struct Outcome {
     pub phase: Phase,
     /// Writes that clients were told are safe.
     pub acknowledged: usize,
+    /// Those that met another to the same key which they had not seen: of each pair one is gone, where several nodes write.
+    pub met: usize,
     /// Those of them that are not there.
     pub lost: Vec<u64>,
     /// Laws that were broken.
@@ -158,9 +160,11 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
         let (name, db) = (world.name(host), world.hosts[host].db.clone());
         world.oracle.settle(end, name.as_str(), &db);
     }
+    world.check_last_drain();
     let engine = world.planes.iter().find_map(|p| p.engine.as_ref());
     let last_run = engine.and_then(|e| e.snapshot().last_run.clone());
-    let name = |i: Option<usize>| i.map(|i| world.name(i));
+    let several = world.has_several_writers();
+    let name = |i: Option<usize>| i.filter(|_| !several).map(|i| world.name(i));
     let mut outcome = Outcome {
         scenario: scenario.name.clone(),
         seed,
@@ -178,7 +182,8 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
         ended: last_run.as_ref().and_then(|r| r.outcome),
         phase: engine.map_or(Phase::Steady, |e| e.snapshot().phase),
         acknowledged: world.oracle.acknowledged(),
-        lost: world.oracle.lost.clone(),
+        met: world.oracle.met,
+        lost: if world.has_several_writers() { world.missing_writes() } else { world.oracle.lost.clone() },
         violations: world.oracle.violations.clone(),
         unmet: vec![],
         took: end.since(begin),
@@ -192,6 +197,13 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
 
 fn holds(world: &World, expected: &Expectation, outcome: &Outcome) -> bool {
     match expected {
+        Expectation::Moved if world.has_several_writers() => outcome.epoch_after > outcome.epoch_before,
+        Expectation::Share(whom, units) => {
+            let shares = world.hosts.iter().filter_map(|h| h.record.shares.as_ref()).max_by_key(|s| s.epoch);
+            let of = |place: usize| shares.map_or(world.hosts[place].node.share, |s| s.of.get(&world.name(place)).copied().unwrap_or(0));
+            world.places(std::slice::from_ref(whom)).into_iter().all(|place| of(place) == *units)
+        }
+        Expectation::Converged => world.is_converged(),
         Expectation::Moved => outcome.primary_after != outcome.primary_before && outcome.epoch_after > outcome.epoch_before,
         Expectation::Stays => outcome.primary_after == outcome.primary_before && outcome.epoch_after == outcome.epoch_before,
         Expectation::PrimaryIs(whom) => {
@@ -210,7 +222,8 @@ fn holds(world: &World, expected: &Expectation, outcome: &Outcome) -> bool {
 impl World {
     /// The highest epoch that was won, by anybody's record.
     pub(super) fn epoch(&self) -> Epoch {
-        self.hosts.iter().filter_map(|h| h.record.last_won()).map(|w| w.epoch).max().unwrap_or(Epoch(0))
+        let won = self.hosts.iter().filter_map(|h| h.record.last_won()).map(|w| w.epoch);
+        won.chain(self.hosts.iter().filter_map(|h| h.record.shares.as_ref()).map(|s| s.epoch)).max().unwrap_or(Epoch(0))
     }
 
     /// Runs until writes are acknowledged and no plane has anything under way, for a while; at most until `limit`.

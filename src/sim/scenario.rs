@@ -59,6 +59,10 @@ pub enum Expectation {
     NotRule(u16),
     /// A record's text contains this.
     Says(String),
+    /// A node's share of the traffic in the newest shares that any agent keeps, in units.
+    Share(Whom, u64),
+    /// Every node that runs has the same writes, where several accept them.
+    Converged,
 }
 
 /// A scenario, checked against a cluster.
@@ -166,6 +170,11 @@ fn expectation(text: &str, nodes: &[NodeId], regions: &[String]) -> Result<Expec
     Ok(match text.split_once(' ') {
         Some(("rule", n)) => Expectation::Rule(rule(n)?),
         Some(("no", n)) if n.starts_with("rule ") => Expectation::NotRule(rule(&n[5..])?),
+        Some(("share", rest)) => {
+            let (node, units) = rest.rsplit_once(' ').ok_or_else(|| format!("{text:?}: expected share NODE UNITS"))?;
+            let units = units.parse().map_err(|_| format!("{units:?} is not a number of units"))?;
+            Expectation::Share(Whom::parse(node, nodes, regions)?, units)
+        }
         Some(("says", words)) => Expectation::Says(words.to_owned()),
         Some(("primary", whom)) => Expectation::PrimaryIs(Whom::parse(whom, nodes, regions)?),
         _ => match text {
@@ -174,9 +183,11 @@ fn expectation(text: &str, nodes: &[NodeId], regions: &[String]) -> Result<Expec
             "writable" => Expectation::Writable,
             "read_only" => Expectation::ReadOnly,
             "nothing_lost" => Expectation::NothingLost,
+            "converged" => Expectation::Converged,
             _ => {
                 return Err(format!(
-                    "{text:?}: expected moved, stays, primary NODE, writable, read_only, nothing_lost, rule N, no rule N or says WORDS"
+                    "{text:?}: expected moved, stays, primary NODE, writable, read_only, nothing_lost, share NODE UNITS, converged, rule N, no \
+                     rule N or says WORDS"
                 ));
             }
         },

@@ -105,6 +105,14 @@ pub(super) enum Event {
     Written { write: u64, from: usize, taken: bool },
     /// The client's next write.
     Client,
+    /// A writer tells the others what it has.
+    Copy { host: usize, starts: u64 },
+    /// They hear it.
+    Copied { to: usize, from: usize, has: Vec<usize>, sent: Timestamp },
+    /// And say what they have.
+    CopyConfirmed { to: usize, from: usize, have: usize, sent: Timestamp },
+    /// The router asks the nodes.
+    Poll,
     /// An agent's report.
     Report { plane: usize, report: Box<NodeReport> },
     /// What became of an order.
@@ -125,6 +133,8 @@ pub(super) struct Client {
     /// Sent and not answered.
     pub(super) open: BTreeMap<u64, Timestamp>,
     pub(super) interval: Span,
+    /// Where several nodes accept writes.
+    pub(super) router: super::sharing::Router,
 }
 
 /// One fact, for people.
@@ -182,6 +192,10 @@ impl World {
     /// The same, with the role at node number `primary` in `epoch`.
     pub fn formed_under(cluster: &Cluster, policy: &Policy, conditions: &Conditions, seed: u64, primary: usize, epoch: Epoch) -> Self {
         let mut world = Self::blank(cluster, policy, conditions, seed);
+        if world.has_several_writers() {
+            world.form_sharing();
+            return world.begun();
+        }
         let members: BTreeSet<Member> = world.hosts.iter().map(|h| h.record.me.clone()).collect();
         let holder = world.hosts[primary].record.me.clone();
         let standby = |n: &&Node| n.role != Role::Witness && n.node_id != holder.node;
@@ -272,7 +286,7 @@ impl World {
             random,
             queue: Queue::new(),
             terms: Terms::for_duration(cluster.lease),
-            client: Client { next: 1, target: 0, open: BTreeMap::new(), interval: conditions.write_interval },
+            client: Client { next: 1, target: 0, open: BTreeMap::new(), interval: conditions.write_interval, router: super::sharing::Router::default() },
             cluster: Rc::new(cluster.clone()),
             policy: Rc::new(policy.clone()),
             conditions: Rc::new(conditions.clone()),
@@ -326,6 +340,7 @@ impl World {
             founder: self.hosts[host].node.role == Role::Primary,
             terms: self.terms,
             synchronous_standbys: self.cluster.synchronous_standbys,
+            declared_shares: self.cluster.declared_shares(),
             strategy: self.policy.strategy,
             reclaim_after: self.policy.reclaim_after,
             first_round: self.hosts[host].clock(self.now).0,
@@ -357,12 +372,13 @@ impl World {
             | Event::Step { host, .. }
             | Event::Died { host, .. } => (Some(*host), true),
             Event::Ask { to, .. } | Event::Answer { to, .. } | Event::Command { to, .. } => (Some(*to), true),
-            Event::Guard { host, .. } | Event::Flushed { host, .. } | Event::Connect { host, .. } | Event::AgentStart { host } => {
+            Event::Guard { host, .. } | Event::Flushed { host, .. } | Event::Copy { host, .. } | Event::Connect { host, .. } | Event::AgentStart { host } => {
                 (Some(*host), false)
             }
-            Event::Log { to, .. } | Event::LogAck { to, .. } | Event::Connected { to, .. } | Event::Write { to, .. } => (Some(*to), false),
+            Event::Copied { to, .. } | Event::CopyConfirmed { to, .. } | Event::Log { to, .. } | Event::LogAck { to, .. } | Event::Connected { to, .. } | Event::Write { to, .. } => (Some(*to), false),
             Event::Written { .. }
             | Event::Client
+            | Event::Poll
             | Event::Report { .. }
             | Event::Reply { .. }
             | Event::PlaneWake { .. }
@@ -407,6 +423,11 @@ impl World {
             Event::LogAck { to, from, connection, flushed } => self.log_confirmed(to, from, connection, flushed),
             Event::Connect { host, starts } => self.connect(host, starts),
             Event::Connected { to, from, connection, at } => self.connected(to, from, connection, at),
+            Event::Write { to, write } if self.has_several_writers() => self.shared_write(to, write),
+            Event::Copy { host, starts } => self.copy(host, starts),
+            Event::Copied { to, from, has, sent } => self.copied(to, from, &has, sent),
+            Event::CopyConfirmed { to, from, have, sent } => self.copy_confirmed(to, from, have, sent),
+            Event::Poll => self.poll(),
             Event::Write { to, write } => self.write_arrives(to, write),
             Event::Written { write, from, taken } => self.client_told(write, from, taken),
             Event::Client => self.client_writes(),

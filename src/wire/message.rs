@@ -8,6 +8,7 @@ use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Plan;
 use crate::model::record::ChainedRecord;
+use crate::model::share::Shares;
 use crate::model::view::{ClusterView, Explanation};
 use crate::model::{Digest, Member, Span, VoterSet};
 
@@ -78,6 +79,9 @@ pub struct Hello {
     pub resource_runs: bool,
     /// Releases it knows of.
     pub releases: Vec<ReleaseNotice>,
+    /// The shares it keeps, where several nodes accept writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Shares>,
     /// Its last report, for a picture without a plane.
     pub report: Option<Box<NodeReport>>,
 }

@@ -176,7 +176,7 @@ fn engine_one_judgement(bencher: Bencher, nodes: usize) {
 #[divan::bench(args = [5, 1_000], sample_count = 20)]
 fn plan(bencher: Bencher, nodes: usize) {
     let (engine, now, _) = steady("bench", nodes);
-    let order = PersonOrder::Propose { to: None, reason: "bench".into(), accept_unknown_loss: false, failback: false };
+    let order = PersonOrder::Propose { to: None, away: vec![], reason: "bench".into(), accept_unknown_loss: false, failback: false };
     bencher.with_inputs(|| (engine.clone(), order.clone())).bench_local_values(|(mut engine, order)| {
         let decision = engine.handle(Timestamp(now.0 + 1), WallTime(0), Input::Person { who: "alice".into(), order });
         assert!(engine.snapshot().pending.is_some(), "{}", engine.refusal());

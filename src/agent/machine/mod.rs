@@ -12,6 +12,7 @@
 mod attempt;
 mod membership;
 mod orders;
+mod sharing;
 mod tenure;
 mod voting;
 
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lease::{Cut, Local, ReleaseNotice, Terms, Voter, VoterRecord};
 use crate::model::observation::{ArmedFacts, HoldingFacts, StopEvidence, VoteFacts};
+use crate::model::share::Shares;
 use crate::model::topology::Strategy;
 use crate::model::{ClusterId, Epoch, Member, NodeId, Position, Span, SyncSet, TimelineHistory, Timestamp};
 use crate::wire::message::PeerMessage;
@@ -47,6 +49,13 @@ pub enum Goal {
         epoch: Epoch,
         /// Who confirms commits.
         sync: SyncSet,
+    },
+    /// One of several that accept writes: serves this part of the traffic, none at 0.
+    Sharing {
+        /// The number of the shares.
+        epoch: Epoch,
+        /// Units of load.
+        units: u64,
     },
 }
 
@@ -141,6 +150,8 @@ pub struct Setup {
     pub terms: Terms,
     /// How many standbys confirm a commit.
     pub synchronous_standbys: usize,
+    /// What the cluster file declares, where several nodes accept writes.
+    pub declared_shares: Option<Shares>,
     /// Who decides.
     pub strategy: Strategy,
     /// After which a former holder may take the role back.
@@ -172,6 +183,8 @@ pub struct Machine {
     found_reclaim: Option<Timestamp>,
     /// A stopped former holder that nobody gives an upstream starts by itself then, cut off.
     idle_at: Option<Timestamp>,
+    /// Newer shares that peers say they keep.
+    kept_elsewhere: BTreeMap<NodeId, Shares>,
     /// A change of who votes and confirms, under way.
     wish: Option<membership::Wish>,
     /// When voters with another version are looked after again.
@@ -203,6 +216,7 @@ impl Machine {
             found_at: now,
             found_reclaim: None,
             idle_at: None,
+            kept_elsewhere: BTreeMap::new(),
             wish: None,
             straggle_at: now,
             last_armed: None,
@@ -210,6 +224,12 @@ impl Machine {
             now,
         };
         let mut turn = Turn::default();
+        if machine.setup.declared_shares.is_some() {
+            if let Some(goal) = machine.sharing_goal() {
+                machine.set_goal(goal, &mut turn);
+            }
+            return (machine, turn);
+        }
         let record = machine.voter.record().clone();
         let mine = record.holder.as_ref() == Some(&machine.setup.me) && !record.is_released();
         if mine && record.is_won() && found.running_guarded {
@@ -259,6 +279,9 @@ impl Machine {
 
     /// When something will have to be decided without an input, at the earliest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
+        if self.setup.declared_shares.is_some() {
+            return None;
+        }
         let founding = (self.setup.founder && self.founding()).then_some(self.found_at);
         let reclaim = self.found_reclaim.filter(|_| self.attempt.is_none());
         let attempt = self.attempt.as_ref().and_then(|a| a.next_wakeup(&self.voter));
@@ -284,6 +307,9 @@ impl Machine {
         self.now = now;
         let mut turn = Turn::default();
         input(self, &mut turn);
+        if self.setup.declared_shares.is_some() {
+            return turn;
+        }
         self.found(now, &mut turn);
         self.mind_tenure(now, &mut turn);
         self.mind_attempt(now, &mut turn);

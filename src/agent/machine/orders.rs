@@ -89,9 +89,13 @@ impl Machine {
                 authority?;
                 self.remove_attested(&order, turn)
             }
+            Order::Shift { plan, .. } => {
+                authority?;
+                self.take_shares(&plan, turn)
+            }
             Order::Prove => {
-                if self.tenure.held(now).is_none() {
-                    return Err("this node does not hold the role".into());
+                if self.tenure.held(now).is_none() && self.serves().is_none() {
+                    return Err("this node does not accept writes".into());
                 }
                 turn.effects.push(Effect::Prove);
                 Ok(())

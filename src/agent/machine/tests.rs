@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::lease::{Ack, EpochSync};
+use crate::model::share::Shares;
 use crate::model::VoterSet;
 use crate::model::WallTime;
 use crate::model::command::{Order, OverrideOrder, VoterOrder};
@@ -23,6 +24,7 @@ fn setup(node: &str) -> Setup {
         founder: node == "n1",
         terms: Terms::for_duration(Span::secs(2)),
         synchronous_standbys: 1,
+        declared_shares: None,
         strategy: Strategy::Automatic,
         reclaim_after: Span::secs(10),
         first_round: 7,
@@ -217,6 +219,9 @@ fn every_order_has_an_answer_in_every_state() {
             blast_radius: vec![],
             way_back: String::new(),
             transfers: vec![],
+            shares: vec![],
+            shed: 0,
+            conflicts: None,
         })
     };
     let voters = record("n1").voters.unwrap();
@@ -227,6 +232,7 @@ fn every_order_has_an_answer_in_every_state() {
         vec![
             Order::Arm { plan: plan(), approvals: vec![] },
             Order::Demote { plan: plan(), approvals: vec![] },
+            Order::Shift { plan: plan(), approvals: vec![] },
             Order::Disarm { plan: plan().digest() },
             Order::Prove,
             Order::Voters { order: change.clone(), approvals: vec![] },
@@ -238,6 +244,7 @@ fn every_order_has_an_answer_in_every_state() {
         match order {
             Order::Arm { .. }
             | Order::Demote { .. }
+            | Order::Shift { .. }
             | Order::Disarm { .. }
             | Order::Prove
             | Order::Voters { .. }
@@ -263,6 +270,12 @@ fn every_order_has_an_answer_in_every_state() {
             let mut machine = armed();
             drop(machine.wakeup(at(4_000)));
             machine
+        }),
+        ("sharing the traffic", {
+            let of = [("n1".into(), 50), ("n2".into(), 50)].into_iter().collect();
+            let declared = Shares { epoch: Epoch(0), plan: None, of };
+            let setup = Setup { declared_shares: Some(declared), ..setup("n2") };
+            Machine::start(at(0), setup, VoterRecord::new(member("n2")), &Found::default()).0
         }),
         ("resuming", start("n1", record("n1"), true)),
         ("holding", holding()),

@@ -15,6 +15,11 @@ impl Machine {
 
     fn answer(&mut self, now: Timestamp, message: PeerMessage, approved: Result<(), String>, turn: &mut Turn) -> PeerReply {
         let me = self.setup.me.clone();
+        if self.setup.declared_shares.is_some() {
+            // Nobody votes and nobody holds a lease here; peers only see each other.
+            let why = Refusal::Stranger { why: "several nodes accept writes in this cluster: nobody votes".into() };
+            return if matches!(message, PeerMessage::Hello) { PeerReply::Hello(self.hello(&self.resource)) } else { PeerReply::Refused { by: me, why } };
+        }
         let refused = |why| PeerReply::Refused { by: me.clone(), why };
         match message {
             PeerMessage::Renew(renew) => {
@@ -96,7 +101,7 @@ impl Machine {
         let resource_runs = resource.stopped.is_none() && resource.has_data;
         let releases = self.voter.record().released.clone();
         let won = self.voter.record().last_won().cloned();
-        Hello { member: self.setup.me.clone(), voters_version: version, voters, won, resource_runs, releases, report: None }
+        Hello { member: self.setup.me.clone(), voters_version: version, voters, won, resource_runs, releases, shares: self.shares().cloned(), report: None }
     }
 
     /// A winner renewed here: receive its log.
@@ -115,7 +120,7 @@ impl Machine {
         }
         let before = match &self.goal {
             Goal::Standby { upstream: Some(upstream), .. } => Some((upstream.epoch, upstream.history.is_some())),
-            Goal::Standby { upstream: None, .. } | Goal::Stopped(_) | Goal::Primary { .. } => None,
+            Goal::Standby { upstream: None, .. } | Goal::Stopped(_) | Goal::Primary { .. } | Goal::Sharing { .. } => None,
         };
         // Before the promotion is done there is no history to compare with; a node that was cut for this very claim
         // shares the winner's log and may connect already.
@@ -143,6 +148,9 @@ impl Machine {
                 }
             }
             PeerReply::Hello(hello) => {
+                if let Some(shares) = hello.shares {
+                    machine.hear_shares(from, shares, turn);
+                }
                 // A release is said once; whoever missed it hears it here.
                 for notice in &hello.releases {
                     machine.released(notice, turn);

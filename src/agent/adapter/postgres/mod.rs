@@ -21,7 +21,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
-use super::{Port, Seen};
+use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::config::agent::{PostgresConfig, Route};
@@ -186,7 +186,7 @@ impl Driver {
                         match goal {
                             // A standby is started again; a primary is not: whoever held the role has to win it anew.
                             Goal::Standby { .. } => { tokio::time::sleep(Duration::from_millis(200)).await; break; }
-                            Goal::Primary { .. } | Goal::Stopped(_) => {}
+                            Goal::Primary { .. } | Goal::Sharing { .. } | Goal::Stopped(_) => {}
                         }
                     }
                     changed = prove.changed() => {
@@ -211,6 +211,7 @@ impl Driver {
             Goal::Stopped(Manner::Graceful) => self.stop_gracefully().await,
             Goal::Standby { upstream, may_init } => self.stand_by(upstream.as_ref(), *may_init).await,
             Goal::Primary { epoch, sync } => self.promote(*epoch, sync).await,
+            Goal::Sharing { .. } => failed(ONE_WRITER),
         }
     }
 
@@ -258,7 +259,7 @@ impl Driver {
     async fn note_death(&mut self, goal: &Goal) {
         let how = match goal {
             Goal::Stopped(_) => "stopped",
-            Goal::Standby { .. } | Goal::Primary { .. } => "found dead",
+            Goal::Standby { .. } | Goal::Primary { .. } | Goal::Sharing { .. } => "found dead",
         };
         if self.kill(how).await.is_err() {
             self.state(ResourceState::Hung);

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::{Port, Seen};
+use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Resource};
 use crate::config::agent::{PostgresConfig, Route};
@@ -109,6 +109,7 @@ impl Driver {
                 self.resource.stopped = None;
                 Ok(())
             }
+            Goal::Sharing { .. } => Err(ONE_WRITER.into()),
             Goal::Primary { epoch, .. } => {
                 if self.exit.is_none() {
                     return Err("the simulated database is not running".into());

@@ -1,0 +1,131 @@
+//! Clusters in which several nodes accept writes (active-active, hybrid): who carries which share of the traffic, and what
+//! is done when one cannot. There is no lease and no fence here; what two nodes accept is settled by the conflict policy.
+
+mod distribute;
+mod plan;
+mod run;
+
+pub(super) use plan::words;
+
+use super::health;
+use super::{Engine, Verdict};
+use crate::model::observation::{NodeReport, ResourceState};
+use crate::model::share::{Pattern, Shares};
+use crate::model::view::ClusterState;
+use crate::model::{NodeId, Span};
+
+/// A plan for one node's share waits at most so long for the verdict about others that fell silent with it.
+pub(super) const GATHER_MAX: Span = Span::millis(800);
+/// Load is looked at for so long after a change: the routers need a moment to follow, and it is measured over seconds.
+pub(super) const KEEP_FOR: Span = Span::secs(3);
+
+impl Engine {
+    /// Several nodes accept writes.
+    pub(super) fn shares_traffic(&self) -> bool {
+        self.cluster.pattern.has_several_writers()
+    }
+
+    /// The shares in force, as far as this plane knows.
+    pub(super) fn shares(&self) -> Shares {
+        let none = || Shares { epoch: self.durable.epoch, plan: None, of: std::collections::BTreeMap::new() };
+        self.durable.shares.clone().or_else(|| self.cluster.declared_shares()).unwrap_or_else(none)
+    }
+
+    pub(super) fn units(&self, node: &NodeId) -> u64 {
+        self.shares().of.get(node).copied().unwrap_or(0)
+    }
+
+    /// The load that people declared.
+    pub(super) fn demand(&self) -> u64 {
+        self.cluster.data_nodes().map(|n| n.share).sum()
+    }
+
+    /// A node that accepts writes now, by its own fresh word.
+    pub(super) fn accepts(&self, node: &NodeId) -> Option<&NodeReport> {
+        let mind = self.nodes.get(node)?;
+        let fresh = mind.verdict <= Verdict::Degraded && mind.age(self.now).is_some_and(|age| age < Span::secs(2));
+        mind.report.as_ref().filter(|r| fresh && r.resource.state == ResourceState::Primary)
+    }
+
+    /// The newest shares that any agent keeps; of several with one number, those that most keep.
+    pub(super) fn judge_shares(&mut self) {
+        let all = || self.nodes.values().filter_map(|m| m.report.as_ref()).filter_map(|r| r.shares.as_ref());
+        let count = |shares: &Shares| all().filter(|s| *s == shares).count();
+        let newest = all().max_by_key(|s| (s.epoch, count(s), s.plan.as_ref().map(|d| d.as_str().to_owned()))).cloned();
+        let Some(newest) = newest.filter(|s| s.epoch >= self.durable.epoch) else { return };
+        if newest.epoch > self.durable.epoch {
+            self.low_since = None;
+            self.refusal.clear();
+            self.given_up.clear();
+        }
+        self.durable.epoch = newest.epoch;
+        self.started_calm |= newest.of.iter().filter(|(_, units)| **units > 0).all(|(node, _)| self.accepts(node).is_some());
+        self.durable.shares = Some(newest);
+    }
+
+    /// The node to worry about most among those with a share: failed before suspect before unwell.
+    pub(super) fn most_unwell(&self) -> Option<NodeId> {
+        let shares = self.shares();
+        let worry = |node: &NodeId| {
+            let mind = &self.nodes[node];
+            let rank = match mind.verdict {
+                Verdict::Failed => 0,
+                Verdict::Suspect => 1,
+                Verdict::Degraded | Verdict::Healthy => 2,
+                Verdict::Unknown => 3,
+            };
+            (rank, health::score(mind, &self.policy, self.now), u64::MAX - self.units(node))
+        };
+        let serving = shares.of.iter().filter(|(node, units)| **units > 0 && self.nodes.contains_key(*node));
+        serving.map(|(node, _)| node).min_by_key(|node| worry(node)).cloned()
+    }
+
+    /// Everybody who has to is as declared.
+    pub(super) fn is_as_declared(&self) -> bool {
+        self.cluster.data_nodes().all(|n| self.units(&n.node_id) == n.share)
+    }
+
+    pub(super) fn conclude_sharing(&self) -> (ClusterState, String) {
+        let shares = self.shares();
+        let carried: u64 = shares.of.iter().filter(|(node, _)| self.accepts(node).is_some()).map(|(_, units)| units).sum();
+        let demand = self.demand();
+        if carried == 0 {
+            return (ClusterState::Critical, "no node with a share accepts writes".into());
+        }
+        let mut wrong: Vec<String> = vec![];
+        if carried < demand {
+            wrong.push(format!("{carried} of {demand} units of the load are carried"));
+        }
+        let heard = self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < Span::secs(2))).count();
+        if heard < self.quorum() {
+            wrong.push(format!("{heard} of {} agents are heard: shares cannot change", self.nodes.len()));
+        }
+        let unwell = self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy);
+        wrong.extend(unwell.map(|(n, m)| format!("{n} {}", m.verdict.word())));
+        if wrong.is_empty() && !self.is_as_declared() {
+            wrong.push(format!("shares of epoch {} are not the declared ones", shares.epoch));
+        }
+        if wrong.is_empty() {
+            (ClusterState::Healthy, format!("every node is healthy and {demand} of {demand} units of the load are carried"))
+        } else {
+            (ClusterState::Degraded, wrong.join(", "))
+        }
+    }
+
+    /// "if node-1 died now → …".
+    pub(super) fn if_it_died(&self, node: &NodeId) -> String {
+        let distribution = self.without(std::slice::from_ref(node));
+        let before = self.shares();
+        let mut gains: Vec<String> = vec![];
+        for (other, units) in &distribution.of {
+            let had = before.of.get(other).copied().unwrap_or(0);
+            if *units > had {
+                let promoted = if had == 0 && self.cluster.pattern == Pattern::Hybrid { " (promoted)" } else { "" };
+                gains.push(format!("{other} {had} → {units}{promoted}"));
+            }
+        }
+        let shed = if distribution.shed > 0 { format!(" · {} units are refused", distribution.shed) } else { String::new() };
+        let gains = if gains.is_empty() { "nobody can take more".to_owned() } else { gains.join(", ") };
+        format!("if {node} died now → {gains}{shed} · its newest writes wait on it until it is back")
+    }
+}

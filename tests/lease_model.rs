@@ -389,6 +389,7 @@ impl Model for Bounds {
                     promised_max: Span::ZERO,
                     history: vec![entry.clone()],
                     attested: vec![],
+                    shares: None,
                 };
                 let mut voter = Voter::restore(durable, TERMS, Timestamp(0));
                 let renew = Renew {

@@ -72,6 +72,7 @@ impl World {
                 promised_max: Span::ZERO,
                 history: vec![entry.clone()],
                 attested: vec![],
+                shares: None,
             };
             let cut = if node == "n1" { Cut::Nothing } else { Cut::Not };
             (node.to_owned(), (Voter::restore(record, TERMS, Timestamp(0)), Local { not_writable: node != "n1", cut }))

@@ -29,6 +29,9 @@ enum Command {
         /// How many nodes.
         #[arg(long, default_value_t = 3)]
         nodes: usize,
+        /// Regions that the nodes are spread over.
+        #[arg(long, default_value_t = 1)]
+        regions: usize,
         /// Commits wait for one standby (the default).
         #[arg(long, conflicts_with = "asynchronous")]
         sync: bool,
@@ -115,9 +118,10 @@ enum Command {
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let dir = arguments.dir;
     match arguments.command {
-        Command::Up { nodes, asynchronous, lease, manual, no_plane, simulated, sync: _ } => {
+        Command::Up { nodes, regions, asynchronous, lease, manual, no_plane, simulated, sync: _ } => {
             let options = Options {
                 nodes,
+                regions,
                 synchronous_standbys: usize::from(!asynchronous),
                 lease_ms: u64::try_from(lease.as_millis())?,
                 strategy: if manual { Strategy::Manual } else { Strategy::Automatic },

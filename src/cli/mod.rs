@@ -3,6 +3,7 @@
 mod audit;
 pub mod bytes;
 mod console;
+mod evacuate;
 mod files;
 mod lab;
 mod node;
@@ -72,6 +73,8 @@ enum Command {
     Execute(run::ExecuteArguments),
     /// Plan and execute a planned move of the write role.
     Switchover(run::SwitchoverArguments),
+    /// Many clusters leave a region in waves, or follow each other into a warm standby.
+    Evacuate(evacuate::Arguments),
     /// Why is it as it is, and why did nothing happen?
     Why(why::WhyArguments),
     /// Verify the present state, with a real write read back.
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Some(Command::Plan(arguments)) => run::plan(&arguments),
         Some(Command::Execute(arguments)) => run::execute(&arguments),
         Some(Command::Switchover(arguments)) => run::switchover(&arguments),
+        Some(Command::Evacuate(arguments)) => evacuate::run(&arguments),
         Some(Command::Why(arguments)) => why::why(&arguments),
         Some(Command::Verify(arguments)) => why::verify(&arguments),
         Some(Command::Acknowledge(arguments)) => why::acknowledge(&arguments),

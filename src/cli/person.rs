@@ -25,6 +25,11 @@ pub(super) struct Person {
 const LAB: &str = "/tmp/quorate-lab/operator";
 
 impl Person {
+    /// With this identity folder, or the default one.
+    pub(super) fn of(identity: Option<PathBuf>) -> Self {
+        Self { identity, plane: None }
+    }
+
     pub(super) fn identity(&self) -> Result<Identity> {
         let configured = directories::ProjectDirs::from("", "", "quorate").map(|d| d.config_dir().join("identity"));
         let candidates = [self.identity.clone(), configured.filter(|p| p.exists()), Some(PathBuf::from(LAB)).filter(|p| p.exists())];

@@ -209,8 +209,13 @@ async fn propose(
     accept_unknown_loss: bool,
     failback: bool,
 ) -> Result<std::result::Result<(Plan, Digest), Outcome>> {
-    let request =
-        CallRequest::Order(PersonOrder::Propose { to: to.map(NodeId::new), away: vec![], reason: reason.to_owned(), accept_unknown_loss, failback });
+    let request = CallRequest::Order(PersonOrder::Propose {
+        to: to.map(NodeId::new),
+        away: vec![],
+        reason: reason.to_owned(),
+        accept_unknown_loss,
+        failback,
+    });
     match Person::call(client, request).await? {
         CallReply::Plan { plan, digest } => Ok(Ok((*plan, digest))),
         CallReply::Refused { check, why } => {
@@ -339,6 +344,15 @@ fn show(plan: &Plan, digest: &Digest) {
         plan.requested_by
     );
     say!("loss     {}", plan.loss);
+    for share in &plan.shares {
+        say!("share    {:<12} {:>4} → {:>4} of {} units", share.node, share.before, share.after, share.capacity);
+    }
+    if plan.shed > 0 {
+        say!("REFUSED  {} units of the load fit nowhere", plan.shed);
+    }
+    if let Some(conflicts) = &plan.conflicts {
+        say!("writes that meet: {}. {}", conflicts.policy.word(), conflicts.may_lose);
+    }
     say!("least fence  {}   budget {}", plan.least_fence.words(), plan.budget);
     for text in &plan.blast_radius {
         say!("notice   {text}");

@@ -68,16 +68,14 @@ fn ask(person: &Person) -> Result<ClusterView> {
 fn table(view: &ClusterView) {
     let simulated = if view.simulated { "  SIMULATED" } else { "" };
     say!("{}{simulated}  {}  {}: {}", view.environment, view.name, view.state.word(), view.why);
-    let primary = view.primary.as_ref().map_or("nobody", |p| p.as_str());
-    say!(
-        "epoch {}  primary {primary}  votes {} of {} (needs {})  phase {}  from {}",
-        view.epoch,
-        view.votes,
-        view.voters,
-        view.quorum,
-        view.phase.phase.word(),
-        view.source
-    );
+    let shares: Vec<String> = view.nodes.iter().filter_map(|n| n.share.map(|units| format!("{} {units}", n.node))).collect();
+    let who = if shares.is_empty() {
+        let primary = view.primary.as_ref().map_or("nobody", |p| p.as_str());
+        format!("primary {primary}  votes {} of {} (needs {})", view.votes, view.voters, view.quorum)
+    } else {
+        format!("shares {}", shares.join(", "))
+    };
+    say!("epoch {}  {who}  phase {}  from {}", view.epoch, view.phase.phase.word(), view.source);
     say!("");
     say!(
         "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}",

@@ -97,6 +97,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Cluster, Problem> {
 
 fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
     id(path, &file.cluster_id, "cluster_id")?;
+    check_shares(path, &file)?;
     let nodes = &file.nodes.value;
     let mut primary: Option<&NodeEntry> = None;
     for (i, node) in nodes.iter().enumerate() {
@@ -107,6 +108,13 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
         if !file.regions.contains(&node.region.value) {
             let what = format!("region {:?} is not one of the cluster's regions", node.region.value);
             return Err(Problem::at(path, &node.region, what).nearest(&node.region.value, file.regions.iter().map(String::as_str)));
+        }
+        if !(node.capacity.is_finite() && node.capacity >= 0.0) {
+            return Err(Problem::at(
+                path,
+                &node.node_id,
+                format!("capacity {} of {}: expected units of load, 0 or more", node.capacity, node.node_id.value),
+            ));
         }
         if node.role.value == Role::Primary && !file.pattern.value.has_several_writers() {
             if let Some(first) = primary {
@@ -124,7 +132,6 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
     if primary.is_none() && !file.pattern.value.has_several_writers() {
         return Err(Problem::at(path, &file.nodes, "no node has role: primary; name the node that starts with the write role"));
     }
-    check_shares(path, &file)?;
     let majority = nodes.len() / 2 + 1;
     if let Some(quorum) = file.quorum_size.as_ref().filter(|q| q.value < majority || q.value > nodes.len()) {
         let what = format!(
@@ -202,7 +209,11 @@ fn check_shares(path: &Path, file: &File) -> Result<(), Problem> {
                 return Err(Problem::at(path, share, what));
             }
             None if several && role == Role::Primary => {
-                return Err(Problem::at(path, &node.role, format!("{name} is a primary of an {word} cluster: say which share it carries")));
+                return Err(Problem::at(
+                    path,
+                    &node.role,
+                    format!("{name} is a primary of this {word} cluster: say which share it carries"),
+                ));
             }
             None if pattern == Pattern::ActiveActive && role == Role::Secondary => {
                 let what = format!("{name} is a secondary of an active_active cluster: give it a share, or use pattern: hybrid");
@@ -219,10 +230,14 @@ fn check_shares(path: &Path, file: &File) -> Result<(), Problem> {
         return Err(Problem::at(path, &file.pattern, "an active_active cluster has at least two primaries"));
     }
     if pattern == Pattern::Hybrid && (count(Role::Primary) == 0 || count(Role::Secondary) == 0) {
-        return Err(Problem::at(path, &file.pattern, "a hybrid cluster has primaries, which carry the load, and secondaries, which stand by"));
+        return Err(Problem::at(
+            path,
+            &file.pattern,
+            "a hybrid cluster has primaries, which carry the load, and secondaries, which stand by",
+        ));
     }
     if let Some(k) = file.synchronous_standbys.as_ref().filter(|k| k.value > 0) {
-        let what = format!("synchronous_standbys {}: in an {word} cluster the nodes copy to each other afterwards", k.value);
+        let what = format!("synchronous_standbys {}: in this {word} cluster the nodes copy to each other afterwards", k.value);
         return Err(Problem::at(path, k, what));
     }
     Ok(())

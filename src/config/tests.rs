@@ -101,3 +101,38 @@ fn a_node_used_twice_is_refused() {
     let text = cluster_error("node_id: node-3", "node_id: node-2");
     assert!(text.contains("node_id \"node-2\" is used twice"), "{text}");
 }
+
+/// The same nodes, the first two of them writing side by side.
+fn sharing(pattern: &str) -> String {
+    let text = CLUSTER.replacen("nodes:", &format!("pattern: {pattern}\nnodes:"), 1);
+    let text = text.replacen("capacity: 100.0", "share: 60\n    capacity: 100.0", 1);
+    text.replacen("role: secondary", "role: primary\n    share: 40", 1)
+}
+
+#[test]
+fn shares_belong_to_the_primaries_of_a_cluster_with_several() {
+    let parse = |text: &str| cluster::parse(Path::new("cluster.yaml"), text).map_err(|e| e.to_string());
+    let hybrid = parse(&sharing("hybrid")).unwrap();
+    let shares = hybrid.declared_shares().unwrap();
+    assert_eq!(shares.of.values().copied().collect::<Vec<_>>(), [60, 40, 0]);
+    assert_eq!(hybrid.synchronous_standbys, 0, "they copy to each other afterwards");
+    let why = parse(&sharing("active_active")).unwrap_err();
+    assert!(why.contains("node-3 is a secondary of an active_active cluster"), "{why}");
+    let why = parse(&sharing("active_passive")).unwrap_err();
+    assert!(why.starts_with("cluster.yaml:14:12: node-1 has a share, and only a cluster with pattern"), "{why}");
+    let why = parse(&sharing("hybrid").replacen("share: 60", "share: 101", 1)).unwrap_err();
+    assert!(why.contains("share 101 of node-1: expected 1 to its capacity, 100"), "{why}");
+    let why = parse(&sharing("hybrid").replacen("    share: 40\n", "", 1)).unwrap_err();
+    assert!(why.contains("node-2 is a primary of this hybrid cluster: say which share it carries"), "{why}");
+    let why = parse(&sharing("hybrid").replacen("quorum_size: 2", "quorum_size: 2\nsynchronous_standbys: 1", 1)).unwrap_err();
+    assert!(why.contains("synchronous_standbys 1"), "{why}");
+    let why = parse(&sharing("hybird")).unwrap_err();
+    assert!(why.contains("did you mean \"hybrid\"?"), "{why}");
+}
+
+#[test]
+fn agents_do_not_start_on_a_cluster_that_they_cannot_drive() {
+    let cluster = cluster::parse(Path::new("cluster.yaml"), &sharing("hybrid")).unwrap();
+    let why = cluster::driven(Path::new("cluster.yaml"), &cluster).unwrap_err().to_string();
+    assert!(why.contains("planned and rehearsed"), "{why}");
+}

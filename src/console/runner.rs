@@ -178,7 +178,13 @@ impl Runner {
             Command::Quit => self.quit = true,
             Command::Suspend => self.suspend(),
             Command::Propose { to, reason } => {
-                self.call(CallRequest::Order(PersonOrder::Propose { to, away: vec![], reason, accept_unknown_loss: false, failback: false }));
+                self.call(CallRequest::Order(PersonOrder::Propose {
+                    to,
+                    away: vec![],
+                    reason,
+                    accept_unknown_loss: false,
+                    failback: false,
+                }));
             }
             Command::Dismiss(plan) => {
                 self.call(CallRequest::Order(PersonOrder::Dismiss { plan, reason: "dropped in the console".into() }));

@@ -119,21 +119,21 @@ impl Engine {
             "its database runs as a standby",
         ));
         if !shares {
-        measured(check(
-            "votes",
-            report.vote.votes,
-            format!("{} voter set version {}", if report.vote.votes { "in" } else { "not in" }, report.vote.voters_version),
-            "a voter of this cluster",
-            "it is admitted to the voter set",
-        ));
-        let same_line = furthest.is_none_or(|f| f.timeline == resource.position.timeline);
-        measured(check(
-            "timeline",
-            same_line,
-            resource.position.timeline.to_string(),
-            furthest.map_or("any".to_owned(), |f| f.timeline.to_string()),
-            "it follows the newest timeline",
-        ));
+            measured(check(
+                "votes",
+                report.vote.votes,
+                format!("{} voter set version {}", if report.vote.votes { "in" } else { "not in" }, report.vote.voters_version),
+                "a voter of this cluster",
+                "it is admitted to the voter set",
+            ));
+            let same_line = furthest.is_none_or(|f| f.timeline == resource.position.timeline);
+            measured(check(
+                "timeline",
+                same_line,
+                resource.position.timeline.to_string(),
+                furthest.map_or("any".to_owned(), |f| f.timeline.to_string()),
+                "it follows the newest timeline",
+            ));
         }
         // Where several write, each has a log of its own: how far the others' copies are is in their reports.
         let behind = |node: &NodeId| {

@@ -10,6 +10,7 @@ pub mod candidates;
 mod constraints;
 pub mod decision;
 pub mod detector;
+pub mod evacuation;
 mod explain;
 pub mod fleet;
 mod health;

@@ -60,7 +60,8 @@ impl Engine {
     /// Whether the role, or a share, belongs elsewhere than where it is.
     fn is_away_from_home(&self, primary: &NodeId) -> Option<NodeId> {
         if self.shares_traffic() {
-            let lacking = |n: &&crate::model::topology::Node| n.share > self.units(&n.node_id) && !self.durable.drained.contains(&n.node_id);
+            let lacking =
+                |n: &&crate::model::topology::Node| n.share > self.units(&n.node_id) && !self.durable.drained.contains(&n.node_id);
             return self.cluster.data_nodes().find(lacking).map(|n| n.node_id.clone());
         }
         self.preferred().filter(|home| home != primary)

@@ -17,6 +17,8 @@ pub struct Options {
     pub nodes: usize,
     /// How many standbys confirm a commit.
     pub synchronous_standbys: usize,
+    /// Regions that the nodes are spread over, one after the other; 1 is `local`.
+    pub regions: usize,
     /// Lease in milliseconds.
     pub lease_ms: u64,
     /// Who decides.
@@ -35,6 +37,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             nodes: 3,
+            regions: 1,
             synchronous_standbys: 1,
             lease_ms: 2_000,
             strategy: Strategy::Automatic,
@@ -146,8 +149,13 @@ impl Ports {
 pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Ports) -> Result<(), Box<dyn std::error::Error>> {
     let authority = Authority::new("quorate lab")?;
     let key = ApprovalKey::generate()?;
+    let regions: Vec<String> = match options.regions {
+        0 | 1 => vec!["local".into()],
+        several => (1..=several.min(nodes.len())).map(|n| format!("region-{n}")).collect(),
+    };
     let mut cluster = format!(
-        "# made by the lab\ncluster_id: lab\nname: Lab\nenvironment: LAB\nregions: [local]\nsynchronous_standbys: {}\nlease_ms: {}\nnodes:\n",
+        "# made by the lab\ncluster_id: lab\nname: Lab\nenvironment: LAB\nregions: [{}]\nsynchronous_standbys: {}\nlease_ms: {}\nnodes:\n",
+        regions.join(", "),
         options.synchronous_standbys.min(nodes.len().saturating_sub(1)),
         options.lease_ms
     );
@@ -155,7 +163,8 @@ pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Por
         let role = if i == 0 { "primary" } else { "secondary" };
         write!(
             cluster,
-            "  - node_id: {node}\n    hostname: 127.0.0.1\n    role: {role}\n    region: local\n    site: site-{}\n    status: unknown\n    priority: 100\n    capacity: 100.0\n    agent_port: {}\n    postgres_port: {}\n",
+            "  - node_id: {node}\n    hostname: 127.0.0.1\n    role: {role}\n    region: {}\n    site: site-{}\n    status: unknown\n    priority: 100\n    capacity: 100.0\n    agent_port: {}\n    postgres_port: {}\n",
+            regions[i % regions.len()],
             char::from(b'a' + u8::try_from(i % 26).unwrap_or(0)),
             ports.agent[node],
             ports.postgres[node]

@@ -146,8 +146,13 @@ async fn reach(count: &AtomicU64, wanted: u64) -> Result<(), LabError> {
 /// # Errors
 /// In words.
 pub async fn switchover(client: &Client, identity: &Identity, from: &NodeId) -> Result<(), LabError> {
-    let request =
-        CallRequest::Order(PersonOrder::Propose { to: None, away: vec![], reason: "measured".into(), accept_unknown_loss: false, failback: false });
+    let request = CallRequest::Order(PersonOrder::Propose {
+        to: None,
+        away: vec![],
+        reason: "measured".into(),
+        accept_unknown_loss: false,
+        failback: false,
+    });
     let digest = match client.call(&request).await.map_err(words)? {
         CallReply::Plan { digest, .. } => digest,
         other => return Err(LabError(format!("no plan: {other:?}"))),

@@ -11,6 +11,7 @@ mod adapter;
 pub mod chaos;
 mod database;
 mod fault;
+pub mod fleet;
 pub mod forecast;
 mod host;
 mod net;

@@ -197,6 +197,28 @@ impl World {
         }
     }
 
+    /// The last run that any plane saw to its end.
+    pub(super) fn last_run(&self) -> Option<crate::model::view::RunView> {
+        self.planes.iter().find_map(|p| p.engine.as_ref()).and_then(|e| e.snapshot().last_run.clone())
+    }
+
+    /// A person asks for a move and confirms it at once; the number of its plan.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub(super) fn person_moves(&mut self, shown: &crate::engine::evacuation::Move) -> Result<u64, String> {
+        let order = shown.order("rehearsal");
+        let plane = (0..self.planes.len()).find(|p| self.planes[*p].is_up()).ok_or("no plane runs")?;
+        self.plane_input(plane, Input::Person { who: OPERATOR.into(), order });
+        let engine = self.planes[plane].engine.as_ref().ok_or("no plane runs")?;
+        let pending = engine.snapshot().pending.as_ref().filter(|_| engine.refusal().is_empty());
+        let plan = pending.map(|p| &p.plan).ok_or_else(|| engine.refusal().to_owned())?;
+        crate::engine::evacuation::still_fits(shown, plan)?;
+        let (number, digest) = (plan.number, plan.digest());
+        self.person_approves(plane, &digest);
+        Ok(number)
+    }
+
     pub(super) fn person_orders(&mut self, order: PersonOrder) {
         if let Some(plane) = (0..self.planes.len()).find(|p| self.planes[*p].is_up()) {
             self.plane_input(plane, Input::Person { who: OPERATOR.into(), order });

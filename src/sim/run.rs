@@ -96,6 +96,13 @@ impl Stand {
         self
     }
 
+    #[cfg(test)]
+    pub(super) fn world_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+    pub(super) fn world(&self) -> World {
+        self.world.clone()
+    }
     fn engine(&self) -> &Engine {
         self.world.planes[0].engine.as_ref().unwrap_or_else(|| unreachable!("a stand is made with a plane that runs"))
     }

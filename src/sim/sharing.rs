@@ -267,8 +267,9 @@ impl World {
 
     /// The last run, if it drained a node and was proved.
     pub(super) fn check_last_drain(&mut self) {
-        let run = self.planes.iter().find_map(|p| p.engine.as_ref()).and_then(|e| e.snapshot().last_run.clone());
-        let Some(run) = run.filter(|r| r.outcome == Some(Outcome::Verified) && r.body.kind == PlanKind::Switchover) else { return };
+        let Some(run) = self.last_run().filter(|r| r.outcome == Some(Outcome::Verified) && r.body.kind == PlanKind::Switchover) else {
+            return;
+        };
         if let Some(host) = run.body.demoted().filter(|_| !run.body.shares.is_empty()).and_then(|n| self.index(n)) {
             self.check_drained(host);
         }

@@ -77,6 +77,39 @@ fn every_rule_fires_in_some_scenario() {
     assert!(never.is_empty(), "no scenario shows the rules {never:?}");
 }
 
+/// Four clusters leave a region two at a time; one that cannot stops the rest.
+#[test]
+fn a_region_is_evacuated_in_waves() {
+    use crate::engine::evacuation::{FleetKind, Standing, Terms};
+    let (cluster, policy, _) = stage(scenario::named("primary_failure").unwrap());
+    let stand = |name: &str| {
+        let cluster = Cluster { cluster_id: crate::model::ClusterId::new(name), ..cluster.clone() };
+        Stand::new(&cluster, &policy, &Conditions::default(), 1, true)
+    };
+    let stands: Vec<Stand> = ["a", "b", "c", "d"].map(stand).into();
+    let terms = Terms {
+        kind: FleetKind::RegionEvacuation,
+        leave: "eu-central-1".into(),
+        to: None,
+        concurrency: 2,
+        failures_max: 1,
+        least_confidence: 80,
+    };
+    let plan = fleet::plan(&stands, &terms, "who", "why");
+    assert_eq!(plan.waves.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+    let outcome = fleet::rehearse(&stands, plan.clone());
+    assert!(outcome.run.is_done() && outcome.most_at_once == 2 && outcome.violations.is_empty(), "{:?}", outcome.run.standing);
+    // The plan was shown; since then two nodes of the first cluster died.
+    let mut broken = stands;
+    let whom = ["node-3", "node-4"].map(|n| Whom::Node(n.into())).to_vec();
+    broken[0].world_mut().inject(&Fault::PowerOff(whom));
+    let outcome = fleet::rehearse(&broken, plan);
+    let standing: Vec<&str> = outcome.run.standing.values().map(Standing::word).collect();
+    assert_eq!(standing, ["failed", "moved", "not begun", "not begun"], "{:?}", outcome.run);
+    let again = serde_json::to_string(&fleet::rehearse(&broken, outcome.run.plan.clone())).unwrap();
+    assert_eq!(again, serde_json::to_string(&outcome).unwrap(), "same seed, same bytes");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     let (cluster, policy, scenario) = stage(scenario::named("split_brain_attempt").unwrap());

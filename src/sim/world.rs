@@ -286,7 +286,13 @@ impl World {
             random,
             queue: Queue::new(),
             terms: Terms::for_duration(cluster.lease),
-            client: Client { next: 1, target: 0, open: BTreeMap::new(), interval: conditions.write_interval, router: super::sharing::Router::default() },
+            client: Client {
+                next: 1,
+                target: 0,
+                open: BTreeMap::new(),
+                interval: conditions.write_interval,
+                router: super::sharing::Router::default(),
+            },
             cluster: Rc::new(cluster.clone()),
             policy: Rc::new(policy.clone()),
             conditions: Rc::new(conditions.clone()),
@@ -372,10 +378,17 @@ impl World {
             | Event::Step { host, .. }
             | Event::Died { host, .. } => (Some(*host), true),
             Event::Ask { to, .. } | Event::Answer { to, .. } | Event::Command { to, .. } => (Some(*to), true),
-            Event::Guard { host, .. } | Event::Flushed { host, .. } | Event::Copy { host, .. } | Event::Connect { host, .. } | Event::AgentStart { host } => {
-                (Some(*host), false)
-            }
-            Event::Copied { to, .. } | Event::CopyConfirmed { to, .. } | Event::Log { to, .. } | Event::LogAck { to, .. } | Event::Connected { to, .. } | Event::Write { to, .. } => (Some(*to), false),
+            Event::Guard { host, .. }
+            | Event::Flushed { host, .. }
+            | Event::Copy { host, .. }
+            | Event::Connect { host, .. }
+            | Event::AgentStart { host } => (Some(*host), false),
+            Event::Copied { to, .. }
+            | Event::CopyConfirmed { to, .. }
+            | Event::Log { to, .. }
+            | Event::LogAck { to, .. }
+            | Event::Connected { to, .. }
+            | Event::Write { to, .. } => (Some(*to), false),
             Event::Written { .. }
             | Event::Client
             | Event::Poll

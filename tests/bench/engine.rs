@@ -90,6 +90,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         },
         peers: (1..=nodes.min(10)).filter(|i| *i != node).map(probe).collect(),
         armed: None,
+        shares: None,
         activity: String::new(),
         complaint: String::new(),
     }

@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use quorate::lab::What;
 use quorate::lab::measure::{self, Event};
+use quorate::lab::{Options, What};
 use quorate::model::view::ClusterView;
 
 use crate::{Cluster, nothing_lost, quick};
@@ -52,6 +52,24 @@ fn a_node_leaves_comes_back_reinstalled_and_is_readmitted() {
     // And it counts: with the primary gone, what it confirmed is proved.
     nothing_lost(&cluster.once(Event::Kill));
     cluster.calm();
+}
+
+#[test]
+fn a_region_is_evacuated_by_a_plan_of_plans() {
+    let cluster = Cluster::start(Options { regions: 3, ..quick() });
+    let before = cluster.calm().primary.unwrap();
+    let plan = cluster.runs(&["evacuate", "--leave", "region-1", "--to", "region-3", "--dry-run", "--output", "table"]);
+    assert!(plan.contains("wave 1    lab") && plan.contains("node-1 → node-3 (region-3)"), "{plan}");
+    let (code, _, err) = cluster.quorate(&["evacuate", "--leave", "region-4", "--dry-run"]);
+    assert!(code == 1 && err.contains("no cluster has a node in region \"region-4\""), "{err}");
+    let (code, _, err) = cluster.quorate(&["evacuate", "--leave", "region-1", "--confirm", "region-2"]);
+    assert!(code == 1 && err.contains("nothing was done"), "{err}");
+    let done = cluster.runs(&["evacuate", "--leave", "region-1", "--to", "region-3", "--confirm", "region-1", "--output", "table"]);
+    assert!(done.contains("lab                  moved"), "{done}");
+    let after = cluster.calm();
+    assert_eq!((before.as_str(), after.primary.unwrap().as_str()), ("node-1", "node-3"));
+    let again = cluster.runs(&["evacuate", "--leave", "region-1", "--dry-run", "--output", "table"]);
+    assert!(again.contains("stays     lab                  node-3 holds the role in region-3"), "{again}");
 }
 
 #[test]

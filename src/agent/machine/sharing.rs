@@ -2,9 +2,9 @@
 //! first, and its resource serves its part of them.
 
 use super::{Effect, Goal, Machine, Turn};
-use crate::model::{Epoch, NodeId};
 use crate::model::plan::Plan;
 use crate::model::share::Shares;
+use crate::model::{Epoch, NodeId};
 
 impl Machine {
     /// The shares in force here: what it was given last, or what the cluster file declares.
@@ -29,7 +29,10 @@ impl Machine {
             return Ok(());
         }
         if have.epoch >= news.epoch {
-            return Err(format!("the world moved: the plan sets the shares of epoch {}, here those of epoch {} hold", news.epoch, have.epoch));
+            return Err(format!(
+                "the world moved: the plan sets the shares of epoch {}, here those of epoch {} hold",
+                news.epoch, have.epoch
+            ));
         }
         let words: Vec<String> = news.of.iter().map(|(node, units)| format!("{node} {units}")).collect();
         turn.effects.push(Effect::Note(format!("shares of epoch {}: {}", news.epoch, words.join(", "))));

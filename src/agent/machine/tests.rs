@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::lease::{Ack, EpochSync};
-use crate::model::share::Shares;
 use crate::model::VoterSet;
 use crate::model::WallTime;
 use crate::model::command::{Order, OverrideOrder, VoterOrder};
+use crate::model::share::Shares;
 use crate::wire::message::PeerReply;
 
 fn member(node: &str) -> Member {

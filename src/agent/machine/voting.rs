@@ -18,7 +18,11 @@ impl Machine {
         if self.setup.declared_shares.is_some() {
             // Nobody votes and nobody holds a lease here; peers only see each other.
             let why = Refusal::Stranger { why: "several nodes accept writes in this cluster: nobody votes".into() };
-            return if matches!(message, PeerMessage::Hello) { PeerReply::Hello(self.hello(&self.resource)) } else { PeerReply::Refused { by: me, why } };
+            return if matches!(message, PeerMessage::Hello) {
+                PeerReply::Hello(self.hello(&self.resource))
+            } else {
+                PeerReply::Refused { by: me, why }
+            };
         }
         let refused = |why| PeerReply::Refused { by: me.clone(), why };
         match message {
@@ -101,7 +105,16 @@ impl Machine {
         let resource_runs = resource.stopped.is_none() && resource.has_data;
         let releases = self.voter.record().released.clone();
         let won = self.voter.record().last_won().cloned();
-        Hello { member: self.setup.me.clone(), voters_version: version, voters, won, resource_runs, releases, shares: self.shares().cloned(), report: None }
+        Hello {
+            member: self.setup.me.clone(),
+            voters_version: version,
+            voters,
+            won,
+            resource_runs,
+            releases,
+            shares: self.shares().cloned(),
+            report: None,
+        }
     }
 
     /// A winner renewed here: receive its log.

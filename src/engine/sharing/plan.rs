@@ -39,7 +39,9 @@ impl Engine {
     /// The check that failed, in words with what would change it, and the rule behind it.
     pub(in crate::engine) fn make_share_plan(&mut self, wish: &Wish<'_>) -> Result<Plan, NoPlan> {
         if let Some(to) = wish.to {
-            return Err(NoPlan::new(format!("several nodes accept writes here: nothing moves to {to}; say which node to be without (away)")));
+            return Err(NoPlan::new(format!(
+                "several nodes accept writes here: nothing moves to {to}; say which node to be without (away)"
+            )));
         }
         let subject = self.most_unwell().ok_or_else(|| NoPlan::new("no node has a share of the traffic"))?;
         if let Some(stranger) = wish.away.iter().find(|n| !self.is_data(n)) {
@@ -65,7 +67,11 @@ impl Engine {
             return Err(NoPlan { rule: rules::HELD_BACK, why, checks: constraints });
         }
         let table = self.candidates(if wish.failback { None } else { Some(&away) });
-        let distribution = if wish.failback { self.spread(&table, |_| false) } else { self.without(if wish.away.is_empty() { std::slice::from_ref(&away) } else { wish.away }) };
+        let distribution = if wish.failback {
+            self.spread(&table, |_| false)
+        } else {
+            self.without(if wish.away.is_empty() { std::slice::from_ref(&away) } else { wish.away })
+        };
         let before = self.shares();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a capacity is a small positive number")]
         let change = |n: &Node| ShareChange {
@@ -132,7 +138,10 @@ impl Engine {
     fn share_loss(&self, from: &Member, kind: PlanKind) -> LossAccount {
         if kind.is_planned() {
             return LossAccount::None {
-                proof: format!("{} serves until the others have everything that it accepted; that is looked at before the plan is done", from.node),
+                proof: format!(
+                    "{} serves until the others have everything that it accepted; that is looked at before the plan is done",
+                    from.node
+                ),
                 by: vec![from.node.clone()],
                 excluded: vec!["writes that meet, see conflicts".into()],
             };
@@ -176,7 +185,10 @@ impl Engine {
             words.push(format!("{} carries {} of {} units instead of {}", s.node, s.after, s.capacity, s.before));
         }
         if shed > 0 {
-            words.push(format!("{shed} of {} units of the load cannot be carried within capacity: those clients are refused", self.demand()));
+            words.push(format!(
+                "{shed} of {} units of the load cannot be carried within capacity: those clients are refused",
+                self.demand()
+            ));
         }
         words
     }
@@ -191,14 +203,14 @@ impl Engine {
             compensation: compensation.into(),
             budget: Span::secs(secs),
         };
-        let back = format!("the shares of epoch {} are set again, as epoch {}", self.durable.epoch, self.durable.epoch.next().next());
+        let back = "a person's failback: the declared shares, as a new epoch";
         let mut steps = vec![step(
             StepKind::Shift,
             to,
             format!("shares of epoch {}: {}", self.durable.epoch.next(), words(shares)),
             "no newer shares are known",
             "a majority of agents keeps them durably, every node that is in reach and changes among them",
-            &back,
+            back,
             10,
         )];
         let names = |which: &dyn Fn(&&ShareChange) -> bool| {
@@ -207,16 +219,16 @@ impl Engine {
         let promoted = names(&|s| s.before == 0 && s.after > 0);
         if !promoted.is_empty() {
             let action = format!("{promoted} begins to accept writes");
-            steps.push(step(StepKind::Promote, to, action, "it has its share", "it accepts writes by its own word", &back, 30));
+            steps.push(step(StepKind::Promote, to, action, "it has its share", "it accepts writes by its own word", back, 30));
         }
         let drained = names(&|s| s.before > 0 && s.after == 0);
         if kind.is_planned() && !drained.is_empty() {
             let action = format!("{drained} takes nothing new and copies what it has");
             let verification = "no session is left, and every node that serves has everything it accepted";
-            steps.push(step(StepKind::Drain, from, action, "the others have its share", verification, &back, 60));
+            steps.push(step(StepKind::Drain, from, action, "the others have its share", verification, back, 60));
         }
         let keep = "see that everybody who serves stays within its capacity";
-        steps.push(step(StepKind::Keep, to, keep.into(), "the shares are in force", "each is at or below its capacity", &back, 15));
+        steps.push(step(StepKind::Keep, to, keep.into(), "the shares are in force", "each is at or below its capacity", back, 15));
         let verify = "commit a real write on every node that serves and read it back";
         let undo = "none: the shares have changed; a person decides what is missing";
         steps.push(step(StepKind::Verify, to, verify.into(), "they accept writes", "each was read back", undo, 15));

@@ -50,10 +50,8 @@ impl Engine {
                 }
             }
             StepKind::Promote => {
-                let late: Vec<&str> = after(&|s| s.before == 0 && s.after > 0 && self.accepts(&s.node).is_none())
-                    .iter()
-                    .map(|s| s.node.as_str())
-                    .collect();
+                let late: Vec<&str> =
+                    after(&|s| s.before == 0 && s.after > 0 && self.accepts(&s.node).is_none()).iter().map(|s| s.node.as_str()).collect();
                 if late.is_empty() {
                     Standing::Done("accepts writes".into())
                 } else {
@@ -219,13 +217,18 @@ impl Engine {
         let accepting = serving.iter().filter(|s| self.accepts(&s.node).is_some()).count();
         let planned = run.plan.kind.is_planned();
         let mut parts = vec![
-            ("consistency".to_owned(), accepting == serving.len(), format!("{accepting} of {} nodes with a share accept writes", serving.len())),
+            (
+                "consistency".to_owned(),
+                accepting == serving.len(),
+                format!("{accepting} of {} nodes with a share accept writes", serving.len()),
+            ),
             ("quorum".to_owned(), keep >= self.quorum(), format!("{keep} agents keep the shares, {} needed", self.quorum())),
             ("freshness".to_owned(), oldest < Span::secs(1), format!("the oldest report is {oldest} old")),
             ("policy".to_owned(), took <= self.policy.max_failover_time, format!("{took} against {}", self.policy.max_failover_time)),
             ("write".to_owned(), true, self.proved_words(&serving)),
         ];
-        let loss = if planned { run.plan.loss.short() } else { format!("{}; {} holds", run.plan.loss.short(), self.cluster.conflicts.word()) };
+        let loss =
+            if planned { run.plan.loss.short() } else { format!("{}; {} holds", run.plan.loss.short(), self.cluster.conflicts.word()) };
         // What a dead node had not copied is not lost by the shift: the cluster's conflict policy accepts that it waits.
         parts.push(("loss".to_owned(), true, loss));
         let shed = run.plan.shed;

@@ -129,6 +129,9 @@ pub struct Snapshot {
     /// The newest shares of the traffic, where several nodes accept writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
+    /// Plans of this plane that ran to their end, oldest first, at most [`REMEMBERED_MAX`].
+    #[serde(default)]
+    pub ended: Vec<Digest>,
     /// Nodes that were drained on purpose, until a failback.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub drained: BTreeSet<NodeId>,
@@ -217,6 +220,7 @@ impl Engine {
             restarted: false,
             shares: None,
             drained: BTreeSet::new(),
+            ended: vec![],
         };
         Self::with(cluster, policy, durable, now, wall)
     }

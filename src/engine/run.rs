@@ -99,16 +99,16 @@ impl Engine {
         }
     }
 
-    /// A candidate that still waits with a plan that does not run would act on it later: it is told to forget it, again
-    /// and again until its report shows that it has.
+    /// A candidate that still waits with a plan of this plane that has ended would act on it later: it is told to forget it,
+    /// again and again until its report shows that it has. Another plane's candidate is left alone: two planes that disarm
+    /// each other's would keep the cluster without a primary for as long as both live.
     pub(super) fn disarm(&mut self, making: &mut Making) {
         if self.now.since(self.disarmed) < RESEND {
             return;
         }
-        let running = self.durable.run.as_ref().map(|r| r.digest.clone());
         let left = self.nodes.iter().find_map(|(node, mind)| {
             let armed = mind.report.as_ref()?.armed.as_ref()?;
-            (armed.stage == ArmedStage::Waiting && Some(&armed.plan) != running.as_ref()).then(|| (node.clone(), armed.plan.clone()))
+            (armed.stage == ArmedStage::Waiting && self.durable.ended.contains(&armed.plan)).then(|| (node.clone(), armed.plan.clone()))
         });
         let Some((node, plan)) = left else { return };
         self.disarmed = self.now;
@@ -408,6 +408,7 @@ impl Engine {
         rpo: Option<crate::model::loss::LossAccount>,
         verification: Vec<(String, bool, String)>,
     ) {
+        super::remember(&mut self.durable.ended, run.digest.clone());
         let fence = self.armed(&run).and_then(|a| a.fence);
         let took = self.now.since(run.since);
         let measured = rto.map_or(String::new(), |t| format!("; RTO {t}, RPO {}", rpo.as_ref().map_or("unknown".into(), |r| r.short())));

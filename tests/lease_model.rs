@@ -464,7 +464,7 @@ impl World {
         holder.begin_change(set.clone());
         if bounds.mutant == Mutant::NewVotersAtOnce {
             // Its word alone is taken for everybody's.
-            let everybody: Vec<Member> = holder.voters().members.iter().chain(&set.members).cloned().collect();
+            let everybody: Vec<Member> = holder.voters().members.iter().chain(set.members.iter()).cloned().collect();
             everybody.iter().for_each(|m| _ = holder.changed(m));
         }
         let message = VoterChange { epoch: holder.epoch(), holder: node.member.clone(), set };

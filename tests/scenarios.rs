@@ -39,7 +39,7 @@ fn set() -> VoterSet {
     VoterSet { version: 1, members: ["n1", "n2", "n3"].map(member).into_iter().collect() }
 }
 fn sync_of(node: &str) -> SyncSet {
-    SyncSet { members: set().members.into_iter().filter(|m| m.node.as_str() != node).collect(), k: 1 }
+    SyncSet { members: set().members.iter().filter(|m| m.node.as_str() != node).cloned().collect(), k: 1 }
 }
 
 struct Words<'a>(Vec<&'a str>);

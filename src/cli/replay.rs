@@ -128,8 +128,7 @@ pub(super) fn backtest(arguments: &BacktestArguments) -> Result<Outcome> {
 
 /// Plans that ran and what they would lose, in words.
 fn plans(records: &[Record]) -> String {
-    let plans: Vec<Plan> =
-        records.iter().filter(|r| r.kind == "plan").filter_map(|r| serde_json::from_value(r.data.clone()).ok()).collect();
+    let plans: Vec<Plan> = records.iter().filter(|r| r.kind == "plan").filter_map(|r| Plan::from_evidence(&r.data)).collect();
     let loss: Vec<String> = plans.iter().map(|p: &Plan| LossAccount::short(&p.loss)).collect();
     let refused = records.iter().filter(|r| r.kind == "refusal").count();
     format!("{} plans (loss: {}), {refused} refusals", plans.len(), if loss.is_empty() { "-".into() } else { loss.join(", ") })

@@ -74,6 +74,8 @@ fn postgres_port() -> u16 {
     5432
 }
 
+/// The most units of load that a node can be said to carry: sums of them stay exact.
+const CAPACITY_MAX: f64 = 1e9;
 /// The shortest lease that leaves time to renew and to kill.
 pub const LEASE_MS_MIN: u64 = 1_000;
 /// The longest lease; a host death costs at least this.
@@ -109,12 +111,9 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
             let what = format!("region {:?} is not one of the cluster's regions", node.region.value);
             return Err(Problem::at(path, &node.region, what).nearest(&node.region.value, file.regions.iter().map(String::as_str)));
         }
-        if !(node.capacity.is_finite() && node.capacity >= 0.0) {
-            return Err(Problem::at(
-                path,
-                &node.node_id,
-                format!("capacity {} of {}: expected units of load, 0 or more", node.capacity, node.node_id.value),
-            ));
+        if !(0.0..=CAPACITY_MAX).contains(&node.capacity) {
+            let what = format!("capacity {} of {}: expected units of load, 0 to {CAPACITY_MAX}", node.capacity, node.node_id.value);
+            return Err(Problem::at(path, &node.node_id, what));
         }
         if node.role.value == Role::Primary && !file.pattern.value.has_several_writers() {
             if let Some(first) = primary {

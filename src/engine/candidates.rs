@@ -1,15 +1,30 @@
 //! Who could take the role: every node through every check, each with its measured value, its limit and what would change
 //! it; the survivors in order. The whole table is kept, shown and audited.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use super::Engine;
 use super::constraints::check;
 use crate::model::observation::ResourceState;
-use crate::model::plan::{Candidate, Check};
+use crate::model::plan::{Candidate, Check, Word};
 use crate::model::topology::{Node, Role};
 use crate::model::view::Verdict;
 use crate::model::{NodeId, Position, Span};
+
+/// Capacities in their total order.
+#[derive(PartialEq)]
+struct Capacity(f64);
+impl Eq for Capacity {}
+impl PartialOrd for Capacity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Capacity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
 
 /// A report older than this says too little to choose a node by.
 pub const FRESH: Span = Span::secs(2);
@@ -40,18 +55,16 @@ impl Engine {
                 (Candidate { node: node.node_id.clone(), eligible, rank: 0, checks }, node)
             })
             .collect();
-        let position = |c: &Candidate| self.nodes[&c.node].report.as_ref().map(|r| r.resource.position);
-        let data_first = self.policy.constraints.data_first;
-        table.sort_by(|(a, node_a), (b, node_b)| {
-            b.eligible
-                .cmp(&a.eligible)
-                .then_with(|| self.gave_up(&a.node).cmp(&self.gave_up(&b.node)))
-                .then_with(|| self.promotion_rule(&a.node).cmp(&self.promotion_rule(&b.node)))
-                .then_with(|| if data_first { position(b).cmp(&position(a)) } else { Ordering::Equal })
-                .then_with(|| self.preference(node_a, node_b))
-                .then_with(|| position(b).cmp(&position(a)))
-                .then_with(|| a.node.cmp(&b.node))
-        });
+        // What the order is made of is looked up once for each, not once for each comparison.
+        let place = |list: &[String], word: &str| list.iter().position(|w| w == word).unwrap_or(list.len());
+        let key = |(candidate, node): &(Candidate, &Node)| {
+            let position = self.nodes[&node.node_id].report.as_ref().map(|r| r.resource.position);
+            let first = if self.policy.constraints.data_first { position } else { None };
+            let places = (place(&self.policy.region_priority, &node.region), place(&self.policy.site_priority, &node.site));
+            let before = (!candidate.eligible, self.gave_up(&node.node_id), self.promotion_rule(&node.node_id));
+            (before, Reverse(first), places, -node.priority, Reverse(Capacity(node.capacity)), Reverse(position), node.node_id.clone())
+        };
+        table.sort_by_cached_key(key);
         let mut rank = 0;
         for (candidate, _) in &mut table {
             if candidate.eligible {
@@ -82,21 +95,21 @@ impl Engine {
             check(
                 "holds data",
                 node.role != Role::Witness,
-                (if node.role == Role::Witness { "no" } else { "yes" }).to_owned(),
+                if node.role == Role::Witness { "no" } else { "yes" },
                 "yes",
                 "a witness never holds data",
             ),
             check(
                 "heard",
                 age.is_some_and(|a| a <= FRESH),
-                age.map_or("never".to_owned(), |a| if a <= FRESH { "within 2 s".to_owned() } else { format!("{a} ago") }),
+                age.map_or(Word::Borrowed("never"), |a| if a <= FRESH { "within 2 s".into() } else { format!("{a} ago").into() }),
                 "within 2 s",
                 "its agent reports again",
             ),
             check(
                 "verdict",
                 matches!(mind.verdict, Verdict::Healthy | Verdict::Degraded),
-                mind.verdict.word().to_owned(),
+                mind.verdict.word(),
                 "healthy or degraded",
                 "its verdict recovers",
             ),
@@ -114,7 +127,7 @@ impl Engine {
         measured(check(
             "standby runs",
             runs,
-            resource.state.word().to_owned(),
+            resource.state.word(),
             if shares { "standby or primary" } else { "standby" },
             "its database runs as a standby",
         ));
@@ -131,7 +144,7 @@ impl Engine {
                 "timeline",
                 same_line,
                 resource.position.timeline.to_string(),
-                furthest.map_or("any".to_owned(), |f| f.timeline.to_string()),
+                furthest.map_or(Word::Borrowed("any"), |f| f.timeline.to_string().into()),
                 "it follows the newest timeline",
             ));
         }
@@ -158,7 +171,7 @@ impl Engine {
             "version",
             theirs.as_ref().is_none_or(|t| *t == mine),
             resource.version.clone(),
-            theirs.map_or("any".into(), |t| format!("{t}, as the primary's")),
+            theirs.map_or(Word::Borrowed("any"), |t| format!("{t}, as the primary's").into()),
             "the same major version is installed",
         ));
         let (score, least) = (super::health::score(mind, &self.policy, self.now), self.policy.constraints.decision.target_at_least);

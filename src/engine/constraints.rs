@@ -1,9 +1,11 @@
 //! What the policy says about any move: each constraint a named check with its measured value, its limit, where that
 //! comes from, how old it is, and what would change it.
 
+use std::collections::BTreeMap;
+
 use super::{Engine, Fallen};
 use crate::model::constraints::{Promotion, Resides};
-use crate::model::plan::{Check, PlanKind};
+use crate::model::plan::{Check, PlanKind, Word};
 use crate::model::topology::{Node, Strategy};
 use crate::model::view::Verdict;
 use crate::model::{Member, NodeId, Span, WallTime};
@@ -12,15 +14,21 @@ use crate::model::{Member, NodeId, Span, WallTime};
 const HOUR_MS: i64 = 3_600_000;
 
 /// A check, with the parts that most have in common.
-pub(super) fn check(name: &'static str, passed: bool, value: String, limit: impl Into<String>, would_change: impl Into<String>) -> Check {
+pub(super) fn check(
+    name: &'static str,
+    passed: bool,
+    value: impl Into<Word>,
+    limit: impl Into<Word>,
+    would_change: impl Into<Word>,
+) -> Check {
     Check {
         name: name.into(),
         passed,
-        value,
+        value: value.into(),
         limit: limit.into(),
         source: "policy".into(),
         age: None,
-        would_change: if passed { String::new() } else { would_change.into() },
+        would_change: if passed { Word::default() } else { would_change.into() },
     }
 }
 
@@ -42,7 +50,7 @@ impl Engine {
         checks.push(check(
             "strategy",
             strategy != Strategy::Manual,
-            strategy.word().into(),
+            strategy.word(),
             "automatic or quorum_based",
             "a person executes a plan, or the policy's strategy changes",
         ));
@@ -95,7 +103,7 @@ impl Engine {
                 "on",
                 format!("it is over at {}, or {} takes it out of the policy", off.until.rfc3339(), off.owner),
             ),
-            _ => check("automation", true, "on".into(), "on", ""),
+            _ => check("automation", true, "on", "on", ""),
         }
     }
 
@@ -174,10 +182,16 @@ impl Engine {
     /// The newest voter set that a majority of its own members reports now; without one the newest that is reported.
     fn voter_set(&self) -> (u64, usize) {
         let fresh = |m: &&super::mind::NodeMind| m.age(self.now).is_some_and(|a| a < Span::secs(2));
-        let sets = || self.nodes.values().filter(fresh).filter_map(|m| m.report.as_ref()).map(|r| &r.vote).filter(|v| v.voters > 0);
-        let backed = |version: u64| sets().filter(|v| v.voters_version == version && v.votes).count();
-        let in_force = sets().filter(|v| backed(v.voters_version) > v.voters / 2).map(|v| (v.voters_version, v.voters)).max();
-        in_force.or_else(|| sets().map(|v| (v.voters_version, v.voters)).max()).unwrap_or((0, 0))
+        let sets = self.nodes.values().filter(fresh).filter_map(|m| m.report.as_ref()).map(|r| &r.vote).filter(|v| v.voters > 0);
+        // version → how many voters it has, and how many of them report it
+        let mut versions: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
+        for vote in sets {
+            let (voters, backed) = versions.entry(vote.voters_version).or_default();
+            *voters = vote.voters;
+            *backed += usize::from(vote.votes);
+        }
+        let in_force = versions.iter().rev().find(|(_, (voters, backed))| *backed > voters / 2);
+        in_force.or_else(|| versions.last_key_value()).map_or((0, 0), |(version, (voters, _))| (*version, *voters))
     }
 
     /// Votes that win an epoch: as configured while every declared node votes, else the majority of those who do.
@@ -209,9 +223,13 @@ impl Engine {
     pub(super) fn promotion_check(&self, node: &NodeId) -> Check {
         let rule = self.policy.constraints.promotion.get(node);
         let word = self.promotion_rule(node);
-        let reason = rule.filter(|r| !r.reason.is_empty()).map_or(String::new(), |r| format!(" ({})", r.reason));
-        let until = rule.and_then(|r| r.until).map_or("the policy changes".into(), |u| format!("it is over at {}", u.rfc3339()));
-        check("promotion rule", word != Promotion::MustNot, format!("{}{reason}", word.word()), "not must_not", until)
+        let value = match rule.filter(|r| !r.reason.is_empty()) {
+            Some(rule) => format!("{} ({})", word.word(), rule.reason).into(),
+            None => Word::Borrowed(word.word()),
+        };
+        let until =
+            rule.and_then(|r| r.until).map_or(Word::Borrowed("the policy changes"), |u| format!("it is over at {}", u.rfc3339()).into());
+        check("promotion rule", word != Promotion::MustNot, value, "not must_not", until)
     }
 
     /// Where the data may be; and under which exceptions, to be recorded with the move.

@@ -99,8 +99,7 @@ impl Engine {
         match self.make_plan(&plans::Wish { failback, ..plans::Wish::by_policy(&requested, reason) }) {
             Ok(plan) => {
                 self.refusal.clear();
-                let digest = plan.digest();
-                let data = serde_json::to_value(&plan).unwrap_or_default();
+                let (digest, data) = plan.sealed();
                 let text = format!("{reason}: plan {}: {}", digest.short(), plans::summary(&plan));
                 self.note(making, rule, "plane", "plan", text, data);
                 if self.policy.strategy == Strategy::Manual {
@@ -141,9 +140,8 @@ impl Engine {
         match self.make_plan(&plans::Wish::by_policy(&requested, &reason)) {
             Ok(plan) => {
                 self.refusal.clear();
-                let digest = plan.digest();
+                let (digest, data) = plan.sealed();
                 let summary = plans::summary(&plan);
-                let data = serde_json::to_value(&plan).unwrap_or_default();
                 if self.policy.strategy == Strategy::Manual {
                     self.note(
                         making,

@@ -123,8 +123,7 @@ impl Engine {
             Some(c) => {
                 for check in c.checks.iter().filter(|k| !k.passed) {
                     let then = plan.candidates.iter().find(|p| p.node == c.node);
-                    let then =
-                        then.and_then(|p| p.checks.iter().find(|k| k.name == check.name)).map_or("not checked", |k| k.value.as_str());
+                    let then = then.and_then(|p| p.checks.iter().find(|k| k.name == check.name)).map_or("not checked", |k| &*k.value);
                     moved.push(format!("{}: {} {then} → {} (limit {})", c.node, check.name, check.value, check.limit));
                 }
             }
@@ -148,9 +147,8 @@ impl Engine {
                 match self.make_plan(&wish) {
                     Ok(plan) => {
                         self.refusal.clear();
-                        let digest = plan.digest();
+                        let (digest, data) = plan.sealed();
                         let text = format!("{who} asks for plan {}: {}", digest.short(), super::plans::summary(&plan));
-                        let data = serde_json::to_value(&plan).unwrap_or_default();
                         self.note(making, rules::PROPOSED, who, "plan", text, data);
                         self.durable.pending = Some(Pending { plan, digest, since: self.now });
                     }

@@ -1,7 +1,5 @@
 //! Tables beside the code. The exhaustive check is in `tests/lease_model.rs`.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::{Epoch, Lsn, Member, Position, SyncSet, Timestamp, VoterSet};
@@ -13,7 +11,7 @@ fn set() -> VoterSet {
     VoterSet { version: 1, members: (1..=3).map(member).collect() }
 }
 fn sync(of: &[u8], k: usize) -> SyncSet {
-    SyncSet { members: of.iter().map(|n| member(*n)).collect::<BTreeSet<_>>(), k }
+    SyncSet { members: of.iter().map(|n| member(*n)).collect(), k }
 }
 fn terms() -> Terms {
     Terms { duration: Span(100), grace: Span(10) }

@@ -115,13 +115,35 @@ impl From<&Member> for NodeId {
     }
 }
 
+/// A set of members that is copied often and changed seldom: every report, promise and greeting carries one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Members(Arc<BTreeSet<Member>>);
+
+impl std::ops::Deref for Members {
+    type Target = BTreeSet<Member>;
+    fn deref(&self) -> &BTreeSet<Member> {
+        &self.0
+    }
+}
+impl std::ops::DerefMut for Members {
+    fn deref_mut(&mut self) -> &mut BTreeSet<Member> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+impl FromIterator<Member> for Members {
+    fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
+        Self(Arc::new(members.into_iter().collect()))
+    }
+}
+
 /// Who votes. Versioned durable state: a message with another version does not count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VoterSet {
     /// Rises by one with every change.
     pub version: u64,
     /// The voters, witnesses included.
-    pub members: BTreeSet<Member>,
+    pub members: Members,
 }
 
 /// Bits of a version that count the changes of one holder.
@@ -159,7 +181,7 @@ impl VoterSet {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SyncSet {
     /// S: the standbys that count.
-    pub members: BTreeSet<Member>,
+    pub members: Members,
     /// How many of them confirm before a commit is acknowledged; 0 means asynchronous.
     pub k: usize,
 }

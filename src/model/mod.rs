@@ -15,6 +15,6 @@ pub mod time;
 pub mod topology;
 pub mod view;
 
-pub use id::{ClusterId, Digest, Epoch, Incarnation, Member, NodeId, SyncSet, SyncStage, VoterSet};
+pub use id::{ClusterId, Digest, Epoch, Incarnation, Member, Members, NodeId, SyncSet, SyncStage, VoterSet};
 pub use position::{Lsn, Position, TimelineHistory};
 pub use time::{Span, Timestamp, WallTime};

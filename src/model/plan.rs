@@ -103,6 +103,18 @@ impl Plan {
     pub fn digest(&self) -> Digest {
         digest_of(self)
     }
+    /// Its digest, and the canonical JSON that this is the SHA-256 of, as evidence: whoever has the text can check it.
+    pub fn sealed(&self) -> (Digest, serde_json::Value) {
+        // As above: it serialises without failing.
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let digest = Digest::new(hex::encode(Sha256::digest(&text)));
+        let evidence = [("plan".to_owned(), serde_json::Value::String(text))].into_iter().collect();
+        (digest, serde_json::Value::Object(evidence))
+    }
+    /// The plan behind such evidence.
+    pub fn from_evidence(data: &serde_json::Value) -> Option<Self> {
+        serde_json::from_str(data.get("plan")?.as_str()?).ok()
+    }
     /// The shares it sets, in the epoch after the one it was made in.
     pub fn sets(&self) -> Shares {
         let of = self.shares.iter().map(|s| (s.node.clone(), s.after)).collect();
@@ -205,17 +217,18 @@ pub struct Check {
     /// Whether it passed.
     pub passed: bool,
     /// The measured value.
-    pub value: String,
+    pub value: Word,
     /// The limit it was held against.
-    pub limit: String,
+    pub limit: Word,
     /// Where the value comes from: `report`, `policy`, `verdicts`, …
     #[serde(default)]
     pub source: Word,
     /// How old it is, where it was measured.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age: Option<Span>,
     /// What would change the outcome; empty when it passed.
-    pub would_change: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub would_change: Word,
 }
 
 /// A signature over a plan's digest.

@@ -1,7 +1,7 @@
 //! A whole cluster on a virtual clock: hosts with their agents, guards, disks and databases, a network, planes, and
 //! clients that number their writes. One seed, one course of events, on every machine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::database::{Chunk, Entry};
@@ -19,7 +19,7 @@ use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
 use crate::model::record::Record;
 use crate::model::topology::{Cluster, Node, Policy, Role};
-use crate::model::{Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, Timestamp, VoterSet, WallTime};
+use crate::model::{Digest, Epoch, Lsn, Member, Members, NodeId, Position, Span, SyncSet, Timestamp, VoterSet, WallTime};
 use crate::wire::message::{PeerMessage, PeerReply};
 
 /// What everybody agrees on about a simulated cluster before anything happens.
@@ -196,11 +196,10 @@ impl World {
             world.form_sharing();
             return world.begun();
         }
-        let members: BTreeSet<Member> = world.hosts.iter().map(|h| h.record.me.clone()).collect();
+        let members: Members = world.hosts.iter().map(|h| h.record.me.clone()).collect();
         let holder = world.hosts[primary].record.me.clone();
         let standby = |n: &&Node| n.role != Role::Witness && n.node_id != holder.node;
-        let sync: BTreeSet<Member> =
-            members.iter().filter(|m| cluster.nodes.iter().filter(standby).any(|n| n.node_id == m.node)).cloned().collect();
+        let sync: Members = members.iter().filter(|m| cluster.nodes.iter().filter(standby).any(|n| n.node_id == m.node)).cloned().collect();
         let k = cluster.synchronous_standbys.min(sync.len());
         let sync = SyncSet { members: sync, k };
         let end = Lsn(0x0300_0000);

@@ -418,7 +418,7 @@ impl Machine {
     fn sync_set(&self) -> SyncSet {
         let Some(voters) = &self.voter.record().voters else { return SyncSet::default() };
         let others = |m: &&Member| m.node != self.setup.me.node && !self.setup.witnesses.contains(&m.node);
-        let members: BTreeSet<Member> = voters.members.iter().filter(others).cloned().collect();
+        let members: crate::model::Members = voters.members.iter().filter(others).cloned().collect();
         let k = self.setup.synchronous_standbys.min(members.len());
         SyncSet { members, k }
     }

@@ -207,7 +207,7 @@ impl Machine {
         if self.voter.record().voters.is_none() {
             let all_blank = self.met.values().all(|(_, version)| *version == 0);
             if self.met.len() + 1 == self.setup.nodes.len() && all_blank {
-                let mut members: std::collections::BTreeSet<Member> = self.met.values().map(|(m, _)| m.clone()).collect();
+                let mut members: crate::model::Members = self.met.values().map(|(m, _)| m.clone()).collect();
                 members.insert(self.setup.me.clone());
                 let said = self.voter.install(VoterSet { version: 1, members });
                 Self::persist(turn, said.persist);

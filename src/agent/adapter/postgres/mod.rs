@@ -140,7 +140,7 @@ pub async fn run(setup: Setup, mut port: Port) {
 }
 
 fn default_sync(setup: &Setup) -> SyncSet {
-    let members: std::collections::BTreeSet<_> = setup.default_sync.iter().map(|n| crate::model::Member::new(n.clone(), "")).collect();
+    let members: crate::model::Members = setup.default_sync.iter().map(|n| crate::model::Member::new(n.clone(), "")).collect();
     let k = setup.synchronous_standbys.min(members.len());
     SyncSet { members, k }
 }

@@ -37,13 +37,13 @@ pub(super) struct Arguments {
     #[arg(long)]
     warm_standby: bool,
     /// So many clusters move at a time.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     concurrency: usize,
     /// So many moves that did not end verified stop the rest.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     stop_after: usize,
     /// A move verified with less confidence than this counts as one of them.
-    #[arg(long, default_value_t = 80)]
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u64).range(0..=100))]
     least_confidence: u64,
     /// Folder with identity.yaml, certificate and approval key; see `quorate status --help`.
     #[arg(long, env = "QUORATE_IDENTITY")]
@@ -81,6 +81,9 @@ struct Door {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    if arguments.to.as_ref() == Some(&arguments.leave) {
+        return Err(eyre!("--to and --leave name the same region"));
+    }
     let terms = Terms {
         kind: if arguments.warm_standby { FleetKind::WarmStandby } else { FleetKind::RegionEvacuation },
         leave: arguments.leave.clone(),
@@ -177,8 +180,12 @@ fn on_planes(arguments: &Arguments, terms: &Terms) -> Result<Outcome> {
         let table = Format::or_default(arguments.output) == Format::Table;
         let nobody = arguments.confirm.is_none() && !std::io::stdin().is_terminal();
         let only_shown = arguments.dry_run || plan.waves.is_empty() || nobody;
-        if table || only_shown {
+        if table || only_shown || arguments.confirm.is_none() {
             show(&plan, arguments.output);
+        }
+        if nobody && !arguments.dry_run && !plan.waves.is_empty() {
+            eprintln!("quorate: nothing was done: name the region with --confirm {}, or only look with --dry-run", terms.leave);
+            return Ok(Outcome::Usage);
         }
         if only_shown {
             return Ok(if plan.cannot.is_empty() { Outcome::Done } else { Outcome::Refused });

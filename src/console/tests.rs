@@ -35,6 +35,7 @@ fn node(name: &str, role: NodeRole, verdict: Verdict) -> NodeView {
         interval: None,
         health: None,
         share: None,
+        capacity: None,
     }
 }
 

@@ -57,7 +57,7 @@ impl Engine {
         checks.push(self.automation_check());
         checks.push(self.fleet_check());
         checks.push(self.min_healthy_check(&from.node));
-        checks.push(self.cooldown_check());
+        checks.push(self.cooldown_check(&from.node));
         checks.push(self.rate_check());
         checks.push(self.incumbent_check(from));
         checks
@@ -133,14 +133,16 @@ impl Engine {
     }
 
     /// Moves that the plane made by itself and that nobody acknowledged.
-    fn own_moves(&self) -> impl Iterator<Item = WallTime> {
+    fn own_moves(&self, from: Option<&NodeId>) -> impl Iterator<Item = WallTime> {
         let acknowledged = self.durable.acknowledged;
-        self.durable.moves.iter().filter(move |m| m.by_itself && m.at > acknowledged).map(|m| m.at)
+        let counts = move |m: &&super::Moved| m.by_itself && m.at > acknowledged && (from.is_none() || m.from.as_ref() == from);
+        self.durable.moves.iter().filter(counts).map(|m| m.at)
     }
 
-    fn cooldown_check(&self) -> Check {
+    /// Where several nodes accept writes, one node's failure says nothing of another's.
+    fn cooldown_check(&self, from: &NodeId) -> Check {
         let cooldown = self.policy.constraints.cooldown;
-        let last = self.own_moves().max().map(|at| ago(self.wall, at));
+        let last = self.own_moves(self.shares_traffic().then_some(from)).max().map(|at| ago(self.wall, at));
         check(
             "cooldown",
             last.is_none_or(|age| age >= cooldown),
@@ -152,7 +154,7 @@ impl Engine {
 
     fn rate_check(&self) -> Check {
         let limit = self.policy.constraints.max_failovers_per_hour;
-        let count = self.own_moves().filter(|at| self.wall.0 - at.0 < HOUR_MS).count();
+        let count = self.own_moves(None).filter(|at| self.wall.0 - at.0 < HOUR_MS).count();
         check(
             "max_failovers_per_hour",
             count < usize::try_from(limit).unwrap_or(usize::MAX),
@@ -207,7 +209,8 @@ impl Engine {
     /// Voters of the newest set that reported lately.
     fn reachable_voters(&self) -> usize {
         if self.shares_traffic() {
-            return self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < Span::secs(2))).count();
+            let there = |m: &&super::mind::NodeMind| m.verdict <= Verdict::Degraded && m.age(self.now).is_some_and(|a| a < Span::secs(2));
+            return self.nodes.values().filter(there).count();
         }
         let (version, _) = self.voter_set();
         let votes = |m: &super::mind::NodeMind| m.report.as_ref().is_some_and(|r| r.vote.votes && r.vote.voters_version == version);

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::PersonOrder;
 use crate::model::plan::{Plan, digest_of};
-use crate::model::view::{ClusterView, Outcome, RunView};
+use crate::model::topology::Role;
+use crate::model::view::{ClusterView, NodeView, Outcome, RunView};
 use crate::model::{ClusterId, Digest, NodeId, Span, WallTime};
 
 /// What kind of a plan of plans.
@@ -162,16 +163,28 @@ fn consider(view: &ClusterView, terms: &Terms) -> Considered {
     };
     let has_shares = view.nodes.iter().any(|n| n.share.is_some());
     if has_shares {
-        let from: Vec<NodeId> =
-            view.nodes.iter().filter(|n| n.share.unwrap_or(0) > 0 && place(&n.node) == terms.leave).map(|n| n.node.clone()).collect();
-        if from.is_empty() {
+        let there = || view.nodes.iter().filter(|n| n.share.is_some() && n.declared != Role::Witness && place(&n.node) == terms.leave);
+        let units: u64 = there().filter_map(|n| n.share).sum();
+        if units == 0 {
             return Considered::Stays(format!("no node in {} has a share", terms.leave));
         }
+        if let Some(to) = &terms.to {
+            return Considered::Cannot(format!(
+                "its shares go to every node that is left, not only to {to}: evacuate it without naming a region"
+            ));
+        }
+        // Those without a share too: none of them is to get one.
+        let from: Vec<NodeId> = there().map(|n| n.node.clone()).collect();
         let rest = view.nodes.iter().filter(|n| n.share.unwrap_or(0) > 0 && place(&n.node) != terms.leave).count();
         if rest == 0 && eligible().next().is_none() {
             return Considered::Cannot(why_not());
         }
-        let units: u64 = view.nodes.iter().filter(|n| from.contains(&n.node)).filter_map(|n| n.share).sum();
+        let demand: u64 = view.nodes.iter().filter_map(|n| n.share).sum();
+        let serves = |n: &&NodeView| n.share.unwrap_or(0) > 0 || eligible().any(|c| c.node == n.node);
+        let room: u64 = view.nodes.iter().filter(|n| !from.contains(&n.node)).filter(serves).filter_map(|n| n.capacity).sum();
+        if room < demand {
+            return Considered::Cannot(format!("the nodes that are left can carry {room} of {demand} units: the rest would be refused"));
+        }
         let names: Vec<&str> = from.iter().map(NodeId::as_str).collect();
         let summary = format!("{units} units away from {}", names.join(", "));
         return Considered::Moves(Move { cluster: view.cluster.clone(), from, to: None, summary });
@@ -204,6 +217,9 @@ pub fn still_fits(shown: &Move, plan: &Plan) -> Result<(), String> {
     let demoted = plan.demoted().ok_or("the plan demotes nobody")?;
     if !shown.from.contains(demoted) || shown.to.as_ref().is_some_and(|to| *to != plan.to.node) {
         return Err(format!("the world moved: it was {}, now it would be {}", shown.summary, super::plans::summary(plan)));
+    }
+    if let Some(stays) = plan.shares.iter().find(|s| shown.to.is_none() && s.after > 0 && shown.from.contains(&s.node)) {
+        return Err(format!("the plan gives {} units to {}, which is to be left", stays.after, stays.node));
     }
     if plan.shed > 0 {
         return Err(format!("{} units of its load would be refused: raise capacity elsewhere, or move it by a plan of its own", plan.shed));

@@ -31,6 +31,8 @@ pub(super) struct NodeMind {
     pub(super) lags: VecDeque<Option<u64>>,
     pub(super) lag_at: Timestamp,
     pub(super) latencies: Latencies,
+    /// Since when it should accept writes, by its shares, and does not by its own word.
+    pub(super) stuck_since: Option<Timestamp>,
     /// Since when it is healthy with a score that allows a failback.
     pub(super) well_since: Option<Timestamp>,
 }
@@ -46,6 +48,7 @@ impl NodeMind {
             lags: VecDeque::with_capacity(LAGS_MAX),
             lag_at: Timestamp(0),
             latencies: Latencies::new(),
+            stuck_since: None,
             well_since: None,
         }
     }
@@ -64,6 +67,9 @@ impl NodeMind {
         self.detector.heartbeat(now);
         self.heard = Some(now);
         self.latencies.note(&report.resource.check);
+        let serves = report.shares.as_ref().is_some_and(|s| s.of.get(&report.member.node).is_some_and(|units| *units > 0));
+        let writes = report.resource.state == ResourceState::Primary && report.resource.check.deep.is_some();
+        self.stuck_since = if serves && !writes { self.stuck_since.or(Some(now)) } else { None };
         self.report = Some(report);
         news
     }

@@ -132,7 +132,7 @@ pub struct Snapshot {
     /// Plans of this plane that ran to their end, oldest first, at most [`REMEMBERED_MAX`].
     #[serde(default)]
     pub ended: Vec<Digest>,
-    /// Nodes that were drained on purpose, until a failback.
+    /// Nodes that a person moved the role or its share away from, until a failback.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub drained: BTreeSet<NodeId>,
 }
@@ -191,6 +191,8 @@ pub struct Engine {
     last_sync: Option<SyncSet>,
     /// Candidates that gave up, and in which epoch: the others are tried first.
     given_up: Vec<(Epoch, NodeId)>,
+    /// Agents that are in reach keep different shares since then.
+    apart_since: Option<Timestamp>,
     /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no guard looks.
     fleet_pause: Option<String>,
     /// What the simulator made of the present state.
@@ -276,6 +278,7 @@ impl Engine {
             started_calm: false,
             last_sync: None,
             given_up: vec![],
+            apart_since: None,
             fleet_pause: None,
             forecast: None,
             view: OnceCell::new(),
@@ -468,7 +471,12 @@ impl Engine {
         for node in ids {
             let is_primary = primary.as_ref() == Some(&node);
             let votes = || quorum::votes(&self.cluster, &self.nodes, &node, now);
-            let (verdict, why) = self.nodes[&node].conclude(now, started, is_primary && released, needed, votes);
+            let (mut verdict, mut why) = self.nodes[&node].conclude(now, started, is_primary && released, needed, votes);
+            // A holder that cannot write loses its lease; one of several loses its share after as long.
+            let stuck = self.nodes[&node].stuck_since.map(|since| now.since(since)).filter(|s| *s >= self.cluster.lease);
+            if let Some(stuck) = stuck.filter(|_| verdict != Verdict::Failed) {
+                (verdict, why) = (Verdict::Failed, format!("it has not taken writes for {stuck}, by its own agent's word"));
+            }
             let mind = self.nodes.get_mut(&node).unwrap_or_else(|| unreachable!("ids are the map's own keys"));
             if verdict != mind.verdict {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));

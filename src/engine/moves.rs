@@ -9,10 +9,31 @@ use crate::model::topology::Strategy;
 use crate::model::view::{Phase, Verdict};
 use crate::model::{NodeId, Span};
 
+/// A plan that has just been made is not held against a report that is a moment late.
+const MOVED_AFTER: Span = Span::secs(1);
+
+/// Why the plane would move something by itself although nobody failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Its holder is unwell.
+    Graceful,
+    /// It belongs elsewhere.
+    Failback,
+    /// Agents keep different shares.
+    Settle,
+}
+
 impl Engine {
     /// No run: does the write role have to move?
     pub(super) fn consider(&mut self, making: &mut Making) {
         let Some(primary) = self.subject() else { return };
+        self.drop_moved(making);
+        if self.are_shares_apart() && self.durable.pending.is_none() && self.now >= self.planned_at {
+            self.move_by_itself(making, rules::SHARES_APART, Why::Settle, "agents keep different shares");
+            if self.durable.run.is_some() {
+                return;
+            }
+        }
         let verdict = self.nodes[&primary].verdict;
         match verdict {
             Verdict::Failed => self.consider_failed(making, &primary),
@@ -24,8 +45,8 @@ impl Engine {
             Verdict::Healthy | Verdict::Degraded => {
                 self.gathering_since = None;
                 if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover) {
-                    self.durable.pending = None;
-                    self.enter(making, rules::WORLD_MOVED, Phase::Steady, format!("{primary} is heard again; the failover plan is void"));
+                    let whom = self.durable.pending.take().and_then(|p| p.plan.demoted().cloned()).unwrap_or(primary.clone());
+                    self.enter(making, rules::WORLD_MOVED, Phase::Steady, format!("{whom} is heard again; the failover plan is void"));
                 }
                 match self.durable.phase {
                     Phase::Suspecting | Phase::Deciding => {
@@ -64,7 +85,21 @@ impl Engine {
                 |n: &&crate::model::topology::Node| n.share > self.units(&n.node_id) && !self.durable.drained.contains(&n.node_id);
             return self.cluster.data_nodes().find(lacking).map(|n| n.node_id.clone());
         }
-        self.preferred().filter(|home| home != primary)
+        self.preferred().filter(|home| home != primary && !self.durable.drained.contains(home))
+    }
+
+    /// A plan of the plane's own that waits for a person, and for which the world has moved, would only be refused: it gives
+    /// way to a new one.
+    fn drop_moved(&mut self, making: &mut Making) {
+        let waits = |p: &&Pending| p.plan.requested_by.starts_with("policy ") && self.now.since(p.since) >= MOVED_AFTER;
+        let moved = self.durable.pending.as_ref().filter(waits).map(|p| (p.digest.clone(), self.moved(&p.plan)));
+        if let Some((digest, moved)) = moved.filter(|(_, moved)| !moved.is_empty()) {
+            self.durable.pending = None;
+            let text = format!("plan {} waited for a person, and is void: {}", digest.short(), moved.join("; "));
+            let phase = if self.durable.phase == Phase::AwaitingApproval { Phase::Deciding } else { self.durable.phase };
+            self.enter(making, rules::WORLD_MOVED, phase, text);
+            self.retry_at = self.now;
+        }
     }
 
     /// The role is held and nothing moves: is the primary too unwell to keep it, or does the role belong elsewhere?
@@ -85,18 +120,19 @@ impl Engine {
             if self.now.since(since) >= patience && self.now >= self.planned_at {
                 let score = candidates::milli(health::score(&self.nodes[primary], &self.policy, self.now));
                 let reason = format!("{primary}'s health score has been low for {}, now {score}", self.now.since(since));
-                self.move_by_itself(making, rules::GRACEFUL, false, &reason);
+                self.move_by_itself(making, rules::GRACEFUL, Why::Graceful, &reason);
             }
         } else if let Some(home) = home.filter(|home| self.failback_check(home).is_ok() && self.now >= self.planned_at) {
-            self.move_by_itself(making, rules::FAILS_BACK, true, &format!("{home} is where it belongs, and is well"));
+            self.move_by_itself(making, rules::FAILS_BACK, Why::Failback, &format!("{home} is where it belongs, and is well"));
         }
     }
 
     /// A planned move that no person asked for; under a manual policy the plan waits.
-    fn move_by_itself(&mut self, making: &mut Making, rule: RuleId, failback: bool, reason: &str) {
+    fn move_by_itself(&mut self, making: &mut Making, rule: RuleId, why: Why, reason: &str) {
         self.planned_at = self.now + RETRY_PLANNED;
         let requested = format!("policy {}", self.policy.policy_id);
-        match self.make_plan(&plans::Wish { failback, ..plans::Wish::by_policy(&requested, reason) }) {
+        let (failback, settle) = (why == Why::Failback, why == Why::Settle);
+        match self.make_plan(&plans::Wish { failback, settle, ..plans::Wish::by_policy(&requested, reason) }) {
             Ok(plan) => {
                 self.refusal.clear();
                 let (digest, data) = plan.sealed();

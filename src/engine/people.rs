@@ -143,7 +143,8 @@ impl Engine {
                     self.refusal = "a plan runs; one at a time".into();
                     return;
                 }
-                let wish = Wish { to: to.as_ref(), away: &away, failback, requested_by: who, reason: &reason, accept_unknown_loss };
+                let wish =
+                    Wish { to: to.as_ref(), away: &away, settle: false, failback, requested_by: who, reason: &reason, accept_unknown_loss };
                 match self.make_plan(&wish) {
                     Ok(plan) => {
                         self.refusal.clear();
@@ -166,6 +167,7 @@ impl Engine {
                 self.note(making, rules::EXECUTED, who, "approval", text, data);
                 self.begin(making, pending.plan, vec![approval]);
             }
+            PersonOrder::Verify { reason } if self.shares_traffic() => self.verify_everywhere(making, who, &reason),
             PersonOrder::Verify { reason } => {
                 let Some(primary) = self.primary() else {
                     "no node ever held the write role".clone_into(&mut self.refusal);

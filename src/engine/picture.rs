@@ -65,6 +65,7 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
                 interval: None,
                 health: None,
                 share: report.as_ref().and_then(|r| r.shares.as_ref()).and_then(|s| s.of.get(&node.node_id).copied()),
+                capacity: None,
                 report,
             }
         })

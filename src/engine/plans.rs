@@ -17,6 +17,8 @@ pub(super) struct Wish<'a> {
     pub(super) to: Option<&'a NodeId>,
     /// Without these nodes, where several accept writes.
     pub(super) away: &'a [NodeId],
+    /// The same shares for everybody, whatever they are.
+    pub(super) settle: bool,
     /// Back to where the role is preferred.
     pub(super) failback: bool,
     pub(super) requested_by: &'a str,
@@ -27,7 +29,7 @@ pub(super) struct Wish<'a> {
 impl<'a> Wish<'a> {
     /// The plane's own.
     pub(super) fn by_policy(requested_by: &'a str, reason: &'a str) -> Self {
-        Self { to: None, away: &[], failback: false, requested_by, reason, accept_unknown_loss: false }
+        Self { to: None, away: &[], settle: false, failback: false, requested_by, reason, accept_unknown_loss: false }
     }
 }
 

@@ -25,6 +25,7 @@ rules! {
     GRACEFUL = 303, "The primary's health score was below the graceful class for long enough: its role is handed over while it works.";
     NO_GOOD_TARGET = 315, "The primary is unwell and no target is well enough: a person decides.";
     FAILS_BACK = 316, "The policy fails back by itself and the preferred node has been well for long enough.";
+    SHARES_APART = 317, "Agents keep different shares of the traffic and no majority ends it: they are set anew.";
     FLEET_PAUSED = 104, "Too many suspicions at once incriminate the observer: automatic action pauses, or goes on.";
     WORLD_MOVED = 313, "The epoch a plan was made in is over: the plan is void.";
     PROPOSED = 320, "A person asked for a plan; it waits for their confirmation.";
@@ -34,7 +35,7 @@ rules! {
     VOTERS_CHANGE = 420, "A person changes who votes and confirms commits; the holder carries it out.";
     OVERRIDDEN = 421, "Two persons attest that voters are powered off and remove them without a holder.";
     STEP_DONE = 403, "A step was verified: the next begins.";
-    STEP_LATE = 411, "A step did not reach its verification within its budget: the plan stops for a person.";
+    STEP_LATE = 411, "A step did not reach its verification, or not within its budget: the plan stops for a person.";
     ABANDONED = 410, "The candidate gave its claim up; nothing was promoted.";
     ROLLED_BACK = 412, "The former holder took the role back: the plan is undone.";
     OVERTAKEN = 413, "Another node holds a newer epoch than the plan's: the plan is over.";

@@ -33,7 +33,7 @@ impl Engine {
                 found: String::new(),
             })
             .collect();
-        let heard = |from: &crate::model::Member| self.nodes.get(&from.node).and_then(|m| m.heard);
+        let heard = |from: &crate::model::Member| self.nodes.get(&from.node).and_then(|m| m.stuck_since.or(m.heard));
         let outage_from = match &plan.from {
             _ if plan.kind.is_planned() => self.now,
             Some(from) if !plan.shares.is_empty() => heard(from).unwrap_or(self.now),
@@ -76,8 +76,12 @@ impl Engine {
                 }
                 Standing::Failed(why) => {
                     (step.state, step.took, step.found) = (StepState::Failed, Some(age), why.clone());
-                    let outcome = if kind <= StepKind::Claim { Outcome::Aborted } else { Outcome::Unknown };
-                    self.end(making, run, rules::ABANDONED, outcome, why);
+                    let (rule, outcome) = match kind {
+                        _ if !run.plan.shares.is_empty() && kind > StepKind::Shift => (rules::STEP_LATE, Outcome::Unproved),
+                        _ if kind <= StepKind::Claim => (rules::ABANDONED, Outcome::Aborted),
+                        _ => (rules::ABANDONED, Outcome::Unknown),
+                    };
+                    self.end(making, run, rule, outcome, why);
                     return;
                 }
                 Standing::Running(found) if age > step.budget => {
@@ -457,7 +461,7 @@ pub(super) fn confidence(parts: &[(String, bool, String)]) -> u64 {
         "write" => 30,
         "consistency" => 20,
         "quorum" => 20,
-        "loss" => 15,
+        "loss" | "capacity" => 15,
         "freshness" => 10,
         "policy" => 5,
         _ => 0,

@@ -1,6 +1,6 @@
 //! The picture for people, drawn anew after every input.
 
-use super::{Engine, JUDGE_INTERVAL};
+use super::{Engine, JUDGE_INTERVAL, sharing};
 use crate::model::observation::ResourceState;
 use crate::model::plan::PlanKind;
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
@@ -89,6 +89,7 @@ impl Engine {
             interval: mind.detector.interval(),
             health: Some(super::health::view(mind, &self.policy, self.now)),
             share: self.shares_traffic().then(|| self.units(&node.node_id)),
+            capacity: self.shares_traffic().then(|| sharing::units_of(node)),
         }
     }
 

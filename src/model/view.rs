@@ -189,6 +189,9 @@ pub struct NodeView {
     /// Units of the load it is to carry, where several nodes accept writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u64>,
+    /// Units that it can carry, there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
 }
 
 /// A node's health.

@@ -113,20 +113,22 @@ impl World {
         self.settle(host);
     }
 
-    /// Writes a second that one unit of load stands for, in thousandths.
-    fn writes_per_unit_milli(&self) -> u64 {
-        let demand: u64 = self.cluster.data_nodes().map(|n| n.share).sum();
-        1_000_000_000_000 / self.client.interval.0.max(1) / demand.max(1)
+    /// Writes within the window that the declared load stands for.
+    fn writes_per_window(&self) -> u128 {
+        u128::from(WINDOW.0 / self.client.interval.0.max(1)).max(1)
+    }
+    fn demand(&self) -> u128 {
+        self.cluster.data_nodes().map(|n| u128::from(n.share)).sum()
     }
 
     /// The load that a node carries, in units.
     pub(super) fn load(&mut self, host: usize) -> u64 {
-        let (now, per_unit) = (self.now, self.writes_per_unit_milli());
+        let (now, whole, demand) = (self.now, self.writes_per_window(), self.demand());
         let recent = &mut self.hosts[host].store.recent;
         while recent.front().is_some_and(|at| now.since(*at) > WINDOW) {
             recent.pop_front();
         }
-        recent.len() as u64 * 1_000 / (WINDOW.as_millis() / 1_000) / per_unit.max(1)
+        u64::try_from(recent.len() as u128 * demand / whole).unwrap_or(u64::MAX)
     }
 
     pub(super) fn shared_write(&mut self, to: usize, write: u64) {
@@ -153,11 +155,11 @@ impl World {
         self.tell_client(to, write, true);
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a capacity is a small positive number")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a capacity is a bounded positive number")]
     fn is_at_capacity(&mut self, host: usize) -> bool {
         self.load(host);
-        let limit = self.hosts[host].node.capacity as u64 * self.writes_per_unit_milli() * (WINDOW.as_millis() / 1_000) / 1_000;
-        self.hosts[host].store.recent.len() >= usize::try_from(limit).unwrap_or(usize::MAX)
+        let most = self.hosts[host].node.capacity as u128 * self.writes_per_window() / self.demand().max(1);
+        self.hosts[host].store.recent.len() as u128 >= most
     }
 
     /// Tells every peer what is here, of all origins.
@@ -270,8 +272,10 @@ impl World {
         let Some(run) = self.last_run().filter(|r| r.outcome == Some(Outcome::Verified) && r.body.kind == PlanKind::Switchover) else {
             return;
         };
-        if let Some(host) = run.body.demoted().filter(|_| !run.body.shares.is_empty()).and_then(|n| self.index(n)) {
-            self.check_drained(host);
+        for s in run.body.shares.iter().filter(|s| s.before > 0 && s.after == 0) {
+            if let Some(host) = self.index(&s.node) {
+                self.check_drained(host);
+            }
         }
     }
 

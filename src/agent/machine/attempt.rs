@@ -75,6 +75,8 @@ pub struct Attempt {
     highest: Epoch,
     until: Timestamp,
     why: String,
+    /// Armed for a failover, and its former holder renews since then.
+    contradicted: Option<Timestamp>,
 }
 
 /// A round of asking is repeated after this while the answers would not win.
@@ -95,7 +97,7 @@ impl Attempt {
             Reason::Reclaim | Reason::Found | Reason::Climb => Span::secs(60),
         };
         let stage = Stage::Asking { next: now, answers: BTreeMap::new() };
-        Self { reason, stage, highest, until: now + budget, why: String::new() }
+        Self { reason, stage, highest, until: now + budget, why: String::new(), contradicted: None }
     }
 
     pub(super) fn plan(&self) -> Option<(&Plan, &Digest)> {
@@ -178,6 +180,22 @@ impl Machine {
                 Some("another node holds the role".into())
             }
             Reason::Armed { .. } | Reason::Reclaim | Reason::Found | Reason::Climb => None,
+        }
+    }
+
+    /// A holder that renews for as long as a lease was not gone: the failover that this node waits with has lost its reason,
+    /// and the plane that made it may not live any more to say so.
+    pub(super) fn hear_holder(&mut self, now: Timestamp, renew: &crate::lease::Renew, turn: &mut Turn) {
+        let Some(attempt) = self.attempt.as_mut().filter(|a| a.is_waiting()) else { return };
+        let void = attempt.plan().is_some_and(|(plan, _)| {
+            plan.kind == crate::model::plan::PlanKind::Failover && plan.from.as_ref() == Some(&renew.holder) && renew.epoch == plan.epoch
+        });
+        if !void {
+            return;
+        }
+        let since = *attempt.contradicted.get_or_insert(now);
+        if now.since(since) >= self.setup.terms.duration {
+            self.abandon("the former holder renews its lease: there is nothing to take over", turn);
         }
     }
 

@@ -31,6 +31,7 @@ impl Machine {
                 Self::persist(turn, said.persist);
                 match said.reply {
                     Ok(ack) => {
+                        self.hear_holder(now, &renew, turn);
                         self.follow(&renew, turn);
                         PeerReply::Ack(ack)
                     }

@@ -8,16 +8,26 @@ mod run;
 pub(super) use plan::words;
 
 use super::health;
+use super::mind::NodeMind;
 use super::{Engine, Verdict};
 use crate::model::observation::{NodeReport, ResourceState};
 use crate::model::share::{Pattern, Shares};
+use crate::model::topology::Node;
 use crate::model::view::ClusterState;
 use crate::model::{NodeId, Span};
 
 /// A plan for one node's share waits at most so long for the verdict about others that fell silent with it.
 pub(super) const GATHER_MAX: Span = Span::millis(800);
+/// Whoever was away takes the shares in force from its peers within this; longer apart, and none may be in force.
+pub(super) const APART_MAX: Span = Span::secs(3);
 /// Load is looked at for so long after a change: the routers need a moment to follow, and it is measured over seconds.
 pub(super) const KEEP_FOR: Span = Span::secs(3);
+
+/// What a node can carry, in whole units.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the configuration bounds it to 0 to 1e9")]
+pub(super) fn units_of(node: &Node) -> u64 {
+    node.capacity as u64
+}
 
 impl Engine {
     /// Several nodes accept writes.
@@ -60,7 +70,15 @@ impl Engine {
         }
         self.durable.epoch = newest.epoch;
         self.started_calm |= newest.of.iter().filter(|(_, units)| **units > 0).all(|(node, _)| self.accepts(node).is_some());
+        let same = |m: &NodeMind| m.report.as_ref().is_some_and(|r| r.shares.as_ref() == Some(&newest));
+        let apart = self.nodes.keys().filter(|n| self.in_reach(n)).any(|n| !same(&self.nodes[n]));
+        self.apart_since = if apart { self.apart_since.or(Some(self.now)) } else { None };
         self.durable.shares = Some(newest);
+    }
+
+    /// Agents keep different shares, and have had the time to take what a majority keeps.
+    pub(super) fn are_shares_apart(&self) -> bool {
+        self.apart_since.is_some_and(|since| self.now.since(since) >= APART_MAX)
     }
 
     /// The node to worry about most among those with a share: failed before suspect before unwell.
@@ -102,6 +120,9 @@ impl Engine {
         }
         let unwell = self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy);
         wrong.extend(unwell.map(|(n, m)| format!("{n} {}", m.verdict.word())));
+        if self.are_shares_apart() {
+            wrong.push("agents keep different shares".into());
+        }
         if wrong.is_empty() && !self.is_as_declared() {
             wrong.push(format!("shares of epoch {} are not the declared ones", shares.epoch));
         }

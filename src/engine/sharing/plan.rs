@@ -2,6 +2,7 @@
 
 use super::super::plans::{NoPlan, Wish};
 use super::distribute::{Carrier, Distribution, distribute};
+use super::units_of;
 use crate::engine::{Engine, Verdict, rules};
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::plan::{Candidate, Plan, PlanKind, Step, StepKind};
@@ -14,22 +15,25 @@ impl Engine {
     pub(super) fn without(&self, away: &[NodeId]) -> Distribution {
         let table = self.candidates(away.first());
         let gone = |n: &Node| away.contains(&n.node_id) || self.durable.drained.contains(&n.node_id);
-        self.spread(&table, gone)
+        self.spread(&table, false, gone)
     }
 
-    fn spread(&self, table: &[Candidate], gone: impl Fn(&Node) -> bool) -> Distribution {
+    /// `back`: whoever has no share now gets its declared one; otherwise only what the others cannot carry.
+    fn spread(&self, table: &[Candidate], back: bool, gone: impl Fn(&Node) -> bool) -> Distribution {
         let eligible = |n: &Node| table.iter().any(|c| c.node == n.node_id && c.eligible);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a capacity is a small positive number")]
         let carrier = |n: &Node| {
             // Whoever must not take more keeps what it has; whoever failed keeps nothing.
-            let most = if eligible(n) { n.capacity as u64 } else { self.units(&n.node_id).min(n.capacity as u64) };
+            let most = if eligible(n) { units_of(n) } else { self.units(&n.node_id).min(units_of(n)) };
             let capacity = if self.nodes[&n.node_id].verdict == Verdict::Failed { 0 } else { most };
             Carrier { node: n.node_id.clone(), declared: n.share, capacity }
         };
         let there = |n: &&Node| !gone(n);
-        let active: Vec<Carrier> = self.cluster.data_nodes().filter(|n| n.share > 0).filter(there).map(carrier).collect();
-        let in_order = table.iter().filter_map(|c| self.cluster.node(&c.node)).filter(|n| n.share == 0 && n.role != Role::Witness);
-        let reserve: Vec<Carrier> = in_order.filter(there).map(carrier).collect();
+        let serves = |n: &&Node| n.share > 0 && (back || self.units(&n.node_id) > 0);
+        let active: Vec<Carrier> = self.cluster.data_nodes().filter(serves).filter(there).map(carrier).collect();
+        let in_order = table.iter().filter_map(|c| self.cluster.node(&c.node)).filter(|n| n.role != Role::Witness);
+        let mut waiting: Vec<&Node> = in_order.filter(|n| !serves(n)).filter(there).collect();
+        waiting.sort_by_key(|n| n.share == 0);
+        let reserve: Vec<Carrier> = waiting.into_iter().map(carrier).collect();
         distribute(self.demand(), &active, &reserve)
     }
 
@@ -67,21 +71,21 @@ impl Engine {
             return Err(NoPlan { rule: rules::HELD_BACK, why, checks: constraints });
         }
         let table = self.candidates(if wish.failback { None } else { Some(&away) });
-        let distribution = if wish.failback {
-            self.spread(&table, |_| false)
-        } else {
-            self.without(if wish.away.is_empty() { std::slice::from_ref(&away) } else { wish.away })
+        let distribution = match wish.away {
+            _ if wish.failback => self.spread(&table, true, |_| false),
+            _ if wish.settle => self.without(&[]),
+            [] => self.without(std::slice::from_ref(&away)),
+            several => self.without(several),
         };
         let before = self.shares();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a capacity is a small positive number")]
         let change = |n: &Node| ShareChange {
             node: n.node_id.clone(),
             before: before.of.get(&n.node_id).copied().unwrap_or(0),
             after: distribution.of.get(&n.node_id).copied().unwrap_or(0),
-            capacity: n.capacity as u64,
+            capacity: units_of(n),
         };
         let shares: Vec<ShareChange> = self.cluster.data_nodes().map(change).collect();
-        if shares.iter().all(|s| s.before == s.after) {
+        if shares.iter().all(|s| s.before == s.after) && !wish.settle {
             return Err(NoPlan::new(format!("the shares would stay as they are: {}", words(&shares))));
         }
         if let Some(back) = shares.iter().filter(|s| wish.failback && s.after > s.before).find_map(|s| self.failback_check(&s.node).err()) {
@@ -97,7 +101,7 @@ impl Engine {
             let why = table.iter().map(failing).collect::<Vec<_>>().join("; ");
             return Err(NoPlan::new(format!("nobody is left to carry the load: {why}")));
         };
-        let loss = self.share_loss(&from, kind);
+        let loss = self.share_loss(&from, kind, &shares);
         let transfers = shares.iter().filter(|s| s.before == 0 && s.after > 0).filter_map(|s| self.cluster.node(&s.node));
         let transfers = transfers.flat_map(|n| self.residency(n).1).collect();
         self.durable.plans += 1;
@@ -135,7 +139,11 @@ impl Engine {
     }
 
     /// Shifting traffic loses nothing by itself; a node that is out of reach keeps what it had not copied to the others.
-    fn share_loss(&self, from: &Member, kind: PlanKind) -> LossAccount {
+    fn share_loss(&self, from: &Member, kind: PlanKind, shares: &[ShareChange]) -> LossAccount {
+        if kind.is_planned() && shares.iter().all(|s| s.before == 0 || s.after > 0) {
+            let proof = "every node that accepts writes goes on accepting them".into();
+            return LossAccount::None { proof, by: vec![], excluded: vec!["writes that meet, see conflicts".into()] };
+        }
         if kind.is_planned() {
             return LossAccount::None {
                 proof: format!(

@@ -20,7 +20,7 @@ impl Engine {
     }
 
     /// In reach: an order gets there.
-    fn in_reach(&self, node: &NodeId) -> bool {
+    pub(super) fn in_reach(&self, node: &NodeId) -> bool {
         self.nodes.get(node).is_some_and(|m| m.verdict <= Verdict::Degraded && m.age(self.now).is_some_and(|a| a < Span::secs(2)))
     }
 
@@ -34,6 +34,12 @@ impl Engine {
     pub(in crate::engine) fn share_standing(&self, run: &Run, kind: StepKind) -> Standing {
         let sets = run.plan.sets();
         let after = |units: &dyn Fn(&&ShareChange) -> bool| run.plan.shares.iter().filter(units).collect::<Vec<_>>();
+        // Whoever falls meanwhile needs a plan of its own, and no step will ever hold.
+        let counts = |s: &&ShareChange| s.after > 0 || (kind == StepKind::Drain && s.before > 0);
+        let fell = after(&|s| kind > StepKind::Shift && counts(s) && self.nodes[&s.node].verdict == Verdict::Failed);
+        if let Some(fell) = fell.first() {
+            return Standing::Failed(format!("{} failed meanwhile: {}", fell.node, self.nodes[&fell.node].why));
+        }
         match kind {
             StepKind::Shift => {
                 let keepers: Vec<&NodeId> = self.keepers(&sets).collect();
@@ -164,16 +170,34 @@ impl Engine {
         !run.plan.shares.is_empty() && self.keepers(&run.plan.sets()).next().is_some()
     }
 
-    /// Who was drained on purpose stays so until a failback.
+    /// What a person moved away from stays so until a failback, whatever the policy would do by itself.
     pub(in crate::engine) fn note_drained(&mut self, run: &Run, outcome: Outcome) {
         let held = matches!(outcome, Outcome::Verified | Outcome::Unproved);
         match run.plan.kind {
-            PlanKind::Switchover if held => {
+            PlanKind::Switchover if held && !run.approvals.is_empty() => {
+                if run.plan.shares.is_empty() {
+                    self.durable.drained = run.plan.demoted().cloned().into_iter().collect();
+                }
                 let left = run.plan.shares.iter().filter(|s| s.before > 0 && s.after == 0);
                 self.durable.drained.extend(left.map(|s| s.node.clone()));
             }
             PlanKind::Failback if held => self.durable.drained.clear(),
+            // Where the role is by failure is no person's wish.
+            PlanKind::Failover if held && run.plan.shares.is_empty() => self.durable.drained.clear(),
             _ => {}
+        }
+    }
+
+    /// A person wants a real write on every node that serves.
+    pub(in crate::engine) fn verify_everywhere(&mut self, making: &mut Making, who: &str, reason: &str) {
+        let shares = self.shares();
+        let serving: Vec<NodeId> = shares.of.keys().filter(|n| self.accepts(n).is_some()).cloned().collect();
+        let names: Vec<&str> = serving.iter().map(NodeId::as_str).collect();
+        let text = format!("{who} wants real writes on {} read back: {reason}", names.join(", "));
+        self.note(making, rules::VERIFY_ASKED, who, "command", text, serde_json::Value::Null);
+        let id = format!("{}/{}/verify/{}", self.cluster.cluster_id, self.durable.epoch, self.now.0);
+        for node in serving {
+            making.command(node, Command { id: id.clone(), order: Order::Prove });
         }
     }
 
@@ -194,9 +218,12 @@ impl Engine {
         let found = oldest.map_or("no report yet".to_owned(), |o| format!("the oldest report is {o} old"));
         part("freshness", oldest.is_some_and(|o| o < Span::secs(1)), found);
         part("capacity", carried >= demand, format!("{carried} of {demand} units are carried"));
-        let loss = self.durable.last_run.as_ref().and_then(|r| r.rpo.as_ref());
-        part("loss", true, loss.map_or("no change in this plane's memory".into(), crate::model::loss::LossAccount::short));
-        part("policy", true, format!("writes that meet: {}", self.cluster.conflicts.word()));
+        part(
+            "policy",
+            self.is_as_declared(),
+            if self.is_as_declared() { "shares as declared" } else { "other shares than declared" }.into(),
+        );
+        part("conflicts", true, format!("writes that meet: {}", self.cluster.conflicts.word()));
         part("write", proved == of && of > 0, format!("{proved} of {of} nodes had a write read back under these shares"));
         let confidence = super::super::run::confidence(&parts);
         (parts, confidence)
@@ -230,7 +257,7 @@ impl Engine {
         let loss =
             if planned { run.plan.loss.short() } else { format!("{}; {} holds", run.plan.loss.short(), self.cluster.conflicts.word()) };
         // What a dead node had not copied is not lost by the shift: the cluster's conflict policy accepts that it waits.
-        parts.push(("loss".to_owned(), true, loss));
+        parts.push(("conflicts".to_owned(), true, loss));
         let shed = run.plan.shed;
         parts.push((
             "capacity".to_owned(),

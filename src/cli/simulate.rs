@@ -13,7 +13,7 @@ use super::output::{self, say};
 use crate::config;
 use crate::model::topology::{Cluster, Policy};
 use crate::sim::forecast::{self, Forecast, Sample};
-use crate::sim::{self, Conditions, Scenario, chaos, scenario};
+use crate::sim::{self, Conditions, Scenario, chaos, scenario, sharing_day};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -44,6 +44,9 @@ pub(super) struct Arguments {
     /// Random days instead of a scenario: `0-1000` plays these seeds, on generated clusters, and names every broken law.
     #[arg(long, value_name = "FROM-TO")]
     days: Option<String>,
+    /// The same on clusters in which several nodes accept writes.
+    #[arg(long, value_name = "FROM-TO")]
+    sharing_days: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -51,7 +54,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         return list();
     }
     if let Some(range) = &arguments.days {
-        return days(range);
+        return days(range, chaos::day);
+    }
+    if let Some(range) = &arguments.sharing_days {
+        return days(range, sharing_day::day);
     }
     let (path, text) = source(&arguments.scenario)?;
     if arguments.print {
@@ -230,11 +236,11 @@ fn print_forecast(f: &Forecast) {
 /// Days, acknowledged writes, events, and what was broken.
 type Sum = (u64, u64, u64, Vec<String>);
 
-fn days(range: &str) -> Result<Outcome> {
+fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
     let parsed = range.split_once('-').and_then(|(a, b)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?)));
     let (from, to) = parsed.ok_or_else(|| eyre!("--days {range:?}: write FROM-TO, for example 0-1000"))?;
     if to == from + 1 {
-        let day = chaos::day(from, true);
+        let day = live(from, true);
         for fact in &day.facts {
             say!("{:>10.3} s  {:<8} {:>3}  {}", std::time::Duration::from_nanos(fact.at.0).as_secs_f64(), fact.who, fact.rule, fact.text);
         }
@@ -251,7 +257,7 @@ fn days(range: &str) -> Result<Outcome> {
                 if seed >= to {
                     return (days, writes, events, broken);
                 }
-                let day = chaos::day(seed, false);
+                let day = live(seed, false);
                 (days, writes, events) = (days + 1, writes + day.acknowledged as u64, events + day.events);
                 if let Some(first) = day.violations.first() {
                     broken.push(format!("seed {seed} ({}): {}: {}", day.shape, first.law, first.seen));

@@ -209,8 +209,7 @@ impl Engine {
     /// Voters of the newest set that reported lately.
     fn reachable_voters(&self) -> usize {
         if self.shares_traffic() {
-            let there = |m: &&super::mind::NodeMind| m.verdict <= Verdict::Degraded && m.age(self.now).is_some_and(|a| a < Span::secs(2));
-            return self.nodes.values().filter(there).count();
+            return self.nodes.keys().filter(|n| self.in_reach(n)).count();
         }
         let (version, _) = self.voter_set();
         let votes = |m: &super::mind::NodeMind| m.report.as_ref().is_some_and(|r| r.vote.votes && r.vote.voters_version == version);

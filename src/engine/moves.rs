@@ -19,7 +19,7 @@ enum Why {
     Graceful,
     /// It belongs elsewhere.
     Failback,
-    /// Agents keep different shares.
+    /// The shares themselves are wrong: they differ, or refuse what could be carried.
     Settle,
 }
 
@@ -30,6 +30,12 @@ impl Engine {
         self.drop_moved(making);
         if self.are_shares_apart() && self.durable.pending.is_none() && self.now >= self.planned_at {
             self.move_by_itself(making, rules::SHARES_APART, Why::Settle, "agents keep different shares");
+            if self.durable.run.is_some() {
+                return;
+            }
+        }
+        if self.refuses_needlessly() && self.durable.pending.is_none() && self.now >= self.planned_at {
+            self.move_by_itself(making, rules::LOAD_REFUSED, Why::Settle, "load is refused that somebody could carry");
             if self.durable.run.is_some() {
                 return;
             }

@@ -26,6 +26,7 @@ rules! {
     NO_GOOD_TARGET = 315, "The primary is unwell and no target is well enough: a person decides.";
     FAILS_BACK = 316, "The policy fails back by itself and the preferred node has been well for long enough.";
     SHARES_APART = 317, "Agents keep different shares of the traffic and no majority ends it: they are set anew.";
+    LOAD_REFUSED = 318, "Load is refused that somebody could carry: shares are set anew.";
     FLEET_PAUSED = 104, "Too many suspicions at once incriminate the observer: automatic action pauses, or goes on.";
     WORLD_MOVED = 313, "The epoch a plan was made in is over: the plan is void.";
     PROPOSED = 320, "A person asked for a plan; it waits for their confirmation.";

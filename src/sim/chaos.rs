@@ -13,9 +13,9 @@ use crate::model::topology::{Cluster, Policy};
 use crate::model::{NodeId, Span, Timestamp};
 
 /// Faults happen for so long.
-const STORM: Span = Span::secs(20);
+pub(super) const STORM: Span = Span::secs(20);
 /// Afterwards the core is writable within this.
-const RECOVERY_MAX: Span = Span::secs(90);
+pub(super) const RECOVERY_MAX: Span = Span::secs(90);
 
 /// One random day.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ fn shape(random: &mut Random) -> (Cluster, Policy, Conditions, String) {
     (cluster, policy, conditions, format!("{data} data, {witnesses} witness, k={k}, lease {lease} ms, {strategy}"))
 }
 
-fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)> {
+pub(super) fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)> {
     let nodes: Vec<NodeId> = cluster.nodes.iter().map(|n| n.node_id.clone()).collect();
     let count = 1 + random.below(8);
     let mut events = vec![];
@@ -208,7 +208,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
 
 impl World {
     /// Everything works again but one host, whose fault lasts.
-    fn mend(&mut self, broken: Option<usize>, random: &mut Random) {
+    pub(super) fn mend(&mut self, broken: Option<usize>, random: &mut Random) {
         self.inject(&Fault::Heal);
         for fault in [
             Fault::MendDisk(vec![Whom::All]),

@@ -23,6 +23,7 @@ mod random;
 pub mod run;
 pub mod scenario;
 mod sharing;
+pub mod sharing_day;
 mod stream;
 pub mod whatif;
 mod world;

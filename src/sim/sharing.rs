@@ -263,8 +263,9 @@ impl World {
     pub(super) fn is_converged(&self) -> bool {
         let mut counts = self.hosts.iter().filter(|h| h.answers() && h.db.running).map(|h| &h.store.has);
         let Some(first) = counts.next() else { return true };
-        // Writes of the last moments are still under way.
-        counts.all(|has| has.iter().zip(first).all(|(a, b)| a.abs_diff(*b) <= 8))
+        // Writes of the last two seconds may be under way.
+        let most = usize::try_from(self.writes_per_window()).unwrap_or(usize::MAX);
+        counts.all(|has| has.iter().zip(first).all(|(a, b)| a.abs_diff(*b) <= most))
     }
 
     /// The last run, if it drained a node and was proved.

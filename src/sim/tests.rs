@@ -130,6 +130,19 @@ fn random_days_break_no_law() {
     assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
 }
 
+/// `SEEDS=1000-2000` sweeps; `SEED=17` prints one day.
+#[test]
+fn random_days_of_several_writers_break_no_law() {
+    let range = std::env::var("SEEDS").unwrap_or_else(|_| "0-300".into());
+    let (from, to) = range.split_once('-').map(|(a, b)| (a.parse::<u64>().unwrap(), b.parse::<u64>().unwrap())).unwrap();
+    let broken: Vec<String> = (from..to)
+        .map(|seed| sharing_day::day(seed, false))
+        .filter(|day| !day.violations.is_empty())
+        .map(|day| format!("SEED={} ({}): {}: {}", day.seed, day.shape, day.violations[0].law, day.violations[0].seen))
+        .collect();
+    assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
+}
+
 /// Where a bug shows first: in a scenario that does not end as its file says, or in a random day with a broken law. Each was
 /// met, or is one that the protocol exists to prevent.
 fn found(bug: Bug) -> Option<String> {

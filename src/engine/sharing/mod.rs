@@ -7,6 +7,7 @@ mod run;
 
 pub(super) use plan::words;
 
+use super::detector::Silence;
 use super::health;
 use super::mind::NodeMind;
 use super::{Engine, Verdict};
@@ -48,6 +49,12 @@ impl Engine {
     /// The load that people declared.
     pub(super) fn demand(&self) -> u64 {
         self.cluster.data_nodes().map(|n| n.share).sum()
+    }
+
+    /// Its agent is heard as usual, whatever its database does: an order gets there.
+    pub(super) fn in_reach(&self, node: &NodeId) -> bool {
+        let heard = |m: &NodeMind| m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.detector.silence(self.now) <= Silence::None;
+        self.nodes.get(node).is_some_and(heard)
     }
 
     /// A node that accepts writes now, by its own fresh word.
@@ -96,6 +103,19 @@ impl Engine {
         };
         let serving = shares.of.iter().filter(|(node, units)| **units > 0 && self.nodes.contains_key(*node));
         serving.map(|(node, _)| node).min_by_key(|node| worry(node)).cloned()
+    }
+
+    /// Load is refused although others could carry it, and nobody with a share is in doubt.
+    pub(super) fn refuses_needlessly(&self) -> bool {
+        if !self.shares_traffic() || self.durable.shares.is_none() {
+            return false;
+        }
+        let shares = self.shares();
+        let carried: u64 = shares.of.values().sum();
+        let settled = |n: &NodeId| self.nodes.get(n).is_some_and(|m| m.verdict <= Verdict::Degraded && m.verdict != Verdict::Unknown);
+        carried < self.demand()
+            && shares.of.iter().filter(|(_, units)| **units > 0).all(|(n, _)| settled(n))
+            && self.demand() - carried > self.without(&[]).shed
     }
 
     /// Everybody who has to is as declared.

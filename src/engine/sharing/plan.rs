@@ -63,7 +63,8 @@ impl Engine {
             Verdict::Failed => PlanKind::Failover,
             _ => PlanKind::Switchover,
         };
-        let from = mind.report.as_ref().map(|r| r.member.clone()).ok_or_else(|| NoPlan::new(format!("{away} was never heard")))?;
+        // One that this plane never heard has an installation that it does not know.
+        let from = mind.report.as_ref().map_or_else(|| Member::new(away.clone(), "unknown"), |r| r.member.clone());
         let by_policy = wish.requested_by.starts_with("policy ") && self.policy.strategy != Strategy::Manual;
         let constraints = self.constraints(&from, kind, by_policy);
         if let Some(first) = constraints.iter().find(|c| !c.passed) {

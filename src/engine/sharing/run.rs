@@ -19,11 +19,6 @@ impl Engine {
         self.nodes.iter().filter(move |(_, m)| m.report.as_ref().is_some_and(keeps)).map(|(n, _)| n)
     }
 
-    /// In reach: an order gets there.
-    pub(super) fn in_reach(&self, node: &NodeId) -> bool {
-        self.nodes.get(node).is_some_and(|m| m.verdict <= Verdict::Degraded && m.age(self.now).is_some_and(|a| a < Span::secs(2)))
-    }
-
     /// The run is over whatever its steps say: newer shares are in force, or others of the same number.
     pub(in crate::engine) fn share_run_over(&self, run: &Run) -> Option<(u16, Outcome, String)> {
         let in_force = self.durable.shares.as_ref()?;

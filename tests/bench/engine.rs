@@ -211,6 +211,22 @@ fn simulated_primary_failure(bencher: Bencher) {
     });
 }
 
+/// The same, and how its times are spread.
+#[divan::bench(sample_count = 1, sample_size = 1)]
+fn simulated_primary_failure_spread(bencher: Bencher) {
+    let (cluster, policy, scenario) = stage();
+    let mut times = vec![];
+    bencher.bench_local(|| {
+        for seed in 1..=1_000 {
+            let began = std::time::Instant::now();
+            drop(black_box(sim::run(&cluster, &policy, &Conditions::default(), &scenario, seed)));
+            times.push(began.elapsed());
+        }
+    });
+    times.sort();
+    println!("1,000 runs from nothing: p50 {:?} · p95 {:?} · p99 {:?}", times[500], times[950], times[990]);
+}
+
 /// As what-if runs it: from a cluster that is warmed up already.
 #[divan::bench(sample_count = 200)]
 fn simulated_primary_failure_from_a_warm_cluster(bencher: Bencher) {

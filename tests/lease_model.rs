@@ -750,11 +750,12 @@ impl Model for Bounds {
                 let node = &mut world.nodes[n];
                 let old = node.holder.as_ref()?.sync_set();
                 if self.mutant == Mutant::NoJointStage {
-                    node.confirms = target.clone();
+                    node.confirms = target;
+                } else {
+                    node.holder.as_mut()?.begin_stage(vec![old, target.clone()]);
+                    node.target = Some(target);
+                    world.renew(n);
                 }
-                node.holder.as_mut()?.begin_stage(vec![old, target.clone()]);
-                node.target = Some(target);
-                world.renew(n);
             }
             Action::UseSync(n) => {
                 let node = &mut world.nodes[n];

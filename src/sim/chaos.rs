@@ -175,7 +175,8 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     }
     let recovery = world.now.since(mended);
     // A node that was reinstalled has lost its vote and its copy: then a person may be owed the decision.
-    let owed = k > 0 && !world.may_be_unknown(broken) && world.strangers().is_empty();
+    let half_way = broken.is_some() && world.is_change_half_way();
+    let owed = k > 0 && !world.may_be_unknown(broken) && world.strangers().is_empty() && !half_way;
     if !writable && owed {
         let seen = world.state_words();
         world.oracle.stuck(world.now, seen);
@@ -253,6 +254,14 @@ impl World {
         let newest = self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version);
         let votes = |h: &super::host::Host| newest.is_some_and(|v| v.contains(&h.record.me));
         self.hosts.iter().enumerate().filter(|(_, h)| !votes(h)).map(|(i, _)| i).collect()
+    }
+
+    /// Voters keep different sets: a change that the broken node made, or should have heard, waits for it. With one voter
+    /// less than there were, two of two may be needed, and then only an override helps.
+    fn is_change_half_way(&self) -> bool {
+        let mut versions = self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).map(|v| v.version);
+        let first = versions.next();
+        versions.any(|v| Some(v) != first)
     }
 
     /// A person readmits who does not vote, one after the other.

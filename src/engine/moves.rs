@@ -95,9 +95,12 @@ impl Engine {
     }
 
     /// A plan of the plane's own that waits for a person, and for which the world has moved, would only be refused: it gives
-    /// way to a new one.
+    /// way to a new one. A person's own waits for that person, unless who it would stop cleanly has failed.
     fn drop_moved(&mut self, making: &mut Making) {
-        let waits = |p: &&Pending| p.plan.requested_by.starts_with("policy ") && self.now.since(p.since) >= MOVED_AFTER;
+        let failed = |n: &NodeId| self.nodes.get(n).is_some_and(|m| m.verdict == Verdict::Failed);
+        let ours = |p: &Pending| p.plan.requested_by.starts_with("policy ");
+        let pointless = |p: &Pending| p.plan.kind.is_planned() && p.plan.demoted().is_some_and(failed);
+        let waits = |p: &&Pending| (ours(p) || pointless(p)) && self.now.since(p.since) >= MOVED_AFTER;
         let moved = self.durable.pending.as_ref().filter(waits).map(|p| (p.digest.clone(), self.moved(&p.plan)));
         if let Some((digest, moved)) = moved.filter(|(_, moved)| !moved.is_empty()) {
             self.durable.pending = None;

@@ -264,9 +264,11 @@ impl World {
         versions.any(|v| Some(v) != first)
     }
 
-    /// A person readmits who does not vote, one after the other.
+    /// A person readmits who does not vote, one after the other; where that does not work, another first.
     fn readmit(&mut self) {
-        if let Some(host) = self.strangers().first().copied().filter(|_| self.now.0 % 1_000_000_000 < 100_000_000) {
+        let strangers = self.strangers();
+        let turn = usize::try_from(self.now.0 / 5_000_000_000).unwrap_or(0) % strangers.len().max(1);
+        if let Some(host) = strangers.get(turn).copied().filter(|_| self.now.0 % 1_000_000_000 < 100_000_000) {
             self.inject(&Fault::Node(Membership::Readmit, vec![Whom::Node(self.name(host))]));
         }
     }

@@ -130,6 +130,17 @@ fn random_days_break_no_law() {
     assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
 }
 
+/// Days that once broke a law: two of two voters with a change half-way, changes that waited for ever, a person's plan that kept
+/// a failover from being made, a release that was said again with every answer to it.
+#[test]
+fn days_that_once_broke_a_law() {
+    for seed in [7_274, 10_327, 10_668, 14_721, 17_441, 19_926] {
+        let day = chaos::day(seed, false);
+        assert!(day.violations.is_empty(), "SEED={seed} ({}): {:?}", day.shape, day.violations);
+        assert!(day.events < 1_000_000, "SEED={seed}: a storm of {} events", day.events);
+    }
+}
+
 /// `SEEDS=1000-2000` sweeps; `SEED=17` prints one day.
 #[test]
 fn random_days_of_several_writers_break_no_law() {

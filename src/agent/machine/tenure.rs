@@ -121,7 +121,11 @@ impl Machine {
             |h: &crate::lease::EpochSync| planted(Bug::KeepsOldEpochs) && (h.epoch, Some(me)) != (record.epoch, record.holder.as_ref());
         // One that somebody's promotion has closed needs no release, and none would be taken down: it would be said for ever.
         let closed = record.history.iter().filter(|h| h.promoted).map(|h| h.epoch).max().unwrap_or(Epoch(0));
-        let open = record.history.iter().find(|h| h.holder == *me && h.epoch >= closed && !released(h.epoch) && !kept(h)).map(|h| (h.epoch, h.won, h.promoted));
+        let open = record
+            .history
+            .iter()
+            .find(|h| h.holder == *me && h.epoch >= closed && !released(h.epoch) && !kept(h))
+            .map(|h| (h.epoch, h.won, h.promoted));
         let Some((epoch, won, was_promoted)) = open else { return };
         // A promotion begins its timeline before the first write, and a log that took another way since would have closed the epoch.
         let timeline = self.resource.position.map(|p| p.timeline).or(self.resource.newest_timeline);

@@ -57,7 +57,8 @@ impl World {
             why.clone_into(&mut agent.resource.failure);
             why.clone_into(&mut agent.trouble);
             agent.report_due = true;
-            matches!(agent.goal.1, Goal::Primary { .. })
+            // A promotion is not tried twice by itself; a setting of one that is promoted already is, as on PostgreSQL.
+            matches!(agent.goal.1, Goal::Primary { .. }) && !self.hosts[host].db.primary
         };
         self.observe(host);
         if !primary {

@@ -40,8 +40,8 @@ impl Machine {
         Ok(())
     }
 
-    /// A peer says which shares it keeps. Newer ones, or others of the same number, that a majority of nodes keeps are in force: whoever was away takes
-    /// them from there. Each of that majority has checked the plan's authority.
+    /// A peer says which shares it keeps. Newer ones, or others of the same number, that a majority of nodes keeps are in
+    /// force: whoever was away takes them from there. Each of that majority has checked the plan's authority.
     pub(super) fn hear_shares(&mut self, peer: &NodeId, shares: Shares, turn: &mut Turn) {
         // Of two with one number, from two planes that could not see each other, the one that a majority keeps is in force.
         if self.shares().is_none_or(|have| have.epoch > shares.epoch || *have == shares) {

@@ -42,8 +42,12 @@ impl Engine {
         self.durable.shares.clone().or_else(|| self.cluster.declared_shares()).unwrap_or_else(none)
     }
 
+    /// One node's part of them.
     pub(super) fn units(&self, node: &NodeId) -> u64 {
-        self.shares().of.get(node).copied().unwrap_or(0)
+        match &self.durable.shares {
+            Some(shares) => shares.of.get(node).copied().unwrap_or(0),
+            None => self.cluster.node(node).map_or(0, |n| n.share),
+        }
     }
 
     /// The load that people declared.

@@ -244,7 +244,7 @@ impl Engine {
         steps
     }
 
-    /// Whether a hybrid cluster's standby tier is needed at all, for people.
+    /// Who accepts writes, for people.
     pub(in crate::engine) fn pattern_words(&self) -> &'static str {
         match self.cluster.pattern {
             Pattern::ActivePassive => "one node accepts writes",

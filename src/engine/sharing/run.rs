@@ -110,7 +110,11 @@ impl Engine {
             if report.resource.sessions > 0 || report.resource.state == crate::model::observation::ResourceState::Primary {
                 return Standing::Running(format!("{}: {} sessions", s.node, report.resource.sessions));
             }
-            for other in serving.iter().filter(|o| self.in_reach(&o.node)) {
+            for other in serving {
+                // Nobody knows what one has that is not heard: nothing is said of everybody then.
+                if !self.in_reach(&other.node) {
+                    return Standing::Running(format!("{} is not heard", other.node));
+                }
                 match report.resource.standbys.iter().find(|c| c.node == other.node) {
                     Some(copy) if copy.lag_bytes == 0 => {}
                     Some(copy) => return Standing::Running(format!("{} lacks {} B of {}", other.node, copy.lag_bytes, s.node)),

@@ -73,12 +73,7 @@ impl Engine {
             let why = format!("{} neither holds a confirmed lease nor is it known to have failed: wait for a verdict", from.node);
             return Err(NoPlan::new(why));
         }
-        let by_policy = wish.requested_by.starts_with("policy ") && self.policy.strategy != Strategy::Manual;
-        let constraints = self.constraints(&from, kind, by_policy);
-        if let Some(first) = constraints.iter().find(|c| !c.passed) {
-            let why = format!("{}: {} (limit: {}); what would change it: {}", first.name, first.value, first.limit, first.would_change);
-            return Err(NoPlan { rule: rules::HELD_BACK, why, checks: constraints });
-        }
+        let constraints = self.permitted(wish, &from, kind)?;
         let table = self.candidates(Some(&from.node));
         let home = if wish.failback && wish.to.is_none() { Some(self.home(&from.node)?) } else { None };
         let chosen = choose(&table, home.as_ref().or(wish.to)).map_err(NoPlan::new)?;
@@ -123,6 +118,20 @@ impl Engine {
             shed: 0,
             conflicts: None,
         })
+    }
+
+    /// The policy's constraints on such a plan, all passed.
+    ///
+    /// # Errors
+    /// The first that did not, with what would change it.
+    pub(super) fn permitted(&self, wish: &Wish<'_>, from: &Member, kind: PlanKind) -> Result<Vec<Check>, NoPlan> {
+        let by_policy = wish.requested_by.starts_with("policy ") && self.policy.strategy != Strategy::Manual;
+        let constraints = self.constraints(from, kind, by_policy);
+        if let Some(first) = constraints.iter().find(|c| !c.passed) {
+            let why = format!("{}: {} (limit: {}); what would change it: {}", first.name, first.value, first.limit, first.would_change);
+            return Err(NoPlan { rule: rules::HELD_BACK, why, checks: constraints });
+        }
+        Ok(constraints)
     }
 
     /// Where the role belongs by the policy's own order, whoever holds it now.

@@ -195,15 +195,22 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         let (name, db) = (world.name(primary), world.hosts[primary].db.clone());
         world.oracle.settle(world.now, name.as_str(), &db);
     }
-    Day {
-        seed,
-        shape: words,
-        violations: world.oracle.violations.clone(),
-        acknowledged: world.oracle.acknowledged(),
-        epochs: world.epoch().0,
-        events: world.events,
-        recovery,
-        facts: std::mem::take(&mut world.facts),
+    Day::of(world, seed, words, recovery)
+}
+
+impl Day {
+    /// What became of a world that lived through it.
+    pub(super) fn of(world: World, seed: u64, shape: String, recovery: Span) -> Self {
+        Self {
+            seed,
+            shape,
+            acknowledged: world.oracle.acknowledged(),
+            epochs: world.epoch().0,
+            events: world.events,
+            recovery,
+            violations: world.oracle.violations,
+            facts: world.facts,
+        }
     }
 }
 

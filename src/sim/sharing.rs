@@ -268,11 +268,15 @@ impl World {
         counts.all(|has| has.iter().zip(first).all(|(a, b)| a.abs_diff(*b) <= most))
     }
 
-    /// The last run, if it drained a node and was proved.
+    /// The last run, if it drained a node, was proved, and set the shares that are the newest still: later ones may have given
+    /// the node something again.
     pub(super) fn check_last_drain(&mut self) {
         let Some(run) = self.last_run().filter(|r| r.outcome == Some(Outcome::Verified) && r.body.kind == PlanKind::Switchover) else {
             return;
         };
+        if run.body.epoch.next() != self.epoch() {
+            return;
+        }
         for s in run.body.shares.iter().filter(|s| s.before > 0 && s.after == 0) {
             if let Some(host) = self.index(&s.node) {
                 self.check_drained(host);

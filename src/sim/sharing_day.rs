@@ -92,16 +92,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         world.oracle.stuck(world.now, seen);
     }
     world.check_last_drain();
-    Day {
-        seed,
-        shape: words,
-        violations: world.oracle.violations.clone(),
-        acknowledged: world.oracle.acknowledged(),
-        epochs: world.epoch().0,
-        events: world.events,
-        recovery,
-        facts: std::mem::take(&mut world.facts),
-    }
+    Day::of(world, seed, words, recovery)
 }
 
 impl World {

@@ -3,11 +3,11 @@
 use super::super::plans::{NoPlan, Wish};
 use super::distribute::{Carrier, Distribution, distribute};
 use super::units_of;
-use crate::engine::{Engine, Verdict, rules};
+use crate::engine::{Engine, Verdict};
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::plan::{Candidate, Plan, PlanKind, Step, StepKind};
 use crate::model::share::{Conflicts, Pattern, ShareChange};
-use crate::model::topology::{Node, Role, Strategy};
+use crate::model::topology::{Node, Role};
 use crate::model::{Member, NodeId, Span};
 
 impl Engine {
@@ -65,12 +65,7 @@ impl Engine {
         };
         // One that this plane never heard has an installation that it does not know.
         let from = mind.report.as_ref().map_or_else(|| Member::new(away.clone(), "unknown"), |r| r.member.clone());
-        let by_policy = wish.requested_by.starts_with("policy ") && self.policy.strategy != Strategy::Manual;
-        let constraints = self.constraints(&from, kind, by_policy);
-        if let Some(first) = constraints.iter().find(|c| !c.passed) {
-            let why = format!("{}: {} (limit: {}); what would change it: {}", first.name, first.value, first.limit, first.would_change);
-            return Err(NoPlan { rule: rules::HELD_BACK, why, checks: constraints });
-        }
+        let constraints = self.permitted(wish, &from, kind)?;
         let table = self.candidates(if wish.failback { None } else { Some(&away) });
         let distribution = match wish.away {
             _ if wish.failback => self.spread(&table, true, |_| false),

@@ -436,9 +436,10 @@ impl Voter {
     }
 
     /// A newer set than its own, heard from anybody: taken by whoever does not hold the role. Sets are only ever made by a
-    /// holder or an override, and the newest one that exists is what the next claim has to carry.
+    /// holder or an override, and the newest one that exists is what the next claim has to carry. A node without a set takes
+    /// one that it is in: it was down when it was readmitted.
     pub fn hear_set(&mut self, set: &VoterSet) -> Said<()> {
-        let newer = self.record.voters.as_ref().is_some_and(|mine| mine.version < set.version);
+        let newer = self.record.voters.as_ref().map_or_else(|| set.contains(&self.record.me), |mine| mine.version < set.version);
         if newer {
             self.record.voters = Some(set.clone());
         }

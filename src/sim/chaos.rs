@@ -182,11 +182,11 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         world.oracle.stuck(world.now, seen);
     } else if broken.is_none() && writable {
         // With nothing broken everybody comes back.
-        while world.now < mended + RECOVERY_MAX + RECOVERY_MAX && !(world.everybody_follows() && world.strangers().is_empty()) {
+        while world.now < mended + RECOVERY_MAX + RECOVERY_MAX && !world.is_whole() {
             world.run_until(world.now + Span::millis(100));
             world.readmit();
         }
-        if !world.everybody_follows() || !world.strangers().is_empty() {
+        if !world.is_whole() {
             let seen = world.state_words();
             world.oracle.stuck(world.now, format!("not everybody follows and votes: {seen}"));
         }
@@ -269,6 +269,12 @@ impl World {
         let mut versions = self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).map(|v| v.version);
         let first = versions.next();
         versions.any(|v| Some(v) != first)
+    }
+
+    /// Everybody follows the primary and votes, by the same voter set.
+    pub(super) fn is_whole(&self) -> bool {
+        let all_have_one = self.hosts.iter().all(|h| h.record.voters.is_some());
+        self.everybody_follows() && self.strangers().is_empty() && all_have_one && !self.is_change_half_way()
     }
 
     /// A person readmits who does not vote, one after the other; where that does not work, another first.

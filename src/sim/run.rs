@@ -210,7 +210,8 @@ fn holds(world: &World, expected: &Expectation, outcome: &Outcome) -> bool {
             let of = |place: usize| shares.map_or(world.hosts[place].node.share, |s| s.of.get(&world.name(place)).copied().unwrap_or(0));
             world.places(std::slice::from_ref(whom)).into_iter().all(|place| of(place) == *units)
         }
-        Expectation::Converged => world.is_converged(),
+        Expectation::Converged if world.has_several_writers() => world.is_converged(),
+        Expectation::Converged => world.is_whole(),
         Expectation::Moved => outcome.primary_after != outcome.primary_before && outcome.epoch_after > outcome.epoch_before,
         Expectation::Stays => outcome.primary_after == outcome.primary_before && outcome.epoch_after == outcome.epoch_before,
         Expectation::PrimaryIs(whom) => {

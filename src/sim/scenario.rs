@@ -61,7 +61,7 @@ pub enum Expectation {
     Says(String),
     /// A node's share of the traffic in the newest shares that any agent keeps, in units.
     Share(Whom, u64),
-    /// Every node that runs has the same writes, where several accept them.
+    /// Every node that runs has the same writes, where several accept them; else everybody follows the primary and votes.
     Converged,
 }
 

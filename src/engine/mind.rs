@@ -33,6 +33,8 @@ pub(super) struct NodeMind {
     pub(super) latencies: Latencies,
     /// Since when it should accept writes, by its shares, and does not by its own word.
     pub(super) stuck_since: Option<Timestamp>,
+    /// Since when it is ordered to take shares and has not.
+    pub(super) ordered_since: Option<Timestamp>,
     /// Since when it is healthy with a score that allows a failback.
     pub(super) well_since: Option<Timestamp>,
 }
@@ -49,6 +51,7 @@ impl NodeMind {
             lag_at: Timestamp(0),
             latencies: Latencies::new(),
             stuck_since: None,
+            ordered_since: None,
             well_since: None,
         }
     }

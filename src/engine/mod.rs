@@ -477,6 +477,10 @@ impl Engine {
             if let Some(stuck) = stuck.filter(|_| verdict != Verdict::Failed) {
                 (verdict, why) = (Verdict::Failed, format!("it has not taken writes for {stuck}, by its own agent's word"));
             }
+            if let Some(deaf) = self.deaf_for(&node).filter(|_| verdict < Verdict::Suspect) {
+                (verdict, why) =
+                    (Verdict::Failed, format!("it is heard, but has taken no shares for {deaf} of orders: nothing reaches it"));
+            }
             let mind = self.nodes.get_mut(&node).unwrap_or_else(|| unreachable!("ids are the map's own keys"));
             if verdict != mind.verdict {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));

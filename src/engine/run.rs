@@ -123,7 +123,7 @@ impl Engine {
     }
 
     /// The order that a step needs, unless it was sent a moment ago.
-    fn order(&self, making: &mut Making, run: &mut Run, kind: StepKind) {
+    fn order(&mut self, making: &mut Making, run: &mut Run, kind: StepKind) {
         if run.sent.0 > 0 && self.now.since(run.sent) < RESEND {
             return;
         }

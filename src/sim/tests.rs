@@ -154,6 +154,16 @@ fn random_days_of_several_writers_break_no_law() {
     assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
 }
 
+/// Days that once broke a law: a node that is heard and that nothing reaches was given a share for ever; a node that only one
+/// of two peers answers was never brought up to date.
+#[test]
+fn days_of_several_writers_that_once_broke_a_law() {
+    for seed in [206, 258, 480, 508, 1_152, 1_601] {
+        let day = sharing_day::day(seed, false);
+        assert!(day.violations.is_empty(), "SEED={seed} ({}): {:?}", day.shape, day.violations);
+    }
+}
+
 /// Where a bug shows first: in a scenario that does not end as its file says, or in a random day with a broken law. Each was
 /// met, or is one that the protocol exists to prevent.
 fn found(bug: Bug) -> Option<String> {

@@ -21,6 +21,8 @@ use crate::model::{NodeId, Span};
 pub(super) const GATHER_MAX: Span = Span::millis(800);
 /// Whoever was away takes the shares in force from its peers within this; longer apart, and none may be in force.
 pub(super) const APART_MAX: Span = Span::secs(3);
+/// Whoever speaks and took no shares, from the plane or from a peer, for so long after the first order cannot be reached.
+pub(super) const DEAF_AFTER: Span = Span::secs(5);
 /// Load is looked at for so long after a change: the routers need a moment to follow, and it is measured over seconds.
 pub(super) const KEEP_FOR: Span = Span::secs(3);
 
@@ -55,10 +57,16 @@ impl Engine {
         self.cluster.data_nodes().map(|n| n.share).sum()
     }
 
-    /// Its agent is heard as usual, whatever its database does: an order gets there.
+    /// Its agent is heard as usual, whatever its database does: an order should get there.
     pub(super) fn in_reach(&self, node: &NodeId) -> bool {
         let heard = |m: &NodeMind| m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.detector.silence(self.now) <= Silence::None;
         self.nodes.get(node).is_some_and(heard)
+    }
+
+    /// How long it has taken none of the shares that it was ordered to, once that is too long for a node that orders reach.
+    pub(super) fn deaf_for(&self, node: &NodeId) -> Option<Span> {
+        let since = self.nodes.get(node)?.ordered_since?;
+        Some(self.now.since(since)).filter(|behind| *behind >= DEAF_AFTER)
     }
 
     /// A node that accepts writes now, by its own fresh word.
@@ -82,7 +90,15 @@ impl Engine {
         self.durable.epoch = newest.epoch;
         self.started_calm |= newest.of.iter().filter(|(_, units)| **units > 0).all(|(node, _)| self.accepts(node).is_some());
         let same = |m: &NodeMind| m.report.as_ref().is_some_and(|r| r.shares.as_ref() == Some(&newest));
-        let apart = self.nodes.keys().filter(|n| self.in_reach(n)).any(|n| !same(&self.nodes[n]));
+        let heard: Vec<NodeId> = self.nodes.keys().filter(|n| self.in_reach(n)).cloned().collect();
+        for (node, mind) in &mut self.nodes {
+            if same(mind) || !heard.contains(node) {
+                mind.ordered_since = None;
+            }
+        }
+        // Peers pass on what a majority keeps; what fewer keep only an order brings, also to one that took none so far.
+        let passed_on = heard.iter().filter(|n| same(&self.nodes[*n])).count() >= self.quorum();
+        let apart = heard.iter().any(|n| !same(&self.nodes[n]) && !(passed_on && self.deaf_for(n).is_some()));
         self.apart_since = if apart { self.apart_since.or(Some(self.now)) } else { None };
         self.durable.shares = Some(newest);
     }

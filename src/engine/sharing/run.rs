@@ -39,7 +39,8 @@ impl Engine {
             StepKind::Shift => {
                 let keepers: Vec<&NodeId> = self.keepers(&sets).collect();
                 let (have, of) = (keepers.len(), self.nodes.len());
-                let missing: Vec<&str> = after(&|s| s.before != s.after && self.in_reach(&s.node) && !keepers.contains(&&s.node))
+                let reachable = |n: &NodeId| self.in_reach(n) && self.deaf_for(n).is_none();
+                let missing: Vec<&str> = after(&|s| s.before != s.after && reachable(&s.node) && !keepers.contains(&&s.node))
                     .iter()
                     .map(|s| s.node.as_str())
                     .collect();
@@ -126,7 +127,7 @@ impl Engine {
     }
 
     /// The orders that a step needs.
-    pub(in crate::engine) fn share_orders(&self, making: &mut Making, run: &Run, kind: StepKind) {
+    pub(in crate::engine) fn share_orders(&mut self, making: &mut Making, run: &Run, kind: StepKind) {
         let sets = run.plan.sets();
         let (plan, approvals) = (&run.plan, &run.approvals);
         let keepers: Vec<&NodeId> = self.keepers(&sets).collect();
@@ -147,6 +148,9 @@ impl Engine {
         let text = format!("order {id} to {}", names.join(", "));
         self.note(making, rules::COMMANDED, "plane", "command", text, serde_json::json!({"plan": run.digest.as_str()}));
         for (node, order) in to {
+            if let Some(mind) = self.nodes.get_mut(&node).filter(|_| kind == StepKind::Shift) {
+                mind.ordered_since = mind.ordered_since.or(Some(self.now));
+            }
             making.command(node, Command { id: id.clone(), order });
         }
     }

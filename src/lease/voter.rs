@@ -371,7 +371,7 @@ impl Voter {
     /// What another voter knows to be won. It binds nobody; it keeps a former holder from taking itself for the last.
     pub fn learn(&mut self, history: &[EpochSync]) -> Said<()> {
         let before = self.record.clone();
-        for entry in history.iter().filter(|e| e.won) {
+        for entry in history.iter().filter(|e| e.won && !planted(Bug::ReclaimsAtAnyLoss)) {
             let closed = self.record.history.iter().any(|h| h.promoted && h.epoch > entry.epoch);
             let known = self
                 .record

@@ -4,7 +4,7 @@
 /// One that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// A former holder takes its role back whatever would be lost.
+    /// A former holder takes its role back whatever would be lost, and learns from nobody that it had a successor.
     ReclaimsAtAnyLoss,
     /// A candidate gives up on an account that grants under way would still mend.
     SettlesEarly,
@@ -18,6 +18,20 @@ pub enum Bug {
     NoCut,
     /// The lease runs out and nobody stops the database.
     NoFence,
+}
+
+#[cfg(test)]
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 7] = [
+        Bug::ReclaimsAtAnyLoss,
+        Bug::SettlesEarly,
+        Bug::KeepsOldEpochs,
+        Bug::StaysStopped,
+        Bug::NoBlackout,
+        Bug::NoCut,
+        Bug::NoFence,
+    ];
 }
 
 #[cfg(test)]

@@ -1,0 +1,341 @@
+//! The state machine that is explored: what may happen next, what comes of it, what has to hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate::lease::{EpochSync, Holder, Renew, Voter, VoterRecord};
+use quorate::model::{Epoch, Member, SyncSet, TimelineHistory, Timestamp, VoterSet};
+use stateright::{Model, Property};
+
+use super::bounds::{Bounds, Mutant};
+use super::world::{Message, Node, TERMS, World, fingerprint, member, number, sync_of, voters};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Tick,
+    Claim(usize),
+    Renew(usize),
+    Deliver(Message, bool),
+    Write(usize, usize, bool),
+    Crash(usize),
+    Restart(usize),
+    Pause(usize),
+    Wake(usize),
+    Release(usize),
+    Reinstall(usize),
+    Add(usize, usize),
+    Remove(usize, usize),
+    Resync(usize, SyncSet),
+    UseSync(usize),
+    EndSync(usize),
+}
+
+impl Bounds {
+    /// What a holder may change, under the conditions under which the agent's machine would.
+    fn holder_actions(&self, world: &World, n: usize, holder: &Holder, actions: &mut Vec<Action>) {
+        let now = Timestamp(world.time);
+        let node = &world.nodes[n];
+        if world.left[8] > 0 && holder.next_voters().is_none() && node.target.is_none() {
+            let here = holder.promised_by(now);
+            let in_reach = |set: &VoterSet| set.members.iter().filter(|m| here.contains(&m.node)).count() >= set.majority();
+            for (m, other) in world.nodes.iter().enumerate().filter(|(m, _)| *m != n) {
+                let mut set = holder.voters().clone();
+                if set.contains(&other.member) {
+                    // A voter stops confirming before it stops voting.
+                    let confirms = holder.sync().sets.iter().any(|s| s.members.contains(&other.member));
+                    set.members.remove(&other.member);
+                    if !confirms && set.members.len() > 1 && in_reach(&set) {
+                        actions.push(Action::Remove(n, m));
+                    }
+                } else {
+                    set.members.insert(other.member.clone());
+                    if in_reach(&set) {
+                        actions.push(Action::Add(n, m));
+                    }
+                }
+            }
+        }
+        if world.left[9] > 0 && node.target.is_none() && holder.next_voters().is_none() {
+            let sync = holder.sync_set();
+            for (m, other) in world.nodes.iter().enumerate().filter(|(m, _)| *m != n) {
+                let mut target = sync.clone();
+                if !target.members.remove(&other.member) && holder.voters().contains(&other.member) {
+                    target.members.insert(member(m));
+                }
+                if target != sync && target.members.len() >= target.k {
+                    actions.push(Action::Resync(n, target));
+                }
+            }
+        }
+        if let Some(target) = &node.target {
+            if node.confirms != *target && holder.stage_is_durable() {
+                actions.push(Action::UseSync(n));
+            }
+            // A write that waited for the new set: everything before it is there.
+            let has_all = |m: &Member| world.nodes[number(m)].log == node.log && world.nodes[number(m)].upstream == Some(n);
+            let settled = node.confirms == *target && target.members.iter().filter(|m| has_all(m)).count() >= target.k;
+            if settled || (self.mutant == Mutant::LeavesJointEarly && node.confirms == *target) {
+                actions.push(Action::EndSync(n));
+            }
+        }
+    }
+}
+
+impl Model for Bounds {
+    type State = World;
+    type Action = Action;
+
+    /// n0 holds epoch 1, the others follow it.
+    fn init_states(&self) -> Vec<World> {
+        let set = VoterSet { version: 1 + u64::from(self.stale > 0), ..voters(self.voters) };
+        let mut sync = sync_of(0, &set);
+        if self.confirming > 0 {
+            sync.members.retain(|m| number(m) <= self.confirming);
+        }
+        let entry = EpochSync { epoch: Epoch(1), holder: member(0), sync: sync.clone().into(), won: true, promoted: true };
+        let nodes = (0..self.voters + self.strangers)
+            .map(|n| {
+                let votes = n < self.voters;
+                let former = VoterSet { version: 1, members: [0, 1, self.voters - 1].into_iter().map(member).collect() };
+                let missed = self.stale > 0 && n + 1 == self.voters || self.stale > 1 && n == 1;
+                let known = if missed { former } else { set.clone() };
+                let durable = VoterRecord {
+                    voters: votes.then_some(known),
+                    epoch: Epoch(u64::from(votes)),
+                    holder: votes.then(|| member(0)),
+                    history: if votes { vec![entry.clone()] } else { vec![] },
+                    ..VoterRecord::new(member(n))
+                };
+                let mut voter = Voter::restore(durable, TERMS, Timestamp(0));
+                let renew = Renew {
+                    voters_version: set.version,
+                    epoch: Epoch(1),
+                    holder: member(0),
+                    round: 0,
+                    duration: TERMS.duration,
+                    sync: sync.clone().into(),
+                    promoted: Some(TimelineHistory::default()),
+                };
+                assert_eq!(voter.renew(Timestamp(0), &renew).reply.is_ok(), votes);
+                let mut holder = Holder::new(member(0), Epoch(1), set.clone(), sync.clone().into(), TERMS, 0);
+                (0..self.voters).for_each(|v| holder.granted(&member(v), Timestamp(0)));
+                Node {
+                    member: member(n),
+                    durable: voter.record().clone(),
+                    voter: Some(voter),
+                    holder: (n == 0).then_some(holder),
+                    claim: None,
+                    climbing: false,
+                    log: vec![],
+                    timeline: 1,
+                    upstream: (n != 0).then_some(0),
+                    writable: n == 0,
+                    clean: n == 0,
+                    paused: false,
+                    stopped: false,
+                    confirms: sync.clone(),
+                    target: None,
+                }
+            })
+            .collect();
+        let left = [
+            self.claims,
+            self.renewals,
+            self.writes,
+            self.crashes,
+            self.pauses,
+            self.releases,
+            self.reinstalls,
+            self.doubles,
+            self.changes,
+            self.sync_changes,
+        ];
+        let apart = if self.parted { vec![1, self.voters - 1] } else { vec![] };
+        let (net, acknowledged) = (BTreeMap::new(), BTreeSet::new());
+        vec![World { time: 0, nodes, net, acknowledged, left, fell: false, changed: false, apart, resynced: false }]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let now = Timestamp(world.time);
+        if world.time < self.time {
+            actions.push(Action::Tick);
+        }
+        for message in world.net.values() {
+            if world.nodes[message.to].acts() {
+                actions.push(Action::Deliver(message.clone(), false));
+                if world.left[7] > 0 {
+                    actions.push(Action::Deliver(message.clone(), true));
+                }
+            }
+        }
+        for (n, node) in world.nodes.iter().enumerate() {
+            if node.voter.is_none() {
+                actions.push(Action::Restart(n));
+                continue;
+            }
+            if node.paused {
+                actions.push(Action::Wake(n));
+                continue;
+            }
+            if world.left[0] > 0 && node.holder.is_none() && node.claim.is_none() {
+                actions.push(Action::Claim(n));
+            }
+            if world.left[1] > 0 && node.holder.as_ref().is_some_and(|h| h.holds(now)) {
+                actions.push(Action::Renew(n));
+            }
+            if world.left[5] > 0 && node.writable {
+                actions.push(Action::Release(n));
+            }
+            if world.left[3] > 0 {
+                actions.push(Action::Crash(n));
+            }
+            if world.left[4] > 0 && node.writable {
+                actions.push(Action::Pause(n));
+            }
+            if world.left[6] > 0 && !node.writable {
+                actions.push(Action::Reinstall(n));
+            }
+            if let Some(holder) = node.holder.as_ref().filter(|h| node.claim.is_none() && h.holds(now)) {
+                self.holder_actions(world, n, holder, actions);
+            }
+            // A host that was paused as a whole wakes with its database writable; only confirmations can stop it.
+            if world.left[2] > 0 && node.writable {
+                for m in (0..world.nodes.len()).filter(|m| *m != n) {
+                    let standby = &world.nodes[m];
+                    if standby.upstream == Some(n) && standby.acts() && node.log.starts_with(&standby.log) {
+                        actions.push(Action::Write(n, m, true));
+                        actions.push(Action::Write(n, m, false));
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_state(&self, last: &World, action: Action) -> Option<World> {
+        let mut world = last.clone();
+        let now = Timestamp(world.time);
+        match action {
+            Action::Tick => world.time += 1,
+            Action::Claim(n) => {
+                world.left[0] -= 1;
+                let epoch = world.nodes[n].durable.epoch.next();
+                world.claim(n, epoch, false, self);
+            }
+            Action::Renew(n) => {
+                world.left[1] -= 1;
+                world.renew(n);
+            }
+            Action::Deliver(message, keep) => {
+                if keep {
+                    world.left[7] -= 1;
+                } else {
+                    world.net.remove(&fingerprint(&message));
+                }
+                world.deliver(message, self);
+            }
+            Action::Write(n, m, acknowledged) => {
+                world.left[2] -= 1;
+                let id = self.writes - world.left[2];
+                world.nodes[n].log.push(id);
+                let (log, timeline) = (world.nodes[n].log.clone(), world.nodes[n].timeline);
+                (world.nodes[m].log, world.nodes[m].timeline) = (log, timeline);
+                if acknowledged && world.nodes[n].confirms.members.contains(&world.nodes[m].member) {
+                    world.acknowledged.insert(id);
+                }
+            }
+            Action::Crash(n) => {
+                world.left[3] -= 1;
+                let node = &mut world.nodes[n];
+                node.stopped |= node.writable;
+                (node.voter, node.holder, node.claim, node.writable, node.upstream) = (None, None, None, false, None);
+            }
+            Action::Restart(n) => world.restart(n, self.mutant),
+            Action::Pause(n) => {
+                world.left[4] -= 1;
+                world.nodes[n].paused = true;
+            }
+            // Its agent runs a moment later: until the next event of its own the database is as it was.
+            Action::Wake(n) => world.nodes[n].paused = false,
+            Action::Release(n) => {
+                world.left[5] -= 1;
+                let node = &mut world.nodes[n];
+                (node.writable, node.stopped) = (false, true);
+                node.claim = None;
+                let epoch = node.holder.take()?.epoch();
+                world.release(n, epoch, true);
+            }
+            Action::Reinstall(n) => {
+                world.left[6] -= 1;
+                let node = &mut world.nodes[n];
+                let incarnation = if self.mutant == Mutant::ReinstalledVotes { "a" } else { "b" };
+                node.member = Member::new(format!("n{n}").as_str(), incarnation);
+                node.durable = VoterRecord::new(node.member.clone());
+                if self.mutant == Mutant::ReinstalledVotes {
+                    node.durable.voters = Some(voters(self.voters));
+                }
+                node.voter = Some(Voter::restore(node.durable.clone(), TERMS, now));
+                (node.holder, node.claim, node.writable, node.clean, node.upstream) = (None, None, false, false, None);
+                (node.log, node.timeline) = (vec![], 0);
+            }
+            Action::Add(n, m) => world.change_voters(n, |set| _ = set.members.insert(member(m)), self),
+            Action::Remove(n, m) => world.change_voters(n, |set| _ = set.members.remove(&member(m)), self),
+            Action::Resync(n, target) => {
+                world.left[9] -= 1;
+                let node = &mut world.nodes[n];
+                let old = node.holder.as_ref()?.sync_set();
+                if self.mutant == Mutant::NoJointStage {
+                    node.confirms = target;
+                } else {
+                    node.holder.as_mut()?.begin_stage(vec![old, target.clone()]);
+                    node.target = Some(target);
+                    world.renew(n);
+                }
+            }
+            Action::UseSync(n) => {
+                let node = &mut world.nodes[n];
+                node.confirms = node.target.clone()?;
+            }
+            Action::EndSync(n) => {
+                let node = &mut world.nodes[n];
+                let target = node.target.take()?;
+                node.holder.as_mut()?.begin_stage(vec![target]);
+                world.renew(n);
+                world.resynced = true;
+            }
+        }
+        // A woken node may write once before its agent acts, so waking does not fence; everything else does.
+        if !last.nodes.iter().zip(&world.nodes).any(|(a, b)| a.paused && !b.paused) {
+            world.fence();
+        }
+        let reinstalled = |n: usize| last.nodes[n].member != world.nodes[n].member || (last.left[6] != world.left[6]);
+        // What it said last counts, whether or not that was on its disk.
+        let said = |node: &Node| node.voter.as_ref().map_or(node.durable.epoch, |v| v.record().epoch);
+        world.fell |= (0..world.nodes.len()).any(|n| !reinstalled(n) && said(&world.nodes[n]) < said(&last.nodes[n]));
+        Some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("at most one node holds the lease", |_, world: &World| {
+                let now = Timestamp(world.time);
+                world.nodes.iter().filter(|n| n.acts() && n.holder.as_ref().is_some_and(|h| h.holds(now))).count() <= 1
+            }),
+            Property::always("no acknowledged write is missing where the account said none", |_, world: &World| {
+                let newest = world.nodes.iter().filter(|n| n.writable && n.clean).max_by_key(|n| n.holder.as_ref().map(Holder::epoch));
+                newest.is_none_or(|n| world.acknowledged.iter().all(|id| n.log.contains(id)))
+            }),
+            Property::always("epochs only rise", |_, world: &World| !world.fell),
+            Property::sometimes("a write is acknowledged", |bounds: &Bounds, world: &World| {
+                bounds.writes == 0 || !world.acknowledged.is_empty()
+            }),
+            Property::sometimes("another voter set is in force", |bounds: &Bounds, world: &World| bounds.changes == 0 || world.changed),
+            Property::sometimes("another synchronous set is in use", |bounds: &Bounds, world: &World| {
+                bounds.sync_changes == 0 || world.resynced
+            }),
+            Property::sometimes("a stranded voter serves the living holder again", |bounds: &Bounds, world: &World| {
+                let climbed = world.nodes[0].climbing
+                    && world.nodes[0].holder.as_ref().is_some_and(|h| h.epoch() > Epoch(1) && h.holds(Timestamp(world.time)));
+                !bounds.strands || climbed
+            }),
+        ]
+    }
+}

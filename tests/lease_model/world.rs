@@ -1,0 +1,389 @@
+//! The nodes, the network and the database around the production voter, claim and holder.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate::lease::{
+    Ack, Claim, ClaimRequest, Cut, Grant, Holder, Local, Refusal, ReleaseNotice, Renew, Standing, Terms, Voter, VoterChange, VoterRecord,
+};
+use quorate::model::loss::LossAccount;
+use quorate::model::{Epoch, Lsn, Member, Position, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet};
+
+use super::bounds::{Bounds, Mutant};
+
+pub const TERMS: Terms = Terms { duration: Span(2), grace: Span(0) };
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Body {
+    Renew(Renew),
+    Ack(Ack),
+    NotAcked(Epoch),
+    Claim(ClaimRequest),
+    Grant(Grant),
+    Release(ReleaseNotice),
+    Change(VoterChange),
+    Changed(Member, u64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Message {
+    pub to: usize,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    pub member: Member,
+    pub durable: VoterRecord,
+    /// `None` while crashed.
+    pub voter: Option<Voter>,
+    pub holder: Option<Holder>,
+    pub claim: Option<Claim>,
+    pub climbing: bool,
+    pub log: Vec<u8>,
+    pub timeline: u32,
+    pub upstream: Option<usize>,
+    pub writable: bool,
+    /// The last win's account was "none".
+    pub clean: bool,
+    pub paused: bool,
+    /// A former holder whose database does not run: where its log ends is not known.
+    pub stopped: bool,
+    /// Whose confirmations its database waits for, as primary.
+    pub confirms: SyncSet,
+    /// A change of that: the set it is to be.
+    pub target: Option<SyncSet>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    pub time: u64,
+    pub nodes: Vec<Node>,
+    /// By fingerprint: a set whose order is the same in every run.
+    pub net: BTreeMap<u64, Message>,
+    pub acknowledged: BTreeSet<u8>,
+    /// claims, renewals, writes, crashes, pauses, releases, reinstalls, doubles, changes, sync_changes
+    pub left: [u8; 10],
+    pub fell: bool,
+    /// A change of the voters came into force.
+    pub changed: bool,
+    /// Who is on the other side of a parted network.
+    pub apart: Vec<usize>,
+    /// A change of the synchronous set came to its end.
+    pub resynced: bool,
+}
+
+pub fn fingerprint(message: &Message) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    message.hash(&mut hasher);
+    hasher.finish()
+}
+pub fn member(n: usize) -> Member {
+    Member::new(format!("n{n}").as_str(), "a")
+}
+pub fn voters(count: usize) -> VoterSet {
+    VoterSet { version: 1, members: (0..count).map(member).collect() }
+}
+/// Every voter but the holder confirms.
+pub fn sync_of(holder: usize, voters: &VoterSet) -> SyncSet {
+    SyncSet { members: voters.members.iter().filter(|m| number(m) != holder).cloned().collect(), k: 1 }
+}
+pub fn number(m: &Member) -> usize {
+    m.node.as_str()[1..].parse().unwrap()
+}
+
+impl Node {
+    pub fn position(&self) -> Position {
+        Position { timeline: self.timeline, lsn: Lsn(self.log.len() as u64) }
+    }
+    pub fn local(&self, mutant: Mutant) -> Local {
+        let cut = if self.stopped {
+            Cut::Nothing
+        } else if self.upstream.is_none() || mutant == Mutant::NoCut {
+            Cut::At(self.position())
+        } else {
+            Cut::Not
+        };
+        Local { not_writable: !self.writable, cut }
+    }
+    pub fn acts(&self) -> bool {
+        self.voter.is_some() && !self.paused
+    }
+}
+
+impl World {
+    pub fn send(&mut self, from: usize, to: usize, body: Body) {
+        if self.apart.contains(&from) != self.apart.contains(&to) {
+            return;
+        }
+        let message = Message { to, body };
+        self.net.insert(fingerprint(&message), message);
+    }
+    pub fn broadcast(&mut self, from: usize, body: &Body) {
+        for to in (0..self.nodes.len()).filter(|n| *n != from) {
+            self.send(from, to, body.clone());
+        }
+    }
+
+    /// The guard and the agent: an awake node stops its database before its lease is over.
+    pub fn fence(&mut self) {
+        let now = Timestamp(self.time);
+        for i in 0..self.nodes.len() {
+            let node = &mut self.nodes[i];
+            if node.acts() && node.writable && !node.holder.as_ref().is_some_and(|h| h.holds(now)) {
+                (node.writable, node.stopped) = (false, true);
+                let epoch = node.holder.take().map(|h| h.epoch());
+                (node.claim, node.target) = (None, None);
+                if let Some(epoch) = epoch {
+                    self.release(i, epoch, true);
+                }
+            }
+        }
+    }
+
+    pub fn release(&mut self, n: usize, epoch: Epoch, promoted: bool) {
+        let notice = ReleaseNotice { epoch, holder: self.nodes[n].member.clone(), final_position: None, promoted };
+        let node = &mut self.nodes[n];
+        if let Some(record) = node.voter.as_mut().and_then(|v| v.release(&notice).persist) {
+            node.durable = record;
+        }
+        self.broadcast(n, &Body::Release(notice));
+    }
+
+    pub fn claim(&mut self, n: usize, epoch: Epoch, climbing: bool, bounds: &Bounds) {
+        let Some(set) = self.nodes[n].durable.voters.clone() else { return };
+        // A climb keeps both what its database uses and what it is to use.
+        let sync = match &self.nodes[n].holder {
+            Some(holder) if climbing => SyncStage { number: 0, sets: holder.sync().sets.clone() },
+            _ => sync_of(n, &set).into(),
+        };
+        let request = ClaimRequest {
+            voters: set.clone(),
+            epoch,
+            candidate: self.nodes[n].member.clone(),
+            duration: TERMS.duration,
+            sync,
+            plan: None,
+            approvals: vec![],
+            released: self.nodes[n].durable.released.clone(),
+        };
+        let node = &mut self.nodes[n];
+        if !climbing {
+            (node.upstream, node.stopped) = (None, false);
+        }
+        let incumbent = node.durable.last_won().is_some_and(|w| w.holder == node.member);
+        node.climbing = climbing;
+        node.claim = Some(Claim::new(request.clone(), set, Timestamp(self.time), incumbent));
+        self.broadcast(n, &Body::Claim(request.clone()));
+        self.on_claim(n, &request, bounds);
+    }
+
+    pub fn on_claim(&mut self, at: usize, request: &ClaimRequest, bounds: &Bounds) {
+        let now = Timestamp(self.time);
+        let node = &mut self.nodes[at];
+        let mut local = node.local(bounds.mutant);
+        let mine = node.voter.as_ref().and_then(|v| v.record().voters.clone());
+        let newer = mine.filter(|mine| bounds.mutant == Mutant::AnyVoterSet && mine.version > request.voters.version);
+        let request = &newer.map_or_else(|| request.clone(), |voters| ClaimRequest { voters, ..request.clone() });
+        let voter = node.voter.as_mut().unwrap();
+        if voter.would_grant(now, request, local).is_ok() && local.cut == Cut::Not && !voter.is_holder(now, &request.candidate) {
+            node.upstream = None;
+            local = node.local(bounds.mutant);
+        }
+        let said = node.voter.as_mut().unwrap().claim(now, request, local);
+        if let Some(record) = said.persist.filter(|_| bounds.mutant != Mutant::SaysBeforeDisk) {
+            node.durable = record;
+        }
+        if let Ok(grant) = said.reply {
+            let to = number(&request.candidate);
+            if to == at {
+                self.on_grant(at, grant, bounds);
+            } else {
+                self.send(at, to, Body::Grant(grant));
+            }
+        }
+    }
+
+    pub fn on_grant(&mut self, at: usize, grant: Grant, bounds: &Bounds) {
+        let now = Timestamp(self.time);
+        let Some(claim) = &mut self.nodes[at].claim else { return };
+        claim.grant(grant);
+        let claim = claim.clone();
+        let me = self.nodes[at].member.clone();
+        let granted: Vec<Member> = claim.granted_by().cloned().collect();
+        if !granted.contains(&me) {
+            return;
+        }
+        let (fetch, clean) = match claim.standing(&[], false) {
+            Standing::Won(win) => (win.fetch, matches!(win.loss, LossAccount::None { .. }) || bounds.mutant == Mutant::MajorityIsEnough),
+            // The mutant believes that any majority has every acknowledged write.
+            Standing::Unfenced { .. } if bounds.mutant == Mutant::MajorityIsEnough => (None, true),
+            Standing::Unfenced { .. } | Standing::Waiting { .. } => return,
+        };
+        // An account that is not "none" is beyond every plan's limit here.
+        if !clean {
+            return;
+        }
+        // A climb counts only while the old lease is valid.
+        if self.nodes[at].climbing && !self.nodes[at].holder.as_ref().is_some_and(|h| h.holds(now)) {
+            self.nodes[at].claim = None;
+            return;
+        }
+        if let Some((from, target)) = fetch {
+            let from = &self.nodes[from.as_str()[1..].parse::<usize>().unwrap()];
+            // A granter that was lost meanwhile has nothing to give: the claim is given up.
+            if from.position() < target {
+                self.nodes[at].claim = None;
+                return;
+            }
+            self.nodes[at].log = from.log.clone();
+        }
+        let request = claim.request().clone();
+        let node = &mut self.nodes[at];
+        if let Some(record) = node.voter.as_mut().unwrap().mark_won(request.epoch).persist {
+            node.durable = record;
+        }
+        let mut holder = Holder::new(me, request.epoch, request.voters.clone(), request.sync.clone(), TERMS, 0);
+        for voter in &granted {
+            holder.granted(voter, claim.sent());
+        }
+        if !node.climbing {
+            node.confirms = holder.sync_set();
+            node.timeline = u32::try_from(request.epoch.0).unwrap();
+        }
+        node.holder = Some(holder);
+        (node.claim, node.target) = (None, None);
+        node.clean = true;
+        node.writable = true;
+        self.fence();
+    }
+
+    pub fn deliver(&mut self, message: Message, bounds: &Bounds) {
+        let (now, at) = (Timestamp(self.time), message.to);
+        if !self.nodes[at].acts() {
+            return;
+        }
+        match message.body {
+            Body::Renew(renew) => {
+                let node = &mut self.nodes[at];
+                let said = node.voter.as_mut().unwrap().renew(now, &renew);
+                if let Some(record) = said.persist {
+                    node.durable = record;
+                }
+                let from = number(&renew.holder);
+                match said.reply {
+                    Ok(ack) => {
+                        if node.holder.is_none() && node.claim.is_none() {
+                            (node.upstream, node.stopped) = (Some(from), false);
+                        }
+                        self.send(at, from, Body::Ack(ack));
+                    }
+                    Err(Refusal::NewerEpoch { epoch }) => self.send(at, from, Body::NotAcked(epoch)),
+                    Err(_) => {}
+                }
+            }
+            Body::Ack(ack) => {
+                let node = &mut self.nodes[at];
+                if let Some(holder) = &mut node.holder {
+                    if bounds.mutant == Mutant::CountsFromAnswer {
+                        holder.granted(&ack.voter, now);
+                    } else {
+                        holder.ack(&ack);
+                    }
+                }
+            }
+            Body::NotAcked(epoch) => {
+                let node = &self.nodes[at];
+                let holds = node.holder.as_ref().is_some_and(|h| h.holds(now) && epoch >= h.epoch());
+                if holds && node.claim.is_none() && bounds.mutant != Mutant::NoClimb {
+                    self.claim(at, epoch.next(), true, bounds);
+                }
+            }
+            Body::Change(change) => {
+                let node = &mut self.nodes[at];
+                let said = node.voter.as_mut().unwrap().change(now, &change);
+                if let Some(record) = said.persist {
+                    node.durable = record;
+                }
+                if said.reply.is_ok() {
+                    let (me, to) = (node.member.clone(), number(&change.holder));
+                    self.send(at, to, Body::Changed(me, change.set.version));
+                }
+            }
+            Body::Changed(voter, version) => {
+                if let Some(holder) = &mut self.nodes[at].holder
+                    && holder.next_voters().is_some_and(|next| next.version == version)
+                {
+                    self.changed |= holder.changed(&voter);
+                }
+            }
+            Body::Claim(request) => self.on_claim(at, &request, bounds),
+            Body::Grant(grant) => self.on_grant(at, grant, bounds),
+            Body::Release(notice) => {
+                let node = &mut self.nodes[at];
+                if let Some(record) = node.voter.as_mut().unwrap().release(&notice).persist {
+                    node.durable = record;
+                }
+            }
+        }
+    }
+
+    /// The holder asks everybody, its own voter first, for another lease; it carries the stage of its synchronous sets.
+    pub fn renew(&mut self, n: usize) {
+        let now = Timestamp(self.time);
+        let node = &mut self.nodes[n];
+        let Some(holder) = &mut node.holder else { return };
+        let renew = holder.renew(now, Some(TimelineHistory::default()));
+        let own = node.voter.as_mut().unwrap().renew(now, &renew);
+        if let Some(record) = own.persist {
+            node.durable = record;
+        }
+        if let Ok(ack) = own.reply {
+            holder.ack(&ack);
+        }
+        self.broadcast(n, &Body::Renew(renew));
+    }
+
+    /// The holder changes who votes, as the agent's machine does: its own voter first, then everybody.
+    pub fn change_voters(&mut self, n: usize, change: impl FnOnce(&mut VoterSet), bounds: &Bounds) {
+        self.left[8] -= 1;
+        let now = Timestamp(self.time);
+        let node = &mut self.nodes[n];
+        let Some(holder) = &mut node.holder else { return };
+        let mut set = holder.voters().clone();
+        change(&mut set);
+        set.version = holder.voters().next_version(holder.epoch());
+        holder.begin_change(set.clone());
+        if bounds.mutant == Mutant::NewVotersAtOnce {
+            // Its word alone is taken for everybody's.
+            let everybody: Vec<Member> = holder.voters().members.iter().chain(set.members.iter()).cloned().collect();
+            everybody.iter().for_each(|m| _ = holder.changed(m));
+        }
+        let message = VoterChange { epoch: holder.epoch(), holder: node.member.clone(), set };
+        let said = node.voter.as_mut().unwrap().change(now, &message);
+        if let Some(record) = said.persist {
+            node.durable = record;
+        }
+        if said.reply.is_ok() {
+            let me = node.member.clone();
+            if let Some(holder) = &mut node.holder {
+                self.changed |= holder.changed(&me);
+            }
+        }
+        self.broadcast(n, &Body::Change(message));
+    }
+
+    pub fn restart(&mut self, n: usize, mutant: Mutant) {
+        let mut record = self.nodes[n].durable.clone();
+        if mutant == Mutant::NoBlackout {
+            record.promised_max = Span::ZERO;
+        }
+        let node = &mut self.nodes[n];
+        node.voter = Some(Voter::restore(record.clone(), TERMS, Timestamp(self.time)));
+        node.upstream = None;
+        // What the agent finds on a host whose database is down: it gives back what was its own.
+        if record.holder.as_ref() == Some(&node.member) && !record.is_released() && record.epoch > Epoch(0) {
+            self.release(n, record.epoch, record.is_won());
+        }
+    }
+}

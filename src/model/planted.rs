@@ -23,15 +23,8 @@ pub enum Bug {
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 7] = [
-        Bug::ReclaimsAtAnyLoss,
-        Bug::SettlesEarly,
-        Bug::KeepsOldEpochs,
-        Bug::StaysStopped,
-        Bug::NoBlackout,
-        Bug::NoCut,
-        Bug::NoFence,
-    ];
+    pub const ALL: [Bug; 7] =
+        [Bug::ReclaimsAtAnyLoss, Bug::SettlesEarly, Bug::KeepsOldEpochs, Bug::StaysStopped, Bug::NoBlackout, Bug::NoCut, Bug::NoFence];
 }
 
 #[cfg(test)]

@@ -98,7 +98,8 @@ impl Engine {
         }
         // Peers pass on what a majority keeps; what fewer keep only an order brings, also to one that took none so far.
         let passed_on = heard.iter().filter(|n| same(&self.nodes[*n])).count() >= self.quorum();
-        let apart = heard.iter().any(|n| !same(&self.nodes[n]) && !(passed_on && self.deaf_for(n).is_some()));
+        let given_up = |n: &NodeId| passed_on && self.deaf_for(n).is_some();
+        let apart = heard.iter().any(|n| !same(&self.nodes[n]) && !given_up(n));
         self.apart_since = if apart { self.apart_since.or(Some(self.now)) } else { None };
         self.durable.shares = Some(newest);
     }

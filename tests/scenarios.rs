@@ -72,6 +72,7 @@ impl World {
                 promised_max: Span::ZERO,
                 history: vec![entry.clone()],
                 attested: vec![],
+                unknown_accepted: false,
                 shares: None,
             };
             let cut = if node == "n1" { Cut::Nothing } else { Cut::Not };

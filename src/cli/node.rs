@@ -62,6 +62,10 @@ struct Override {
     /// How it was made sure that their hosts are powered off; goes into the audit for ever.
     #[arg(long, required_unless_present = "with")]
     attest: Option<String>,
+    /// The former holder may take the role back although nobody can know what the removed nodes acknowledged. Without it
+    /// somebody has to ask for a plan that accepts an unknown loss.
+    #[arg(long, conflicts_with = "with")]
+    accept_unknown_loss: bool,
     /// Writes the order with your signature here; nothing is done.
     #[arg(long, conflicts_with = "with")]
     sign: Option<PathBuf>,
@@ -205,8 +209,9 @@ fn override_voters(o: &Override) -> Result<Outcome> {
             let reason = o.attest.clone().unwrap_or_default();
             let members = vote.members.iter().filter(|m| !remove.contains(m)).cloned().collect();
             let have = VoterSet { version: vote.voters_version, members };
-            let left = VoterSet { version: have.override_version(), ..have };
-            let order = OverrideOrder { cluster: now.cluster.clone(), left, remove, reason };
+            let newest = now.nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.vote.epoch).max().unwrap_or(now.epoch).max(now.epoch);
+            let left = VoterSet { version: have.override_version(newest), ..have };
+            let order = OverrideOrder { cluster: now.cluster.clone(), left, remove, accept_unknown_loss: o.accept_unknown_loss, reason };
             let approvals = vec![approve(&identity, order.digest(), &order.reason)?];
             Signed { order, approvals }
         }

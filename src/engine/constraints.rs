@@ -182,7 +182,7 @@ impl Engine {
     }
 
     /// The newest voter set that a majority of its own members reports now; without one the newest that is reported.
-    fn voter_set(&self) -> (u64, usize) {
+    pub(super) fn voter_set(&self) -> (u64, usize) {
         let fresh = |m: &&super::mind::NodeMind| m.age(self.now).is_some_and(|a| a < Span::secs(2));
         let sets = self.nodes.values().filter(fresh).filter_map(|m| m.report.as_ref()).map(|r| &r.vote).filter(|v| v.voters > 0);
         // version → how many voters it has, and how many of them report it

@@ -110,7 +110,7 @@ impl NodeMind {
             let (sees, of) = count();
             let against = of - sees;
             // Never heard since the plane started: the observers' word alone, once they had time to speak.
-            return if now.since(started) >= NEVER_HEARD && against >= needed {
+            return if now.since(started) >= NEVER_HEARD && against >= needed && against * 2 > of {
                 (Verdict::Failed, format!("never heard; {against} of {of} observers do not see it"))
             } else {
                 (Verdict::Unknown, "never heard".into())

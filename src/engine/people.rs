@@ -93,6 +93,15 @@ impl Engine {
         if let Some(alive) = order.remove.iter().find(heard) {
             return refuse("attestation", format!("{} was heard within the last 10 s: it is not powered off", alive.node));
         }
+        let fresh = self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < crate::model::Span::secs(2)));
+        for report in fresh.filter_map(|m| m.report.as_ref()) {
+            let lately = |age: crate::model::Span| age < crate::model::Span::secs(5);
+            let named = |node: &NodeId| order.remove.iter().any(|r| r.node == *node);
+            if let Some(seen) = report.peers.iter().find(|p| named(&p.node) && p.answered.is_some_and(lately)) {
+                let why = format!("{} answered {} within the last 5 s: it is not powered off", seen.node, report.member.node);
+                return refuse("attestation", why);
+            }
+        }
         Ok(())
     }
 

@@ -203,9 +203,18 @@ impl Engine {
                 excluded: vec![],
             };
         }
+        if let Some(floor) = crate::model::VoterSet::floor_of(self.voter_set().0).filter(|floor| self.durable.epoch <= *floor) {
+            return LossAccount::Unknown {
+                why: format!("voters were removed by override: what only they knew of epochs up to {floor} is missing"),
+            };
+        }
         // The set that the holder said it used; the declared one where it never said.
         let said = source.and_then(|r| r.holding.as_ref()).map(|h| h.sync.clone()).or_else(|| self.last_sync.clone());
         let declared = || self.cluster.data_nodes().map(|n| n.node_id.clone()).filter(|n| *n != from.node).collect();
+        // A reinstalled standby is another: it does not have what its former self confirmed.
+        let report = |n: &NodeId| self.nodes.get(n).and_then(|mind| mind.report.as_ref());
+        let replaced = |m: &&Member| report(&m.node).is_some_and(|r| r.member != **m);
+        let reinstalled: Vec<NodeId> = said.iter().flat_map(|s| s.members.iter()).filter(replaced).map(|m| m.node.clone()).collect();
         let (members, k): (Vec<NodeId>, usize) =
             match said.filter(|s| !s.members.is_empty() && s.members.iter().all(|m| m.node != from.node)) {
                 Some(set) => (set.members.iter().map(|m| m.node.clone()).collect(), set.k),
@@ -215,7 +224,8 @@ impl Engine {
             .iter()
             .filter(|n| {
                 let Some(mind) = self.nodes.get(*n) else { return false };
-                mind.verdict <= Verdict::Degraded
+                !reinstalled.contains(n)
+                    && mind.verdict <= Verdict::Degraded
                     && mind.age(self.now).is_some_and(|a| a < Span::secs(2))
                     && mind.report.as_ref().is_some_and(|r| r.resource.state == ResourceState::Standby)
             })

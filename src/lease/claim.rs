@@ -126,20 +126,27 @@ impl Claim {
         entry.sync.sets.iter().find(open).and_then(|set| Some((self.sync_grants(set).count(), set.fence_needs()?)))
     }
 
-    /// Where it stands. `attested` are nodes whose power-off was attested; `accept_lease_only` says that the plan
+    /// An override removed voters, and no promotion since closed what only they may know.
+    fn is_incomplete(&self) -> bool {
+        let closed = self.grants.values().flat_map(|g| &g.history).filter(|e| e.promoted).map(|e| e.epoch).max();
+        self.voters.override_floor().is_some_and(|floor| closed.is_none_or(|closed| closed <= floor))
+    }
+
+    /// Where it stands. `attested` are voters whose power-off was attested; `accept_lease_only` says that the plan
     /// accepts a lease that merely ran out (and so an unknown loss).
-    pub fn standing(&self, attested: &[NodeId], accept_lease_only: bool) -> Standing {
+    pub fn standing(&self, attested: &[Member], accept_lease_only: bool) -> Standing {
         let majority = self.voters.majority();
         if self.grants.len() < majority {
             let by: Vec<_> = self.grants.keys().map(|m| m.node.as_str()).collect();
             let why = format!("{} of {} grants needed ({})", self.grants.len(), majority, list(&by));
             return Standing::Waiting { why };
         }
-        let mut worst = FenceRung::Stopped;
+        // Whoever held the role unheard is fenced by no more than the word of those who saw it without power.
+        let mut worst = if self.is_incomplete() { FenceRung::PoweredOff } else { FenceRung::Stopped };
         for entry in self.open_epochs() {
             let rung = if entry.holder == self.request.candidate || self.released(&entry).is_some() {
                 FenceRung::Stopped
-            } else if attested.contains(&entry.holder.node) {
+            } else if attested.contains(&entry.holder) {
                 FenceRung::PoweredOff
             } else if self.is_sync_fenced(&entry) {
                 FenceRung::SyncFenced
@@ -184,6 +191,15 @@ impl Claim {
 
     /// The loss account (DESIGN §4), from the grants alone: the worst over every epoch that may have been written in.
     pub fn loss(&self) -> LossAccount {
+        if self.is_incomplete() {
+            let why = "voters were removed by override: what only they knew of later epochs and of writes in them is missing".into();
+            return LossAccount::Unknown { why };
+        }
+        self.known_loss()
+    }
+
+    /// The same over what those who granted know, whoever was removed by override.
+    pub fn known_loss(&self) -> LossAccount {
         let accounts = self.open_epochs().into_iter().filter_map(|entry| self.loss_of(&entry));
         let weight = |account: &LossAccount| match account {
             LossAccount::None { .. } => (0, 0),

@@ -10,7 +10,7 @@ use super::Terms;
 use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
 use crate::model::planted::{Bug, planted};
 use crate::model::share::Shares;
-use crate::model::{Epoch, Member, NodeId, Position, Span, SyncStage, Timestamp, VoterSet};
+use crate::model::{Epoch, Member, Position, Span, SyncStage, Timestamp, VoterSet};
 
 /// The synchronous set of an epoch that was, or may have been, won.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,9 +44,12 @@ pub struct VoterRecord {
     pub promised_max: Span,
     /// Epochs since (and with) the last one known to be won.
     pub history: Vec<EpochSync>,
-    /// Nodes whose power-off two persons attested when they were removed by override.
+    /// Whose power-off two persons attested when they were removed by override, until they vote again.
     #[serde(default)]
-    pub attested: Vec<NodeId>,
+    pub attested: Vec<Member>,
+    /// The override that made this set accepted that what the removed acknowledged cannot be known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown_accepted: bool,
     /// The newest shares it was given, where several nodes accept writes and nobody votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
@@ -64,6 +67,7 @@ impl VoterRecord {
             promised_max: Span::ZERO,
             history: Vec::new(),
             attested: vec![],
+            unknown_accepted: false,
             shares: None,
         }
     }
@@ -85,6 +89,12 @@ impl VoterRecord {
     /// The last entry known to be won.
     pub fn last_won(&self) -> Option<&EpochSync> {
         self.history.iter().rev().find(|h| h.won)
+    }
+    /// Another set. Whoever is a member again was seen alive: what was attested of it is over.
+    fn set_voters(&mut self, set: &VoterSet) {
+        self.unknown_accepted &= self.voters.as_ref() == Some(set);
+        self.voters = Some(set.clone());
+        self.attested.retain(|gone| set.on(&gone.node).is_none());
     }
     fn see_release(&mut self, notice: &ReleaseNotice) -> bool {
         let old = self.history.iter().any(|h| h.promoted && notice.epoch < h.epoch);
@@ -194,7 +204,7 @@ impl Voter {
         if !set.contains(&self.record.me) {
             return refuse(Refusal::Stranger { why: format!("the proposed voter set does not contain {:?}", self.record.me) });
         }
-        self.record.voters = Some(set);
+        self.record.set_voters(&set);
         Said { persist: Some(self.record.clone()), reply: Ok(()) }
     }
 
@@ -219,31 +229,33 @@ impl Voter {
         if change.set.version <= have.version {
             return refuse(Refusal::Stranger { why: format!("voter set version {} is installed here already", have.version) });
         }
-        self.record.voters = Some(change.set.clone());
-        // A node that is a member again was seen alive.
-        self.record.attested.retain(|n| change.set.on(n).is_none());
+        self.record.set_voters(&change.set);
         Said { persist: Some(self.record.clone()), reply: Ok(()) }
     }
 
     /// Two persons signed that these voters are removed, and attested that their hosts are powered off. The only change
-    /// without a holder. The caller has checked the signatures.
-    pub fn remove_attested(&mut self, left: &VoterSet, gone: &[Member]) -> Said<Result<(), Refusal>> {
+    /// without a holder. `unknown_accepted`: they also accepted that nobody can know what the removed acknowledged. The caller
+    /// has checked the signatures.
+    pub fn remove_attested(&mut self, left: &VoterSet, gone: &[Member], unknown_accepted: bool) -> Said<Result<(), Refusal>> {
         let stranger = |why: String| refuse(Refusal::Stranger { why });
         let Some(have) = &self.record.voters else { return stranger("there is no voter set here".into()) };
-        if have == left {
-            return Said { persist: None, reply: Ok(()) };
-        }
-        if have.version >= left.version {
+        // A peer may have said the set before the order came; the persons' word is in the order alone.
+        if have != left && have.version >= left.version {
             return stranger(format!("the override makes voter set version {}, here is {} already", left.version, have.version));
         }
         if !left.contains(&self.record.me) {
             return stranger("this node is not in the set that the override leaves".into());
         }
-        self.record.voters = Some(left.clone());
-        self.record.attested.extend(gone.iter().map(|g| g.node.clone()));
+        if let Some(dropped) = have.members.iter().find(|m| !left.contains(m) && !gone.contains(m)) {
+            return stranger(format!("{} would stop voting, and nobody attests that it is powered off", dropped.node));
+        }
+        let before = self.record.clone();
+        self.record.set_voters(left);
+        self.record.attested.extend(gone.iter().cloned());
         self.record.attested.sort();
         self.record.attested.dedup();
-        Said { persist: Some(self.record.clone()), reply: Ok(()) }
+        self.record.unknown_accepted = unknown_accepted;
+        Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(()) }
     }
 
     /// Renew: promised to its own holder, or adopted when the epoch is newer (only a winner renews) and no promise to
@@ -303,6 +315,9 @@ impl Voter {
     /// Whether a claim would be granted now, apart from the cut.
     pub fn would_grant(&self, now: Timestamp, claim: &ClaimRequest, local: Local) -> Result<(), Refusal> {
         self.takes(&claim.voters, &claim.candidate)?;
+        if let Some(floor) = claim.voters.override_floor().filter(|floor| claim.epoch <= *floor) {
+            return Err(Refusal::NewerEpoch { epoch: floor });
+        }
         let again = claim.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&claim.candidate);
         if claim.epoch <= self.record.epoch && !again {
             return Err(Refusal::NewerEpoch { epoch: self.record.epoch });
@@ -337,7 +352,7 @@ impl Voter {
             self.record.see_release(notice);
         }
         // At least as new as this voter's own: whoever has a newer one would have refused.
-        self.record.voters = Some(claim.voters.clone());
+        self.record.set_voters(&claim.voters);
         self.record.epoch = claim.epoch;
         self.record.holder = Some(claim.candidate.clone());
         self.record.promised_max = self.record.promised_max.max(claim.duration);
@@ -441,7 +456,7 @@ impl Voter {
     pub fn hear_set(&mut self, set: &VoterSet) -> Said<()> {
         let newer = self.record.voters.as_ref().map_or_else(|| set.contains(&self.record.me), |mine| mine.version < set.version);
         if newer {
-            self.record.voters = Some(set.clone());
+            self.record.set_voters(set);
         }
         Said { persist: newer.then(|| self.record.clone()), reply: () }
     }

@@ -103,6 +103,10 @@ pub struct OverrideOrder {
     pub left: VoterSet,
     /// Who is powered off.
     pub remove: Vec<Member>,
+    /// Nobody can know what those acknowledged that are gone: a former holder among those left may take the role back
+    /// all the same. Otherwise somebody has to ask for a plan that accepts it.
+    #[serde(default)]
+    pub accept_unknown_loss: bool,
     /// Why, and how the power-off was made sure of.
     pub reason: String,
 }
@@ -115,7 +119,8 @@ impl OverrideOrder {
     /// In words.
     pub fn words(&self) -> String {
         let names: Vec<&str> = self.remove.iter().map(|m| m.node.as_str()).collect();
-        format!("{} removed as powered off (attested): {}", names.join(", "), self.reason)
+        let accepts = if self.accept_unknown_loss { "; an unknown loss is accepted" } else { "" };
+        format!("{} removed as powered off (attested){accepts}: {}", names.join(", "), self.reason)
     }
 }
 

@@ -151,17 +151,41 @@ const VERSION_COUNT_BITS: u32 = 16;
 /// Bits below the count of overrides.
 const VERSION_EPOCH_BITS: u32 = 48;
 
+/// The epoch whose holder made that version; of a set that an override left, its floor.
+fn made_in(version: u64) -> u64 {
+    (version & ((1 << VERSION_EPOCH_BITS) - 1)) >> VERSION_COUNT_BITS
+}
+
+/// Epochs that removed voters may have won or claimed without anybody else hearing of it. Each costs the next primary a
+/// small file, so the gap is not larger than a long evening of claims.
+const UNHEARD_EPOCHS: u64 = 200;
+
 impl VoterSet {
     /// The version of the next set that the holder of `epoch` makes. Versions are ordered by overrides, then by the
     /// maker's epoch, then by its count: no two makers ever use the same one.
     pub fn next_version(&self, epoch: Epoch) -> u64 {
-        let (overrides, made_in) =
-            (self.version >> VERSION_EPOCH_BITS, (self.version & ((1 << VERSION_EPOCH_BITS) - 1)) >> VERSION_COUNT_BITS);
-        if made_in >= epoch.0 { self.version + 1 } else { overrides << VERSION_EPOCH_BITS | epoch.0 << VERSION_COUNT_BITS | 1 }
+        let overrides = self.version >> VERSION_EPOCH_BITS;
+        if made_in(self.version) >= epoch.0 {
+            self.version + 1
+        } else {
+            overrides << VERSION_EPOCH_BITS | epoch.0 << VERSION_COUNT_BITS | 1
+        }
     }
-    /// The version of the set that an override leaves: above everything that any holder made.
-    pub fn override_version(&self) -> u64 {
-        ((self.version >> VERSION_EPOCH_BITS) + 1) << VERSION_EPOCH_BITS
+    /// The version of the set that an override leaves: above everything that any holder made. `newest` is the newest epoch
+    /// that anybody is known to have voted in; those who are removed may have gone on unheard, so the floor is well above it.
+    pub fn override_version(&self, newest: Epoch) -> u64 {
+        let floor = newest.0.max(made_in(self.version)) + UNHEARD_EPOCHS;
+        ((self.version >> VERSION_EPOCH_BITS) + 1) << VERSION_EPOCH_BITS | floor << VERSION_COUNT_BITS
+    }
+    /// For a set that an override left: no epoch up to this one may be claimed, for the removed voters may have won it; and
+    /// until a later one was written in, nobody knows what was acknowledged. `None` for a set that a holder made.
+    pub fn override_floor(&self) -> Option<Epoch> {
+        Self::floor_of(self.version)
+    }
+    /// The same, from a version.
+    pub fn floor_of(version: u64) -> Option<Epoch> {
+        let by_override = version >> VERSION_EPOCH_BITS > 0 && version & ((1 << VERSION_COUNT_BITS) - 1) == 0;
+        by_override.then(|| Epoch(made_in(version)))
     }
     /// floor(N/2)+1.
     pub fn majority(&self) -> usize {

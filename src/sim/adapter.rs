@@ -3,6 +3,7 @@
 use super::host::Task;
 use super::world::{Event, World};
 use crate::agent::machine::{Goal, Manner, Upstream};
+use crate::model::loss::LossAccount;
 use crate::model::observation::{ResourceState, StopEvidence, WriteProof};
 use crate::model::topology::Role;
 use crate::model::{Lsn, Position, Span, Timestamp};
@@ -333,6 +334,9 @@ impl World {
             .and_then(|a| a.machine.armed())
             .filter(|a| a.epoch.is_some_and(|e| e.0 == u64::from(timeline)))
             .and_then(|a| a.loss);
+        // A former holder that takes the role back after an override says "unknown", and two persons accepted that.
+        let overridden = self.hosts[host].record.unknown_accepted;
+        let account = account.or_else(|| overridden.then(|| LossAccount::Unknown { why: "voters were removed by override".into() }));
         let db = self.hosts[host].db.clone();
         self.oracle.promoted(self.now, name.as_str(), &db, account.as_ref());
         self.fact(name, 0, format!("accepts writes on timeline {timeline}"));

@@ -240,9 +240,11 @@ impl World {
         let remove: Vec<Member> = voters.members.iter().filter(named).cloned().collect();
         let cluster = self.cluster.cluster_id.clone();
         let members = voters.members.iter().filter(|m| !remove.contains(m)).cloned().collect();
-        let left = VoterSet { version: voters.override_version(), members };
-        let order = OverrideOrder { cluster, left, remove, reason: "simulated".into() };
         let Some(engine) = self.planes.iter().find_map(|p| p.engine.as_ref()) else { return };
+        let view = engine.view();
+        let newest = view.nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.vote.epoch).fold(view.epoch, std::cmp::max);
+        let left = VoterSet { version: voters.override_version(newest), members };
+        let order = OverrideOrder { cluster, left, remove, accept_unknown_loss: true, reason: "simulated".into() };
         if let Err((check, why)) = engine.would_override(&order) {
             self.fact(OPERATOR, 0, format!("refused ({check}): {why}"));
             return;

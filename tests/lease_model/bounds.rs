@@ -24,6 +24,10 @@ pub enum Mutant {
     AnyVoterSet,
     /// The database uses a new synchronous set that voters were not told of.
     NoJointStage,
+    /// Voters whose power-off two persons attested live, cut off from the others.
+    AttestedLives,
+    /// After an override a claim counts what those who are left know as all there is, from the epoch that they know on.
+    OverrideKnowsAll,
     /// The joint stage ends before the new set has what the old one confirmed.
     LeavesJointEarly,
 }
@@ -55,6 +59,12 @@ pub struct Bounds {
     pub changes: u8,
     /// Changes of the synchronous set.
     pub sync_changes: u8,
+    /// A node that holds nothing hears what voter set a peer has.
+    pub hears: u8,
+    /// So many voters, the last ones, may lose their power for good; the others then remove them by override.
+    pub gone: usize,
+    /// Changes may also set how many standbys a commit waits for.
+    pub resizes: bool,
     /// Ask for a climb.
     pub strands: bool,
 }
@@ -77,5 +87,8 @@ pub const QUIET: Bounds = Bounds {
     doubles: 0,
     changes: 0,
     sync_changes: 0,
+    hears: 0,
+    gone: 0,
+    resizes: false,
     strands: false,
 };

@@ -128,6 +128,9 @@ fn by_hand() {
             "doubles" => bounds.doubles = number,
             "changes" => bounds.changes = number,
             "sync_changes" => bounds.sync_changes = number,
+            "hears" => bounds.hears = number,
+            "gone" => bounds.gone = number.into(),
+            "resizes" => bounds.resizes = number > 0,
             _ => panic!("{key:?} is no bound"),
         }
     }
@@ -145,8 +148,32 @@ fn a_voter_is_removed() {
 }
 
 #[test]
+fn a_reinstalled_node_is_readmitted() {
+    // Its former self stops voting, its new one begins; it may have been down for both, and hears it from a peer.
+    holds(Bounds { reinstalls: 1, changes: 2, confirming: 1, hears: 1, time: 1, renewals: 0, writes: 0, ..QUIET });
+}
+
+#[test]
+fn voters_that_are_gone_for_good_are_overridden() {
+    holds(Bounds { gone: 2, claims: 2, releases: 1, time: 0, ..QUIET });
+    holds(Bounds { gone: 2, time: 2, writes: 0, ..QUIET });
+}
+
+#[test]
+fn mutant_attested_lives_is_caught() {
+    fails(Bounds { mutant: Mutant::AttestedLives, gone: 2, claims: 2, time: 2, releases: 1, renewals: 0, writes: 0, ..QUIET }, ONE_HOLDER);
+}
+
+#[test]
+fn mutant_override_knows_all_is_caught() {
+    let bounds = Bounds { mutant: Mutant::OverrideKnowsAll, gone: 2, claims: 2, releases: 1, time: 0, ..QUIET };
+    fails(bounds, NO_LOSS);
+}
+
+#[test]
 fn the_synchronous_set_changes() {
-    holds(Bounds { sync_changes: 1, releases: 1, time: 0, renewals: 0, ..QUIET });
+    holds(Bounds { sync_changes: 1, resizes: true, releases: 1, time: 0, renewals: 0, ..QUIET });
+    holds(Bounds { sync_changes: 1, crashes: 1, time: 0, renewals: 0, ..QUIET });
     holds(Bounds { confirming: 1, sync_changes: 1, releases: 1, time: 0, renewals: 0, ..QUIET });
 }
 

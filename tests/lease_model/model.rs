@@ -27,9 +27,24 @@ pub enum Action {
     Resync(usize, SyncSet),
     UseSync(usize),
     EndSync(usize),
+    Hear(usize, usize),
+    Lose,
+    Override(usize),
 }
 
 impl Bounds {
+    fn is_gone(&self, n: usize) -> bool {
+        n < self.voters && n + self.gone >= self.voters
+    }
+
+    /// The set that an override leaves, and whom it removes.
+    fn overridden(&self) -> (VoterSet, Vec<Member>) {
+        let all = voters(self.voters);
+        let gone: Vec<Member> = all.members.iter().filter(|m| self.is_gone(number(m))).cloned().collect();
+        let members = all.members.iter().filter(|m| !gone.contains(m)).cloned().collect();
+        (VoterSet { version: all.override_version(Epoch(1)), members }, gone)
+    }
+
     /// What a holder may change, under the conditions under which the agent's machine would.
     fn holder_actions(&self, world: &World, n: usize, holder: &Holder, actions: &mut Vec<Action>) {
         let now = Timestamp(world.time);
@@ -39,10 +54,11 @@ impl Bounds {
             let in_reach = |set: &VoterSet| set.members.iter().filter(|m| here.contains(&m.node)).count() >= set.majority();
             for (m, other) in world.nodes.iter().enumerate().filter(|(m, _)| *m != n) {
                 let mut set = holder.voters().clone();
-                if set.contains(&other.member) {
+                // Whoever was reinstalled votes again once its former self was removed and its new one added.
+                if let Some(voter) = set.on(&other.member.node).cloned() {
                     // A voter stops confirming before it stops voting.
-                    let confirms = holder.sync().sets.iter().any(|s| s.members.contains(&other.member));
-                    set.members.remove(&other.member);
+                    let confirms = holder.sync().sets.iter().any(|s| s.members.contains(&voter));
+                    set.members.remove(&voter);
                     if !confirms && set.members.len() > 1 && in_reach(&set) {
                         actions.push(Action::Remove(n, m));
                     }
@@ -58,12 +74,16 @@ impl Bounds {
             let sync = holder.sync_set();
             for (m, other) in world.nodes.iter().enumerate().filter(|(m, _)| *m != n) {
                 let mut target = sync.clone();
-                if !target.members.remove(&other.member) && holder.voters().contains(&other.member) {
-                    target.members.insert(member(m));
+                let confirmed = target.members.iter().find(|c| number(c) == m).cloned();
+                if !confirmed.is_some_and(|c| target.members.remove(&c)) && holder.voters().contains(&other.member) {
+                    target.members.insert(other.member.clone());
                 }
                 if target != sync && target.members.len() >= target.k {
                     actions.push(Action::Resync(n, target));
                 }
+            }
+            for k in (1..=sync.members.len()).filter(|k| self.resizes && *k != sync.k) {
+                actions.push(Action::Resync(n, SyncSet { k, ..sync.clone() }));
             }
         }
         if let Some(target) = &node.target {
@@ -148,16 +168,20 @@ impl Model for Bounds {
             self.doubles,
             self.changes,
             self.sync_changes,
+            self.hears,
         ];
         let apart = if self.parted { vec![1, self.voters - 1] } else { vec![] };
         let (net, acknowledged) = (BTreeMap::new(), BTreeSet::new());
-        vec![World { time: 0, nodes, net, acknowledged, left, fell: false, changed: false, apart, resynced: false }]
+        vec![World { time: 0, nodes, net, acknowledged, left, fell: false, changed: false, lost: false, apart, resynced: false }]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         let now = Timestamp(world.time);
         if world.time < self.time {
             actions.push(Action::Tick);
+        }
+        if self.gone > 0 && !world.lost {
+            actions.push(Action::Lose);
         }
         for message in world.net.values() {
             if world.nodes[message.to].acts() {
@@ -169,12 +193,24 @@ impl Model for Bounds {
         }
         for (n, node) in world.nodes.iter().enumerate() {
             if node.voter.is_none() {
-                actions.push(Action::Restart(n));
+                if !(world.lost && self.is_gone(n)) {
+                    actions.push(Action::Restart(n));
+                }
                 continue;
+            }
+            if world.lost && !self.is_gone(n) && node.durable.voters.as_ref() != Some(&self.overridden().0) {
+                actions.push(Action::Override(n));
             }
             if node.paused {
                 actions.push(Action::Wake(n));
                 continue;
+            }
+            if world.left[10] > 0 && node.holder.is_none() {
+                let news = |other: &Node| {
+                    let set = other.durable.voters.as_ref().filter(|_| other.acts());
+                    set.is_some_and(|set| node.voter.clone().is_some_and(|mut v| v.hear_set(set).persist.is_some()))
+                };
+                actions.extend((0..world.nodes.len()).filter(|m| news(&world.nodes[*m])).map(|m| Action::Hear(n, m)));
             }
             if world.left[0] > 0 && node.holder.is_none() && node.claim.is_none() {
                 actions.push(Action::Claim(n));
@@ -199,12 +235,9 @@ impl Model for Bounds {
             }
             // A host that was paused as a whole wakes with its database writable; only confirmations can stop it.
             if world.left[2] > 0 && node.writable {
-                for m in (0..world.nodes.len()).filter(|m| *m != n) {
-                    let standby = &world.nodes[m];
-                    if standby.upstream == Some(n) && standby.acts() && node.log.starts_with(&standby.log) {
-                        actions.push(Action::Write(n, m, true));
-                        actions.push(Action::Write(n, m, false));
-                    }
+                for m in world.receivers(n) {
+                    actions.push(Action::Write(n, m, true));
+                    actions.push(Action::Write(n, m, false));
                 }
             }
         }
@@ -217,7 +250,8 @@ impl Model for Bounds {
             Action::Tick => world.time += 1,
             Action::Claim(n) => {
                 world.left[0] -= 1;
-                let epoch = world.nodes[n].durable.epoch.next();
+                let floor = world.nodes[n].durable.voters.as_ref().and_then(VoterSet::override_floor).unwrap_or_default();
+                let epoch = world.nodes[n].durable.epoch.max(floor).next();
                 world.claim(n, epoch, false, self);
             }
             Action::Renew(n) => {
@@ -235,18 +269,23 @@ impl Model for Bounds {
             Action::Write(n, m, acknowledged) => {
                 world.left[2] -= 1;
                 let id = self.writes - world.left[2];
+                let confirms = world.nodes[n].confirms.clone();
+                // The one that the action names, and as many more as a commit waits for.
+                let more = world.receivers(n).filter(|o| *o != m && confirms.members.contains(&world.nodes[*o].member));
+                let to: Vec<usize> = std::iter::once(m).chain(more.take(if acknowledged { confirms.k - 1 } else { 0 })).collect();
                 world.nodes[n].log.push(id);
                 let (log, timeline) = (world.nodes[n].log.clone(), world.nodes[n].timeline);
-                (world.nodes[m].log, world.nodes[m].timeline) = (log, timeline);
-                if acknowledged && world.nodes[n].confirms.members.contains(&world.nodes[m].member) {
+                for o in &to {
+                    (world.nodes[*o].log, world.nodes[*o].timeline) = (log.clone(), timeline);
+                }
+                let confirmed = to.iter().filter(|o| confirms.members.contains(&world.nodes[**o].member)).count();
+                if acknowledged && confirmed >= confirms.k {
                     world.acknowledged.insert(id);
                 }
             }
             Action::Crash(n) => {
                 world.left[3] -= 1;
-                let node = &mut world.nodes[n];
-                node.stopped |= node.writable;
-                (node.voter, node.holder, node.claim, node.writable, node.upstream) = (None, None, None, false, None);
+                world.crash(n);
             }
             Action::Restart(n) => world.restart(n, self.mutant),
             Action::Pause(n) => {
@@ -276,8 +315,29 @@ impl Model for Bounds {
                 (node.holder, node.claim, node.writable, node.clean, node.upstream) = (None, None, false, false, None);
                 (node.log, node.timeline) = (vec![], 0);
             }
-            Action::Add(n, m) => world.change_voters(n, |set| _ = set.members.insert(member(m)), self),
-            Action::Remove(n, m) => world.change_voters(n, |set| _ = set.members.remove(&member(m)), self),
+            Action::Add(n, m) => {
+                let new = world.nodes[m].member.clone();
+                world.change_voters(n, |set| _ = set.members.insert(new), self);
+            }
+            Action::Remove(n, m) => world.change_voters(n, |set| set.members.retain(|v| number(v) != m), self),
+            Action::Hear(n, m) => {
+                world.left[10] -= 1;
+                let set = world.nodes[m].durable.voters.clone()?;
+                world.keep(n, |voter| voter.hear_set(&set).persist);
+            }
+            Action::Lose => {
+                world.lost = true;
+                let gone = (0..world.nodes.len()).filter(|n| self.is_gone(*n));
+                if self.mutant == Mutant::AttestedLives {
+                    world.apart = gone.collect();
+                } else {
+                    gone.for_each(|n| world.crash(n));
+                }
+            }
+            Action::Override(n) => {
+                let (left, gone) = self.overridden();
+                world.keep(n, |voter| voter.remove_attested(&left, &gone, false).persist);
+            }
             Action::Resync(n, target) => {
                 world.left[9] -= 1;
                 let node = &mut world.nodes[n];
@@ -330,6 +390,15 @@ impl Model for Bounds {
             Property::sometimes("another voter set is in force", |bounds: &Bounds, world: &World| bounds.changes == 0 || world.changed),
             Property::sometimes("another synchronous set is in use", |bounds: &Bounds, world: &World| {
                 bounds.sync_changes == 0 || world.resynced
+            }),
+            Property::sometimes("a reinstalled node votes again", |bounds: &Bounds, world: &World| {
+                let again =
+                    |n: &Node| n.member.incarnation.as_str() == "b" && n.durable.voters.as_ref().is_some_and(|v| v.contains(&n.member));
+                bounds.reinstalls == 0 || bounds.changes < 2 || world.nodes.iter().any(again)
+            }),
+            Property::sometimes("those who are left serve", |bounds: &Bounds, world: &World| {
+                let serves = |n: &Node| n.writable && n.holder.as_ref().is_some_and(|h| h.epoch() > Epoch(100));
+                bounds.gone == 0 || world.nodes.iter().any(serves)
             }),
             Property::sometimes("a stranded voter serves the living holder again", |bounds: &Bounds, world: &World| {
                 let climbed = world.nodes[0].climbing

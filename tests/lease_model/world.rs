@@ -61,13 +61,15 @@ pub struct World {
     /// By fingerprint: a set whose order is the same in every run.
     pub net: BTreeMap<u64, Message>,
     pub acknowledged: BTreeSet<u8>,
-    /// claims, renewals, writes, crashes, pauses, releases, reinstalls, doubles, changes, sync_changes
-    pub left: [u8; 10],
+    /// claims, renewals, writes, crashes, pauses, releases, reinstalls, doubles, changes, sync_changes, hears
+    pub left: [u8; 11],
     pub fell: bool,
     /// A change of the voters came into force.
     pub changed: bool,
     /// Who is on the other side of a parted network.
     pub apart: Vec<usize>,
+    /// Those who may be gone are gone.
+    pub lost: bool,
     /// A change of the synchronous set came to its end.
     pub resynced: bool,
 }
@@ -141,12 +143,30 @@ impl World {
         }
     }
 
-    pub fn release(&mut self, n: usize, epoch: Epoch, promoted: bool) {
-        let notice = ReleaseNotice { epoch, holder: self.nodes[n].member.clone(), final_position: None, promoted };
+    /// Who receives that node's log and can continue it.
+    pub fn receivers(&self, n: usize) -> impl Iterator<Item = usize> {
+        let log = &self.nodes[n].log;
+        let receives = move |o: &Node| o.upstream == Some(n) && o.acts() && log.starts_with(&o.log);
+        self.nodes.iter().enumerate().filter(move |(m, o)| *m != n && receives(o)).map(|(m, _)| m)
+    }
+
+    pub fn crash(&mut self, n: usize) {
         let node = &mut self.nodes[n];
-        if let Some(record) = node.voter.as_mut().and_then(|v| v.release(&notice).persist) {
+        node.stopped |= node.writable;
+        (node.voter, node.holder, node.claim, node.writable, node.upstream) = (None, None, None, false, None);
+    }
+
+    /// Something that a node's voter keeps on its disk.
+    pub fn keep(&mut self, n: usize, change: impl FnOnce(&mut Voter) -> Option<VoterRecord>) {
+        let node = &mut self.nodes[n];
+        if let Some(record) = node.voter.as_mut().and_then(change) {
             node.durable = record;
         }
+    }
+
+    pub fn release(&mut self, n: usize, epoch: Epoch, promoted: bool) {
+        let notice = ReleaseNotice { epoch, holder: self.nodes[n].member.clone(), final_position: None, promoted };
+        self.keep(n, |voter| voter.release(&notice).persist);
         self.broadcast(n, &Body::Release(notice));
     }
 
@@ -214,14 +234,18 @@ impl World {
         if !granted.contains(&me) {
             return;
         }
-        let (fetch, clean) = match claim.standing(&[], false) {
-            Standing::Won(win) => (win.fetch, matches!(win.loss, LossAccount::None { .. }) || bounds.mutant == Mutant::MajorityIsEnough),
+        let attested = self.nodes[at].durable.attested.clone();
+        let (fetch, clean) = match claim.standing(&attested, false) {
+            Standing::Won(win) => {
+                let loss = if bounds.mutant == Mutant::OverrideKnowsAll { claim.known_loss() } else { win.loss };
+                (win.fetch, matches!(loss, LossAccount::None { .. }) || bounds.mutant == Mutant::MajorityIsEnough)
+            }
             // The mutant believes that any majority has every acknowledged write.
             Standing::Unfenced { .. } if bounds.mutant == Mutant::MajorityIsEnough => (None, true),
             Standing::Unfenced { .. } | Standing::Waiting { .. } => return,
         };
-        // An account that is not "none" is beyond every plan's limit here.
-        if !clean {
+        // An account that is not "none" is beyond every plan's limit here; who overrides accepts what it may cost.
+        if !clean && attested.is_empty() {
             return;
         }
         // A climb counts only while the old lease is valid.
@@ -253,7 +277,7 @@ impl World {
         }
         node.holder = Some(holder);
         (node.claim, node.target) = (None, None);
-        node.clean = true;
+        node.clean = clean;
         node.writable = true;
         self.fence();
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Goal, Machine, Tenure, Turn, Upstream};
 use crate::lease::claim::Win;
-use crate::lease::{Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing, Voter};
+use crate::lease::{Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing, Voter, VoterRecord};
 use crate::model::observation::{ArmedFacts, ArmedStage};
 use crate::model::plan::{Approval, Plan};
 use crate::model::planted::{Bug, planted};
@@ -234,7 +234,8 @@ impl Machine {
     fn request(&self, voters: &VoterSet, highest: Epoch) -> ClaimRequest {
         let record = self.voter.record();
         let timeline = self.resource.position.map_or(0, |p| u64::from(p.timeline));
-        let epoch = Epoch(record.epoch.max(highest).0.max(timeline) + 1);
+        let floor = voters.override_floor().unwrap_or_default();
+        let epoch = Epoch(record.epoch.max(highest).max(floor).0.max(timeline) + 1);
         let (plan, approvals) = match self.attempt.as_ref().map(|a| &a.reason) {
             Some(Reason::Armed { digest, approvals, .. }) => (Some(digest.clone()), approvals.clone()),
             Some(Reason::Reclaim | Reason::Found | Reason::Climb) | None => (None, vec![]),
@@ -319,7 +320,7 @@ impl Machine {
                 // An account that the plan would refuse is not settled for while grants may still come.
                 let tolerated = match reason {
                     Reason::Armed { plan, .. } => win.loss.within(plan.max_loss_bytes) || plan.accept_unknown_loss,
-                    Reason::Reclaim | Reason::Found => win.loss.within(0),
+                    Reason::Reclaim | Reason::Found => loses_nothing(self.voter.record(), claim, &win),
                     Reason::Climb => true,
                 };
                 let patience = if tolerated || planted(Bug::SettlesEarly) { CLAIM_SETTLE } else { CLAIM_MAX };
@@ -355,7 +356,7 @@ impl Machine {
             }
         }
         let alone = self.attempt.as_ref().is_some_and(|a| matches!(a.reason, Reason::Reclaim | Reason::Found));
-        if alone && !win.loss.within(0) && !planted(Bug::ReclaimsAtAnyLoss) {
+        if alone && !loses_nothing(self.voter.record(), &claim, &win) && !planted(Bug::ReclaimsAtAnyLoss) {
             // Another may have held the role since and acknowledged what is not here: not for a node to decide alone.
             let why = format!("taking the role back would lose {}: {}", win.loss.short(), win.loss.reason());
             return self.abandon(&why, turn);
@@ -497,7 +498,7 @@ impl Machine {
             return;
         }
         if now >= at && self.attempt.is_none() && matches!(self.tenure, Tenure::None) {
-            let never_held = self.setup.founder && record.last_won().is_none();
+            let never_held = self.setup.founder && self.is_unborn();
             if self.is_incumbent() || never_held {
                 self.found_reclaim = None;
                 turn.effects.push(Effect::Note("nobody took the role: taking it back".into()));
@@ -510,6 +511,11 @@ impl Machine {
             }
         }
     }
+}
+
+/// A node may decide alone that it takes the role: nothing is lost, but for what two persons accepted with an override.
+fn loses_nothing(record: &VoterRecord, claim: &Claim, win: &Win) -> bool {
+    win.loss.within(0) || (record.unknown_accepted && claim.known_loss().within(0))
 }
 
 /// An ask that only waits for a cut would be granted.

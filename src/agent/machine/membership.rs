@@ -5,7 +5,7 @@
 //! uses the new one only once that stage is durable at a majority. Everything is derived again from what is true, so a
 //! message that is lost or said twice does no harm.
 
-use super::{Effect, Goal, Machine, Tenure, Turn};
+use super::{Effect, Goal, Machine, Met, Tenure, Turn};
 use crate::lease::{Refusal, VoterChange};
 use crate::model::command::{OverrideOrder, VoterOrder};
 use crate::model::{Member, Span, SyncSet, Timestamp, VoterSet};
@@ -13,6 +13,9 @@ use crate::wire::message::PeerMessage;
 
 /// A change is said again after this.
 const RESEND: Span = Span::millis(100);
+
+/// A node that said hello within this answers; hellos are exchanged every second.
+const ANSWERS: Span = Span::millis(2_500);
 
 /// What the holder was ordered to change.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,7 +160,10 @@ impl Machine {
             change(&mut next);
             // Without a majority of the new set in reach the holder would lose its own lease by the change.
             let here = holder.promised_by(now);
-            if next.members.iter().filter(|m| here.contains(&m.node)).count() < next.majority() {
+            // Who comes has promised nothing yet; that it answers is known from its hello.
+            let answers = |m: &Member| self.met.get(&m.node).is_some_and(|met| met.member == *m && now.since(met.at) <= ANSWERS);
+            let in_reach = |m: &&Member| here.contains(&m.node) || (!holder.voters().contains(m) && answers(m));
+            if next.members.iter().filter(in_reach).count() < next.majority() {
                 "the change waits: too few voters of the new set are in reach".clone_into(&mut self.complaint);
                 return;
             }
@@ -194,8 +200,8 @@ impl Machine {
             return;
         }
         self.straggle_at = now + Span(RESEND.0 * 5);
-        let behind: Vec<_> = self.met.values().filter(|(m, v)| voters.contains(m) && *v > 0 && *v != voters.version).cloned().collect();
-        let Some(newest) = behind.iter().map(|(_, v)| *v).max() else { return };
+        let behind = |met: &&Met| voters.contains(&met.member) && met.version > 0 && met.version != voters.version;
+        let Some(newest) = self.met.values().filter(behind).map(|met| met.version).max() else { return };
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
         if newest > voters.version && holder.next_voters().is_none() {
             let seen = VoterSet { version: newest, members: voters.members.clone() };
@@ -222,7 +228,7 @@ impl Machine {
         if order.cluster != self.setup.cluster {
             return Err(format!("the override is for cluster {}", order.cluster));
         }
-        let said = self.voter.remove_attested(&order.left, &order.remove);
+        let said = self.voter.remove_attested(&order.left, &order.remove, order.accept_unknown_loss);
         Self::persist(turn, said.persist);
         said.reply.map_err(|refusal: Refusal| refusal.to_string())?;
         turn.effects.push(Effect::Note(format!("OVERRIDE: {}", order.words())));

@@ -178,7 +178,7 @@ pub struct Machine {
     goal_id: u64,
     resource: Resource,
     /// Members as they said hello, before there is a voter set.
-    met: BTreeMap<NodeId, (Member, u64)>,
+    met: BTreeMap<NodeId, Met>,
     found_at: Timestamp,
     found_reclaim: Option<Timestamp>,
     /// A stopped former holder that nobody gives an upstream starts by itself then, cut off.
@@ -194,6 +194,17 @@ pub struct Machine {
     now: Timestamp,
 }
 
+/// What a peer said of itself last.
+#[derive(Clone, Debug)]
+struct Met {
+    member: Member,
+    /// Of its voter set; 0: it has none.
+    version: u64,
+    at: Timestamp,
+}
+
+/// The version of the set that a founder makes.
+const FIRST_VERSION: u64 = 1;
 /// How often a founder looks for peers before there is a voter set.
 const FOUND_INTERVAL: Span = Span::millis(100);
 
@@ -203,7 +214,7 @@ impl Machine {
     pub fn start(now: Timestamp, setup: Setup, record: VoterRecord, found: &Found) -> (Self, Turn) {
         assert_eq!(setup.me, record.me, "a record belongs to the incarnation that wrote it");
         let voter = Voter::restore(record, setup.terms, now);
-        let cut = Goal::Standby { upstream: None, may_init: setup.founder && voter.record().epoch == Epoch(0) };
+        let cut = Goal::Standby { upstream: None, may_init: false };
         let mut machine = Self {
             setup,
             voter,

@@ -159,6 +159,24 @@ fn a_restart_without_a_guard_trusts_nothing() {
     assert_eq!(machine.next_wakeup(), Some(at(10_050)));
 }
 
+/// A founder that was reinstalled votes by a set that a holder made: there is a cluster, and it is not the one to begin it.
+#[test]
+fn a_founder_that_was_readmitted_founds_nothing() {
+    let ready = |m: &Machine| Resource { settled: m.goal_id, has_data: true, position: Some(Position::default()), ..Resource::default() };
+    let claims = |version: u64| {
+        let members = ["n1", "n2", "n3"].map(member).into_iter().collect();
+        let record = VoterRecord { voters: Some(VoterSet { version, members }), ..VoterRecord::new(member("n1")) };
+        let (mut machine, turn) = Machine::start(at(0), setup("n1"), record, &Found::default());
+        drop(turn);
+        assert_eq!(machine.goal(), &Goal::Standby { upstream: None, may_init: false });
+        let resource = ready(&machine);
+        drop(machine.observed(at(1), resource));
+        machine.attempt.is_some()
+    };
+    assert!(claims(1), "the first set: it founds");
+    assert!(!claims(8 << 16 | 2), "a set that the holder of epoch 8 made");
+}
+
 #[test]
 fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up() {
     let (mut machine, turn) = Machine::start(at(0), setup("n2"), record("n2"), &Found::default());
@@ -226,8 +244,8 @@ fn every_order_has_an_answer_in_every_state() {
     };
     let voters = record("n1").voters.unwrap();
     let change = VoterOrder { cluster: "c".into(), from_version: 1, remove: Some(member("n3")), add: None, reason: String::new() };
-    let left = VoterSet { version: voters.override_version(), members: voters.members.iter().take(2).cloned().collect() };
-    let gone = OverrideOrder { cluster: "c".into(), left, remove: vec![member("n3")], reason: String::new() };
+    let left = VoterSet { version: voters.override_version(Epoch(1)), members: voters.members.iter().take(2).cloned().collect() };
+    let gone = OverrideOrder { cluster: "c".into(), left, remove: vec![member("n3")], accept_unknown_loss: false, reason: String::new() };
     let orders = || {
         vec![
             Order::Arm { plan: plan(), approvals: vec![] },

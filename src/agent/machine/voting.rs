@@ -1,8 +1,8 @@
 //! Answering peers: promise, grant, note a release; and the first voter set.
 
-use super::{Attempt, Effect, FOUND_INTERVAL, Goal, Machine, Reason, Resource, Tenure, Turn, Upstream};
+use super::{Attempt, Effect, FIRST_VERSION, FOUND_INTERVAL, Goal, Machine, Met, Reason, Resource, Tenure, Turn, Upstream};
 use crate::lease::{Refusal, ReleaseNotice, Renew};
-use crate::model::{Epoch, Member, NodeId, Timestamp, VoterSet};
+use crate::model::{Epoch, NodeId, Timestamp, VoterSet};
 use crate::wire::message::{Hello, PeerMessage, PeerReply};
 
 impl Machine {
@@ -179,7 +179,8 @@ impl Machine {
                     let said = machine.voter.learn(std::slice::from_ref(won));
                     Self::persist(turn, said.persist);
                 }
-                machine.met.insert(from.clone(), (hello.member, hello.voters_version));
+                let met = Met { member: hello.member, version: hello.voters_version, at: now };
+                machine.met.insert(from.clone(), met);
             }
             PeerReply::Changed { voter, version } => machine.voter_changed(&voter, version, turn),
             PeerReply::Noted => {}
@@ -189,12 +190,18 @@ impl Machine {
     /// Whether there is no voter set here, no holder ever, or a peer that has not got the set.
     pub(super) fn founding(&self) -> bool {
         let record = self.voter.record();
-        record.voters.is_none() || record.epoch == Epoch(0) || self.without_set().next().is_some()
+        record.voters.is_none() || self.is_unborn() || self.without_set().next().is_some()
+    }
+
+    /// Nobody ever held the role, as far as is known here; whoever votes by a set that was changed came later and knows nothing.
+    pub(super) fn is_unborn(&self) -> bool {
+        let record = self.voter.record();
+        record.epoch == Epoch(0) && record.last_won().is_none() && record.voters.as_ref().is_none_or(|set| set.version == FIRST_VERSION)
     }
 
     fn without_set(&self) -> impl Iterator<Item = &NodeId> {
         let record = self.voter.record();
-        let missing = |(member, version): &(Member, u64)| *version == 0 && record.voters.as_ref().is_some_and(|set| set.contains(member));
+        let missing = |met: &Met| met.version == 0 && record.voters.as_ref().is_some_and(|set| set.contains(&met.member));
         self.met.iter().filter(move |(_, met)| missing(met)).map(|(node, _)| node)
     }
 
@@ -206,11 +213,11 @@ impl Machine {
         }
         self.found_at = now + FOUND_INTERVAL;
         if self.voter.record().voters.is_none() {
-            let all_blank = self.met.values().all(|(_, version)| *version == 0);
+            let all_blank = self.met.values().all(|met| met.version == 0);
             if self.met.len() + 1 == self.setup.nodes.len() && all_blank {
-                let mut members: crate::model::Members = self.met.values().map(|(m, _)| m.clone()).collect();
+                let mut members: crate::model::Members = self.met.values().map(|met| met.member.clone()).collect();
                 members.insert(self.setup.me.clone());
-                let said = self.voter.install(VoterSet { version: 1, members });
+                let said = self.voter.install(VoterSet { version: FIRST_VERSION, members });
                 Self::persist(turn, said.persist);
             } else if !all_blank {
                 "this node is new, but its peers belong to a cluster already: it has to be readmitted".clone_into(&mut self.complaint);
@@ -220,8 +227,12 @@ impl Machine {
             for node in self.without_set().cloned().collect::<Vec<_>>() {
                 turn.effects.push(Effect::Send(node, PeerMessage::Install(set.clone())));
             }
+            // Only now is it certain that there is no cluster whose data it should have.
+            if self.is_unborn() && self.attempt.is_none() && !self.resource.has_data {
+                self.set_goal(Goal::Standby { upstream: None, may_init: true }, turn);
+            }
             let ready = self.is_settled() && self.resource.has_data && self.resource.position.is_some();
-            if self.voter.record().epoch == Epoch(0) && self.attempt.is_none() && ready && self.without_set().next().is_none() {
+            if self.is_unborn() && self.attempt.is_none() && ready && self.without_set().next().is_none() {
                 self.attempt = Some(Attempt::new(now, Reason::Found, Epoch(0)));
             }
         }

@@ -141,6 +141,23 @@ pub(super) fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)
     events
 }
 
+/// On one day in ten a majority loses its power together and two persons override it, before or after others came back. Drawn
+/// apart from the storm, so that the days before there were overrides are the same still.
+fn calamity(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
+    let mut random = Random::new(seed ^ 0x6f76_6572_7269_6465);
+    if !random.chance(100) {
+        return vec![];
+    }
+    let mut left: Vec<NodeId> = cluster.nodes.iter().map(|n| n.node_id.clone()).collect();
+    let mut gone = vec![];
+    while gone.len() <= cluster.nodes.len() / 2 {
+        let at = usize::try_from(random.below(left.len() as u64)).unwrap_or(0);
+        gone.push(Whom::Node(left.swap_remove(at)));
+    }
+    let at = random.span(Span::ZERO, Span::secs(6));
+    vec![(at, Fault::PowerOff(gone.clone())), (at + random.span(Span::secs(11), Span::secs(13)), Fault::Override(gone))]
+}
+
 /// Lives through the day of that seed.
 pub fn day(seed: u64, keep_facts: bool) -> Day {
     let mut random = Random::new(seed);
@@ -156,9 +173,22 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     let warm = Span::secs(if from_nothing { 10 } else { 3 });
     world.run_until(Timestamp(warm.0));
     let begin = world.now;
-    for (at, fault) in storm(&mut random, &cluster) {
+    let mut events = storm(&mut random, &cluster);
+    events.extend(calamity(seed, &cluster));
+    events.sort_by_key(|(at, _)| *at);
+    for (at, fault) in events {
         world.run_until(begin + at);
-        world.inject(&fault);
+        match fault {
+            // Two persons look before they attest: only whose host is off.
+            Fault::Override(gone) => {
+                let off = |w: &Whom| matches!(w, Whom::Node(n) if world.index(n).is_some_and(|h| !world.hosts[h].up));
+                let gone: Vec<Whom> = gone.into_iter().filter(off).collect();
+                if !gone.is_empty() {
+                    world.inject(&Fault::Override(gone));
+                }
+            }
+            fault => world.inject(&fault),
+        }
     }
     world.run_until(begin + STORM);
     // A core is mended; at most one node outside of it stays broken for good.

@@ -137,7 +137,12 @@ fn from_files(arguments: &Arguments, terms: &Terms) -> Result<Outcome> {
             }
         }
     }
-    Ok(if outcome.violations.is_empty() { ended(&outcome.run) } else { Outcome::NotDone })
+    let nothing_begun = outcome.run.plan.waves.is_empty() && !outcome.run.plan.cannot.is_empty();
+    Ok(match outcome.violations.is_empty() {
+        true if nothing_begun => Outcome::Refused,
+        true => ended(&outcome.run),
+        false => Outcome::NotDone,
+    })
 }
 
 /// A region that no cluster has a node in is a slip of the hand.

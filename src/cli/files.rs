@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use color_eyre::Result;
 
-use super::{Outcome, simulate};
+use super::simulate;
+use crate::agent::host;
 use crate::config;
 use crate::model::topology::{Cluster, Policy};
+use crate::model::{Span, WallTime};
 use crate::sim::{Conditions, Stand};
 
 #[derive(Clone, Debug, Args)]
@@ -21,7 +23,7 @@ pub(super) struct Files {
 }
 
 /// Long enough that what has to be well for a while is.
-const REST: crate::model::Span = crate::model::Span::secs(310);
+const REST: Span = Span::secs(310);
 
 impl Files {
     pub(super) fn is_given(&self) -> bool {
@@ -38,20 +40,12 @@ impl Files {
         Ok(Some((cluster, policy)))
     }
 
-    /// The simulated cluster, if files were named.
+    /// The simulated cluster, if files were named. Its people's clock is the real one: dated rules are judged by it.
     pub(super) fn stand(&self) -> Result<Option<Stand>> {
         let Some((cluster, policy)) = self.read()? else { return Ok(None) };
-        Ok(Some(
-            Stand::new(&cluster, &policy, &Conditions { write_interval: crate::model::Span::secs(1), ..Conditions::default() }, 1, false)
-                .rested(REST),
-        ))
-    }
-
-    /// Plays a named scenario on the files' cluster.
-    pub(super) fn play(&self, scenario: &str) -> Result<Outcome> {
-        match self.read()? {
-            Some((cluster, policy)) => simulate::play_named(scenario, &cluster, &policy),
-            None => Ok(Outcome::Usage),
-        }
+        let rested = i64::try_from(REST.as_millis()).unwrap_or(0);
+        let begins = WallTime(host::wall().0 - rested);
+        let conditions = Conditions { write_interval: Span::secs(1), begins, ..Conditions::default() };
+        Ok(Some(Stand::new(&cluster, &policy, &conditions, 1, false).rested(REST)))
     }
 }

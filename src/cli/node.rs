@@ -87,7 +87,14 @@ const GOOD_FOR_MS: i64 = 15 * 60_000;
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     match &arguments.what {
-        What::Add(change) => voters(change, |view, change| Ok((None, Some(member(view, &change.node)?)))),
+        What::Add(change) => voters(change, |view, change| {
+            let new = member(view, &change.node)?;
+            match holder(view)?.vote.members.iter().find(|m| m.node == new.node) {
+                Some(old) if *old == new => Err(eyre!("{} votes already: nothing to add", change.node)),
+                Some(_) => Err(eyre!("{} voted before it was reinstalled: readmit it", change.node)),
+                None => Ok((None, Some(new))),
+            }
+        }),
         What::Remove(change) => voters(change, |view, change| Ok((Some(voter(view, &change.node)?), None))),
         What::Readmit(change) => voters(change, |view, change| {
             let (old, new) = (voter(view, &change.node)?, member(view, &change.node)?);

@@ -7,10 +7,10 @@ use clap::Args;
 use color_eyre::Result;
 use color_eyre::eyre::eyre;
 
-use super::Outcome;
 use super::files::Files;
 use super::output::{self, Format, say};
 use super::person::{Person, approval_key};
+use super::{Outcome, simulate};
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
@@ -57,6 +57,15 @@ pub(super) struct ExecuteArguments {
     /// --policy the plan is played on a simulated cluster.
     #[arg(long)]
     dry_run: bool,
+    /// With --cluster: the node that is to hold the role; default: the best candidate.
+    #[arg(long, requires = "cluster")]
+    to: Option<String>,
+    /// With --cluster: the node to be without, where several accept writes.
+    #[arg(long, requires = "cluster", conflicts_with = "to")]
+    away: Vec<String>,
+    /// With --cluster: accept that nobody can say what is lost.
+    #[arg(long, requires = "cluster")]
+    accept_unknown_loss: bool,
     #[command(flatten)]
     files: Files,
     /// The name of the node that the plan demotes; asked for on a terminal.
@@ -140,7 +149,7 @@ pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
             eprintln!("quorate: from files alone there is nothing to execute; --dry-run plays the plan on a simulated cluster");
             return Ok(Outcome::Usage);
         }
-        return arguments.files.play("planned_maintenance");
+        return rehearse(arguments);
     }
     if arguments.dry_run {
         return dry_run(arguments);
@@ -156,6 +165,40 @@ pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
         let digest = plan.digest();
         confirm_and_run(&client, &identity, &plan, digest, arguments.confirm.clone(), &arguments.reason, arguments.output).await
     })
+}
+
+/// From files alone: makes the plan on a simulated cluster at rest, and carries it out there.
+fn rehearse(arguments: &ExecuteArguments) -> Result<Outcome> {
+    if !arguments.plan.is_empty() {
+        eprintln!("quorate: from files alone no plan waits: leave {} out; --to and --away say what is wanted", arguments.plan);
+        return Ok(Outcome::Usage);
+    }
+    let Some(stand) = arguments.files.stand()? else { return Ok(Outcome::Usage) };
+    let order = PersonOrder::Propose {
+        to: arguments.to.as_deref().map(NodeId::new),
+        away: arguments.away.iter().map(NodeId::new).collect(),
+        reason: arguments.reason.clone(),
+        accept_unknown_loss: arguments.accept_unknown_loss,
+        failback: false,
+    };
+    let (plan, outcome) = match stand.carry_out(order) {
+        Ok(done) => done,
+        Err(why) => {
+            eprintln!("quorate: it would be refused (plan): {why}");
+            return Ok(Outcome::Refused);
+        }
+    };
+    let digest = plan.digest();
+    match Format::or_default(arguments.output) {
+        Format::Json => output::json(&serde_json::json!({"simulated": true, "digest": digest, "plan": plan, "outcome": outcome})),
+        Format::Table => {
+            show(&plan, &digest);
+            say!("\nsimulated, from the moment of its confirmation:");
+            simulate::print_course(&outcome);
+        }
+    }
+    let held = outcome.violations.is_empty() && outcome.ended == Some(crate::model::view::Outcome::Verified);
+    Ok(if held { Outcome::Done } else { Outcome::NotDone })
 }
 
 fn dry_run(arguments: &ExecuteArguments) -> Result<Outcome> {

@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// So many runs, with this seed and those after it: their distribution instead of one course of events.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Writes the outcome here as JSON (`-`: standard output).
     #[arg(long)]
@@ -41,11 +41,12 @@ pub(super) struct Arguments {
     /// Prints the scenario's file, to write one's own from.
     #[arg(long)]
     print: bool,
-    /// Random days instead of a scenario: `0-1000` plays these seeds, on generated clusters, and names every broken law.
-    #[arg(long, value_name = "FROM-TO")]
+    /// Random days instead of a scenario, on generated clusters: `0-1000` plays the seeds from 0 up to, not with, 1000 and names
+    /// every broken law; `17` plays that one and prints it.
+    #[arg(long, value_name = "FROM-TO", conflicts_with_all = ["runs", "output", "cluster", "policy", "print"])]
     days: Option<String>,
     /// The same on clusters in which several nodes accept writes.
-    #[arg(long, value_name = "FROM-TO")]
+    #[arg(long, value_name = "FROM-TO", conflicts_with_all = ["days", "runs", "output", "cluster", "policy", "print"])]
     sharing_days: Option<String>,
 }
 
@@ -72,9 +73,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             let forecast = many(&cluster, &policy, &conditions, &scenario, arguments.seed, runs);
             write(arguments.output.as_deref(), &forecast)?;
             if arguments.output.is_none() {
-                print_forecast(&forecast);
+                print_forecast(&forecast, arguments);
             }
-            Ok(if forecast.violations == 0 { Outcome::Done } else { Outcome::NotDone })
+            Ok(if forecast.violations == 0 && forecast.unexpected == 0 { Outcome::Done } else { Outcome::NotDone })
         }
         None => {
             let outcome = sim::run(&cluster, &policy, &conditions, &scenario, arguments.seed);
@@ -119,20 +120,9 @@ fn stage(path: &Path, text: &str, cluster: Option<&Path>, policy: Option<&Path>)
 
 /// The built-in policy; it prefers regions that only the built-in cluster has.
 pub(super) fn plain_policy(cluster: &Cluster) -> Result<Policy> {
-    let known = scenario::CLUSTER.contains(cluster.cluster_id.as_str());
+    let known = ["us-east-1", "eu-central-1", "eu-west-1"].iter().all(|r| cluster.regions.iter().any(|c| c == r));
     let text = scenario::POLICY.lines().filter(|l| known || !l.starts_with("region_priority")).collect::<Vec<_>>().join("\n");
     Ok(config::policy::parse(Path::new("the built-in policy"), &text, cluster)?)
-}
-
-/// Plays a named scenario on a cluster.
-pub(super) fn play_named(name: &str, cluster: &Cluster, policy: &Policy) -> Result<Outcome> {
-    let (path, text) = source(name)?;
-    let mut scenario = scenario::parse(&path, &text, cluster)?;
-    // What the scenario expects is about the cluster it was written for.
-    scenario.expect.clear();
-    let outcome = sim::run(cluster, policy, &Conditions::default(), &scenario, 1);
-    print_outcome(&scenario, &outcome);
-    Ok(if outcome.violations.is_empty() { Outcome::Done } else { Outcome::NotDone })
 }
 
 fn list() -> Result<Outcome> {
@@ -188,11 +178,16 @@ fn many(cluster: &Cluster, policy: &Policy, conditions: &Conditions, scenario: &
     forecast::sum_up(&scenario.name, &samples)
 }
 
-fn print_outcome(scenario: &Scenario, outcome: &sim::Outcome) {
+pub(super) fn print_outcome(scenario: &Scenario, outcome: &sim::Outcome) {
     say!("{}: {}", scenario.name, scenario.story.trim().replace('\n', " "));
-    say!("cluster {}, policy {}, seed {}; simulated", outcome.cluster, outcome.policy, outcome.seed);
+    say!("cluster {}, policy {}, seed {}; simulated; times count from the first event", outcome.cluster, outcome.policy, outcome.seed);
     say!("");
-    let begin = outcome.facts.iter().find(|f| f.who == "script").map_or(0, |f| f.at.0);
+    print_course(outcome);
+}
+
+/// What happened, and what became of it.
+pub(super) fn print_course(outcome: &sim::Outcome) {
+    let begin = outcome.facts.iter().find(|f| f.who == "script").or(outcome.facts.first()).map_or(0, |f| f.at.0);
     for fact in outcome.facts.iter().filter(|f| f.at.0 >= begin) {
         let rule = if fact.rule > 0 { fact.rule.to_string() } else { String::new() };
         let since = std::time::Duration::from_nanos(fact.at.0 - begin).as_millis();
@@ -223,22 +218,29 @@ fn print_outcome(scenario: &Scenario, outcome: &sim::Outcome) {
     }
 }
 
-fn print_forecast(f: &Forecast) {
+fn print_forecast(f: &Forecast, arguments: &Arguments) {
     say!("{}: {} runs, simulated", f.scenario, f.runs);
     say!("moved {} · read-only at the end {} · broken laws {}", f.moved, f.read_only, f.violations);
     say!("without writes   p50 {} · p95 {} · p99 {} · longest {}", f.outage_p50, f.outage_p95, f.outage_p99, f.outage_max);
     say!("acknowledged writes lost in {} runs, at most {} in one", f.losing, f.lost_max);
     let who: Vec<String> = f.primaries.iter().map(|(n, count)| format!("{n} {count}")).collect();
     say!("primary at the end: {}", who.join(" · "));
-    say!("worst: `quorate simulate --scenario {} --seed {}`", f.scenario, f.worst_seed);
+    if f.unexpected > 0 {
+        say!("something that the scenario expects is not so in {} runs", f.unexpected);
+    }
+    let file = |flag: &str, path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |p| format!("--{flag} {} ", p.display()));
+    let files = file("cluster", &arguments.cluster) + &file("policy", &arguments.policy);
+    say!("worst: `quorate simulate {files}--scenario {} --seed {}`", arguments.scenario, f.worst_seed);
 }
 
 /// Days, acknowledged writes, events, and what was broken.
 type Sum = (u64, u64, u64, Vec<String>);
 
 fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
-    let parsed = range.split_once('-').and_then(|(a, b)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?)));
-    let (from, to) = parsed.ok_or_else(|| eyre!("--days {range:?}: write FROM-TO, for example 0-1000"))?;
+    let one = || range.parse::<u64>().ok().map(|seed| (seed, seed.saturating_add(1)));
+    let several = |(a, b): (&str, &str)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?));
+    let parsed = range.split_once('-').map_or_else(one, several).filter(|(from, to)| from < to);
+    let (from, to) = parsed.ok_or_else(|| eyre!("days {range:?}: write FROM-TO, for example 0-1000 (1000 is not played), or one seed"))?;
     if to == from + 1 {
         let day = live(from, true);
         for fact in &day.facts {

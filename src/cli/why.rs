@@ -137,7 +137,7 @@ fn failing(candidate: &Candidate) -> impl Iterator<Item = &Check> {
 
 pub(super) fn verify(arguments: &VerifyArguments) -> Result<Outcome> {
     if let Some(stand) = arguments.files.stand()? {
-        let (parts, confidence) = stand.verify();
+        let (parts, confidence) = stand.verify_by_a_write();
         return Ok(verified(&parts, confidence, arguments.output));
     }
     let identity = arguments.person.identity()?;

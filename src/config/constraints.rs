@@ -7,12 +7,13 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Problem;
+use super::number::{Millis, Percent, Seconds};
 use crate::model::constraints::{
     AutomationOff, Constraints, DecisionClasses, Failback, HealthLimits, Promotion, PromotionRule, Residency, TransferBasis,
     TransferException, Window,
 };
 use crate::model::topology::Cluster;
-use crate::model::{NodeId, Span, WallTime};
+use crate::model::{NodeId, WallTime};
 
 /// As written; every key may be left out.
 #[derive(Default, Deserialize)]
@@ -25,10 +26,10 @@ pub(super) struct Sections {
     automation_off: Option<AutomationEntry>,
     #[serde(default)]
     maintenance_windows: Vec<WindowEntry>,
-    cooldown_s: Option<u64>,
+    cooldown_s: Option<Seconds>,
     max_failovers_per_hour: Option<u32>,
     crash_loop: Option<CrashLoopEntry>,
-    incumbent_wait_s: Option<u64>,
+    incumbent_wait_s: Option<Seconds>,
     min_disk_free_mb: Option<u64>,
     data_first: Option<bool>,
     residency: Option<ResidencyEntry>,
@@ -38,9 +39,9 @@ pub(super) struct Sections {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HealthEntry {
-    live_ms: Option<u64>,
-    ready_ms: Option<u64>,
-    deep_ms: Option<u64>,
+    live_ms: Option<Millis>,
+    ready_ms: Option<Millis>,
+    deep_ms: Option<Millis>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -48,7 +49,7 @@ struct HealthEntry {
 struct DecisionEntry {
     immediate_below: Option<f64>,
     graceful_below: Option<f64>,
-    graceful_after_s: Option<u64>,
+    graceful_after_s: Option<Seconds>,
     target_at_least: Option<f64>,
 }
 
@@ -94,7 +95,7 @@ enum Day {
 #[serde(deny_unknown_fields)]
 struct CrashLoopEntry {
     failures: u32,
-    within_s: u64,
+    within_s: Seconds,
 }
 
 #[derive(Deserialize)]
@@ -131,35 +132,35 @@ struct ExceptionEntry {
 #[serde(deny_unknown_fields)]
 struct FailbackEntry {
     automatic: Option<bool>,
-    healthy_for_s: Option<u64>,
+    healthy_for_s: Option<Seconds>,
     score_at_least: Option<f64>,
-    verified_at_least: Option<u64>,
+    verified_at_least: Option<Percent>,
 }
 
 impl Sections {
     pub(super) fn check(self, path: &Path, cluster: &Cluster) -> Result<Constraints, Problem> {
         let plain = Constraints::default();
         let health = self.health.map_or(plain.health.clone(), |h| HealthLimits {
-            live: h.live_ms.map_or(plain.health.live, Span::millis),
-            ready: h.ready_ms.map_or(plain.health.ready, Span::millis),
-            deep: h.deep_ms.map_or(plain.health.deep, Span::millis),
+            live: h.live_ms.map_or(plain.health.live, Millis::span),
+            ready: h.ready_ms.map_or(plain.health.ready, Millis::span),
+            deep: h.deep_ms.map_or(plain.health.deep, Millis::span),
         });
         let promotion = self.promotion.iter().map(|p| promotion(path, p, cluster)).collect::<Result<_, _>>()?;
         let automation_off = self.automation_off.as_ref().map(|a| automation(path, a)).transpose()?;
         let windows = self.maintenance_windows.iter().map(|w| window(path, w)).collect::<Result<_, _>>()?;
         let (failures, within) =
-            self.crash_loop.map_or((plain.crash_loop_failures, plain.crash_loop_within), |c| (c.failures.max(1), Span::secs(c.within_s)));
+            self.crash_loop.map_or((plain.crash_loop_failures, plain.crash_loop_within), |c| (c.failures.max(1), c.within_s.span()));
         Ok(Constraints {
             health,
             decision: decision(path, self.decision.as_ref(), &plain.decision)?,
             promotion,
             automation_off,
             windows,
-            cooldown: self.cooldown_s.map_or(plain.cooldown, Span::secs),
+            cooldown: self.cooldown_s.map_or(plain.cooldown, Seconds::span),
             max_failovers_per_hour: self.max_failovers_per_hour.unwrap_or(plain.max_failovers_per_hour),
             crash_loop_failures: failures,
             crash_loop_within: within,
-            incumbent_wait: self.incumbent_wait_s.map_or(plain.incumbent_wait, Span::secs),
+            incumbent_wait: self.incumbent_wait_s.map_or(plain.incumbent_wait, Seconds::span),
             disk_free_min: self.min_disk_free_mb.map_or(plain.disk_free_min, |mb| mb.saturating_mul(1 << 20)),
             data_first: self.data_first.unwrap_or(plain.data_first),
             residency: residency(path, self.residency, cluster)?,
@@ -190,7 +191,7 @@ fn decision(path: &Path, entry: Option<&Spanned<DecisionEntry>>, plain: &Decisio
     let classes = DecisionClasses {
         immediate_below: at(entry.value.immediate_below, plain.immediate_below)?,
         graceful_below: at(entry.value.graceful_below, plain.graceful_below)?,
-        graceful_after: entry.value.graceful_after_s.map_or(plain.graceful_after, Span::secs),
+        graceful_after: entry.value.graceful_after_s.map_or(plain.graceful_after, Seconds::span),
         target_at_least: at(entry.value.target_at_least, plain.target_at_least)?,
     };
     if classes.immediate_below > classes.graceful_below || classes.graceful_below > classes.target_at_least {
@@ -284,13 +285,10 @@ fn residency(path: &Path, entry: Option<ResidencyEntry>, cluster: &Cluster) -> R
 
 fn failback(path: &Path, entry: Option<&Spanned<FailbackEntry>>, plain: &Failback) -> Result<Failback, Problem> {
     let Some(entry) = entry else { return Ok(plain.clone()) };
-    let verified = entry.value.verified_at_least.unwrap_or(plain.verified_at_least);
-    if verified > 100 {
-        return Err(Problem::at(path, entry, format!("failback.verified_at_least {verified}: a confidence is between 0 and 100")));
-    }
+    let verified = entry.value.verified_at_least.map_or(plain.verified_at_least, |v| v.0);
     Ok(Failback {
         automatic: entry.value.automatic.unwrap_or(plain.automatic),
-        healthy_for: entry.value.healthy_for_s.map_or(plain.healthy_for, Span::secs),
+        healthy_for: entry.value.healthy_for_s.map_or(plain.healthy_for, Seconds::span),
         score_at_least: score(path, entry, entry.value.score_at_least, plain.score_at_least)?,
         verified_at_least: verified,
     })

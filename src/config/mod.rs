@@ -8,6 +8,7 @@ pub mod allowlist;
 pub mod cluster;
 mod constraints;
 pub mod identity;
+mod number;
 pub mod plane;
 pub mod policy;
 pub mod problem;

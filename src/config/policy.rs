@@ -7,6 +7,7 @@ use serde_saphyr::Spanned;
 
 use super::Problem;
 use super::constraints::Sections;
+use super::number::{Millis, Percent, Seconds, Whole};
 use crate::model::Span;
 use crate::model::topology::{Cluster, Detection, Policy, Strategy};
 
@@ -17,7 +18,7 @@ struct File {
     name: String,
     strategy: Strategy,
     #[serde(default = "sixty")]
-    max_failover_time_s: Spanned<u64>,
+    max_failover_time_s: Spanned<Seconds>,
     #[serde(default = "yes")]
     require_quorum: bool,
     #[serde(default)]
@@ -31,13 +32,13 @@ struct File {
     #[serde(default = "sixteen_mib")]
     max_lag_bytes: u64,
     #[serde(default)]
-    detection: DetectionEntry,
+    detection: Option<Spanned<DetectionEntry>>,
     #[serde(default = "ten")]
-    reclaim_after_s: u64,
+    reclaim_after_s: Seconds,
     #[serde(default = "five_minutes")]
-    approval_timeout_s: u64,
+    approval_timeout_s: Seconds,
     #[serde(default = "thirty")]
-    stabilise_s: u64,
+    stabilise_s: Seconds,
     /// `health`, `decision`, `promotion`, `automation_off`, `maintenance_windows`, limits, `residency`, `failback`.
     #[serde(default)]
     constraints: Sections,
@@ -52,27 +53,27 @@ enum DetectionEntry {
         #[serde(default = "sixteen")]
         failed_phi: f64,
         #[serde(default = "fifty")]
-        min_deviation_ms: u64,
+        min_deviation_ms: Millis,
         #[serde(default = "three_hundred")]
-        acceptable_pause_ms: u64,
+        acceptable_pause_ms: Millis,
     },
     Counting {
         #[serde(default = "five_thousand")]
-        interval_ms: u64,
+        interval_ms: Millis,
         #[serde(default = "two_thousand")]
-        timeout_ms: u64,
+        timeout_ms: Millis,
         #[serde(default = "three")]
         failure_threshold: u32,
         #[serde(default = "two")]
         recovery_threshold: u32,
-        #[serde(default = "ten")]
-        jitter_percent: u64,
+        #[serde(default = "ten_percent")]
+        jitter_percent: Percent,
     },
 }
 
 impl Default for DetectionEntry {
     fn default() -> Self {
-        DetectionEntry::Phi { suspect_phi: 8.0, failed_phi: 16.0, min_deviation_ms: 50, acceptable_pause_ms: 300 }
+        DetectionEntry::Phi { suspect_phi: 8.0, failed_phi: 16.0, min_deviation_ms: fifty(), acceptable_pause_ms: three_hundred() }
     }
 }
 
@@ -81,18 +82,19 @@ macro_rules! defaults {
 }
 defaults! {
     yes -> bool = true;
-    sixty -> Spanned<u64> = unplaced(60);
+    sixty -> Spanned<Seconds> = unplaced(Whole(60));
     one -> Spanned<usize> = unplaced(1);
-    ten -> u64 = 10;
-    thirty -> u64 = 30;
-    five_minutes -> u64 = 300;
+    ten -> Seconds = Whole(10);
+    ten_percent -> Percent = Whole(10);
+    thirty -> Seconds = Whole(30);
+    five_minutes -> Seconds = Whole(300);
     sixteen_mib -> u64 = 16 << 20;
     eight -> f64 = 8.0;
     sixteen -> f64 = 16.0;
-    fifty -> u64 = 50;
-    three_hundred -> u64 = 300;
-    five_thousand -> u64 = 5_000;
-    two_thousand -> u64 = 2_000;
+    fifty -> Millis = Whole(50);
+    three_hundred -> Millis = Whole(300);
+    five_thousand -> Millis = Whole(5_000);
+    two_thousand -> Millis = Whole(2_000);
     three -> u32 = 3;
     two -> u32 = 2;
 }
@@ -124,36 +126,37 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
             return Err(Problem::at(path, region, what).nearest(&region.value, cluster.regions.iter().map(String::as_str)));
         }
     }
-    if file.max_failover_time_s.value == 0 {
+    if file.max_failover_time_s.value.0 == 0 {
         return Err(Problem::at(path, &file.max_failover_time_s, "max_failover_time_s 0: no failover can be that quick"));
     }
     if file.min_healthy_nodes.value > cluster.nodes.len() {
         let what = format!("min_healthy_nodes {} with {} nodes could never hold", file.min_healthy_nodes.value, cluster.nodes.len());
         return Err(Problem::at(path, &file.min_healthy_nodes, what));
     }
-    let detection = match file.detection {
+    let place = file.detection.unwrap_or_else(|| unplaced(DetectionEntry::default()));
+    let detection = match place.value {
         DetectionEntry::Phi { suspect_phi, failed_phi, min_deviation_ms, acceptable_pause_ms } => {
             if !(suspect_phi > 0.0 && failed_phi > suspect_phi && failed_phi <= 300.0) {
                 let what = format!("detection: expected 0 < suspect_phi ({suspect_phi}) < failed_phi ({failed_phi}) ≤ 300");
-                return Err(Problem::file(path, what));
+                return Err(Problem::at(path, &place, what));
             }
             Detection::Phi {
                 suspect_milli: milli(suspect_phi),
                 failed_milli: milli(failed_phi),
-                min_deviation: Span::millis(min_deviation_ms.max(1)),
-                acceptable_pause: Span::millis(acceptable_pause_ms),
+                min_deviation: Span::millis(min_deviation_ms.0.max(1)),
+                acceptable_pause: acceptable_pause_ms.span(),
             }
         }
         DetectionEntry::Counting { interval_ms, timeout_ms, failure_threshold, recovery_threshold, jitter_percent } => {
-            if interval_ms == 0 || failure_threshold == 0 || recovery_threshold == 0 {
-                return Err(Problem::file(path, "detection: interval_ms, failure_threshold and recovery_threshold start at 1"));
+            if interval_ms.0 == 0 || failure_threshold == 0 || recovery_threshold == 0 {
+                return Err(Problem::at(path, &place, "detection: interval_ms, failure_threshold and recovery_threshold start at 1"));
             }
             Detection::Counting {
-                interval: Span::millis(interval_ms),
-                timeout: Span::millis(timeout_ms),
+                interval: interval_ms.span(),
+                timeout: timeout_ms.span(),
                 failure_threshold,
                 recovery_threshold,
-                jitter_percent,
+                jitter_percent: jitter_percent.0,
             }
         }
     };
@@ -161,7 +164,7 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
         policy_id: file.policy_id,
         name: file.name,
         strategy: file.strategy,
-        max_failover_time: Span::secs(file.max_failover_time_s.value),
+        max_failover_time: file.max_failover_time_s.value.span(),
         require_quorum: file.require_quorum,
         region_priority: file.region_priority.into_iter().map(|r| r.value).collect(),
         site_priority: file.site_priority,
@@ -169,9 +172,9 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
         max_loss_bytes: file.max_loss_bytes,
         max_lag_bytes: file.max_lag_bytes,
         detection,
-        reclaim_after: Span::secs(file.reclaim_after_s),
-        approval_timeout: Span::secs(file.approval_timeout_s),
-        stabilise: Span::secs(file.stabilise_s),
+        reclaim_after: file.reclaim_after_s.span(),
+        approval_timeout: file.approval_timeout_s.span(),
+        stabilise: file.stabilise_s.span(),
         constraints: file.constraints.check(path, cluster)?,
     })
 }

@@ -113,6 +113,8 @@ pub struct Model {
     pub told: Option<Told>,
     /// A call is under way since.
     pub calling: Option<Timestamp>,
+    /// What was asked of it is to drop a plan.
+    pub dismissing: bool,
     /// Steps of a lab that is being started.
     pub starting: Vec<String>,
     /// The look.
@@ -143,6 +145,7 @@ impl Model {
             scroll: 0,
             told: None,
             calling: None,
+            dismissing: false,
             starting: vec![],
             theme,
             keymap,

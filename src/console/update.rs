@@ -94,7 +94,8 @@ fn on_reply(model: &mut Model, reply: Result<CallReply, super::event::CallFailed
             model.tell(format!("plan {} waits. Read the loss account, then :execute", digest.short()), false);
         }
         Ok(CallReply::Accepted { plan }) => {
-            model.tell(format!("done: the plane took plan {}", plan.short()), false);
+            let what = if std::mem::take(&mut model.dismissing) { "dropped" } else { "confirmed: it runs" };
+            model.tell(format!("done: plan {} is {what}", plan.short()), false);
         }
         Ok(CallReply::Refused { check, why }) => model.tell(format!("refused ({check}): {why}"), true),
         Ok(CallReply::View(_) | CallReply::Audit { .. } | CallReply::Why(_) | CallReply::Verified { .. }) => {}
@@ -170,6 +171,7 @@ fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> V
             }
             Entered::Proof(proof) => {
                 model.calling = Some(model.moment.now);
+                model.dismissing = false;
                 model.screen = Screen::Run;
                 vec![Command::Execute(proof)]
             }
@@ -324,6 +326,7 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
             if let Some(plan) = model.view().and_then(|v| v.plan.as_ref()) {
                 let digest = plan.digest();
                 model.calling = Some(model.moment.now);
+                model.dismissing = true;
                 return vec![Command::Dismiss(digest)];
             }
         }

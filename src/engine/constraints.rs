@@ -207,13 +207,17 @@ impl Engine {
     }
 
     /// Voters of the newest set that reported lately.
-    fn reachable_voters(&self) -> usize {
+    pub(super) fn reachable_voters(&self) -> usize {
         if self.shares_traffic() {
             return self.nodes.keys().filter(|n| self.in_reach(n)).count();
         }
         let (version, _) = self.voter_set();
         let votes = |m: &super::mind::NodeMind| m.report.as_ref().is_some_and(|r| r.vote.votes && r.vote.voters_version == version);
-        self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < Span::secs(2)) && votes(m)).count()
+        // One that has fallen silent may be the one whose failure this is about.
+        let speaks = |m: &&super::mind::NodeMind| {
+            m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.detector.silence(self.now) <= super::detector::Silence::None
+        };
+        self.nodes.values().filter(|m| speaks(m) && votes(m)).count()
     }
 
     /// What the policy says of one node as a target.

@@ -120,6 +120,12 @@ pub fn plan<'a>(
     let (mut moves, mut stay, mut cannot, mut warnings) = (vec![], vec![], vec![], vec![]);
     for view in views {
         match consider(view, terms) {
+            // In a warm standby each depends on those before it.
+            Considered::Moves(_) if terms.kind == FleetKind::WarmStandby && !cannot.is_empty() => {
+                let (first, _): &(ClusterId, String) = &cannot[0];
+                let why = format!("comes after {first}, which cannot leave");
+                cannot.push((view.cluster.clone(), why));
+            }
             Considered::Moves(m) => moves.push(m),
             Considered::Stays(why) => stay.push((view.cluster.clone(), why)),
             Considered::Cannot(why) => cannot.push((view.cluster.clone(), why)),

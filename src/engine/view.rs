@@ -186,10 +186,20 @@ impl Engine {
             _ => "the run goes on by itself, also without this plane".to_owned(),
         };
         let holder = self.durable.holder.as_ref();
+        let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
+        let if_died = if failed { format!("{primary} has failed") } else { format!("if {primary} died now") };
         let if_primary_died = match (best, holder) {
             _ if self.shares_traffic() => self.if_it_died(&primary),
             (Some(best), Some(holder)) => {
                 let loss = self.expected_loss(holder, PlanKind::Failover);
+                let by_itself = self.policy.strategy != Strategy::Manual;
+                let held_back = self.constraints(holder, PlanKind::Failover, by_itself).into_iter().find(|c| !c.passed);
+                let left = self.reachable_voters().saturating_sub(1);
+                let host = if left < self.quorum() {
+                    format!(" · with its whole host nobody could: {left} of {} voters needed would be left", self.quorum())
+                } else {
+                    String::new()
+                };
                 let who = if self.policy.strategy == Strategy::Manual { "after a person's word " } else { "" };
                 let measured = self.outages.back().map_or(String::new(), |last| format!("; last measured {last}"));
                 let rto = match &self.forecast {
@@ -206,7 +216,18 @@ impl Engine {
                         format!("RTO not simulated yet{measured}; up to {bound} more if its whole host is lost")
                     }
                 };
-                format!("if {primary} died now → {who}{} promotes · loss {} · {rto}", best.node, loss.short())
+                match held_back {
+                    Some(check) => format!(
+                        "{if_died} → nothing by itself: {}: {}; what would change it: {}",
+                        check.name, check.value, check.would_change
+                    ),
+                    None if by_itself && !loss.within(self.policy.max_loss_bytes) => format!(
+                        "{if_died} → nothing by itself: the loss would be {} and the policy tolerates {} B; a person may accept it",
+                        loss.short(),
+                        self.policy.max_loss_bytes
+                    ),
+                    None => format!("{if_died} → {who}{} promotes · loss {} · {rto}{host}", best.node, loss.short()),
+                }
             }
             _ => {
                 let why: Vec<String> = candidates
@@ -216,10 +237,9 @@ impl Engine {
                         format!("{} ({})", c.node, failed.join(", "))
                     })
                     .collect();
-                format!("if {primary} died now → nobody could promote: {}", why.join("; "))
+                format!("{if_died} → nobody could promote: {}", why.join("; "))
             }
         };
-        let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
         let answer = self.answer(failed, &candidates);
         let member = self.nodes.get(&primary).and_then(|m| m.report.as_ref()).map(|r| &r.member);
         let constraints = holder.or(member.filter(|_| self.shares_traffic())).map_or(vec![], |h| {

@@ -161,6 +161,30 @@ pub enum Membership {
 /// A time in which a supervisor starts a killed agent again.
 const SUPERVISOR: Span = Span::secs(2);
 
+impl Fault {
+    /// The hosts that it happens to, where it can happen to nothing else.
+    fn hosts(&self) -> Option<&[Whom]> {
+        match self {
+            Fault::KillDatabase(w)
+            | Fault::HangDatabase(w)
+            | Fault::KillAgent(w)
+            | Fault::FreezeAgent(w)
+            | Fault::PauseHost(w)
+            | Fault::PowerOff(w)
+            | Fault::Reinstall(w)
+            | Fault::SlowDisk(w, _)
+            | Fault::FillDisk(w)
+            | Fault::LyingDisk(w)
+            | Fault::CorruptDisk(w)
+            | Fault::Drain(w)
+            | Fault::Node(_, w)
+            | Fault::Override(w)
+            | Fault::Switchover(Some(w), _) => Some(w),
+            _ => None,
+        }
+    }
+}
+
 impl World {
     /// The places a list of words means now.
     pub(super) fn places(&self, whom: &[Whom]) -> Vec<usize> {
@@ -200,6 +224,9 @@ impl World {
 
     pub(super) fn perform_script(&mut self, line: usize) {
         if let Some(fault) = self.script.get(line).cloned() {
+            if fault.hosts().is_some_and(|whom| !self.places(whom).into_iter().any(|p| p < self.hosts.len())) {
+                self.unplayed.push(format!("event {}: {}: no node of this cluster is meant", line + 1, self.words(&fault)));
+            }
             self.inject(&fault);
         }
     }

@@ -28,6 +28,9 @@ pub struct Sample {
     pub primary: Option<String>,
     /// Laws that were broken.
     pub violations: u64,
+    /// Whether what the scenario expects is so.
+    #[serde(default)]
+    pub as_expected: bool,
 }
 
 /// What many runs came to.
@@ -59,6 +62,9 @@ pub struct Forecast {
     pub worst_seed: u64,
     /// Laws that were broken; anything but 0 is a defect of this program.
     pub violations: u64,
+    /// Runs in which something that the scenario expects is not so.
+    #[serde(default)]
+    pub unexpected: u64,
 }
 
 impl From<&Outcome> for Sample {
@@ -71,6 +77,7 @@ impl From<&Outcome> for Sample {
             lost: outcome.lost.len() as u64,
             primary: outcome.primary_after.as_ref().map(|n| n.as_str().to_owned()),
             violations: outcome.violations.len() as u64,
+            as_expected: outcome.unmet.is_empty(),
         }
     }
 }
@@ -130,5 +137,6 @@ pub fn sum_up(scenario: &str, samples: &[Sample]) -> Forecast {
         primaries,
         worst_seed: worst.map_or(0, |s| s.seed),
         violations: samples.iter().map(|s| s.violations).sum(),
+        unexpected: count(|s| !s.as_expected),
     }
 }

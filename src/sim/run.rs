@@ -115,7 +115,7 @@ impl Stand {
         self.engine().explain()
     }
     /// Whether it holds together.
-    pub fn verify(&self) -> (Vec<(String, bool, String)>, u64) {
+    fn verify(&self) -> (Vec<(String, bool, String)>, u64) {
         self.engine().verify()
     }
     /// The plan that an order would make here.
@@ -128,6 +128,36 @@ impl Stand {
         let engine = world.planes[0].engine.as_ref();
         let pending = engine.and_then(|e| e.snapshot().pending.as_ref()).map(|p| p.plan.clone());
         pending.ok_or_else(|| engine.map_or(String::new(), |e| e.refusal().to_owned()))
+    }
+
+    /// A real order of a person to write and read back, and whether it all holds together then.
+    pub fn verify_by_a_write(&self) -> (Vec<(String, bool, String)>, u64) {
+        let mut world = self.world.clone();
+        world.person_orders(PersonOrder::Verify { reason: "asked for on the command line".into() });
+        let until = world.now + Span::secs(1);
+        world.run_until(until);
+        Self { world }.verify()
+    }
+
+    /// Makes the plan of that order, confirms it, and sees how it ends.
+    ///
+    /// # Errors
+    /// Why there is no plan, in words.
+    pub fn carry_out(&self, order: PersonOrder) -> Result<(Plan, Outcome), String> {
+        let plan = self.propose(order.clone())?;
+        let mut world = self.world.clone();
+        world.keep_facts = true;
+        world.plane_input(0, Input::Person { who: super::world::OPERATOR.into(), order });
+        world.person_approves(0, &plan.digest());
+        let scenario = Scenario {
+            name: "dry run".into(),
+            story: "A person confirms the plan.".into(),
+            run_for: None,
+            person_confirms_after: None,
+            events: vec![],
+            expect: vec![],
+        };
+        Ok((plan, play(world, &scenario, 1)))
     }
 
     /// Plays a scenario from here.
@@ -197,7 +227,8 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
         events: world.events,
         facts: vec![],
     };
-    outcome.unmet = scenario.expect.iter().filter(|e| !holds(&world, e, &outcome)).map(|e| format!("{e:?}")).collect();
+    outcome.unmet = scenario.expect.iter().filter(|(_, e)| !holds(&world, e, &outcome)).map(|(words, _)| words.clone()).collect();
+    outcome.unmet.append(&mut world.unplayed);
     outcome.facts = std::mem::take(&mut world.facts);
     outcome
 }

@@ -79,7 +79,7 @@ pub struct Scenario {
     /// What happens when, counted from the end of the warm-up.
     pub events: Vec<(Span, Fault)>,
     /// What is expected.
-    pub expect: Vec<Expectation>,
+    pub expect: Vec<(String, Expectation)>,
 }
 
 macro_rules! named {
@@ -147,13 +147,21 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
     for entry in file.events {
         let at = span(&entry.value.at).map_err(|e| Problem::at(path, &entry, e))?;
         let fault = entry.value.what.clone().check(&nodes, &cluster.regions).map_err(|e| Problem::at(path, &entry, e))?;
+        if let Some(end) = &file.run_for
+            && at > time(end)?
+        {
+            return Err(Problem::at(path, &entry, format!("at {}: the run is over after {} (run_for)", entry.value.at, end.value)));
+        }
         events.push((at, fault));
     }
     events.sort_by_key(|(at, _)| *at);
     let expect = file
         .expect
         .iter()
-        .map(|e| expectation(&e.value, &nodes, &cluster.regions).map_err(|what| Problem::at(path, e, what)))
+        .map(|e| {
+            let parsed = expectation(&e.value, &nodes, &cluster.regions).map_err(|what| Problem::at(path, e, what))?;
+            Ok((e.value.clone(), parsed))
+        })
         .collect::<Result<_, _>>()?;
     Ok(Scenario {
         name: file.scenario.value.clone(),
@@ -166,7 +174,10 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
 }
 
 fn expectation(text: &str, nodes: &[NodeId], regions: &[String]) -> Result<Expectation, String> {
-    let rule = |n: &str| n.parse().map_err(|_| format!("{n:?} is not the number of a rule"));
+    let rule = |n: &str| {
+        let known = n.parse().ok().filter(|n| crate::engine::rules::sentence(*n).is_some());
+        known.ok_or_else(|| format!("{n:?} is not the number of a rule; docs/rules.md lists them"))
+    };
     Ok(match text.split_once(' ') {
         Some(("rule", n)) => Expectation::Rule(rule(n)?),
         Some(("no", n)) if n.starts_with("rule ") => Expectation::NotRule(rule(&n[5..])?),

@@ -43,6 +43,7 @@ pub fn conditions(cluster: &Cluster, view: &ClusterView) -> Conditions {
         delay_near: median(near, plain.delay_near),
         delay_far: median(far, plain.delay_far),
         promotion,
+        begins: view.made,
         ..plain
     }
 }

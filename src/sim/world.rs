@@ -39,6 +39,8 @@ pub struct Conditions {
     pub promotion: (Span, Span),
     /// Clocks run at most so much faster or slower than the world's, in millionths.
     pub drift_ppm: u64,
+    /// What people's clocks say when it begins, in milliseconds since 1970: dated rules are judged by it.
+    pub begins: WallTime,
 }
 
 impl Default for Conditions {
@@ -51,6 +53,7 @@ impl Default for Conditions {
             write_interval: Span::millis(25),
             promotion: (Span::millis(25), Span::millis(90)),
             drift_ppm: 400,
+            begins: WallTime(WALL),
         }
     }
 }
@@ -177,6 +180,8 @@ pub struct World {
     pub(super) records: Vec<(usize, Record)>,
     pub(super) events: u64,
     pub(super) script: Vec<super::fault::Fault>,
+    /// Events of it that happened to nobody.
+    pub(super) unplayed: Vec<String>,
 }
 
 /// Where the planes and the clients are in the network, after the hosts.
@@ -309,11 +314,12 @@ impl World {
             records: vec![],
             events: 0,
             script: vec![],
+            unplayed: vec![],
         }
     }
 
     pub(super) fn wall(&self) -> WallTime {
-        WallTime(WALL + i64::try_from(self.now.0 / 1_000_000).unwrap_or(i64::MAX))
+        WallTime(self.conditions.begins.0 + i64::try_from(self.now.0 / 1_000_000).unwrap_or(i64::MAX))
     }
     pub(super) fn index(&self, node: &NodeId) -> Option<usize> {
         self.hosts.iter().position(|h| h.node.node_id == *node)

@@ -9,11 +9,15 @@ use color_eyre::eyre::eyre;
 use super::Outcome;
 use super::output::{self, Format, say};
 use crate::config;
+use crate::engine::Engine;
 use crate::engine::journal::{self, Entry};
 use crate::model::Span;
 use crate::model::loss::LossAccount;
 use crate::model::plan::Plan;
 use crate::model::record::Record;
+use crate::model::topology::Policy;
+use crate::sim::forecast::{self, Sample};
+use crate::sim::{self, whatif};
 use crate::store::{Sqlite, Store as _};
 
 #[derive(Debug, Args)]
@@ -39,6 +43,9 @@ pub(super) struct BacktestArguments {
     #[arg(long, value_enum)]
     output: Option<Format>,
 }
+
+/// Simulated runs of each kind under each policy.
+const RUNS: u64 = 200;
 
 fn read(path: &Path) -> Result<Vec<Entry>> {
     let bytes = std::fs::read(path).map_err(|e| eyre!("{}: {e}", path.display()))?;
@@ -114,6 +121,16 @@ pub(super) fn backtest(arguments: &BacktestArguments) -> Result<Outcome> {
     say!("");
     say!("recorded policy: {}", plans(&recorded.records));
     say!("other policy:    {}", plans(&other.records));
+    let first =
+        differences.iter().filter(|d| d.recorded != d.other).filter_map(|d| [d.recorded, d.other].into_iter().flatten().min()).min();
+    let begin = recorded.records.iter().chain(&other.records).map(|r| r.at).min();
+    let calm = begin.zip(first).and_then(|(begin, first)| journal::calm_before(&entries, begin + first));
+    if let Some(engine) = &calm {
+        say!("");
+        say!("simulated from the last calm moment before they part, {RUNS} times each:");
+        say!("  recorded policy  {}", simulated(engine, engine.policy()));
+        say!("  other policy     {}", simulated(engine, &policy));
+    }
     let changed = differences.iter().filter(|d| d.recorded != d.other).count();
     if changed > 0 {
         say!(
@@ -124,6 +141,19 @@ pub(super) fn backtest(arguments: &BacktestArguments) -> Result<Outcome> {
         say!("nothing would have been different");
     }
     Ok(Outcome::Done)
+}
+
+/// How it would have gone from there, if the primary's process or its host had died, in time and loss.
+fn simulated(engine: &Engine, policy: &Policy) -> String {
+    let stand = whatif::stand(engine.cluster(), policy, engine.view());
+    let told = |scenario: &sim::Scenario| {
+        let samples: Vec<Sample> = (0..RUNS).map(|seed| Sample::from(&stand.play(scenario, seed))).collect();
+        let f = forecast::sum_up(&scenario.name, &samples);
+        let ends = if f.read_only > 0 { format!(", {} of {} end read-only", f.read_only, f.runs) } else { String::new() };
+        let loses = if f.losing > 0 { format!(", {} lose up to {} writes", f.losing, f.lost_max) } else { ", none loses a write".into() };
+        format!("without writes p50 {} p95 {}{ends}{loses}", f.outage_p50, f.outage_p95)
+    };
+    format!("process: {}; whole host: {}", told(&whatif::process_dies()), told(&whatif::host_dies()))
 }
 
 /// Plans that ran and what they would lose, in words.

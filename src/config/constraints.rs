@@ -280,6 +280,22 @@ fn residency(path: &Path, entry: Option<ResidencyEntry>, cluster: &Cluster) -> R
             until: wall(path, &exception.until)?,
         });
     }
+    for class in &cluster.data_classes {
+        let here = |region: &String| cluster.regions.contains(region);
+        let excepted = exceptions.iter().any(|e| e.class == *class && here(&e.to));
+        if let Some((entry, regions)) = entry.classes.get(class).zip(classes.get(class))
+            && !regions.iter().any(here)
+            && !excepted
+        {
+            let what = format!(
+                "residency class {class} allows {}, and none of them is a region of cluster {}: its data could be nowhere",
+                regions.join(", "),
+                cluster.cluster_id
+            );
+            let first = regions.first().map_or("", String::as_str);
+            return Err(Problem::at(path, entry, what).nearest(first, cluster.regions.iter().map(String::as_str)));
+        }
+    }
     Ok(Residency { classes, exceptions })
 }
 

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decision, Engine, Input};
 use crate::config::Problem;
-use crate::model::record::Record;
+use crate::model::record::{Record, shape};
 use crate::model::topology::Policy;
+use crate::model::view::{Phase, Verdict};
 use crate::model::{Digest, Span, Timestamp, WallTime};
 
 /// One line.
@@ -129,6 +130,30 @@ pub fn replay(entries: &[Entry], policy: Option<&Policy>) -> Replayed {
     replayed
 }
 
+/// The engine as it was at the last calm moment before `until`: steady, with a primary, nobody failed.
+pub fn calm_before(entries: &[Entry], until: Timestamp) -> Option<Engine> {
+    let calm = |engine: &Engine| {
+        let view = engine.view();
+        view.phase.phase == Phase::Steady && view.primary.is_some() && view.nodes.iter().all(|n| n.verdict <= Verdict::Degraded)
+    };
+    let (mut engine, mut last): (Option<Engine>, Option<Engine>) = (None, None);
+    for entry in entries {
+        match (entry, &mut engine) {
+            (Entry::Checkpoint(recorded), _) => engine = Some((**recorded).clone()),
+            (Entry::Input { at, wall, input }, Some(engine)) if *at > engine.now && *at < until => {
+                // Looked at once a second: a picture is not free.
+                let second = |t: Timestamp| t.0 / 1_000_000_000;
+                if second(*at) > second(engine.now) && calm(engine) {
+                    last = Some(engine.clone());
+                }
+                let _ = engine.handle(*at, *wall, (**input).clone());
+            }
+            _ => {}
+        }
+    }
+    last
+}
+
 /// One event of a back-test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
@@ -146,12 +171,14 @@ pub struct Difference {
 /// order differs, the recorded world goes on answering the orders that it was given.
 pub fn compare(recorded: &Replayed, other: &Replayed) -> Vec<Difference> {
     let begin = recorded.records.iter().chain(&other.records).map(|r| r.at).min().unwrap_or_default();
-    let shape = |text: &str| text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
     let is_event = |r: &&Record| r.kind != "command" && r.kind != "step";
     let mut left: Vec<&Record> = other.records.iter().filter(is_event).collect();
     let mut differences = vec![];
     for record in recorded.records.iter().filter(is_event) {
-        let twin = left.iter().position(|r| r.rule == record.rule && shape(&r.text) == shape(&record.text));
+        let same = |r: &Record| r.rule == record.rule && shape(&r.text) == shape(&record.text);
+        // The nearest in time: the same thing happens more than once.
+        let apart = |r: &Record| r.at.0.abs_diff(record.at.0);
+        let twin = left.iter().enumerate().filter(|(_, r)| same(r)).min_by_key(|(_, r)| apart(r)).map(|(i, _)| i);
         let twin = twin.map(|i| left.remove(i));
         differences.push(Difference {
             text: record.text.clone(),

@@ -368,6 +368,10 @@ impl Engine {
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
+    /// The policy it decides by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
     /// How many of its nodes are silent beyond what is usual, and how many there are.
     pub fn silent(&self, now: Timestamp) -> (usize, usize) {
         let silent = |m: &&NodeMind| m.heard.is_some() && m.detector.due() < now && m.detector.silence(now) >= detector::Silence::Suspect;
@@ -531,6 +535,10 @@ impl Engine {
         let confirming = report.resource.standbys.iter().filter(|s| s.state == "streaming" && s.node.as_str() != "quorate-rebuild").count();
         if confirming < k {
             return (ClusterState::Critical, format!("{confirming} of {k} synchronous standbys stream: commits wait"));
+        }
+        if let Some(check) = self.cluster.node(&primary).and_then(|n| self.residency(n).0).filter(|c| !c.passed) {
+            let why = format!("{primary} holds the role where its data must not be: {} (allowed: {})", check.value, check.limit);
+            return (ClusterState::Degraded, why);
         }
         let unwell: Vec<_> =
             self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy).map(|(n, m)| format!("{n} {}", m.verdict.word())).collect();

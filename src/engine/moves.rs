@@ -5,6 +5,7 @@ use super::decision::{Making, RuleId};
 use super::{Engine, Fallen, GATHER_MAX, Pending, RETRY_AFTER, RETRY_PLANNED, candidates, detector, health, plans, remember, rules};
 use crate::model::constraints::DecisionClass;
 use crate::model::plan::PlanKind;
+use crate::model::record::shape;
 use crate::model::topology::Strategy;
 use crate::model::view::{Phase, Verdict};
 use crate::model::{NodeId, Span};
@@ -155,8 +156,7 @@ impl Engine {
                 }
             }
             Err(refusal) => {
-                let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
-                if words(&refusal.why) != words(&self.refusal) {
+                if is_news(&refusal.why, &self.refusal) {
                     let data = serde_json::to_value(&refusal.checks).unwrap_or_default();
                     let text = format!("{reason}, but nothing is done: {}", refusal.why);
                     self.note(making, rules::NO_GOOD_TARGET, "plane", "refusal", text, data);
@@ -206,8 +206,7 @@ impl Engine {
             Err(refusal) => {
                 self.retry_at = self.now + RETRY_AFTER;
                 // A changing age is no news.
-                let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
-                if words(&refusal.why) != words(&self.refusal) {
+                if is_news(&refusal.why, &self.refusal) {
                     let data = serde_json::to_value(&refusal.checks).unwrap_or_default();
                     self.note(making, refusal.rule, "plane", "refusal", format!("nothing is done: {}", refusal.why), data);
                     self.refusal = refusal.why;
@@ -246,4 +245,14 @@ impl Engine {
             self.retry_at = self.now + self.policy.approval_timeout;
         }
     }
+}
+
+/// Another refusal, whatever was measured and in whichever order the nodes come.
+fn is_news(why: &str, before: &str) -> bool {
+    let words = |text| {
+        let mut words = shape(text);
+        words.sort_unstable();
+        words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    words(why) != words(before)
 }

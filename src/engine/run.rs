@@ -281,6 +281,10 @@ impl Engine {
     pub(super) fn command_refused(&mut self, making: &mut Making, node: &NodeId, id: &str, why: &str) {
         let text = format!("{node} refused {id}: {why}");
         self.note(making, rules::REFUSED, node.as_str(), "refusal", text, serde_json::Value::Null);
+        // It answered: orders do reach it.
+        if let Some(mind) = self.nodes.get_mut(node) {
+            mind.ordered_since = None;
+        }
         let Some(run) = self.durable.run.take() else { return };
         let due = run.steps.iter().find(|s| s.state != StepState::Done).map(|s| s.kind);
         let nothing_changed = due.is_some_and(|kind| kind <= StepKind::Fence) && self.won(&run).is_none() && !self.share_run_began(&run);
@@ -383,6 +387,13 @@ impl Engine {
             .iter()
             .filter(|c| !c.passed)
             .map(|c| c.name.to_string())
+            .chain(
+                holder
+                    .and_then(|h| self.cluster.node(&h.node))
+                    .and_then(|n| self.residency(n).0)
+                    .filter(|c| !c.passed)
+                    .map(|c| format!("residency: {} (allowed: {})", c.value, c.limit)),
+            )
             .collect();
         part("policy", failing.is_empty(), if failing.is_empty() { "every constraint holds".into() } else { failing.join(", ") });
         let loss = self.durable.last_run.as_ref().and_then(|r| r.rpo.as_ref());

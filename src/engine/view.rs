@@ -205,12 +205,18 @@ impl Engine {
                 let rto = match &self.forecast {
                     Some(f) if f.read_only == 0 => {
                         let age = Span::millis(u64::try_from(self.wall.0 - f.made.0).unwrap_or(0));
+                        let lost =
+                            if f.losing > 0 { format!(", {} runs lose up to {} writes", f.losing, f.lost_max) } else { String::new() };
+                        let host = match f.host_read_only {
+                            0 => format!("whole host ≈ {}", f.host_p50),
+                            n => format!("whole host: {n} of {} runs end read-only", f.runs / 2),
+                        };
                         format!(
-                            "RTO ≈ {} (p95 {}), whole host ≈ {} (simulated {age} ago{measured})",
-                            f.outage_p50, f.outage_p95, f.host_p50
+                            "RTO ≈ {} (p95 {}, p99 {}), {host}{lost} ({} runs, simulated {age} ago{measured})",
+                            f.outage_p50, f.outage_p95, f.outage_p99, f.runs
                         )
                     }
-                    Some(f) => format!("{} of {} simulated runs end read-only{measured}", f.read_only, f.runs),
+                    Some(f) => format!("{} of {} simulated runs end read-only{measured}", f.read_only, f.runs / 2),
                     None => {
                         let bound = crate::lease::Terms::for_duration(self.cluster.lease).promise();
                         format!("RTO not simulated yet{measured}; up to {bound} more if its whole host is lost")

@@ -373,16 +373,31 @@ pub struct ForecastView {
     pub outage_p50: Span,
     /// 95 of 100.
     pub outage_p95: Span,
+    /// 99 of 100.
+    #[serde(default)]
+    pub outage_p99: Span,
     /// The longest.
     pub outage_max: Span,
     /// The same for the loss of its whole host: half of the runs.
     pub host_p50: Span,
     /// 95 of 100 of them.
     pub host_p95: Span,
+    /// 99 of 100.
+    #[serde(default)]
+    pub host_p99: Span,
     /// Runs in which acknowledged writes were lost.
     pub losing: u64,
+    /// The most acknowledged writes that were lost in one of them.
+    #[serde(default)]
+    pub lost_max: u64,
     /// Runs that ended read-only.
     pub read_only: u64,
+    /// The same for the loss of its whole host.
+    #[serde(default)]
+    pub host_read_only: u64,
+    /// The seed of the worst run.
+    #[serde(default)]
+    pub worst_seed: u64,
 }
 
 /// The whole picture of one cluster.

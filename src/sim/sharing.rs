@@ -43,6 +43,8 @@ pub(super) struct Store {
 pub(super) struct Router {
     /// Units that each reports; 0 where it cannot be reached.
     units: Vec<u64>,
+    /// Units of the load that the shares in force give to nobody: those clients are refused.
+    refused: u64,
     /// The running balance of smooth weighted round robin.
     balance: Vec<i64>,
 }
@@ -51,12 +53,18 @@ impl Router {
     /// The next node, by weight; the same number of units gives the same order on every machine.
     fn next(&mut self) -> Option<usize> {
         let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
-        let total: i64 = self.units.iter().copied().map(signed).sum();
-        self.balance.iter_mut().zip(&self.units).for_each(|(b, u)| *b += signed(*u));
-        let open = (0..self.units.len()).filter(|i| self.units[*i] > 0);
+        // Nobody is one more place, behind the nodes.
+        let nobody = self.units.len();
+        self.balance.resize(nobody + 1, 0);
+        let weight = |i: usize| if i == nobody { self.refused } else { self.units[i] };
+        let total: i64 = (0..=nobody).map(|i| signed(weight(i))).sum();
+        for i in 0..=nobody {
+            self.balance[i] += signed(weight(i));
+        }
+        let open = (0..=nobody).filter(|i| weight(*i) > 0);
         let best = open.max_by_key(|i| (self.balance[*i], std::cmp::Reverse(*i)))?;
         self.balance[best] -= total;
-        Some(best)
+        (best < nobody).then_some(best)
     }
 }
 
@@ -68,7 +76,7 @@ impl World {
     /// Everybody has everything and serves its declared share.
     pub(super) fn form_sharing(&mut self) {
         let count = self.hosts.len();
-        self.client.router = Router { units: vec![0; count], balance: vec![0; count] };
+        self.client.router = Router { units: vec![0; count], refused: 0, balance: vec![] };
         for host in 0..count {
             let here = &mut self.hosts[host];
             here.store = Store { has: vec![0; count], confirmed: vec![0; count], took: vec![None; count], ..Store::default() };
@@ -241,6 +249,10 @@ impl World {
             // Without its agent a node that works keeps the weight it had.
             router.units[host] = if works { said.unwrap_or(router.units[host]) } else { 0 };
         }
+        let shares = self.hosts.iter().filter(|h| h.answers()).filter_map(|h| h.record.shares.as_ref()).max_by_key(|s| s.epoch);
+        let given: Option<u64> = shares.map(|s| s.of.values().sum());
+        let demand: u64 = self.cluster.data_nodes().map(|n| n.share).sum();
+        self.client.router.refused = given.map_or(0, |given| demand.saturating_sub(given));
     }
 
     /// Where the next write goes.

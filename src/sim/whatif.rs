@@ -37,9 +37,18 @@ pub fn conditions(cluster: &Cluster, view: &ClusterView) -> Conditions {
     let promoted =
         view.run.as_ref().and_then(|r| r.steps.iter().find(|s| s.kind == crate::model::plan::StepKind::Promote)).and_then(|s| s.took);
     let promotion = promoted.filter(|t| *t > Span::ZERO).map_or(plain.promotion, |t| (Span(t.0 / 2), Span(t.0 * 3 / 2)));
+    // A standby confirms as late as the primary measures it, whatever it is that keeps it.
+    let mut flush: std::collections::BTreeMap<NodeId, Span> = view.nodes.iter().filter_map(deep).collect();
+    let primary = view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref()).and_then(|n| n.report.as_ref());
+    for standby in primary.iter().flat_map(|r| &r.resource.standbys) {
+        if let Some(lag) = standby.lag {
+            let known = flush.entry(standby.node.clone()).or_default();
+            *known = (*known).max(lag);
+        }
+    }
     Conditions {
         heartbeat,
-        flush: view.nodes.iter().filter_map(deep).collect(),
+        flush,
         delay_near: median(near, plain.delay_near),
         delay_far: median(far, plain.delay_far),
         promotion,

@@ -282,7 +282,13 @@ async fn confirm_and_run(
     let demoted = match confirm {
         Some(name) => name,
         None if std::io::stdin().is_terminal() => ask(plan)?,
-        None => return Err(eyre!("name the node that is demoted with --confirm")),
+        None => {
+            eprintln!(
+                "quorate: nothing was done: name the node that is demoted ({}) with --confirm",
+                plan.demoted().map_or("", |n| n.as_str())
+            );
+            return Ok(Outcome::Usage);
+        }
     };
     let expires = WallTime(host::wall().0 + 300_000);
     let approval = key.approve(digest.clone(), &identity.name, reason, expires).map_err(|e| eyre!("signing: {e}"))?;

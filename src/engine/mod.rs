@@ -56,6 +56,8 @@ pub const GATHER_MAX: Span = Span::millis(60);
 pub const STALL: Span = Span::secs(1);
 /// A planned move that was not possible is tried again after this.
 pub const RETRY_PLANNED: Span = Span::secs(10);
+/// A plane that starts waits so long for the first word of everybody before it says what state the cluster is in.
+const FIRST_WORD: Span = Span::secs(2);
 /// A failed attempt is followed by another after this.
 pub const RETRY_AFTER: Span = Span::millis(500);
 
@@ -522,7 +524,13 @@ impl Engine {
         if self.shares_traffic() {
             return self.conclude_sharing();
         }
-        let Some(primary) = self.primary() else { return (ClusterState::Critical, "no node holds the write role".into()) };
+        let primary = self.primary();
+        let unheard = || self.nodes.values().any(|m| m.report.is_none());
+        // A plane that has just started says nothing bad of whom it has not had the time to hear.
+        if self.now.since(self.started) < FIRST_WORD && primary.as_ref().is_none_or(|p| self.nodes[p].report.is_none()) && unheard() {
+            return (ClusterState::Unknown, "not everybody was heard yet".into());
+        }
+        let Some(primary) = primary else { return (ClusterState::Critical, "no node holds the write role".into()) };
         let mind = &self.nodes[&primary];
         if mind.verdict == Verdict::Suspect {
             return (ClusterState::Degraded, format!("{primary} is silent: whether it takes writes is not known"));

@@ -142,7 +142,7 @@ impl World {
         here.snapshot = here.engine.as_ref().map(|e| e.snapshot().clone());
         if self.keep_facts {
             for record in decision.records() {
-                self.fact("plane", record.rule, record.text.clone());
+                self.fact(if plane == 0 { "plane" } else { "plane 2" }, record.rule, record.text.clone());
             }
         }
         self.records.extend(decision.records().iter().map(|r| (plane, r.clone())));

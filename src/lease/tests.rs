@@ -1,4 +1,4 @@
-//! Tables beside the code. The exhaustive check is in `tests/lease_model.rs`.
+//! Tables beside the code. The exhaustive check is in `tests/lease_model`.
 
 use super::*;
 use crate::model::loss::{FenceRung, LossAccount};

@@ -107,12 +107,12 @@ fn stage(path: &Path, text: &str, cluster: Option<&Path>, policy: Option<&Path>)
     let stage = scenario::stage(path, text)?;
     let cluster = match (cluster, &stage.cluster) {
         (Some(file), _) => config::cluster::read(file)?,
-        (None, Some(text)) => config::cluster::parse(&path.with_extension("cluster"), text)?,
+        (None, Some(own)) => config::cluster::parse(path, own).map_err(|p| p.inside(path, text, "cluster"))?,
         (None, None) => config::cluster::parse(Path::new("the built-in cluster"), scenario::CLUSTER)?,
     };
     let policy = match (policy, &stage.policy) {
         (Some(file), _) => config::policy::read(file, &cluster)?,
-        (None, Some(text)) => config::policy::parse(&path.with_extension("policy"), text, &cluster)?,
+        (None, Some(own)) => config::policy::parse(path, own, &cluster).map_err(|p| p.inside(path, text, "policy"))?,
         (None, None) => plain_policy(&cluster)?,
     };
     Ok((cluster, policy))
@@ -286,4 +286,25 @@ fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
         return Err(eyre!("a run ended early: an assertion of the program failed (above)"));
     }
     Ok(if broken.is_empty() { Outcome::Done } else { Outcome::NotDone })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cluster that a scenario brings along is refused with its place in the scenario's file.
+    #[test]
+    fn an_embedded_file_is_refused_where_it_stands() {
+        let text = "scenario: mine\nstory: x\ncluster: |\n  cluster_id: c\n  name: C\n  regions: [eu-1]\n  nodes:\n    - {node_id: a, hostname: h, role: primary, region: eu-2}\nevents: []\nexpect: []\n";
+        let refused = stage(Path::new("mine.yaml"), text, None, None).unwrap_err().to_string();
+        assert!(refused.starts_with("mine.yaml:8:"), "{refused}");
+        assert!(refused.contains("did you mean \"eu-1\"?"), "{refused}");
+    }
+
+    #[test]
+    fn ranges_of_days_that_mean_nothing_are_refused() {
+        for range in ["5-1", "7-7", "x", "1-", ""] {
+            assert!(days(range, |_, _| unreachable!("nothing is played")).is_err(), "{range:?}");
+        }
+    }
 }

@@ -38,6 +38,13 @@ impl Problem {
         }
         self
     }
+    /// The same, found in the block of text under `key` of another file: its place is counted in that file.
+    pub(crate) fn inside(self, file: &Path, text: &str, key: &str) -> Self {
+        let Some(at) = text.lines().position(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))) else { return self };
+        let indent = text.lines().nth(at + 1).map_or(0, |line| line.len() - line.trim_start().len());
+        let place = self.place.map(|(line, column)| (line + at as u64 + 1, column + indent as u64));
+        Self { file: file.to_owned(), place, ..self }
+    }
     pub(super) fn from_yaml(file: &Path, error: &serde_saphyr::Error) -> Self {
         let text = error.without_snippet().render();
         // The position is shown in our own form.

@@ -136,3 +136,12 @@ fn agents_do_not_start_on_a_cluster_that_they_cannot_drive() {
     let why = cluster::driven(Path::new("cluster.yaml"), &cluster).unwrap_err().to_string();
     assert!(why.contains("planned and rehearsed"), "{why}");
 }
+
+#[test]
+fn numbers_have_limits_and_no_units() {
+    for wrong in ["30s", "-1", "1.5", "18446744073709551615"] {
+        let refused = policy_error("max_failover_time_s: 60", &format!("max_failover_time_s: {wrong}"));
+        assert!(refused.contains("is not a whole number from 0 to 2678400"), "{refused}");
+        assert!(refused.starts_with("policy.yaml:"), "{refused}");
+    }
+}

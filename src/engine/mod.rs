@@ -16,6 +16,7 @@ pub mod fleet;
 mod health;
 pub mod input;
 pub mod journal;
+mod judge;
 mod mind;
 mod moves;
 mod people;
@@ -40,7 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::plan::{Approval, Plan};
 use crate::model::share::Shares;
-use crate::model::topology::{Cluster, Policy, Role, Strategy};
+use crate::model::topology::{Cluster, Policy, Role};
 use crate::model::view::{ClusterState, ClusterView, ForecastView, Phase, RunView, StepView, Verdict};
 use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
 use decision::Making;
@@ -56,8 +57,6 @@ pub const GATHER_MAX: Span = Span::millis(60);
 pub const STALL: Span = Span::secs(1);
 /// A planned move that was not possible is tried again after this.
 pub const RETRY_PLANNED: Span = Span::secs(10);
-/// A plane that starts waits so long for the first word of everybody before it says what state the cluster is in.
-const FIRST_WORD: Span = Span::secs(2);
 /// A failed attempt is followed by another after this.
 pub const RETRY_AFTER: Span = Span::millis(500);
 
@@ -382,179 +381,6 @@ impl Engine {
     /// What must survive.
     pub fn snapshot(&self) -> &Snapshot {
         &self.durable
-    }
-
-    /// Verdicts, cluster state, then at most one step of the failover machine.
-    fn judge(&mut self, making: &mut Making) {
-        if self.shares_traffic() {
-            self.judge_shares();
-        } else {
-            self.judge_holder();
-        }
-        self.judge_nodes(making);
-        self.judge_cluster(making);
-        if self.durable.run.is_some() {
-            self.advance(making);
-        } else {
-            self.consider(making);
-        }
-        self.disarm(making);
-    }
-
-    /// Who holds the role: the newest epoch that a holder itself reports as held.
-    fn judge_holder(&mut self) {
-        let mut best: Option<(Epoch, Member)> = None;
-        for mind in self.nodes.values() {
-            let Some(report) = &mind.report else { continue };
-            if let Some(holding) = &report.holding
-                && best.as_ref().is_none_or(|(epoch, _)| holding.epoch > *epoch)
-            {
-                best = Some((holding.epoch, report.member.clone()));
-            }
-            // A winner that nobody hears is known through its voters.
-            if report.vote.won
-                && let Some(holder) = &report.vote.holder
-                && best.as_ref().is_none_or(|(epoch, _)| report.vote.epoch > *epoch)
-            {
-                best = Some((report.vote.epoch, holder.clone()));
-            }
-        }
-        if let Some((epoch, holder)) = best
-            && epoch > self.durable.epoch
-            && self.nodes.contains_key(&holder.node)
-        {
-            self.low_since = None;
-            self.refusal.clear();
-            self.given_up.clear();
-            self.durable.epoch = epoch;
-            self.durable.holder = Some(holder);
-        }
-        if let Some(primary) = self.primary() {
-            let mind = &self.nodes[&primary];
-            if let Some(holding) = mind.report.as_ref().and_then(|r| r.holding.as_ref()) {
-                self.last_sync = Some(holding.sync.clone());
-            }
-            self.started_calm |= mind.report.as_ref().is_some_and(|r| r.holding.is_some()) && mind.verdict == Verdict::Healthy;
-            if let Some(heard) = mind.heard.filter(|_| mind.report.as_ref().is_some_and(|r| r.holding.is_some())) {
-                self.last_writable = heard;
-            }
-        }
-    }
-
-    /// The node that holds the role, by the newest epoch known; it may be dead.
-    pub(crate) fn primary(&self) -> Option<NodeId> {
-        // One that was taken out of the cluster file is nobody's primary here.
-        self.durable.holder.as_ref().map(|h| h.node.clone()).filter(|n| self.nodes.contains_key(n))
-    }
-
-    /// The holder said itself that it stopped, or any voter has its release.
-    fn is_released(&self) -> bool {
-        self.durable.holder.as_ref().is_some_and(|holder| self.released(self.durable.epoch, holder))
-    }
-
-    /// Under `quorum_based` even a clean "it stopped" counts only when a quorum of voters has that word.
-    fn release_has_quorum(&self) -> bool {
-        let Some(holder) = &self.durable.holder else { return false };
-        let has =
-            |m: &&NodeMind| m.report.as_ref().is_some_and(|r| r.vote.releases.iter().any(|(e, h)| *e == self.durable.epoch && h == holder));
-        self.nodes.values().filter(has).count() >= self.quorum()
-    }
-
-    /// Some voter has the release of that epoch.
-    fn released(&self, epoch: Epoch, holder: &Member) -> bool {
-        let reports = self.nodes.values().filter_map(|m| m.report.as_ref());
-        reports.flat_map(|r| &r.vote.releases).any(|(e, h)| *e == epoch && h == holder)
-    }
-
-    fn judge_nodes(&mut self, making: &mut Making) {
-        let (now, started) = (self.now, self.started);
-        let primary = self.primary();
-        let released = self.is_released() && (self.policy.strategy != Strategy::QuorumBased || self.release_has_quorum());
-        // Without require_quorum a majority of those who have a vote is enough.
-        let needed = if self.policy.require_quorum { self.quorum() } else { 1 };
-        let mut changes = Vec::new();
-        let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
-        for node in ids {
-            let is_primary = primary.as_ref() == Some(&node);
-            let votes = || quorum::votes(&self.cluster, &self.nodes, &node, now);
-            let (mut verdict, mut why) = self.nodes[&node].conclude(now, started, is_primary && released, needed, votes);
-            // A holder that cannot write loses its lease; one of several loses its share after as long.
-            let stuck = self.nodes[&node].stuck_since.map(|since| now.since(since)).filter(|s| *s >= self.cluster.lease);
-            if let Some(stuck) = stuck.filter(|_| verdict != Verdict::Failed) {
-                (verdict, why) = (Verdict::Failed, format!("it has not taken writes for {stuck}, by its own agent's word"));
-            }
-            if let Some(deaf) = self.deaf_for(&node).filter(|_| verdict < Verdict::Suspect) {
-                (verdict, why) =
-                    (Verdict::Failed, format!("it is heard, but has taken no shares for {deaf} of orders: nothing reaches it"));
-            }
-            let mind = self.nodes.get_mut(&node).unwrap_or_else(|| unreachable!("ids are the map's own keys"));
-            if verdict != mind.verdict {
-                changes.push((node.clone(), mind.verdict, verdict, why.clone()));
-            }
-            (mind.verdict, mind.why) = (verdict, why);
-            let well =
-                verdict == Verdict::Healthy && health::score(mind, &self.policy, now) >= self.policy.constraints.failback.score_at_least;
-            mind.well_since = if well { mind.well_since.or(Some(now)) } else { None };
-        }
-        for (node, from, to, why) in changes {
-            let text = if why.is_empty() {
-                format!("{node}: {} → {}", from.word(), to.word())
-            } else {
-                format!("{node}: {} → {}: {why}", from.word(), to.word())
-            };
-            let votes: Vec<_> = quorum::votes(&self.cluster, &self.nodes, &node, now);
-            let phi = self.nodes[&node].phi_milli(now);
-            self.note(making, rules::VERDICT, "plane", "verdict", text, serde_json::json!({"votes": votes, "phi_milli": phi}));
-        }
-    }
-
-    fn judge_cluster(&mut self, making: &mut Making) {
-        let (state, why) = self.conclude_cluster();
-        if state != self.state {
-            let text = format!("cluster: {} → {}: {why}", self.state.word(), state.word());
-            self.note(making, rules::CLUSTER_STATE, "plane", "state", text, serde_json::Value::Null);
-        }
-        (self.state, self.state_why) = (state, why);
-    }
-
-    fn conclude_cluster(&self) -> (ClusterState, String) {
-        if self.nodes.values().all(|m| m.report.is_none()) {
-            return (ClusterState::Unknown, "no agent was heard yet".into());
-        }
-        if self.shares_traffic() {
-            return self.conclude_sharing();
-        }
-        let primary = self.primary();
-        let unheard = || self.nodes.values().any(|m| m.report.is_none());
-        // A plane that has just started says nothing bad of whom it has not had the time to hear.
-        if self.now.since(self.started) < FIRST_WORD && primary.as_ref().is_none_or(|p| self.nodes[p].report.is_none()) && unheard() {
-            return (ClusterState::Unknown, "not everybody was heard yet".into());
-        }
-        let Some(primary) = primary else { return (ClusterState::Critical, "no node holds the write role".into()) };
-        let mind = &self.nodes[&primary];
-        if mind.verdict == Verdict::Suspect {
-            return (ClusterState::Degraded, format!("{primary} is silent: whether it takes writes is not known"));
-        }
-        let holding = mind.report.as_ref().filter(|r| r.holding.is_some() && mind.verdict <= Verdict::Degraded);
-        let Some(report) = holding else {
-            return (ClusterState::Critical, format!("{primary} does not hold a confirmed lease: no writes"));
-        };
-        let k = self.cluster.synchronous_standbys;
-        let confirming = report.resource.standbys.iter().filter(|s| s.state == "streaming" && s.node.as_str() != "quorate-rebuild").count();
-        if confirming < k {
-            return (ClusterState::Critical, format!("{confirming} of {k} synchronous standbys stream: commits wait"));
-        }
-        if let Some(check) = self.cluster.node(&primary).and_then(|n| self.residency(n).0).filter(|c| !c.passed) {
-            let why = format!("{primary} holds the role where its data must not be: {} (allowed: {})", check.value, check.limit);
-            return (ClusterState::Degraded, why);
-        }
-        let unwell: Vec<_> =
-            self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy).map(|(n, m)| format!("{n} {}", m.verdict.word())).collect();
-        if unwell.is_empty() {
-            (ClusterState::Healthy, "every node is healthy and commits are confirmed as configured".into())
-        } else {
-            (ClusterState::Degraded, unwell.join(", "))
-        }
     }
 
     fn enter(&mut self, making: &mut Making, rule: RuleId, phase: Phase, why: String) {

@@ -5,7 +5,7 @@ use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{
     ArmedFacts, ArmedStage, CheckTimes, HoldingFacts, NodeReport, Pids, ResourceFacts, ResourceState, StandbyFacts, StopEvidence, VoteFacts,
 };
-use crate::model::topology::Detection;
+use crate::model::topology::{Detection, Strategy};
 use crate::model::view::Outcome;
 use crate::model::{Lsn, Position, SyncSet};
 

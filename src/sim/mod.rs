@@ -27,6 +27,7 @@ pub mod sharing_day;
 mod stream;
 pub mod whatif;
 mod world;
+mod written;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::fault::{Fault, Whom, Written, span};
+use super::fault::{Fault, Whom};
+use super::written::{Written, span};
 use crate::config::Problem;
 use crate::model::topology::Cluster;
 use crate::model::{NodeId, Span};

@@ -1,0 +1,147 @@
+//! Faults as people write them in a scenario file, checked against a cluster.
+
+use serde::Deserialize;
+
+use super::fault::{Fault, Membership, Whom};
+use super::world::PLANES;
+use crate::model::{NodeId, Span};
+
+/// A fault as it is written; words and times are checked afterwards, where their place is known.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Written {
+    KillDatabase(String),
+    HangDatabase(String),
+    ResumeDatabase(String),
+    KillAgent(String),
+    FreezeAgent(String),
+    ThawAgent(String),
+    PauseHost(String),
+    ResumeHost(String),
+    PowerOff(String),
+    PowerOn(String),
+    Reinstall(String),
+    Cut {
+        from: String,
+        to: String,
+        #[serde(default)]
+        one_way: bool,
+    },
+    Heal,
+    Degrade {
+        from: String,
+        to: String,
+        #[serde(default)]
+        delay: Option<String>,
+        #[serde(default)]
+        lost_per_mille: u64,
+        #[serde(default)]
+        doubled_per_mille: u64,
+    },
+    SlowDisk {
+        node: String,
+        flush: String,
+    },
+    FillDisk(String),
+    LyingDisk(String),
+    CorruptDisk(String),
+    MendDisk(String),
+    KillPlane(usize),
+    StartPlane(usize),
+    PausePlane(usize),
+    ResumePlane(usize),
+    Load {
+        every: String,
+    },
+    AsyncSessions(bool),
+    CancelWaits,
+    Switchover {
+        #[serde(default)]
+        to: Option<String>,
+        #[serde(default)]
+        accept_unknown_loss: bool,
+    },
+    Drain(String),
+    Failback,
+    Dismiss,
+    Acknowledge,
+    Verify,
+    Override(String),
+    FleetSuspects(String),
+    AddNode(String),
+    RemoveNode(String),
+    ReadmitNode(String),
+    Person {
+        #[serde(default)]
+        confirms_after: Option<String>,
+    },
+}
+
+impl Written {
+    /// Checked against a cluster: `a, b` lists words of [`Whom::parse`].
+    ///
+    /// # Errors
+    /// In words; the caller knows the place in the file.
+    pub(super) fn check(self, nodes: &[NodeId], regions: &[String]) -> Result<Fault, String> {
+        let who = |text: String| -> Result<Vec<Whom>, String> {
+            text.split(',').map(|w| Whom::parse(w.trim(), nodes, regions).map_err(|e| format!("{:?}: {e}", w.trim()))).collect()
+        };
+        let plane = |n: usize| n.checked_sub(1).filter(|n| *n < PLANES).ok_or_else(|| format!("plane {n}: there are planes 1 to {PLANES}"));
+        Ok(match self {
+            Written::KillDatabase(w) => Fault::KillDatabase(who(w)?),
+            Written::HangDatabase(w) => Fault::HangDatabase(who(w)?),
+            Written::ResumeDatabase(w) => Fault::ResumeDatabase(who(w)?),
+            Written::KillAgent(w) => Fault::KillAgent(who(w)?),
+            Written::FreezeAgent(w) => Fault::FreezeAgent(who(w)?),
+            Written::ThawAgent(w) => Fault::ThawAgent(who(w)?),
+            Written::PauseHost(w) => Fault::PauseHost(who(w)?),
+            Written::ResumeHost(w) => Fault::ResumeHost(who(w)?),
+            Written::PowerOff(w) => Fault::PowerOff(who(w)?),
+            Written::PowerOn(w) => Fault::PowerOn(who(w)?),
+            Written::Reinstall(w) => Fault::Reinstall(who(w)?),
+            Written::Cut { from, to, one_way } => Fault::Cut(who(from)?, who(to)?, !one_way),
+            Written::Heal => Fault::Heal,
+            Written::Degrade { from, to, delay, lost_per_mille, doubled_per_mille } => {
+                let delay = delay.map(|d| span(&d)).transpose()?;
+                Fault::Degrade(who(from)?, who(to)?, delay, lost_per_mille.min(1_000), doubled_per_mille.min(1_000))
+            }
+            Written::SlowDisk { node, flush } => Fault::SlowDisk(who(node)?, span(&flush)?),
+            Written::FillDisk(w) => Fault::FillDisk(who(w)?),
+            Written::LyingDisk(w) => Fault::LyingDisk(who(w)?),
+            Written::CorruptDisk(w) => Fault::CorruptDisk(who(w)?),
+            Written::MendDisk(w) => Fault::MendDisk(who(w)?),
+            Written::KillPlane(n) => Fault::KillPlane(plane(n)?),
+            Written::StartPlane(n) => Fault::StartPlane(plane(n)?),
+            Written::PausePlane(n) => Fault::PausePlane(plane(n)?),
+            Written::ResumePlane(n) => Fault::ResumePlane(plane(n)?),
+            Written::Load { every } => Fault::Load(span(&every)?),
+            Written::AsyncSessions(on) => Fault::AsyncSessions(on),
+            Written::CancelWaits => Fault::CancelWaits,
+            Written::Switchover { to, accept_unknown_loss } => Fault::Switchover(to.map(who).transpose()?, accept_unknown_loss),
+            Written::Drain(w) => Fault::Drain(who(w)?),
+            Written::Failback => Fault::Failback,
+            Written::Dismiss => Fault::Dismiss,
+            Written::Acknowledge => Fault::Acknowledge,
+            Written::Verify => Fault::Verify,
+            Written::Override(w) => Fault::Override(who(w)?),
+            Written::FleetSuspects(why) => Fault::FleetSuspects(why),
+            Written::AddNode(w) => Fault::Node(Membership::Add, who(w)?),
+            Written::RemoveNode(w) => Fault::Node(Membership::Remove, who(w)?),
+            Written::ReadmitNode(w) => Fault::Node(Membership::Readmit, who(w)?),
+            Written::Person { confirms_after } => Fault::Person(confirms_after.map(|t| span(&t)).transpose()?),
+        })
+    }
+}
+
+/// A time as people write it: `250ms`, `1.5s` is written `1s 500ms`, `2m`.
+///
+/// # Errors
+/// What was expected.
+pub(super) fn span(text: &str) -> Result<Span, String> {
+    let parsed = humantime::parse_duration(text).map_err(|e| format!("time {text:?}: {e}; write 250ms, 3s or 2m"))?;
+    u64::try_from(parsed.as_nanos())
+        .ok()
+        .filter(|ns| *ns <= 86_400_000_000_000)
+        .map(Span)
+        .ok_or_else(|| format!("{text:?} is longer than a day"))
+}

@@ -184,7 +184,12 @@ impl Engine {
     /// The newest voter set that a majority of its own members reports now; without one the newest that is reported.
     pub(super) fn voter_set(&self) -> (u64, usize) {
         let fresh = |m: &&super::mind::NodeMind| m.age(self.now).is_some_and(|a| a < Span::secs(2));
-        let sets = self.nodes.values().filter(fresh).filter_map(|m| m.report.as_ref()).map(|r| &r.vote).filter(|v| v.voters > 0);
+        // Whoever keeps a set from before an override was removed by it, however many they are and whoever hears them.
+        let overrides = |version: u64| crate::model::VoterSet::overrides_of(version);
+        let reports = || self.nodes.values().filter_map(|m| m.report.as_ref());
+        let newest = reports().map(|r| overrides(r.vote.voters_version)).max().unwrap_or(0);
+        let counts = |v: &&crate::model::observation::VoteFacts| v.voters > 0 && overrides(v.voters_version) == newest;
+        let sets = self.nodes.values().filter(fresh).filter_map(|m| m.report.as_ref()).map(|r| &r.vote).filter(counts);
         // version → how many voters it has, and how many of them report it
         let mut versions: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
         for vote in sets {

@@ -182,7 +182,11 @@ impl VoterSet {
     pub fn override_floor(&self) -> Option<Epoch> {
         Self::floor_of(self.version)
     }
-    /// The same, from a version.
+    /// How many overrides came before that version.
+    pub fn overrides_of(version: u64) -> u64 {
+        version >> VERSION_EPOCH_BITS
+    }
+    /// The floor, from a version.
     pub fn floor_of(version: u64) -> Option<Epoch> {
         let by_override = version >> VERSION_EPOCH_BITS > 0 && version & ((1 << VERSION_COUNT_BITS) - 1) == 0;
         by_override.then(|| Epoch(made_in(version)))

@@ -176,14 +176,21 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     let mut events = storm(&mut random, &cluster);
     events.extend(calamity(seed, &cluster));
     events.sort_by_key(|(at, _)| *at);
+    let mut removed: Vec<Whom> = vec![];
     for (at, fault) in events {
         world.run_until(begin + at);
         match fault {
+            // Who was removed by override is wiped before it is switched on again (docs/safety.md).
+            Fault::PowerOn(_) if !removed.is_empty() => {
+                world.inject(&Fault::Reinstall(std::mem::take(&mut removed)));
+                world.inject(&fault);
+            }
             // Two persons look before they attest: only whose host is off.
             Fault::Override(gone) => {
                 let off = |w: &Whom| matches!(w, Whom::Node(n) if world.index(n).is_some_and(|h| !world.hosts[h].up));
                 let gone: Vec<Whom> = gone.into_iter().filter(off).collect();
                 if !gone.is_empty() {
+                    removed.extend(gone.iter().cloned());
                     world.inject(&Fault::Override(gone));
                 }
             }
@@ -191,6 +198,9 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         }
     }
     world.run_until(begin + STORM);
+    if !removed.is_empty() {
+        world.inject(&Fault::Reinstall(removed));
+    }
     // A core is mended; at most one node outside of it stays broken for good.
     let broken = random.chance(500).then(|| random.below(cluster.nodes.len() as u64)).and_then(|i| usize::try_from(i).ok());
     world.mend(broken, &mut random);

@@ -37,8 +37,16 @@ impl Machine {
             return Ok(());
         }
         // One that waits and has changed nothing gives way: the node it waits for may be the one that the next order replaces.
-        let begun = holder.next_voters().is_some() || holder.sync().sets.len() > 1;
-        if let Some(wish) = self.wish.as_ref().filter(|_| begun) {
+        let joint = |m: &Member| {
+            let sets = &holder.sync().sets;
+            sets.iter().any(|s| s.members.contains(m)) && !sets.iter().all(|s| s.members.contains(m))
+        };
+        // A joint stage may be older than the wish: only one for its own member shows that it has begun.
+        let begun = |wish: &Wish| {
+            let added = wish.order.add.as_ref().filter(|m| holder.voters().contains(m));
+            holder.next_voters().is_some() || wish.order.remove.iter().chain(added).any(joint)
+        };
+        if let Some(wish) = self.wish.as_ref().filter(|w| begun(w)) {
             return Err(format!("another change is under way: {}", wish.order.words()));
         }
         if holder.voters().version != order.from_version {

@@ -158,7 +158,7 @@ fn random_days_of_several_writers_break_no_law() {
 /// of two peers answers was never brought up to date.
 #[test]
 fn days_of_several_writers_that_once_broke_a_law() {
-    for seed in [206, 258, 480, 508, 1_152, 1_601] {
+    for seed in [206, 258, 480, 508, 1_152, 1_471, 1_601, 2_051] {
         let day = sharing_day::day(seed, false);
         assert!(day.violations.is_empty(), "SEED={seed} ({}): {:?}", day.shape, day.violations);
     }

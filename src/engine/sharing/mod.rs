@@ -23,6 +23,8 @@ pub(super) const GATHER_MAX: Span = Span::millis(800);
 pub(super) const APART_MAX: Span = Span::secs(3);
 /// Whoever speaks and took no shares, from the plane or from a peer, for so long after the first order cannot be reached.
 pub(super) const DEAF_AFTER: Span = Span::secs(5);
+/// It is ordered again after this.
+pub(super) const DEAF_RETRY: Span = Span::secs(60);
 /// Load is looked at for so long after a change: the routers need a moment to follow, and it is measured over seconds.
 pub(super) const KEEP_FOR: Span = Span::secs(3);
 
@@ -98,7 +100,9 @@ impl Engine {
         }
         // Peers pass on what a majority keeps; what fewer keep only an order brings, also to one that took none so far.
         let passed_on = heard.iter().filter(|n| same(&self.nodes[*n])).count() >= self.quorum();
-        let given_up = |n: &NodeId| passed_on && self.deaf_for(n).is_some();
+        // Once a minute it is tried again: perhaps only its own link is back, and no majority of its peers to tell it.
+        let tried_again = |deaf: Span| deaf.0 % DEAF_RETRY.0 >= DEAF_RETRY.0 - DEAF_AFTER.0;
+        let given_up = |n: &NodeId| passed_on && self.deaf_for(n).is_some_and(|deaf| !tried_again(deaf));
         let apart = heard.iter().any(|n| !same(&self.nodes[n]) && !given_up(n));
         self.apart_since = if apart { self.apart_since.or(Some(self.now)) } else { None };
         self.durable.shares = Some(newest);

@@ -1,5 +1,5 @@
-//! `cargo bench --bench simulator`: what one simulated run costs. Allocations are not counted here: counting them is a tenth
-//! of the time.
+//! `cargo bench --bench simulator`: what one simulated run costs. Allocations are not counted here: counting them is a
+//! third of the time.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a benchmark stops at what it does not expect")]
 

@@ -177,7 +177,7 @@ pub struct Machine {
     goal: Goal,
     goal_id: u64,
     resource: Resource,
-    /// Members as they said hello, before there is a voter set.
+    /// What every peer said of itself last, in its hello.
     met: BTreeMap<NodeId, Met>,
     found_at: Timestamp,
     found_reclaim: Option<Timestamp>,

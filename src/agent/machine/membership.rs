@@ -14,7 +14,7 @@ use crate::wire::message::PeerMessage;
 /// A change is said again after this.
 const RESEND: Span = Span::millis(100);
 
-/// A node that said hello within this answers; hellos are exchanged every second.
+/// A node that answered a hello within this is in reach; one goes out with every heartbeat.
 const ANSWERS: Span = Span::millis(2_500);
 
 /// What the holder was ordered to change.

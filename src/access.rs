@@ -44,16 +44,35 @@ impl ApprovalKey {
     ///
     /// # Errors
     /// When the system has no randomness for the nonce.
-    pub fn approve(&self, plan: Digest, by: &str, reason: &str, expires: WallTime) -> Result<Approval, String> {
+    pub fn approve(
+        &self,
+        plan: Digest,
+        by: &str,
+        reason: &str,
+        expires: WallTime,
+    ) -> Result<Approval, String> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|e| e.to_string())?;
         Ok(self.approve_with(plan, by, reason, expires, nonce))
     }
 
     /// Signs with a nonce that the caller knows to be new.
-    pub fn approve_with(&self, plan: Digest, by: &str, reason: &str, expires: WallTime, nonce: [u8; 16]) -> Approval {
-        let mut approval =
-            Approval { plan, by: by.to_owned(), reason: reason.to_owned(), nonce: hex::encode(nonce), expires, signature: String::new() };
+    pub fn approve_with(
+        &self,
+        plan: Digest,
+        by: &str,
+        reason: &str,
+        expires: WallTime,
+        nonce: [u8; 16],
+    ) -> Approval {
+        let mut approval = Approval {
+            plan,
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+            nonce: hex::encode(nonce),
+            expires,
+            signature: String::new(),
+        };
         approval.signature = hex::encode(self.0.sign(&signed_bytes(&approval)).to_bytes());
         approval
     }
@@ -61,7 +80,8 @@ impl ApprovalKey {
 
 /// The canonical bytes under a signature: every field but the signature itself.
 fn signed_bytes(approval: &Approval) -> Vec<u8> {
-    let fields = (&approval.plan, &approval.by, &approval.reason, &approval.nonce, approval.expires);
+    let fields =
+        (&approval.plan, &approval.by, &approval.reason, &approval.nonce, approval.expires);
     // Strings and one number serialise without failing.
     serde_json::to_vec(&fields).unwrap_or_default()
 }
@@ -70,10 +90,19 @@ fn signed_bytes(approval: &Approval) -> Vec<u8> {
 ///
 /// # Errors
 /// In words, for the person who reads the refusal.
-pub fn check_approval(approval: &Approval, plan: &Digest, allowlist: &Allowlist, now: WallTime) -> Result<(), String> {
+pub fn check_approval(
+    approval: &Approval,
+    plan: &Digest,
+    allowlist: &Allowlist,
+    now: WallTime,
+) -> Result<(), String> {
     let by = &approval.by;
     if approval.plan != *plan {
-        return Err(format!("{by} approved plan {}, this is {}", approval.plan.short(), plan.short()));
+        return Err(format!(
+            "{by} approved plan {}, this is {}",
+            approval.plan.short(),
+            plan.short()
+        ));
     }
     if approval.expires < now {
         return Err(format!("{by}'s approval expired at {}", approval.expires.rfc3339()));
@@ -81,15 +110,21 @@ pub fn check_approval(approval: &Approval, plan: &Digest, allowlist: &Allowlist,
     if !allowlist.allows(by, &[Permission::Approver]) {
         return Err(format!("{by} is not an approver in the allowlist"));
     }
-    let key = allowlist.approval_key(by).ok_or_else(|| format!("no approval key of {by} is in the allowlist"))?;
-    let key = VerifyingKey::from_bytes(&key).map_err(|_| format!("the approval key of {by} is not usable"))?;
-    let signature = hex::decode(&approval.signature).ok().and_then(|b| Signature::from_slice(&b).ok());
-    let signature = signature.ok_or_else(|| format!("{by}'s signature is not of the right form"))?;
-    key.verify_strict(&signed_bytes(approval), &signature).map_err(|_| format!("{by}'s signature does not match"))
+    let key = allowlist
+        .approval_key(by)
+        .ok_or_else(|| format!("no approval key of {by} is in the allowlist"))?;
+    let key = VerifyingKey::from_bytes(&key)
+        .map_err(|_| format!("the approval key of {by} is not usable"))?;
+    let signature =
+        hex::decode(&approval.signature).ok().and_then(|b| Signature::from_slice(&b).ok());
+    let signature =
+        signature.ok_or_else(|| format!("{by}'s signature is not of the right form"))?;
+    key.verify_strict(&signed_bytes(approval), &signature)
+        .map_err(|_| format!("{by}'s signature does not match"))
 }
 
-/// Whether a plan carries what the policy asks for: under a manual strategy a person's signature, always one where a
-/// person asked for it.
+/// Whether a plan carries what the policy asks for: under a manual strategy a person's signature,
+/// always one where a person asked for it.
 ///
 /// # Errors
 /// In words, for the person who reads the refusal.
@@ -115,13 +150,24 @@ pub fn check_authority(
 ///
 /// # Errors
 /// As [`check_authority`].
-pub fn check_order(order: &Order, strategy: Strategy, allowlist: &Allowlist, now: WallTime) -> Result<(), String> {
+pub fn check_order(
+    order: &Order,
+    strategy: Strategy,
+    allowlist: &Allowlist,
+    now: WallTime,
+) -> Result<(), String> {
     match order {
-        Order::Arm { plan, approvals } | Order::Demote { plan, approvals } | Order::Shift { plan, approvals } => {
+        Order::Arm { plan, approvals }
+        | Order::Demote { plan, approvals }
+        | Order::Shift { plan, approvals } => {
             check_authority(plan, &plan.digest(), approvals, strategy, allowlist, now)
         }
-        Order::Voters { order, approvals } => check_signed(&order.digest(), approvals, 1, allowlist, now),
-        Order::Override { order, approvals } => check_signed(&order.digest(), approvals, 2, allowlist, now),
+        Order::Voters { order, approvals } => {
+            check_signed(&order.digest(), approvals, 1, allowlist, now)
+        }
+        Order::Override { order, approvals } => {
+            check_signed(&order.digest(), approvals, 2, allowlist, now)
+        }
         Order::Disarm { .. } | Order::Prove => Ok(()),
     }
 }
@@ -130,7 +176,13 @@ pub fn check_order(order: &Order, strategy: Strategy, allowlist: &Allowlist, now
 ///
 /// # Errors
 /// In words, for the person who reads the refusal.
-pub fn check_signed(digest: &Digest, approvals: &[Approval], persons: usize, allowlist: &Allowlist, now: WallTime) -> Result<(), String> {
+pub fn check_signed(
+    digest: &Digest,
+    approvals: &[Approval],
+    persons: usize,
+    allowlist: &Allowlist,
+    now: WallTime,
+) -> Result<(), String> {
     let mut by = std::collections::BTreeSet::new();
     for approval in approvals {
         check_approval(approval, digest, allowlist, now)?;
@@ -142,8 +194,8 @@ pub fn check_signed(digest: &Digest, approvals: &[Approval], persons: usize, all
     Ok(())
 }
 
-/// What a voter checks of a claim: every approval it carries, and that there is one where the policy is manual. A
-/// holder's own reclaim or climb has no plan.
+/// What a voter checks of a claim: every approval it carries, and that there is one where the
+/// policy is manual. A holder's own reclaim or climb has no plan.
 ///
 /// # Errors
 /// In words, for the person who reads the refusal.
@@ -171,7 +223,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("allowlist.yaml");
         let text = format!(
-            "identities:\n  - {{name: alice, roles: [approver], approval_key: \"{}\"}}\n  - {{name: bob, roles: [viewer]}}\n",
+            "identities:\n  - {{name: alice, roles: [approver], approval_key: \"{}\"}}\n  - \
+                {{name: bob, roles: [viewer]}}\n",
             key.public_hex()
         );
         std::fs::write(&path, text).unwrap();
@@ -190,7 +243,10 @@ mod tests {
         assert!(check(&good, &plan, 1_001).unwrap_err().contains("expired"));
         let other = Approval { reason: "changed".into(), ..good.clone() };
         assert!(check(&other, &plan, 999).unwrap_err().contains("does not match"));
-        let forged = ApprovalKey::generate().unwrap().approve(plan.clone(), "alice", "drill", WallTime(1_000)).unwrap();
+        let forged = ApprovalKey::generate()
+            .unwrap()
+            .approve(plan.clone(), "alice", "drill", WallTime(1_000))
+            .unwrap();
         assert!(check(&forged, &plan, 999).unwrap_err().contains("does not match"));
         let nobody = key.approve(plan.clone(), "bob", "drill", WallTime(1_000)).unwrap();
         assert!(check(&nobody, &plan, 999).unwrap_err().contains("not an approver"));

@@ -1,6 +1,7 @@
 //! quorate: failover for replicated databases.
 //!
-//! See → decide → record → act. A room uses only rooms that stand above it in this list (`tests/tidy.rs` keeps it so).
+//! See → decide → record → act. A room uses only rooms that stand above it in this list
+//! (`tests/tidy.rs` keeps it so).
 
 /// Decides who may approve, with signatures.
 pub mod access;

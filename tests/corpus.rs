@@ -1,10 +1,16 @@
-//! Everything the fuzzer has found interesting enough to keep (`tests/fuzz/corpus`), through the same doors.
+//! Everything the fuzzer has found interesting enough to keep (`tests/fuzz/corpus`), through the
+//! same doors.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
 
 fn each(target: &str, door: impl Fn(&[u8]) -> bool) -> (usize, usize) {
     let folder = std::path::Path::new("tests/fuzz/corpus").join(target);
-    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty(), "{} is empty", folder.display());
     let understood = files.iter().filter(|f| door(&std::fs::read(f).unwrap())).count();
@@ -24,6 +30,9 @@ fn the_corpus_is_understood_or_refused() {
         ("journal", each("journal", text(quorate::cli::bytes::journal))),
         ("wire", each("wire", quorate::cli::bytes::wire)),
     ] {
-        assert!(understood > 0, "{target}: none of {files} files is understood: the corpus is stale");
+        assert!(
+            understood > 0,
+            "{target}: none of {files} files is understood: the corpus is stale"
+        );
     }
 }

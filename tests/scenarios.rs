@@ -1,7 +1,9 @@
-//! Incidents as files (`tests/scenarios/*.txt`): the name is the headline, the first comment the story. A line is a command;
-//! what it says is recorded below it, indented. Found at run time. `UPDATE_GOLDEN=1` records anew: read every line of it.
+//! Incidents as files (`tests/scenarios/*.txt`): the name is the headline, the first comment the
+//! story. A line is a command; what it says is recorded below it, indented. Found at run time.
+//! `UPDATE_GOLDEN=1` records anew: read every line of it.
 //!
-//! Three voters n1 to n3; n1 holds epoch 1 with commits waiting for one of n2 and n3; D = 100, G = 10.
+//! Three voters n1 to n3; n1 holds epoch 1 with commits waiting for one of n2 and n3; D = 100, G =
+//! 10.
 //!
 //! | command | what happens |
 //! |---|---|
@@ -16,12 +18,21 @@
 //! | `restart NODE` | its volatile state is gone |
 //! | `reinstall NODE` | it comes back with a new incarnation and nothing durable |
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate::lease::{Claim, ClaimRequest, Cut, EpochSync, Local, ReleaseNotice, Renew, Standing, Terms, Voter, VoterRecord};
-use quorate::model::{Epoch, Lsn, Member, Position, Span, SyncSet, TimelineHistory, Timestamp, VoterSet};
+use quorate::lease::{
+    Claim, ClaimRequest, Cut, EpochSync, Local, ReleaseNotice, Renew, Standing, Terms, Voter,
+    VoterRecord,
+};
+use quorate::model::{
+    Epoch, Lsn, Member, Position, Span, SyncSet, TimelineHistory, Timestamp, VoterSet,
+};
 
 const TERMS: Terms = Terms { duration: Span(100), grace: Span(10) };
 
@@ -39,7 +50,10 @@ fn set() -> VoterSet {
     VoterSet { version: 1, members: ["n1", "n2", "n3"].map(member).into_iter().collect() }
 }
 fn sync_of(node: &str) -> SyncSet {
-    SyncSet { members: set().members.iter().filter(|m| m.node.as_str() != node).cloned().collect(), k: 1 }
+    SyncSet {
+        members: set().members.iter().filter(|m| m.node.as_str() != node).cloned().collect(),
+        k: 1,
+    }
 }
 
 struct Words<'a>(Vec<&'a str>);
@@ -55,13 +69,24 @@ impl Words<'_> {
         self.value(key).map_or(default, |v| v.parse().unwrap())
     }
     fn to(&self) -> Vec<String> {
-        self.value("to").unwrap_or_default().split(',').filter(|w| !w.is_empty()).map(str::to_owned).collect()
+        self.value("to")
+            .unwrap_or_default()
+            .split(',')
+            .filter(|w| !w.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 }
 
 impl World {
     fn new() -> Self {
-        let entry = EpochSync { epoch: Epoch(1), holder: member("n1"), sync: sync_of("n1").into(), won: true, promoted: true };
+        let entry = EpochSync {
+            epoch: Epoch(1),
+            holder: member("n1"),
+            sync: sync_of("n1").into(),
+            won: true,
+            promoted: true,
+        };
         let voters = ["n1", "n2", "n3"].map(|node| {
             let record = VoterRecord {
                 me: member(node),
@@ -76,10 +101,21 @@ impl World {
                 shares: None,
             };
             let cut = if node == "n1" { Cut::Nothing } else { Cut::Not };
-            (node.to_owned(), (Voter::restore(record, TERMS, Timestamp(0)), Local { not_writable: node != "n1", cut }))
+            (
+                node.to_owned(),
+                (
+                    Voter::restore(record, TERMS, Timestamp(0)),
+                    Local { not_writable: node != "n1", cut },
+                ),
+            )
         });
         let log = ["n1", "n2", "n3"].map(|n| (n.to_owned(), 0)).into_iter().collect();
-        Self { now: Timestamp(0), voters: voters.into_iter().collect(), log, claims: BTreeMap::new() }
+        Self {
+            now: Timestamp(0),
+            voters: voters.into_iter().collect(),
+            log,
+            claims: BTreeMap::new(),
+        }
     }
 
     fn request(&self, node: &str, words: &Words<'_>) -> ClaimRequest {
@@ -128,7 +164,8 @@ impl World {
                     holder,
                     round: 1,
                     duration: Span(words.number("duration", 100)),
-                    promoted: (words.value("promoted").as_deref() != Some("no")).then(TimelineHistory::default),
+                    promoted: (words.value("promoted").as_deref() != Some("no"))
+                        .then(TimelineHistory::default),
                 };
                 let promised = |node: &String, world: &mut Self| {
                     let voter = &mut world.voters.get_mut(node).unwrap().0;
@@ -141,7 +178,11 @@ impl World {
             }
             "ask" => {
                 let request = self.request(&words.node(), &words);
-                let say = |node: &String| match self.voters[node].0.ask(now, &request, self.voters[node].1).refusal {
+                let say = |node: &String| match self.voters[node]
+                    .0
+                    .ask(now, &request, self.voters[node].1)
+                    .refusal
+                {
                     None => format!("{node} would grant"),
                     Some(why) => format!("{node} would refuse: {}", ticks(&why)),
                 };
@@ -150,9 +191,16 @@ impl World {
             "claim" => {
                 let node = words.node();
                 let request = self.request(&node, &words);
-                let incumbent = self.voters[&node].0.record().last_won().is_some_and(|w| w.holder.node.as_str() == node);
+                let incumbent = self.voters[&node]
+                    .0
+                    .record()
+                    .last_won()
+                    .is_some_and(|w| w.holder.node.as_str() == node);
                 let key = (node.clone(), request.epoch.0);
-                let mut claim = self.claims.remove(&key).unwrap_or_else(|| Claim::new(request.clone(), set(), now, incumbent));
+                let mut claim = self
+                    .claims
+                    .remove(&key)
+                    .unwrap_or_else(|| Claim::new(request.clone(), set(), now, incumbent));
                 let mut said = vec![];
                 for to in words.to() {
                     let (voter, local) = self.voters.get_mut(&to).unwrap();
@@ -168,8 +216,14 @@ impl World {
                     Standing::Waiting { why } => format!("not won: {why}"),
                     Standing::Unfenced { why } => format!("not won: {why}"),
                     Standing::Won(win) => {
-                        let fetch = win.fetch.map_or(String::new(), |(from, at)| format!("; fetch from {from} up to {}", at.lsn.0));
-                        format!("won; fence: {}; loss: {}{fetch}", win.fence.words(), win.loss.short())
+                        let fetch = win.fetch.map_or(String::new(), |(from, at)| {
+                            format!("; fetch from {from} up to {}", at.lsn.0)
+                        });
+                        format!(
+                            "won; fence: {}; loss: {}{fetch}",
+                            win.fence.words(),
+                            win.loss.short()
+                        )
                     }
                 });
                 self.claims.insert(key, claim);
@@ -177,7 +231,9 @@ impl World {
             }
             "release" => {
                 let node = words.node();
-                let end = words.value("end").map(|e| Position { timeline: 1, lsn: Lsn(e.parse().unwrap()) });
+                let end = words
+                    .value("end")
+                    .map(|e| Position { timeline: 1, lsn: Lsn(e.parse().unwrap()) });
                 let holder = self.voters[&node].0.record().me.clone();
                 let notice = ReleaseNotice {
                     epoch: Epoch(words.number("epoch", 0)),
@@ -209,7 +265,11 @@ impl World {
 fn ticks(why: &quorate::lease::Refusal) -> String {
     match why {
         quorate::lease::Refusal::Promised { to, left } => {
-            format!("promised to {} for {} more", to.as_ref().map_or("it does not know whom", |m| m.node.as_str()), left.0)
+            format!(
+                "promised to {} for {} more",
+                to.as_ref().map_or("it does not know whom", |m| m.node.as_str()),
+                left.0
+            )
         }
         other => other.to_string(),
     }
@@ -217,7 +277,8 @@ fn ticks(why: &quorate::lease::Refusal) -> String {
 
 #[test]
 fn every_incident_goes_as_recorded() {
-    let mut files: Vec<_> = std::fs::read_dir("tests/scenarios").unwrap().map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir("tests/scenarios").unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     let mut seen = BTreeSet::new();
     let mut wrong = vec![];

@@ -1,13 +1,20 @@
-//! Laws about the source text: imports run down the list of rooms, every file says what it is for, every rule has its
-//! sentence in the printed table, and rejected words stay out.
+//! Laws about the source text: imports run down the list of rooms, every file says what it is for,
+//! every rule has its sentence in the printed table, and rejected words stay out.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
 
 use std::path::{Path, PathBuf};
 
-/// The rooms in the order of `src/lib.rs`: a room uses only rooms that stand above it. `cli` knows all.
-const ROOMS: &[&str] =
-    &["model", "config", "lease", "engine", "access", "audit", "store", "wire", "agent", "sim", "plane", "lab", "console", "cli"];
+/// The rooms in the order of `src/lib.rs`: a room uses only rooms that stand above it. `cli` knows
+/// all.
+const ROOMS: &[&str] = &[
+    "model", "config", "lease", "engine", "access", "audit", "store", "wire", "agent", "sim",
+    "plane", "lab", "console", "cli",
+];
 /// Arrows that run up the list, each with its reason.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
@@ -41,7 +48,9 @@ fn named(line: &str) -> Vec<String> {
     for (at, _) in line.match_indices("crate::") {
         let rest = &line[at + 7..];
         if let Some(list) = rest.strip_prefix('{') {
-            names.extend(list.split(',').map(|w| w.trim().split("::").next().unwrap_or_default().trim_matches('}').to_owned()));
+            names.extend(list.split(',').map(|w| {
+                w.trim().split("::").next().unwrap_or_default().trim_matches('}').to_owned()
+            }));
         } else {
             names.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
         }
@@ -54,11 +63,17 @@ fn violations(sources: &[(PathBuf, String)]) -> Vec<String> {
     let mut wrong = vec![];
     for (path, text) in sources {
         let Some(from) = room(path) else { continue };
-        for (number, line) in text.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
+        for (number, line) in
+            text.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//"))
+        {
             for to in named(line) {
                 let up = place(&to) > place(&from);
                 if up && from != "cli" && !EXCEPTIONS.contains(&(from.as_str(), to.as_str())) {
-                    wrong.push(format!("{}:{}: {from} may not use {to}", path.display(), number + 1));
+                    wrong.push(format!(
+                        "{}:{}: {from} may not use {to}",
+                        path.display(),
+                        number + 1
+                    ));
                 }
             }
         }
@@ -70,29 +85,46 @@ fn violations(sources: &[(PathBuf, String)]) -> Vec<String> {
 fn imports_run_down_the_list_of_rooms() {
     let wrong = violations(&sources());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let planted = vec![(PathBuf::from("src/lease/mod.rs"), "use crate::{model::Span, plane::runtime};\n".to_owned())];
+    let planted = vec![(
+        PathBuf::from("src/lease/mod.rs"),
+        "use crate::{model::Span, plane::runtime};\n".to_owned(),
+    )];
     assert_eq!(violations(&planted), ["src/lease/mod.rs:1: lease may not use plane"]);
 }
 
 #[test]
 fn every_file_says_what_it_is_for() {
     for (path, text) in sources() {
-        assert!(text.starts_with("//! ") && !text.starts_with("//! stub"), "{} does not open with what it is for", path.display());
+        assert!(
+            text.starts_with("//! ") && !text.starts_with("//! stub"),
+            "{} does not open with what it is for",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn pure_rooms_have_their_lock_at_the_door() {
-    for door in ["src/lease/mod.rs", "src/engine/mod.rs", "src/agent/machine/mod.rs", "src/sim/mod.rs"] {
+    for door in
+        ["src/lease/mod.rs", "src/engine/mod.rs", "src/agent/machine/mod.rs", "src/sim/mod.rs"]
+    {
         let text = std::fs::read_to_string(door).unwrap();
-        assert!(text.contains("#![deny(clippy::disallowed_methods, clippy::disallowed_types)]"), "{door}");
+        assert!(
+            text.contains("#![deny(clippy::disallowed_methods, clippy::disallowed_types)]"),
+            "{door}"
+        );
     }
 }
 
 #[test]
 fn rejected_words_stay_out() {
     for (path, text) in sources() {
-        for word in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("unimplemented", "!"), concat!("to", "do!")] {
+        for word in [
+            concat!("TO", "DO"),
+            concat!("FIX", "ME"),
+            concat!("unimplemented", "!"),
+            concat!("to", "do!"),
+        ] {
             assert!(!text.contains(word), "{} contains {word}", path.display());
         }
     }
@@ -102,7 +134,8 @@ fn rejected_words_stay_out() {
 #[test]
 fn the_printed_rules_are_the_rules_in_force() {
     let mut table = String::from(
-        "# Rules\n\nPrinted from `src/engine/rules.rs`; the number is in every audit record.\n\n| rule | what it says |\n|---|---|\n",
+        "# Rules\n\nPrinted from `src/engine/rules.rs`; the number is in every audit record.\n\n| \
+            rule | what it says |\n|---|---|\n",
     );
     for (number, sentence) in quorate::engine::rules::RULES {
         table.push_str(&format!("| {number} | {sentence} |\n"));
@@ -111,7 +144,11 @@ fn the_printed_rules_are_the_rules_in_force() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, &table).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), table, "docs/rules.md is stale: UPDATE_GOLDEN=1 cargo nextest run tidy");
+    assert_eq!(
+        std::fs::read_to_string(path).unwrap_or_default(),
+        table,
+        "docs/rules.md is stale: UPDATE_GOLDEN=1 cargo nextest run tidy"
+    );
     let numbers: Vec<u16> = quorate::engine::rules::RULES.iter().map(|(n, _)| *n).collect();
     let mut sorted = numbers.clone();
     sorted.sort_unstable();

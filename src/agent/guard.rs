@@ -1,8 +1,9 @@
-//! The guard: a tiny process that kills the resource unless told in time that the lease was extended. It outlives a
-//! crashed or frozen agent; a restarted agent adopts it.
+//! The guard: a tiny process that kills the resource unless told in time that the lease was
+//! extended. It outlives a crashed or frozen agent; a restarted agent adopts it.
 //!
-//! It listens on a Unix socket for lines: `until NANOSECONDS` (of the suspend-aware clock) and `stand-down`; each is
-//! answered with `ok UNTIL`. It holds nothing else, decides nothing else and needs no other process.
+//! It listens on a Unix socket for lines: `until NANOSECONDS` (of the suspend-aware clock) and
+//! `stand-down`; each is answered with `ok UNTIL`. It holds nothing else, decides nothing else and
+//! needs no other process.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -37,7 +38,8 @@ pub fn run(state_dir: &Path, data_dir: &Path) -> std::io::Result<()> {
     let until = Arc::new(AtomicU64::new(0));
     let changed = Arc::new((Mutex::new(()), Condvar::new()));
     {
-        let (until, changed, data_dir, state_dir) = (Arc::clone(&until), Arc::clone(&changed), data_dir.to_owned(), state_dir.to_owned());
+        let (until, changed, data_dir, state_dir) =
+            (Arc::clone(&until), Arc::clone(&changed), data_dir.to_owned(), state_dir.to_owned());
         std::thread::spawn(move || watch(&until, &changed, &data_dir, &state_dir));
     }
     for stream in listener.incoming().flatten() {
@@ -88,7 +90,8 @@ fn watch(until: &AtomicU64, changed: &(Mutex<()>, Condvar), data_dir: &Path, sta
             let _ = until.compare_exchange(armed.0, 0, Ordering::SeqCst, Ordering::SeqCst);
             continue;
         }
-        let wait = if armed.0 > 0 { now.until(armed).std() } else { std::time::Duration::from_secs(5) };
+        let wait =
+            if armed.0 > 0 { now.until(armed).std() } else { std::time::Duration::from_secs(5) };
         let wait = wait.min(std::time::Duration::from_millis(500));
         guard = changed.1.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
     }
@@ -107,18 +110,28 @@ impl Guard {
     ///
     /// # Errors
     /// When none answers and none can be started.
-    pub fn adopt_or_start(state_dir: &Path, data_dir: &Path) -> std::io::Result<(Self, Option<Timestamp>)> {
+    pub fn adopt_or_start(
+        state_dir: &Path,
+        data_dir: &Path,
+    ) -> std::io::Result<(Self, Option<Timestamp>)> {
         if let Ok(found) = Self::adopt(state_dir) {
             return Ok(found);
         }
-        // A guard that does not answer may be frozen: woken later, its old deadline would kill a healthy database.
-        if let Some(old) = std::fs::read_to_string(state_dir.join("guard.pid")).ok().and_then(|t| t.trim().parse::<u32>().ok()) {
+        // A guard that does not answer may be frozen: woken later, its old deadline would kill a
+        // healthy database.
+        if let Some(old) = std::fs::read_to_string(state_dir.join("guard.pid"))
+            .ok()
+            .and_then(|t| t.trim().parse::<u32>().ok())
+        {
             let commandline = std::fs::read(format!("/proc/{old}/cmdline")).unwrap_or_default();
             if String::from_utf8_lossy(&commandline).contains(&state_dir.display().to_string()) {
                 host::signal(old, rustix::process::Signal::KILL);
             }
         }
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(state_dir.join("guard.log"))?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(state_dir.join("guard.log"))?;
         let mut command = std::process::Command::new(std::env::current_exe()?);
         command.arg("guard").arg("--state-dir").arg(state_dir).arg("--data-dir").arg(data_dir);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -144,7 +157,10 @@ impl Guard {
         let stream = UnixStream::connect(socket(state_dir))?;
         stream.set_read_timeout(Some(std::time::Duration::from_millis(200)))?;
         stream.set_write_timeout(Some(std::time::Duration::from_millis(200)))?;
-        let pid = std::fs::read_to_string(state_dir.join("guard.pid")).ok().and_then(|t| t.trim().parse().ok()).unwrap_or(0);
+        let pid = std::fs::read_to_string(state_dir.join("guard.pid"))
+            .ok()
+            .and_then(|t| t.trim().parse().ok())
+            .unwrap_or(0);
         let mut guard = Self { stream, pid };
         let armed = guard.say("status")?;
         Ok((guard, (armed.0 > 0).then_some(armed)))
@@ -156,7 +172,11 @@ impl Guard {
     /// When the guard does not answer: then the resource must not be writable.
     pub fn arm(&mut self, until: Timestamp) -> std::io::Result<()> {
         let armed = self.say(&format!("until {}", until.0))?;
-        if armed == until { Ok(()) } else { Err(std::io::Error::other(format!("the guard armed {armed:?}, not {until:?}"))) }
+        if armed == until {
+            Ok(())
+        } else {
+            Err(std::io::Error::other(format!("the guard armed {armed:?}, not {until:?}")))
+        }
     }
 
     /// Nothing runs that could write.

@@ -1,8 +1,9 @@
 //! The agent: the process on a node; a voter, a prober, and the only thing that touches a resource.
 //!
-//! `machine` is pure and decides: vote, hold, claim, release, what the resource shall be. `runtime` turns its effects
-//! into the world and the world into its inputs. `adapter` drives one engine each. `guard` is a tiny process that kills
-//! the resource when nobody told it in time that the lease was extended.
+//! `machine` is pure and decides: vote, hold, claim, release, what the resource shall be. `runtime`
+//! turns its effects into the world and the world into its inputs. `adapter` drives one engine
+//! each. `guard` is a tiny process that kills the resource when nobody told it in time that the
+//! lease was extended.
 
 pub mod adapter;
 pub mod guard;

@@ -1,5 +1,6 @@
-//! Ways to the peers: one queue and one task each, so that a silent peer delays nobody else. What does not fit is
-//! dropped: every message is repeated by whoever needs it, and releases travel in every hello.
+//! Ways to the peers: one queue and one task each, so that a silent peer delays nobody else. What
+//! does not fit is dropped: every message is repeated by whoever needs it, and releases travel in
+//! every hello.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +56,8 @@ impl Peers {
     pub fn send(&self, to: &NodeId, message: PeerMessage) {
         if let Some(queue) = self.queues.get(to) {
             // What is said again every few milliseconds leaves room for what is not.
-            let repeated = matches!(message, PeerMessage::Ask(_) | PeerMessage::Claim(_) | PeerMessage::Hello);
+            let repeated =
+                matches!(message, PeerMessage::Ask(_) | PeerMessage::Claim(_) | PeerMessage::Hello);
             if repeated && queue.capacity() < WAITING_MAX / 2 {
                 return;
             }
@@ -95,7 +97,12 @@ impl Peers {
     }
 }
 
-async fn talk(node: NodeId, client: Client, mut queue: mpsc::Receiver<PeerMessage>, answers: mpsc::Sender<Answered>) {
+async fn talk(
+    node: NodeId,
+    client: Client,
+    mut queue: mpsc::Receiver<PeerMessage>,
+    answers: mpsc::Sender<Answered>,
+) {
     let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(UNDER_WAY_MAX));
     while let Some(message) = queue.recv().await {
         let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else { return };

@@ -83,15 +83,16 @@ struct Agent {
 
 const RECORD: &str = "voter";
 
-/// Runs an agent until a signal ends it. Its database goes on under the guard until the lease it holds runs out; a
-/// restarted agent takes it up again.
+/// Runs an agent until a signal ends it. Its database goes on under the guard until the lease it
+/// holds runs out; a restarted agent takes it up again.
 ///
 /// # Errors
 /// [`StartError`], before anything was touched.
 pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let postgres = config.resource == ResourceKind::Postgres;
     if postgres && rustix::process::geteuid().is_root() {
-        let why = "PostgreSQL refuses to run as root: start the agent as the user that owns the data directory (postgres)";
+        let why = "PostgreSQL refuses to run as root: start the agent as the user that owns the \
+            data directory (postgres)";
         return Err(StartError::Other(why.into()));
     }
     let programs = match (&config.postgres, postgres) {
@@ -99,17 +100,24 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         _ => None,
     };
     let other = |what: &str, e: std::io::Error| StartError::Other(format!("{what}: {e}"));
-    std::fs::create_dir_all(&config.state_dir).map_err(|e| other(&config.state_dir.display().to_string(), e))?;
+    std::fs::create_dir_all(&config.state_dir)
+        .map_err(|e| other(&config.state_dir.display().to_string(), e))?;
     let listener = std::net::TcpListener::bind(&config.listen).map_err(|e| {
-        StartError::Other(format!("cannot listen on {}: {e}; is another agent running, or is the port taken?", config.listen))
+        StartError::Other(format!(
+            "cannot listen on {}: {e}; is another agent running, or is the port taken?",
+            config.listen
+        ))
     })?;
     let mut store = Sqlite::open(&config.state_dir.join("agent.sqlite"))?;
     let record = load(&mut store, &config)?;
     let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
     let never_managed = record.voters.is_none() && record.epoch == crate::model::Epoch(0);
-    if let Some((dir, pid)) = data_dir.as_ref().filter(|_| never_managed).and_then(|d| Some((d, host::postmaster(d)?))) {
+    if let Some((dir, pid)) =
+        data_dir.as_ref().filter(|_| never_managed).and_then(|d| Some((d, host::postmaster(d)?)))
+    {
         let why = format!(
-            "{} is in use by process {pid}, a PostgreSQL that no agent started. Nothing was touched. Stop it and keep it from \
+            "{} is in use by process {pid}, a PostgreSQL that no agent started. Nothing was \
+                touched. Stop it and keep it from \
              starting by itself (systemctl disable --now postgresql), then start the agent again",
             dir.display()
         );
@@ -117,12 +125,16 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     }
     let (guard, armed) = match &data_dir {
         Some(data_dir) => {
-            let (guard, armed) = Guard::adopt_or_start(&config.state_dir, data_dir).map_err(|e| other("the guard does not start", e))?;
+            let (guard, armed) = Guard::adopt_or_start(&config.state_dir, data_dir)
+                .map_err(|e| other("the guard does not start", e))?;
             (Some(guard), armed)
         }
         None => (None, None),
     };
-    let found = Found { running_guarded: armed.is_some() && data_dir.as_deref().and_then(host::postmaster).is_some() };
+    let found = Found {
+        running_guarded: armed.is_some()
+            && data_dir.as_deref().and_then(host::postmaster).is_some(),
+    };
     let setup = setup(&config, &record);
     let (machine, turn) = Machine::start(host::now(), setup.clone(), record, &found);
     let (answers_in, mut answers) = mpsc::channel(64);
@@ -158,7 +170,8 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     agent.perform(turn);
     let mut beat = tokio::time::interval(heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| other("signals", e))?;
+    let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|e| other("signals", e))?;
     loop {
         if agent.report_due {
             agent.report();
@@ -189,17 +202,29 @@ async fn wait(until: Option<Timestamp>) {
 
 fn load(store: &mut Sqlite, config: &AgentConfig) -> Result<VoterRecord, StartError> {
     if let Some(text) = store.document(RECORD)? {
-        let record: VoterRecord = serde_json::from_str(&text)
-            .map_err(|e| StartError::Other(format!("the voter record in {} is unreadable: {e}", config.state_dir.display())))?;
+        let record: VoterRecord = serde_json::from_str(&text).map_err(|e| {
+            StartError::Other(format!(
+                "the voter record in {} is unreadable: {e}",
+                config.state_dir.display()
+            ))
+        })?;
         if record.me.node != config.node.node_id {
-            let why = format!("{} belongs to {}, this is {}", config.state_dir.display(), record.me.node, config.node.node_id);
+            let why = format!(
+                "{} belongs to {}, this is {}",
+                config.state_dir.display(),
+                record.me.node,
+                config.node.node_id
+            );
             return Err(StartError::Other(why));
         }
         return Ok(record);
     }
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|e| StartError::Other(format!("no randomness: {e}")))?;
-    let me = Member { node: config.node.node_id.clone(), incarnation: Incarnation::new(hex::encode(random)) };
+    let me = Member {
+        node: config.node.node_id.clone(),
+        incarnation: Incarnation::new(hex::encode(random)),
+    };
     let record = VoterRecord::new(me);
     keep(store, &record)?;
     Ok(record)
@@ -217,7 +242,12 @@ fn setup(config: &AgentConfig, record: &VoterRecord) -> Setup {
         cluster: cluster.cluster_id.clone(),
         me: record.me.clone(),
         nodes: cluster.nodes.iter().map(|n| n.node_id.clone()).collect(),
-        witnesses: cluster.nodes.iter().filter(|n| n.role == Role::Witness).map(|n| n.node_id.clone()).collect(),
+        witnesses: cluster
+            .nodes
+            .iter()
+            .filter(|n| n.role == Role::Witness)
+            .map(|n| n.node_id.clone())
+            .collect(),
         founder: config.node.role == Role::Primary,
         terms: Terms::for_duration(cluster.lease),
         synchronous_standbys: cluster.synchronous_standbys,
@@ -228,7 +258,11 @@ fn setup(config: &AgentConfig, record: &VoterRecord) -> Setup {
     }
 }
 
-fn start_adapter(config: &AgentConfig, programs: Option<adapter::postgres::Programs>, port: adapter::Port) {
+fn start_adapter(
+    config: &AgentConfig,
+    programs: Option<adapter::postgres::Programs>,
+    port: adapter::Port,
+) {
     match (config.resource, &config.postgres, programs) {
         (ResourceKind::Postgres, Some(postgres), Some(programs)) => {
             let others = config.cluster.data_nodes().filter(|n| n.node_id != config.node.node_id);
@@ -247,7 +281,12 @@ fn start_adapter(config: &AgentConfig, programs: Option<adapter::postgres::Progr
         }
         (ResourceKind::Sim, Some(postgres), _) => {
             let routes = config.routes.clone();
-            tokio::spawn(adapter::sim::run(config.node.node_id.clone(), postgres.clone(), routes, port));
+            tokio::spawn(adapter::sim::run(
+                config.node.node_id.clone(),
+                postgres.clone(),
+                routes,
+                port,
+            ));
         }
         _ => {
             tokio::spawn(adapter::none::run(port));
@@ -256,8 +295,8 @@ fn start_adapter(config: &AgentConfig, programs: Option<adapter::postgres::Progr
 }
 
 impl Agent {
-    /// Durable first, then done. When it cannot be made durable nothing is done, and the machine starts again from what
-    /// is on disk: in memory it is ahead of what anybody may rely on.
+    /// Durable first, then done. When it cannot be made durable nothing is done, and the machine
+    /// starts again from what is on disk: in memory it is ahead of what anybody may rely on.
     fn perform(&mut self, turn: Turn) -> bool {
         if let Some(record) = &turn.persist
             && let Err(error) = keep(&mut self.store, record)
@@ -277,11 +316,14 @@ impl Agent {
     fn restart(&mut self) {
         let Ok(record) = load(&mut self.store, &self.config) else { return };
         self.setup.first_round = host::now().0;
-        let found = Found { running_guarded: matches!(self.machine.tenure(), Tenure::Holding { .. }) && self.postmaster.is_some() };
+        let found = Found {
+            running_guarded: matches!(self.machine.tenure(), Tenure::Holding { .. })
+                && self.postmaster.is_some(),
+        };
         let (machine, turn) = Machine::start(host::now(), self.setup.clone(), record, &found);
         self.machine = machine;
-        // What the new machine wants done now is done; what it wants durable is what failed before and is tried again
-        // with the next input.
+        // What the new machine wants done now is done; what it wants durable is what failed before
+        // and is tried again with the next input.
         for effect in turn.effects {
             self.act(effect);
         }
@@ -291,8 +333,12 @@ impl Agent {
         match effect {
             Effect::Send(to, message) => self.peers.send(&to, message),
             Effect::SetGoal(id, goal) => {
-                if matches!(goal, Goal::Primary { .. }) && self.config.resource != ResourceKind::None && self.guard.is_none() {
-                    "no guard answers: the database is not made writable".clone_into(&mut self.trouble);
+                if matches!(goal, Goal::Primary { .. })
+                    && self.config.resource != ResourceKind::None
+                    && self.guard.is_none()
+                {
+                    "no guard answers: the database is not made writable"
+                        .clone_into(&mut self.trouble);
                     tracing::error!("{}", self.trouble);
                     self.withheld = Some((id, goal));
                     return;
@@ -333,7 +379,12 @@ impl Agent {
         }
         match Guard::adopt_or_start(&self.config.state_dir, &postgres.data_dir) {
             Ok((mut guard, _)) => {
-                if let Some(until) = self.machine.tenure().held(host::now()).and_then(crate::lease::Holder::held_until) {
+                if let Some(until) = self
+                    .machine
+                    .tenure()
+                    .held(host::now())
+                    .and_then(crate::lease::Holder::held_until)
+                {
                     // Told again with the next renewal in any case.
                     let _ = guard.arm(until - Terms::KILL_TIME);
                 }
@@ -377,11 +428,22 @@ impl Agent {
     /// A voter checks a person's approval itself where the policy wants one.
     fn approved(&self, message: &PeerMessage) -> Result<(), String> {
         let PeerMessage::Claim(claim) = message else { return Ok(()) };
-        access::check_claim(claim.plan.as_ref(), &claim.approvals, self.config.policy.strategy, &self.config.allowlist, host::wall())
+        access::check_claim(
+            claim.plan.as_ref(),
+            &claim.approvals,
+            self.config.policy.strategy,
+            &self.config.allowlist,
+            host::wall(),
+        )
     }
 
     fn authority(&self, order: &Order) -> Result<(), String> {
-        access::check_order(order, self.config.policy.strategy, &self.config.allowlist, host::wall())
+        access::check_order(
+            order,
+            self.config.policy.strategy,
+            &self.config.allowlist,
+            host::wall(),
+        )
     }
 
     fn seen(&mut self, Seen::Now(seen): Seen) {
@@ -416,13 +478,21 @@ impl Agent {
         self.sequence += 1;
         let now = host::now();
         let (vote, holding) = (self.machine.vote_facts(now), self.machine.holding_facts(now));
-        let complaint = if self.trouble.is_empty() { self.machine.complaint().to_owned() } else { self.trouble.clone() };
+        let complaint = if self.trouble.is_empty() {
+            self.machine.complaint().to_owned()
+        } else {
+            self.trouble.clone()
+        };
         let report = NodeReport {
             member: self.setup.me.clone(),
             process: self.process,
             sequence: self.sequence,
             sent: host::wall(),
-            pids: Pids { agent: std::process::id(), guard: self.guard.as_ref().map(|g| g.pid), postmaster: self.postmaster },
+            pids: Pids {
+                agent: std::process::id(),
+                guard: self.guard.as_ref().map(|g| g.pid),
+                postmaster: self.postmaster,
+            },
             vote,
             holding,
             resource: self.facts.clone(),

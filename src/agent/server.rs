@@ -36,7 +36,10 @@ impl Service {
         if self.config.allowlist.allows(&name, permissions) {
             Ok(name)
         } else {
-            Err(Status::permission_denied(format!("{name} is not in the allowlist of {} for this", self.config.node.node_id)))
+            Err(Status::permission_denied(format!(
+                "{name} is not in the allowlist of {} for this",
+                self.config.node.node_id
+            )))
         }
     }
 }
@@ -48,12 +51,18 @@ pub(super) fn start(
     requests: mpsc::Sender<Inward>,
     shown: watch::Receiver<Shown>,
 ) -> Result<(), StartError> {
-    let other = |e: std::io::Error| StartError::Other(format!("cannot serve on {}: {e}", config.listen));
+    let other =
+        |e: std::io::Error| StartError::Other(format!("cannot serve on {}: {e}", config.listen));
     listener.set_nonblocking(true).map_err(other)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(other)?;
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-    let view =
-        picture::from_agents(&config.cluster, &config.policy, &config.node.node_id, &Shown::default().reports(host::now()), host::wall());
+    let view = picture::from_agents(
+        &config.cluster,
+        &config.policy,
+        &config.node.node_id,
+        &Shown::default().reports(host::now()),
+        host::wall(),
+    );
     let feed = Feed::new(format!("{}-{}", config.node.node_id, host::now().0), &view);
     let service = Arc::new(Service { config: Arc::new(config.clone()), requests, shown, feed });
     let server = tonic::transport::Server::builder()
@@ -61,7 +70,9 @@ pub(super) fn start(
         .map_err(|e| StartError::Other(format!("TLS cannot be set up: {e}")))?
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(2)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(4)))
-        .add_service(PeerServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(
+            PeerServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(ConsoleServer::from_arc(Arc::clone(&service)));
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(incoming).await {
@@ -74,8 +85,14 @@ pub(super) fn start(
 
 impl Shown {
     fn reports(&self, now: crate::model::Timestamp) -> Vec<picture::Heard> {
-        let own = self.report.iter().map(|r| picture::Heard { report: r.clone(), age: crate::model::Span::ZERO });
-        let peers = self.peers.values().map(|(r, at)| picture::Heard { report: r.clone(), age: now.since(*at) });
+        let own = self
+            .report
+            .iter()
+            .map(|r| picture::Heard { report: r.clone(), age: crate::model::Span::ZERO });
+        let peers = self
+            .peers
+            .values()
+            .map(|(r, at)| picture::Heard { report: r.clone(), age: now.since(*at) });
         own.chain(peers).collect()
     }
 }
@@ -85,8 +102,13 @@ async fn show(service: Arc<Service>) {
     loop {
         tick.tick().await;
         let reports = service.shown.borrow().reports(host::now());
-        let view =
-            picture::from_agents(&service.config.cluster, &service.config.policy, &service.config.node.node_id, &reports, host::wall());
+        let view = picture::from_agents(
+            &service.config.cluster,
+            &service.config.policy,
+            &service.config.node.node_id,
+            &reports,
+            host::wall(),
+        );
         service.feed.publish(&view);
     }
 }
@@ -105,11 +127,16 @@ impl Peer for Service {
             PeerMessage::Hello | PeerMessage::Install(_) => None,
         };
         if speaker.is_some_and(|s| s.as_str() != name) {
-            return Err(Status::permission_denied(format!("{name} may not speak for another node")));
+            return Err(Status::permission_denied(format!(
+                "{name} may not speak for another node"
+            )));
         }
         let (answer, wait) = oneshot::channel();
         let gone = |_| Status::unavailable("the agent is ending");
-        self.requests.send(Inward::Peer(message, answer)).await.map_err(|_| Status::unavailable("the agent is ending"))?;
+        self.requests
+            .send(Inward::Peer(message, answer))
+            .await
+            .map_err(|_| Status::unavailable("the agent is ending"))?;
         let reply = wait.await.map_err(gone)?;
         Ok(Response::new(wire::seal("peer", &reply)))
     }
@@ -120,17 +147,29 @@ impl Console for Service {
     type WatchStream = EventStream;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<EventStream>, Status> {
-        self.allow(&request, &[Permission::Viewer, Permission::Auditor, Permission::Operator, Permission::Approver])?;
+        self.allow(
+            &request,
+            &[Permission::Viewer, Permission::Auditor, Permission::Operator, Permission::Approver],
+        )?;
         Ok(Response::new(self.feed.stream(request.get_ref())))
     }
 
     async fn call(&self, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
-        self.allow(&request, &[Permission::Viewer, Permission::Auditor, Permission::Operator, Permission::Approver])?;
+        self.allow(
+            &request,
+            &[Permission::Viewer, Permission::Auditor, Permission::Operator, Permission::Approver],
+        )?;
         let reply = match wire::open("call", request.get_ref())? {
             CallRequest::View => {
                 let reports = self.shown.borrow().reports(host::now());
                 let node = &self.config.node.node_id;
-                CallReply::View(Box::new(picture::from_agents(&self.config.cluster, &self.config.policy, node, &reports, host::wall())))
+                CallReply::View(Box::new(picture::from_agents(
+                    &self.config.cluster,
+                    &self.config.policy,
+                    node,
+                    &reports,
+                    host::wall(),
+                )))
             }
             CallRequest::Order(_)
             | CallRequest::Why { .. }
@@ -160,7 +199,9 @@ pub(super) fn attach(
         loop {
             match session(&client, &requests, shown.clone()).await {
                 Ok(()) => tracing::info!("the plane ended the stream"),
-                Err(status) => tracing::debug!("the plane at {}: {}", client.address(), status.message()),
+                Err(status) => {
+                    tracing::debug!("the plane at {}: {}", client.address(), status.message())
+                }
             }
             tokio::time::sleep(ATTACH_RETRY).await;
         }
@@ -168,7 +209,11 @@ pub(super) fn attach(
     Ok(())
 }
 
-async fn session(client: &wire::Client, requests: &mpsc::Sender<Inward>, mut shown: watch::Receiver<Shown>) -> Result<(), Status> {
+async fn session(
+    client: &wire::Client,
+    requests: &mpsc::Sender<Inward>,
+    mut shown: watch::Receiver<Shown>,
+) -> Result<(), Status> {
     let (up, up_stream) = mpsc::channel(16);
     let mut stub = AttachClient::new(client.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut down = stub.attach(ReceiverStream::new(up_stream)).await?.into_inner();
@@ -194,7 +239,8 @@ async fn session(client: &wire::Client, requests: &mpsc::Sender<Inward>, mut sho
                 let up = up.clone();
                 tokio::spawn(async move {
                     if let Ok(reply) = wait.await {
-                        // The stream may have broken; the plane sees the outcome in the next report.
+                        // The stream may have broken; the plane sees the outcome in the next
+                        // report.
                         let _ = up.send(wire::seal("from-agent", &FromAgent::Reply(reply))).await;
                     }
                 });

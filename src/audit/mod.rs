@@ -1,7 +1,8 @@
-//! The audit log: canonical records in a hash chain. Nothing is ever rewritten; a changed, missing or reordered record
-//! breaks the chain at its number.
+//! The audit log: canonical records in a hash chain. Nothing is ever rewritten; a changed, missing
+//! or reordered record breaks the chain at its number.
 //!
-//! A record's hash is SHA-256 over `number`, a newline, the previous hash, a newline, and the record's canonical JSON.
+//! A record's hash is SHA-256 over `number`, a newline, the previous hash, a newline, and the
+//! record's canonical JSON.
 
 use sha2::{Digest as _, Sha256};
 
@@ -128,6 +129,10 @@ mod tests {
         let mut resealed = chain(5);
         let record = Record { text: "nothing happened".into(), ..resealed[2].record.clone() };
         resealed[2] = seal(3, &resealed[1].hash.clone(), record);
-        assert_eq!(verify(&resealed).unwrap_err().number, 4, "the next record does not follow the forged one");
+        assert_eq!(
+            verify(&resealed).unwrap_err().number,
+            4,
+            "the next record does not follow the forged one"
+        );
     }
 }

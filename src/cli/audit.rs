@@ -56,7 +56,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                 _ => 1,
             },
         };
-        Person::call(&client, CallRequest::Audit { first, limit: arguments.limit.unwrap_or(10_000) }).await
+        Person::call(
+            &client,
+            CallRequest::Audit { first, limit: arguments.limit.unwrap_or(10_000) },
+        )
+        .await
     })?;
     let CallReply::Audit { records, chain } = reply else {
         return match reply {
@@ -72,7 +76,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         return Ok(if chain.contains("breaks") { Outcome::NotDone } else { Outcome::Done });
     }
     match Format::or_default(arguments.output) {
-        Format::Json => records.iter().for_each(|r| output::line(&serde_json::to_string(r).unwrap_or_default())),
+        Format::Json => {
+            records.iter().for_each(|r| output::line(&serde_json::to_string(r).unwrap_or_default()))
+        }
         Format::Table => {
             for r in &records {
                 say!(
@@ -93,13 +99,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 fn verify(file: &PathBuf) -> Result<Outcome> {
-    let reader = std::io::BufReader::new(std::fs::File::open(file).map_err(|e| eyre!("{}: {e}", file.display()))?);
+    let reader = std::io::BufReader::new(
+        std::fs::File::open(file).map_err(|e| eyre!("{}: {e}", file.display()))?,
+    );
     let mut verifier = Verifier::default();
     for (i, line) in reader.lines().enumerate() {
-        let record: ChainedRecord = serde_json::from_str(&line?).map_err(|e| eyre!("{}:{}: not a record: {e}", file.display(), i + 1))?;
+        let record: ChainedRecord = serde_json::from_str(&line?)
+            .map_err(|e| eyre!("{}:{}: not a record: {e}", file.display(), i + 1))?;
         if i == 0 && record.number > 1 {
             verifier = Verifier::behind(record.number, &record.previous);
-            say!("this file begins at record {}: what came before it cannot be checked from it", record.number);
+            say!(
+                "this file begins at record {}: what came before it cannot be checked from it",
+                record.number
+            );
         }
         if let Err(broken) = verifier.check(&record) {
             say!("{broken}");

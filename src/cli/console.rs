@@ -55,14 +55,21 @@ pub(super) struct Alone {
 
 impl Look {
     fn options(&self) -> Result<Options> {
-        let read = |asked: &Option<String>, built_in: &[(&str, &str)], kind: &str| -> Result<Option<(String, String)>> {
+        let read = |asked: &Option<String>,
+                    built_in: &[(&str, &str)],
+                    kind: &str|
+         -> Result<Option<(String, String)>> {
             let Some(name) = asked else { return Ok(None) };
             if let Some((name, text)) = built_in.iter().find(|(n, _)| n == name) {
                 return Ok(Some(((*name).to_owned(), (*text).to_owned())));
             }
             let known: Vec<&str> = built_in.iter().map(|(n, _)| *n).collect();
-            let text = std::fs::read_to_string(name)
-                .map_err(|e| eyre!("{kind} {name:?} is neither built in ({}) nor a readable file: {e}", known.join(", ")))?;
+            let text = std::fs::read_to_string(name).map_err(|e| {
+                eyre!(
+                    "{kind} {name:?} is neither built in ({}) nor a readable file: {e}",
+                    known.join(", ")
+                )
+            })?;
             Ok(Some((name.clone(), text)))
         };
         Ok(Options {
@@ -79,7 +86,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     need_terminal()?;
     super::log_to_file("console");
-    super::runtime()?.block_on(console::run(Source::Identity(Box::new(identity)), options)).map_err(|e| eyre!(e))?;
+    super::runtime()?
+        .block_on(console::run(Source::Identity(Box::new(identity)), options))
+        .map_err(|e| eyre!(e))?;
     Ok(Outcome::Done)
 }
 
@@ -88,7 +97,8 @@ fn need_terminal() -> Result<()> {
         return Ok(());
     }
     Err(eyre!(
-        "the console needs a terminal; for scripts there are `quorate status`, `plan`, `execute`, `switchover`, `audit` and `quorate lab up`"
+        "the console needs a terminal; for scripts there are `quorate status`, `plan`, `execute`, \
+            `switchover`, `audit` and `quorate lab up`"
     ))
 }
 
@@ -115,9 +125,13 @@ pub(super) fn alone(arguments: &Alone) -> Result<Outcome> {
         let folder = folder.clone();
         std::thread::spawn(move || make(&folder, lab_options, &program, &steps))
     };
-    let left = super::runtime()?.block_on(console::run(Source::Starting(inbox), options)).map_err(|e| eyre!(e));
+    let left = super::runtime()?
+        .block_on(console::run(Source::Starting(inbox), options))
+        .map_err(|e| eyre!(e));
     // Leaving early waits for what was begun, so that it can be ended.
-    let lab = making.join().map_err(|_| eyre!("making the lab failed; its folder is {}", folder.display()))?;
+    let lab = making
+        .join()
+        .map_err(|_| eyre!("making the lab failed; its folder is {}", folder.display()))?;
     match lab {
         Some(lab) => lab.down(arguments.keep)?,
         None if !arguments.keep => std::fs::remove_dir_all(&folder)?,
@@ -145,7 +159,9 @@ fn make(
             return Lab::open(folder).ok();
         }
     };
-    let ready = Identity::read(&lab.identity("operator")).map(|i| Step::Ready(Box::new(i))).map_err(|e| e.to_string());
+    let ready = Identity::read(&lab.identity("operator"))
+        .map(|i| Step::Ready(Box::new(i)))
+        .map_err(|e| e.to_string());
     let _ = steps.blocking_send(ready);
     Some(lab)
 }

@@ -33,7 +33,8 @@ pub(super) struct Arguments {
     /// The region to go to; default: wherever each cluster's policy puts first.
     #[arg(long)]
     to: Option<String>,
-    /// One cluster after the other, in the order given, stopping at the first that does not get there.
+    /// One cluster after the other, in the order given, stopping at the first that does not get
+    /// there.
     #[arg(long)]
     warm_standby: bool,
     /// So many clusters move at a time.
@@ -85,14 +86,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         return Err(eyre!("--to and --leave name the same region"));
     }
     let terms = Terms {
-        kind: if arguments.warm_standby { FleetKind::WarmStandby } else { FleetKind::RegionEvacuation },
+        kind: if arguments.warm_standby {
+            FleetKind::WarmStandby
+        } else {
+            FleetKind::RegionEvacuation
+        },
         leave: arguments.leave.clone(),
         to: arguments.to.clone(),
         concurrency: arguments.concurrency,
         failures_max: arguments.stop_after,
         least_confidence: arguments.least_confidence,
     };
-    if arguments.clusters.is_empty() { on_planes(arguments, &terms) } else { from_files(arguments, &terms) }
+    if arguments.clusters.is_empty() {
+        on_planes(arguments, &terms)
+    } else {
+        from_files(arguments, &terms)
+    }
 }
 
 fn from_files(arguments: &Arguments, terms: &Terms) -> Result<Outcome> {
@@ -108,7 +117,11 @@ fn from_files(arguments: &Arguments, terms: &Terms) -> Result<Outcome> {
     for (i, path) in arguments.clusters.iter().enumerate() {
         let cluster = config::cluster::read(path)?;
         if known.contains(&cluster.cluster_id) {
-            return Err(eyre!("{}: cluster_id {} was named before", path.display(), cluster.cluster_id));
+            return Err(eyre!(
+                "{}: cluster_id {} was named before",
+                path.display(),
+                cluster.cluster_id
+            ));
         }
         known.push(cluster.cluster_id.clone());
         let policy = match arguments.policies.get(i).or(arguments.policies.first()) {
@@ -146,14 +159,20 @@ fn from_files(arguments: &Arguments, terms: &Terms) -> Result<Outcome> {
 }
 
 /// A region that no cluster has a node in is a slip of the hand.
-fn known_regions<'a>(views: impl IntoIterator<Item = &'a ClusterView>, terms: &Terms) -> Result<()> {
+fn known_regions<'a>(
+    views: impl IntoIterator<Item = &'a ClusterView>,
+    terms: &Terms,
+) -> Result<()> {
     let known = evacuation::regions(views);
     for region in std::iter::once(&terms.leave).chain(&terms.to) {
         if !known.contains(region) {
             let near = config::problem::nearest(region, known.iter().map(String::as_str));
             let hint = near.map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
-            return Err(eyre!("no cluster has a node in region {region:?}: there are {}{hint}", names.join(", ")));
+            return Err(eyre!(
+                "no cluster has a node in region {region:?}: there are {}{hint}",
+                names.join(", ")
+            ));
         }
     }
     Ok(())
@@ -167,21 +186,37 @@ fn on_planes(arguments: &Arguments, terms: &Terms) -> Result<Outcome> {
     let identity = Person::of(arguments.identity.clone()).identity()?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let addresses = if arguments.planes.is_empty() { vec![identity.plane.clone()] } else { arguments.planes.clone() };
+        let addresses = if arguments.planes.is_empty() {
+            vec![identity.plane.clone()]
+        } else {
+            arguments.planes.clone()
+        };
         let mut doors: Vec<Door> = vec![];
         for address in addresses {
             let client = Client::new(&address, "plane", &identity.tls)?;
-            let view = match Person::call(&client, CallRequest::View).await.wrap_err_with(|| format!("plane {address}"))? {
+            let view = match Person::call(&client, CallRequest::View)
+                .await
+                .wrap_err_with(|| format!("plane {address}"))?
+            {
                 CallReply::View(view) => *view,
                 other => return Err(eyre!("plane {address}: unexpected answer: {other:?}")),
             };
             if doors.iter().any(|d| d.view.cluster == view.cluster) {
-                return Err(eyre!("plane {address}: it watches cluster {}, which was named before", view.cluster));
+                return Err(eyre!(
+                    "plane {address}: it watches cluster {}, which was named before",
+                    view.cluster
+                ));
             }
             doors.push(Door { client, view });
         }
         known_regions(doors.iter().map(|d| &d.view), terms)?;
-        let plan = evacuation::plan(doors.iter().map(|d| &d.view), terms, host::wall(), &identity.name, &arguments.reason);
+        let plan = evacuation::plan(
+            doors.iter().map(|d| &d.view),
+            terms,
+            host::wall(),
+            &identity.name,
+            &arguments.reason,
+        );
         let table = Format::or_default(arguments.output) == Format::Table;
         let nobody = arguments.confirm.is_none() && !std::io::stdin().is_terminal();
         let only_shown = arguments.dry_run || plan.waves.is_empty() || nobody;
@@ -189,7 +224,11 @@ fn on_planes(arguments: &Arguments, terms: &Terms) -> Result<Outcome> {
             show(&plan, arguments.output);
         }
         if nobody && !arguments.dry_run && !plan.waves.is_empty() {
-            eprintln!("quorate: nothing was done: name the region with --confirm {}, or only look with --dry-run", terms.leave);
+            eprintln!(
+                "quorate: nothing was done: name the region with --confirm {}, or only look \
+                with --dry-run",
+                terms.leave
+            );
             return Ok(Outcome::Usage);
         }
         if only_shown {
@@ -224,8 +263,15 @@ fn ask(region: &str) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// Wave after wave. What was begun goes on by itself when this program ends; nothing new is begun then.
-async fn carry_out(doors: &[Door], plan: FleetPlan, identity: &Identity, key: &ApprovalKey, reason: &str) -> FleetRun {
+/// Wave after wave. What was begun goes on by itself when this program ends; nothing new is begun
+/// then.
+async fn carry_out(
+    doors: &[Door],
+    plan: FleetPlan,
+    identity: &Identity,
+    key: &ApprovalKey,
+    reason: &str,
+) -> FleetRun {
     let mut run = FleetRun::new(plan);
     let mut running: Vec<(ClusterId, Digest, Instant)> = vec![];
     while !run.is_over() {
@@ -251,7 +297,10 @@ async fn carry_out(doors: &[Door], plan: FleetPlan, identity: &Identity, key: &A
             };
             match seen {
                 Some(seen) if seen.outcome.is_some() => run.ran(&cluster, &seen),
-                _ if since.elapsed() > PATIENCE => run.failed(&cluster, "unknown: no end was seen; look with `quorate status`".into()),
+                _ if since.elapsed() > PATIENCE => run.failed(
+                    &cluster,
+                    "unknown: no end was seen; look with `quorate status`".into(),
+                ),
                 _ => running.push((cluster, digest, since)),
             }
         }
@@ -259,8 +308,15 @@ async fn carry_out(doors: &[Door], plan: FleetPlan, identity: &Identity, key: &A
     run
 }
 
-/// Asks the cluster's own plane for its plan and confirms it, if it is still the move that was shown.
-async fn begin(door: &Door, m: &Move, identity: &Identity, key: &ApprovalKey, reason: &str) -> std::result::Result<Digest, String> {
+/// Asks the cluster's own plane for its plan and confirms it, if it is still the move that was
+/// shown.
+async fn begin(
+    door: &Door,
+    m: &Move,
+    identity: &Identity,
+    key: &ApprovalKey,
+    reason: &str,
+) -> std::result::Result<Digest, String> {
     let (plan, digest) = match door.client.call(&CallRequest::Order(m.order(reason))).await {
         Ok(CallReply::Plan { plan, digest }) => (plan, digest),
         Ok(CallReply::Refused { check, why }) => return Err(format!("refused ({check}): {why}")),
@@ -270,8 +326,14 @@ async fn begin(door: &Door, m: &Move, identity: &Identity, key: &ApprovalKey, re
     evacuation::still_fits(m, &plan)?;
     let demoted = plan.demoted().cloned().ok_or("the plan demotes nobody")?;
     let expires = WallTime(host::wall().0 + 300_000);
-    let approval = key.approve(digest.clone(), &identity.name, reason, expires).map_err(|e| format!("signing: {e}"))?;
-    let order = PersonOrder::Execute { plan: digest.clone(), demoted: demoted.as_str().to_owned(), approval };
+    let approval = key
+        .approve(digest.clone(), &identity.name, reason, expires)
+        .map_err(|e| format!("signing: {e}"))?;
+    let order = PersonOrder::Execute {
+        plan: digest.clone(),
+        demoted: demoted.as_str().to_owned(),
+        approval,
+    };
     match door.client.call(&CallRequest::Order(order)).await {
         Ok(CallReply::Accepted { .. }) => Ok(digest),
         Ok(CallReply::Refused { check, why }) => Err(format!("refused ({check}): {why}")),
@@ -287,7 +349,8 @@ fn show(plan: &FleetPlan, format: Option<Format>) {
         return;
     }
     let terms = &plan.terms;
-    let whither = terms.to.as_ref().map_or("wherever each policy puts first".to_owned(), Clone::clone);
+    let whither =
+        terms.to.as_ref().map_or("wherever each policy puts first".to_owned(), Clone::clone);
     say!("{} of {} → {whither}   plan {}", terms.kind.words(), terms.leave, plan.digest().short());
     for (i, wave) in plan.waves.iter().enumerate() {
         for (j, m) in wave.iter().enumerate() {
@@ -305,7 +368,8 @@ fn show(plan: &FleetPlan, format: Option<Format>) {
     }
     let limit = if terms.kind == FleetKind::WarmStandby { 1 } else { terms.failures_max.max(1) };
     say!(
-        "  stops     after {limit} not verified with confidence {} or more; what runs goes on, nothing more is begun",
+        "  stops     after {limit} not verified with confidence {} or more; what runs goes on, \
+            nothing more is begun",
         terms.least_confidence
     );
 }

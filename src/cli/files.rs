@@ -40,12 +40,14 @@ impl Files {
         Ok(Some((cluster, policy)))
     }
 
-    /// The simulated cluster, if files were named. Its people's clock is the real one: dated rules are judged by it.
+    /// The simulated cluster, if files were named. Its people's clock is the real one: dated rules
+    /// are judged by it.
     pub(super) fn stand(&self) -> Result<Option<Stand>> {
         let Some((cluster, policy)) = self.read()? else { return Ok(None) };
         let rested = i64::try_from(REST.as_millis()).unwrap_or(0);
         let begins = WallTime(host::wall().0 - rested);
-        let conditions = Conditions { write_interval: Span::secs(1), begins, ..Conditions::default() };
+        let conditions =
+            Conditions { write_interval: Span::secs(1), begins, ..Conditions::default() };
         Ok(Some(Stand::new(&cluster, &policy, &conditions, 1, false).rested(REST)))
     }
 }

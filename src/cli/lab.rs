@@ -118,7 +118,16 @@ enum Command {
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let dir = arguments.dir;
     match arguments.command {
-        Command::Up { nodes, regions, asynchronous, lease, manual, no_plane, simulated, sync: _ } => {
+        Command::Up {
+            nodes,
+            regions,
+            asynchronous,
+            lease,
+            manual,
+            no_plane,
+            simulated,
+            sync: _,
+        } => {
             let options = Options {
                 nodes,
                 regions,
@@ -129,7 +138,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                 simulated,
                 ..Options::default()
             };
-            let lab = Lab::create(&dir, options, &std::env::current_exe()?, |step| eprintln!("  {step}"))?;
+            let lab = Lab::create(&dir, options, &std::env::current_exe()?, |step| {
+                eprintln!("  {step}")
+            })?;
             eprintln!("  waiting until it takes writes");
             super::runtime()?.block_on(ready(&lab))?;
             say!("The lab in {} takes writes.", lab.dir().display());
@@ -169,7 +180,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Measure { event, runs, output } => {
             let mut lab = Lab::open(&dir)?;
             let said = |i: usize, r: &load::Report| {
-                eprintln!("  run {i}: outage {:.1} ms, lost {}, overlaps {}", r.longest_outage_ms, r.lost, r.overlaps)
+                eprintln!(
+                    "  run {i}: outage {:.1} ms, lost {}, overlaps {}",
+                    r.longest_outage_ms, r.lost, r.overlaps
+                )
             };
             let figures = super::runtime()?.block_on(measure::run(&mut lab, event, runs, said))?;
             if output == "json" {
@@ -177,7 +191,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             } else {
                 let best = figures.outages_ms.first().copied().unwrap_or(0.0);
                 say!(
-                    "{event:?}: outage median {:.0} ms [{best:.0}–{:.0}] over {} runs; acknowledged {}, lost {}, failed {}, unknown {}, overlaps {}, not counted {}",
+                    "{event:?}: outage median {:.0} ms [{best:.0}–{:.0}] over {} runs; \
+                        acknowledged {}, lost {}, failed {}, unknown {}, overlaps {}, not counted \
+                        {}",
                     figures.median_ms,
                     figures.worst_ms,
                     figures.outages_ms.len(),
@@ -192,7 +208,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         }
         Command::Kill { node, .. } if node == "plane" => Lab::open(&dir)?.kill_plane()?,
         Command::Kill { node, what } => say!("killed {:?}", Lab::open(&dir)?.kill(&node, what)?),
-        Command::Freeze { node, what } => say!("froze {:?}", Lab::open(&dir)?.freeze(&node, what, true)?),
+        Command::Freeze { node, what } => {
+            say!("froze {:?}", Lab::open(&dir)?.freeze(&node, what, true)?)
+        }
         Command::Cut { node } => Lab::open(&dir)?.cut(&node)?,
         Command::Heal { node } if node == "plane" => Lab::open(&dir)?.start_plane()?,
         Command::Heal { node } => Lab::open(&dir)?.heal(&node)?,
@@ -207,7 +225,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
 
 async fn ready(lab: &Lab) -> Result<()> {
     if !lab.state.options.simulated {
-        return target(lab)?.prepare(Duration::from_secs(60)).await.map_err(color_eyre::eyre::Error::msg);
+        return target(lab)?
+            .prepare(Duration::from_secs(60))
+            .await
+            .map_err(color_eyre::eyre::Error::msg);
     }
     let identity = crate::config::Identity::read(&lab.identity("operator"))?;
     let client = crate::wire::Client::new(&identity.plane, "plane", &identity.tls)?;
@@ -217,9 +238,15 @@ async fn ready(lab: &Lab) -> Result<()> {
 
 fn target(lab: &Lab) -> Result<Target> {
     if lab.state.options.simulated {
-        return Err(color_eyre::eyre::eyre!("the databases of this lab are simulated and take no rows: make one with real PostgreSQL"));
+        return Err(color_eyre::eyre::eyre!(
+            "the databases of this lab are simulated and take no rows: make one with real PostgreSQL"
+        ));
     }
-    Ok(Target { nodes: lab.postgres_ports().clone(), user: "postgres".into(), database: "postgres".into() })
+    Ok(Target {
+        nodes: lab.postgres_ports().clone(),
+        user: "postgres".into(),
+        database: "postgres".into(),
+    })
 }
 
 fn status(lab: &Lab, output: &str) -> Result<()> {

@@ -30,7 +30,8 @@ struct Arguments {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Without a command: a lab in a temporary folder (a real PostgreSQL cluster), and the console on it.
+const EXIT_CODES: &str = "Without a command: a lab in a temporary folder (a real PostgreSQL \
+    cluster), and the console on it.
 
 Exit codes: 0 done · 1 error · 2 wrong usage · 3 refused, by a check that is named · 4 unknown, look before you act
             5 ended without the role moving as ordered · 6 degraded, 7 critical or unknown (status --check)";
@@ -130,9 +131,13 @@ pub fn main() -> ExitCode {
             plane(&config)
         }
         Some(Command::Guard { state_dir, data_dir }) => {
-            crate::agent::guard::run(&state_dir, &data_dir).map(|()| Outcome::Done).map_err(Into::into)
+            crate::agent::guard::run(&state_dir, &data_dir)
+                .map(|()| Outcome::Done)
+                .map_err(Into::into)
         }
-        Some(Command::SimDatabase { port }) => crate::agent::adapter::sim::database::run(port).map(|()| Outcome::Done).map_err(Into::into),
+        Some(Command::SimDatabase { port }) => crate::agent::adapter::sim::database::run(port)
+            .map(|()| Outcome::Done)
+            .map_err(Into::into),
         Some(Command::Console(arguments)) => console::run(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Plan(arguments)) => run::plan(&arguments),
@@ -166,20 +171,35 @@ pub fn main() -> ExitCode {
 }
 
 fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
+        .unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
 }
 
 /// Logs beside the screen, never on it.
 fn log_to_file(name: &str) {
-    let folder = directories::ProjectDirs::from("", "", "quorate").and_then(|d| d.state_dir().map(ToOwned::to_owned));
+    let folder = directories::ProjectDirs::from("", "", "quorate")
+        .and_then(|d| d.state_dir().map(ToOwned::to_owned));
     let Some(folder) = folder else { return };
-    let file = std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{name}.log"))));
+    let file = std::fs::create_dir_all(&folder).and_then(|()| {
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.join(format!("{name}.log")))
+    });
     // Without a log the console still works.
     if let Ok(file) = file {
-        let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| "info".into());
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::sync::Mutex::new(file)).with_ansi(false).init();
+        let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
+            .unwrap_or_else(|_| "info".into());
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::sync::Mutex::new(file))
+            .with_ansi(false)
+            .init();
     }
 }
 

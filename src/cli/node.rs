@@ -1,5 +1,6 @@
-//! `quorate node`: who votes and who confirms commits. One node at a time, by the holder; and, when too few voters are left
-//! for that, the signed removal of voters that two persons attest to be powered off.
+//! `quorate node`: who votes and who confirms commits. One node at a time, by the holder; and, when
+//! too few voters are left for that, the signed removal of voters that two persons attest to be
+//! powered off.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -36,8 +37,9 @@ enum What {
     Remove(Change),
     /// A node that was reinstalled takes the place of its former self.
     Readmit(Change),
-    /// Remove voters whose hosts are powered off, when too few are left for anything else. Needs two persons: the first
-    /// writes a signed order (--sign), the second adds a signature and executes it (--with).
+    /// Remove voters whose hosts are powered off, when too few are left for anything else. Needs
+    /// two persons: the first writes a signed order (--sign), the second adds a signature and
+    /// executes it (--with).
     Override(Override),
 }
 
@@ -62,8 +64,8 @@ struct Override {
     /// How it was made sure that their hosts are powered off; goes into the audit for ever.
     #[arg(long, required_unless_present = "with")]
     attest: Option<String>,
-    /// The former holder may take the role back although nobody can know what the removed nodes acknowledged. Without it
-    /// somebody has to ask for a plan that accepts an unknown loss.
+    /// The former holder may take the role back although nobody can know what the removed nodes
+    /// acknowledged. Without it somebody has to ask for a plan that accepts an unknown loss.
     #[arg(long, conflicts_with = "with")]
     accept_unknown_loss: bool,
     /// Writes the order with your signature here; nothing is done.
@@ -90,12 +92,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         What::Add(change) => voters(change, |view, change| {
             let new = member(view, &change.node)?;
             match holder(view)?.vote.members.iter().find(|m| m.node == new.node) {
-                Some(old) if *old == new => Err(eyre!("{} votes already: nothing to add", change.node)),
-                Some(_) => Err(eyre!("{} voted before it was reinstalled: readmit it", change.node)),
+                Some(old) if *old == new => {
+                    Err(eyre!("{} votes already: nothing to add", change.node))
+                }
+                Some(_) => {
+                    Err(eyre!("{} voted before it was reinstalled: readmit it", change.node))
+                }
                 None => Ok((None, Some(new))),
             }
         }),
-        What::Remove(change) => voters(change, |view, change| Ok((Some(voter(view, &change.node)?), None))),
+        What::Remove(change) => {
+            voters(change, |view, change| Ok((Some(voter(view, &change.node)?), None)))
+        }
         What::Readmit(change) => voters(change, |view, change| {
             let (old, new) = (voter(view, &change.node)?, member(view, &change.node)?);
             if old == new {
@@ -115,8 +123,13 @@ fn approve(identity: &Identity, digest: Digest, reason: &str) -> Result<Approval
 /// The node as its agent reports itself now.
 fn member(view: &ClusterView, node: &str) -> Result<Member> {
     let found = view.nodes.iter().find(|n| n.node.as_str() == node);
-    let found = found.ok_or_else(|| eyre!("{node} is not in the cluster file: declare it there first, and start its agent"))?;
-    let report = found.report.as_ref().filter(|_| found.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(5)));
+    let found = found.ok_or_else(|| {
+        eyre!("{node} is not in the cluster file: declare it there first, and start its agent")
+    })?;
+    let report = found
+        .report
+        .as_ref()
+        .filter(|_| found.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(5)));
     Ok(report.ok_or_else(|| eyre!("{node}'s agent is not heard: start it first"))?.member.clone())
 }
 
@@ -145,18 +158,32 @@ async fn view(client: &Client) -> Result<ClusterView> {
 
 type Members = (Option<Member>, Option<Member>);
 
-fn voters(change: &Change, members: impl Fn(&ClusterView, &Change) -> Result<Members>) -> Result<Outcome> {
+fn voters(
+    change: &Change,
+    members: impl Fn(&ClusterView, &Change) -> Result<Members>,
+) -> Result<Outcome> {
     let identity = change.person.identity()?;
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
         let now = view(&client).await?;
         let (remove, add) = members(&now, change)?;
         let from_version = holder(&now)?.vote.voters_version;
-        let order = VoterOrder { cluster: now.cluster.clone(), from_version, remove, add, reason: change.reason.clone() };
+        let order = VoterOrder {
+            cluster: now.cluster.clone(),
+            from_version,
+            remove,
+            add,
+            reason: change.reason.clone(),
+        };
         let approval = approve(&identity, order.digest(), &change.reason)?;
         let words = order.words();
         let before = now.record_count;
-        match Person::call(&client, CallRequest::Order(PersonOrder::Voters { order: order.clone(), approval })).await? {
+        match Person::call(
+            &client,
+            CallRequest::Order(PersonOrder::Voters { order: order.clone(), approval }),
+        )
+        .await?
+        {
             CallReply::Accepted { .. } => {}
             CallReply::Refused { check, why } => {
                 eprintln!("quorate: refused ({check}): {why}");
@@ -168,7 +195,9 @@ fn voters(change: &Change, members: impl Fn(&ClusterView, &Change) -> Result<Mem
         while Instant::now() < until {
             let now = view(&client).await?;
             let holder = holder(&now).ok();
-            if let Some(refusal) = now.records.iter().rev().find(|r| r.record.rule == REFUSED && r.number > before) {
+            if let Some(refusal) =
+                now.records.iter().rev().find(|r| r.record.rule == REFUSED && r.number > before)
+            {
                 eprintln!("quorate: refused: {}", refusal.record.text);
                 return Ok(Outcome::Refused);
             }
@@ -178,13 +207,18 @@ fn voters(change: &Change, members: impl Fn(&ClusterView, &Change) -> Result<Mem
                 out && inside && r.activity.is_empty() && r.vote.voters_version > from_version
             });
             if done {
-                let report = holder.map(|r| (r.vote.voters_version, r.vote.members.len())).unwrap_or_default();
+                let report = holder
+                    .map(|r| (r.vote.voters_version, r.vote.members.len()))
+                    .unwrap_or_default();
                 say!("done: {words}; voter set version {} has {} voters", report.0, report.1);
                 return Ok(Outcome::Done);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        eprintln!("quorate: unknown: {words} was ordered and is not done after a minute. Look with `quorate why`");
+        eprintln!(
+            "quorate: unknown: {words} was ordered and is not done after a minute. Look \
+            with `quorate why`"
+        );
         Ok(Outcome::Unknown)
     })
 }
@@ -194,20 +228,30 @@ fn override_voters(o: &Override) -> Result<Outcome> {
     let client = || Person::client(&identity);
     let signed = match &o.with {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| eyre!("{}: {e}", path.display()))?;
-            let mut signed: Signed =
-                serde_json::from_str(&text).map_err(|e| eyre!("{}:{}:{}: {e}", path.display(), e.line(), e.column()))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|e| eyre!("{}: {e}", path.display()))?;
+            let mut signed: Signed = serde_json::from_str(&text)
+                .map_err(|e| eyre!("{}:{}:{}: {e}", path.display(), e.line(), e.column()))?;
             signed.approvals.push(approve(&identity, signed.order.digest(), &signed.order.reason)?);
             signed
         }
         None => {
             let now = super::runtime()?.block_on(async { view(&client()?).await })?;
-            // With no holder any living voter's word on the set will do; each checks the version again.
-            let heard = now.nodes.iter().filter(|n| n.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(5)));
-            let best = heard.filter_map(|n| n.report.as_ref()).max_by_key(|r| r.vote.voters_version);
+            // With no holder any living voter's word on the set will do; each checks the version
+            // again.
+            let heard = now
+                .nodes
+                .iter()
+                .filter(|n| n.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(5)));
+            let best =
+                heard.filter_map(|n| n.report.as_ref()).max_by_key(|r| r.vote.voters_version);
             let vote = &best.ok_or_else(|| eyre!("no agent was heard"))?.vote;
             let find = |name: &String| {
-                vote.members.iter().find(|m| m.node.as_str() == name).cloned().ok_or_else(|| eyre!("{name} is not in the voter set"))
+                vote.members
+                    .iter()
+                    .find(|m| m.node.as_str() == name)
+                    .cloned()
+                    .ok_or_else(|| eyre!("{name} is not in the voter set"))
             };
             let remove = o.remove.iter().map(find).collect::<Result<Vec<_>>>()?;
             if remove.is_empty() {
@@ -216,21 +260,39 @@ fn override_voters(o: &Override) -> Result<Outcome> {
             let reason = o.attest.clone().unwrap_or_default();
             let members = vote.members.iter().filter(|m| !remove.contains(m)).cloned().collect();
             let have = VoterSet { version: vote.voters_version, members };
-            let newest = now.nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.vote.epoch).max().unwrap_or(now.epoch).max(now.epoch);
+            let newest = now
+                .nodes
+                .iter()
+                .filter_map(|n| n.report.as_ref())
+                .map(|r| r.vote.epoch)
+                .max()
+                .unwrap_or(now.epoch)
+                .max(now.epoch);
             let left = VoterSet { version: have.override_version(newest), ..have };
-            let order = OverrideOrder { cluster: now.cluster.clone(), left, remove, accept_unknown_loss: o.accept_unknown_loss, reason };
+            let order = OverrideOrder {
+                cluster: now.cluster.clone(),
+                left,
+                remove,
+                accept_unknown_loss: o.accept_unknown_loss,
+                reason,
+            };
             let approvals = vec![approve(&identity, order.digest(), &order.reason)?];
             Signed { order, approvals }
         }
     };
     if let Some(path) = &o.sign {
-        std::fs::write(path, serde_json::to_string_pretty(&signed)? + "\n").map_err(|e| eyre!("{}: {e}", path.display()))?;
-        say!("signed and not executed. A second person executes it: quorate node override --with {}", path.display());
+        std::fs::write(path, serde_json::to_string_pretty(&signed)? + "\n")
+            .map_err(|e| eyre!("{}: {e}", path.display()))?;
+        say!(
+            "signed and not executed. A second person executes it: quorate node override --with {}",
+            path.display()
+        );
         return Ok(Outcome::Done);
     }
     let words = signed.order.words();
     let order = PersonOrder::Override { order: signed.order, approvals: signed.approvals };
-    let reply = super::runtime()?.block_on(async { Person::call(&client()?, CallRequest::Order(order)).await })?;
+    let reply = super::runtime()?
+        .block_on(async { Person::call(&client()?, CallRequest::Order(order)).await })?;
     match reply {
         CallReply::Accepted { .. } => {
             say!("passed on to every voter that is left: {words}. Look with `quorate why`");

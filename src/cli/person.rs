@@ -13,7 +13,8 @@ use crate::wire::message::{CallReply, CallRequest};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Person {
-    /// Folder with identity.yaml, certificate and approval key. Default: ~/.config/quorate/identity, else the lab's operator.
+    /// Folder with identity.yaml, certificate and approval key. Default:
+    /// ~/.config/quorate/identity, else the lab's operator.
     #[arg(long, env = "QUORATE_IDENTITY")]
     identity: Option<PathBuf>,
     /// `host:port` of the plane, if not the identity's.
@@ -31,8 +32,13 @@ impl Person {
     }
 
     pub(super) fn identity(&self) -> Result<Identity> {
-        let configured = directories::ProjectDirs::from("", "", "quorate").map(|d| d.config_dir().join("identity"));
-        let candidates = [self.identity.clone(), configured.filter(|p| p.exists()), Some(PathBuf::from(LAB)).filter(|p| p.exists())];
+        let configured = directories::ProjectDirs::from("", "", "quorate")
+            .map(|d| d.config_dir().join("identity"));
+        let candidates = [
+            self.identity.clone(),
+            configured.filter(|p| p.exists()),
+            Some(PathBuf::from(LAB)).filter(|p| p.exists()),
+        ];
         let folder = candidates.into_iter().flatten().next().ok_or_else(|| {
             eyre!("who are you? Name your identity folder with --identity (or QUORATE_IDENTITY), or start a lab with `quorate lab up`")
         })?;
@@ -54,9 +60,12 @@ impl Person {
 
 /// The person's approval key.
 pub(super) fn approval_key(identity: &Identity) -> Result<ApprovalKey> {
-    let path = identity
-        .approval_key
-        .as_ref()
-        .ok_or_else(|| eyre!("{} has no approval.key: this identity can look and propose, not approve", identity.name))?;
-    ApprovalKey::from_hex(&std::fs::read_to_string(path)?).map_err(|e| eyre!("{}: {e}", path.display()))
+    let path = identity.approval_key.as_ref().ok_or_else(|| {
+        eyre!(
+            "{} has no approval.key: this identity can look and propose, not approve",
+            identity.name
+        )
+    })?;
+    ApprovalKey::from_hex(&std::fs::read_to_string(path)?)
+        .map_err(|e| eyre!("{}: {e}", path.display()))
 }

@@ -1,4 +1,5 @@
-//! `quorate replay` and `quorate backtest`: a recorded incident again, bit for bit, or under another policy.
+//! `quorate replay` and `quorate backtest`: a recorded incident again, bit for bit, or under
+//! another policy.
 
 use std::path::{Path, PathBuf};
 
@@ -52,11 +53,16 @@ fn read(path: &Path) -> Result<Vec<Entry>> {
     let text = if bytes.starts_with(b"SQLite format 3") {
         Sqlite::open(path)?.journal()?.join("\n")
     } else {
-        String::from_utf8(bytes).map_err(|_| eyre!("{} is neither a plane's database nor a text", path.display()))?
+        String::from_utf8(bytes)
+            .map_err(|_| eyre!("{} is neither a plane's database nor a text", path.display()))?
     };
     let entries = journal::parse(path, &text)?;
     if !entries.iter().any(|e| matches!(e, Entry::Checkpoint(_))) {
-        return Err(eyre!("{} has no checkpoint to begin from: {} entries", path.display(), entries.len()));
+        return Err(eyre!(
+            "{} has no checkpoint to begin from: {} entries",
+            path.display(),
+            entries.len()
+        ));
     }
     Ok(entries)
 }
@@ -72,21 +78,36 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<Outcome> {
         Format::Json => output::json(&replayed.records),
         Format::Table => {
             for record in &replayed.records {
-                say!("{}  {:>3}  {:<10} {}", record.wall.rfc3339(), record.rule, record.kind, record.text);
+                say!(
+                    "{}  {:>3}  {:<10} {}",
+                    record.wall.rfc3339(),
+                    record.rule,
+                    record.kind,
+                    record.text
+                );
             }
             say!("");
         }
     }
     if replayed.skipped > 0 {
-        eprintln!("quorate: {} entries before the first checkpoint could not be replayed", replayed.skipped);
+        eprintln!(
+            "quorate: {} entries before the first checkpoint could not be replayed",
+            replayed.skipped
+        );
     }
     match replayed.differs {
         None => {
-            eprintln!("quorate: {} inputs, {} decisions: identical to the recorded ones", replayed.inputs, replayed.compared);
+            eprintln!(
+                "quorate: {} inputs, {} decisions: identical to the recorded ones",
+                replayed.inputs, replayed.compared
+            );
             Ok(Outcome::Done)
         }
         Some(at) => {
-            eprintln!("quorate: the decision at {at:?} is not the recorded one; was the journal written by another version?");
+            eprintln!(
+                "quorate: the decision at {at:?} is not the recorded one; was the journal written \
+                    by another version?"
+            );
             Ok(Outcome::NotDone)
         }
     }
@@ -100,7 +121,8 @@ pub(super) fn backtest(arguments: &BacktestArguments) -> Result<Outcome> {
     });
     let cluster = cluster.ok_or_else(|| eyre!("the journal has no checkpoint"))?;
     let policy = config::policy::read(&arguments.policy, &cluster)?;
-    let (recorded, other) = (journal::replay(&entries, None), journal::replay(&entries, Some(&policy)));
+    let (recorded, other) =
+        (journal::replay(&entries, None), journal::replay(&entries, Some(&policy)));
     let differences = journal::compare(&recorded, &other);
     if Format::or_default(arguments.output) == Format::Json {
         output::json(&differences);
@@ -121,10 +143,14 @@ pub(super) fn backtest(arguments: &BacktestArguments) -> Result<Outcome> {
     say!("");
     say!("recorded policy: {}", plans(&recorded.records));
     say!("other policy:    {}", plans(&other.records));
-    let first =
-        differences.iter().filter(|d| d.recorded != d.other).filter_map(|d| [d.recorded, d.other].into_iter().flatten().min()).min();
+    let first = differences
+        .iter()
+        .filter(|d| d.recorded != d.other)
+        .filter_map(|d| [d.recorded, d.other].into_iter().flatten().min())
+        .min();
     let begin = recorded.records.iter().chain(&other.records).map(|r| r.at).min();
-    let calm = begin.zip(first).and_then(|(begin, first)| journal::calm_before(&entries, begin + first));
+    let calm =
+        begin.zip(first).and_then(|(begin, first)| journal::calm_before(&entries, begin + first));
     if let Some(engine) = &calm {
         say!("");
         say!("simulated from the last calm moment before they part, {RUNS} times each:");
@@ -134,7 +160,8 @@ pub(super) fn backtest(arguments: &BacktestArguments) -> Result<Outcome> {
     let changed = differences.iter().filter(|d| d.recorded != d.other).count();
     if changed > 0 {
         say!(
-            "{changed} of {} events differ. From the first different order on, the recorded agents go on answering the orders they were given",
+            "{changed} of {} events differ. From the first different order on, the recorded \
+                agents go on answering the orders they were given",
             differences.len()
         );
     } else {
@@ -143,23 +170,45 @@ pub(super) fn backtest(arguments: &BacktestArguments) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// How it would have gone from there, if the primary's process or its host had died, in time and loss.
+/// How it would have gone from there, if the primary's process or its host had died, in time and
+/// loss.
 fn simulated(engine: &Engine, policy: &Policy) -> String {
     let stand = whatif::stand(engine.cluster(), policy, engine.view());
     let told = |scenario: &sim::Scenario| {
-        let samples: Vec<Sample> = (0..RUNS).map(|seed| Sample::from(&stand.play(scenario, seed))).collect();
+        let samples: Vec<Sample> =
+            (0..RUNS).map(|seed| Sample::from(&stand.play(scenario, seed))).collect();
         let f = forecast::sum_up(&scenario.name, &samples);
-        let ends = if f.read_only > 0 { format!(", {} of {} end read-only", f.read_only, f.runs) } else { String::new() };
-        let loses = if f.losing > 0 { format!(", {} lose up to {} writes", f.losing, f.lost_max) } else { ", none loses a write".into() };
+        let ends = if f.read_only > 0 {
+            format!(", {} of {} end read-only", f.read_only, f.runs)
+        } else {
+            String::new()
+        };
+        let loses = if f.losing > 0 {
+            format!(", {} lose up to {} writes", f.losing, f.lost_max)
+        } else {
+            ", none loses a write".into()
+        };
         format!("without writes p50 {} p95 {}{ends}{loses}", f.outage_p50, f.outage_p95)
     };
-    format!("process: {}; whole host: {}", told(&whatif::process_dies()), told(&whatif::host_dies()))
+    format!(
+        "process: {}; whole host: {}",
+        told(&whatif::process_dies()),
+        told(&whatif::host_dies())
+    )
 }
 
 /// Plans that ran and what they would lose, in words.
 fn plans(records: &[Record]) -> String {
-    let plans: Vec<Plan> = records.iter().filter(|r| r.kind == "plan").filter_map(|r| Plan::from_evidence(&r.data)).collect();
+    let plans: Vec<Plan> = records
+        .iter()
+        .filter(|r| r.kind == "plan")
+        .filter_map(|r| Plan::from_evidence(&r.data))
+        .collect();
     let loss: Vec<String> = plans.iter().map(|p: &Plan| LossAccount::short(&p.loss)).collect();
     let refused = records.iter().filter(|r| r.kind == "refusal").count();
-    format!("{} plans (loss: {}), {refused} refusals", plans.len(), if loss.is_empty() { "-".into() } else { loss.join(", ") })
+    format!(
+        "{} plans (loss: {}), {refused} refusals",
+        plans.len(),
+        if loss.is_empty() { "-".into() } else { loss.join(", ") }
+    )
 }

@@ -53,8 +53,8 @@ pub(super) struct ExecuteArguments {
     /// The digest of the plan (its first 8 characters are enough); not needed with --cluster.
     #[arg(required_unless_present = "cluster", default_value = "")]
     plan: String,
-    /// Nothing is done: says whether it would be executed now, or what moved since it was made. With --cluster and
-    /// --policy the plan is played on a simulated cluster.
+    /// Nothing is done: says whether it would be executed now, or what moved since it was made.
+    /// With --cluster and --policy the plan is played on a simulated cluster.
     #[arg(long)]
     dry_run: bool,
     /// With --cluster: the node that is to hold the role; default: the best candidate.
@@ -110,7 +110,9 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
             Ok(plan) => {
                 let digest = plan.digest();
                 match Format::or_default(arguments.output) {
-                    Format::Json => output::json(&serde_json::json!({"digest": digest, "plan": plan})),
+                    Format::Json => {
+                        output::json(&serde_json::json!({"digest": digest, "plan": plan}))
+                    }
                     Format::Table => show(&plan, &digest),
                 }
                 Outcome::Done
@@ -125,7 +127,14 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     let client_identity = identity.clone();
     let reply = super::runtime()?.block_on(async {
         let client = Person::client(&client_identity)?;
-        propose(&client, arguments.to.as_deref(), &arguments.reason, arguments.accept_unknown_loss, arguments.failback).await
+        propose(
+            &client,
+            arguments.to.as_deref(),
+            &arguments.reason,
+            arguments.accept_unknown_loss,
+            arguments.failback,
+        )
+        .await
     })?;
     match reply {
         Ok((plan, digest)) => {
@@ -146,7 +155,9 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
 pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
     if arguments.files.is_given() {
         if !arguments.dry_run {
-            eprintln!("quorate: from files alone there is nothing to execute; --dry-run plays the plan on a simulated cluster");
+            eprintln!(
+                "quorate: from files alone there is nothing to execute; --dry-run plays the plan on a simulated cluster"
+            );
             return Ok(Outcome::Usage);
         }
         return rehearse(arguments);
@@ -157,20 +168,38 @@ pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        let CallReply::View(view) = Person::call(&client, CallRequest::View).await? else { return Err(eyre!("unexpected answer")) };
-        let Some(plan) = view.plan.filter(|p| p.digest().as_str().starts_with(&arguments.plan)) else {
-            eprintln!("quorate: refused (plan): no plan {} waits; make one with `quorate plan`", arguments.plan);
+        let CallReply::View(view) = Person::call(&client, CallRequest::View).await? else {
+            return Err(eyre!("unexpected answer"));
+        };
+        let Some(plan) = view.plan.filter(|p| p.digest().as_str().starts_with(&arguments.plan))
+        else {
+            eprintln!(
+                "quorate: refused (plan): no plan {} waits; make one with `quorate plan`",
+                arguments.plan
+            );
             return Ok(Outcome::Refused);
         };
         let digest = plan.digest();
-        confirm_and_run(&client, &identity, &plan, digest, arguments.confirm.clone(), &arguments.reason, arguments.output).await
+        confirm_and_run(
+            &client,
+            &identity,
+            &plan,
+            digest,
+            arguments.confirm.clone(),
+            &arguments.reason,
+            arguments.output,
+        )
+        .await
     })
 }
 
 /// From files alone: makes the plan on a simulated cluster at rest, and carries it out there.
 fn rehearse(arguments: &ExecuteArguments) -> Result<Outcome> {
     if !arguments.plan.is_empty() {
-        eprintln!("quorate: from files alone no plan waits: leave {} out; --to and --away say what is wanted", arguments.plan);
+        eprintln!(
+            "quorate: from files alone no plan waits: leave {} out; --to and --away say what is wanted",
+            arguments.plan
+        );
         return Ok(Outcome::Usage);
     }
     let Some(stand) = arguments.files.stand()? else { return Ok(Outcome::Usage) };
@@ -190,28 +219,36 @@ fn rehearse(arguments: &ExecuteArguments) -> Result<Outcome> {
     };
     let digest = plan.digest();
     match Format::or_default(arguments.output) {
-        Format::Json => output::json(&serde_json::json!({"simulated": true, "digest": digest, "plan": plan, "outcome": outcome})),
+        Format::Json => output::json(
+            &serde_json::json!({"simulated": true, "digest": digest, "plan": plan, "outcome": outcome}),
+        ),
         Format::Table => {
             show(&plan, &digest);
             say!("\nsimulated, from the moment of its confirmation:");
             simulate::print_course(&outcome);
         }
     }
-    let held = outcome.violations.is_empty() && outcome.ended == Some(crate::model::view::Outcome::Verified);
+    let held = outcome.violations.is_empty()
+        && outcome.ended == Some(crate::model::view::Outcome::Verified);
     Ok(if held { Outcome::Done } else { Outcome::NotDone })
 }
 
 fn dry_run(arguments: &ExecuteArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     let request = CallRequest::DryRun { plan: arguments.plan.clone() };
-    let reply = super::runtime()?.block_on(async { Person::call(&Person::client(&identity)?, request).await })?;
+    let reply = super::runtime()?
+        .block_on(async { Person::call(&Person::client(&identity)?, request).await })?;
     match reply {
         CallReply::Plan { plan, digest } => {
             match Format::or_default(arguments.output) {
-                Format::Json => output::json(&serde_json::json!({"would_execute": true, "digest": digest, "plan": plan})),
+                Format::Json => output::json(
+                    &serde_json::json!({"would_execute": true, "digest": digest, "plan": plan}),
+                ),
                 Format::Table => {
                     show(&plan, &digest);
-                    say!("\nit would be executed now: nothing moved since it was made. Nothing was done");
+                    say!(
+                        "\nit would be executed now: nothing moved since it was made. Nothing was done"
+                    );
                 }
             }
             Ok(Outcome::Done)
@@ -233,15 +270,26 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        let (plan, digest) = match propose(&client, arguments.to.as_deref(), &arguments.reason, false, false).await? {
-            Ok(made) => made,
-            Err(refused) => return Ok(refused),
-        };
+        let (plan, digest) =
+            match propose(&client, arguments.to.as_deref(), &arguments.reason, false, false).await?
+            {
+                Ok(made) => made,
+                Err(refused) => return Ok(refused),
+            };
         if Format::or_default(arguments.output) == Format::Table {
             show(&plan, &digest);
             say!("");
         }
-        confirm_and_run(&client, &identity, &plan, digest, arguments.confirm.clone(), &arguments.reason, arguments.output).await
+        confirm_and_run(
+            &client,
+            &identity,
+            &plan,
+            digest,
+            arguments.confirm.clone(),
+            &arguments.reason,
+            arguments.output,
+        )
+        .await
     })
 }
 
@@ -291,8 +339,11 @@ async fn confirm_and_run(
         }
     };
     let expires = WallTime(host::wall().0 + 300_000);
-    let approval = key.approve(digest.clone(), &identity.name, reason, expires).map_err(|e| eyre!("signing: {e}"))?;
-    let request = CallRequest::Order(PersonOrder::Execute { plan: digest.clone(), demoted, approval });
+    let approval = key
+        .approve(digest.clone(), &identity.name, reason, expires)
+        .map_err(|e| eyre!("signing: {e}"))?;
+    let request =
+        CallRequest::Order(PersonOrder::Execute { plan: digest.clone(), demoted, approval });
     match client.call(&request).await {
         Ok(CallReply::Accepted { .. }) => follow(client, &digest, format).await,
         Ok(CallReply::Refused { check, why }) => {
@@ -301,7 +352,9 @@ async fn confirm_and_run(
         }
         Ok(other) => Err(eyre!("unexpected answer: {other:?}")),
         Err(refused) if refused.outcome_unknown => {
-            eprintln!("quorate: unknown: {refused}; the plan may run. Look with `quorate status` before anything else");
+            eprintln!(
+                "quorate: unknown: {refused}; the plan may run. Look with `quorate status` before anything else"
+            );
             Ok(Outcome::Unknown)
         }
         Err(refused) => Err(refused.into()),
@@ -324,7 +377,8 @@ fn ask(plan: &Plan) -> Result<String> {
     Ok(typed.to_owned())
 }
 
-/// Follows a run to its end. Losing the plane is not the end: the agents go on, and so does the waiting.
+/// Follows a run to its end. Losing the plane is not the end: the agents go on, and so does the
+/// waiting.
 async fn follow(client: &Client, digest: &Digest, format: Option<Format>) -> Result<Outcome> {
     let until = Instant::now() + Duration::from_secs(120);
     let table = Format::or_default(format) == Format::Table;
@@ -349,7 +403,9 @@ async fn follow(client: &Client, digest: &Digest, format: Option<Format>) -> Res
             }
         }
         if Instant::now() > until {
-            eprintln!("quorate: unknown: no end was seen within 2 minutes. Look with `quorate status`");
+            eprintln!(
+                "quorate: unknown: no end was seen within 2 minutes. Look with `quorate status`"
+            );
             return Ok(Outcome::Unknown);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -362,7 +418,13 @@ fn tell(run: &RunView, told: &mut Vec<String>) {
         if !told.contains(&key) && step.state != view::StepState::Waiting {
             told.push(key);
             let took = step.took.map_or(String::new(), |t| t.to_string());
-            say!("{:<8} {:<10} {:<8} {took:>9}  {}", step.kind.word(), step.node, step.state.word(), step.found);
+            say!(
+                "{:<8} {:<10} {:<8} {took:>9}  {}",
+                step.kind.word(),
+                step.node,
+                step.state.word(),
+                step.found
+            );
         }
     }
 }
@@ -394,7 +456,13 @@ fn show(plan: &Plan, digest: &Digest) {
     );
     say!("loss     {}", plan.loss);
     for share in &plan.shares {
-        say!("share    {:<12} {:>4} → {:>4} of {} units", share.node, share.before, share.after, share.capacity);
+        say!(
+            "share    {:<12} {:>4} → {:>4} of {} units",
+            share.node,
+            share.before,
+            share.after,
+            share.capacity
+        );
     }
     if plan.shed > 0 {
         say!("REFUSED  {} units of the load fit nowhere", plan.shed);
@@ -413,11 +481,20 @@ fn show(plan: &Plan, digest: &Digest) {
     say!("");
     for (i, step) in plan.steps.iter().enumerate() {
         say!("{}. {:<8} {:<10} {}", i + 1, step.kind.word(), step.node, step.action);
-        say!("   verified by {}; undone by {}; within {}", step.verification, step.compensation, step.budget);
+        say!(
+            "   verified by {}; undone by {}; within {}",
+            step.verification,
+            step.compensation,
+            step.budget
+        );
     }
     say!("");
     for candidate in &plan.candidates {
-        let verdict = if candidate.eligible { format!("rank {}", candidate.rank) } else { "not eligible".into() };
+        let verdict = if candidate.eligible {
+            format!("rank {}", candidate.rank)
+        } else {
+            "not eligible".into()
+        };
         let checks: Vec<String> = candidate
             .checks
             .iter()

@@ -29,7 +29,8 @@ pub(super) struct Arguments {
     /// The same seed gives the same bytes on every machine.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// So many runs, with this seed and those after it: their distribution instead of one course of events.
+    /// So many runs, with this seed and those after it: their distribution instead of one course of
+    /// events.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Writes the outcome here as JSON (`-`: standard output).
@@ -41,8 +42,8 @@ pub(super) struct Arguments {
     /// Prints the scenario's file, to write one's own from.
     #[arg(long)]
     print: bool,
-    /// Random days instead of a scenario, on generated clusters: `0-1000` plays the seeds from 0 up to, not with, 1000 and names
-    /// every broken law; `17` plays that one and prints it.
+    /// Random days instead of a scenario, on generated clusters: `0-1000` plays the seeds from 0 up
+    /// to, not with, 1000 and names every broken law; `17` plays that one and prints it.
     #[arg(long, value_name = "FROM-TO", conflicts_with_all = ["runs", "output", "cluster", "policy", "print"])]
     days: Option<String>,
     /// The same on clusters in which several nodes accept writes.
@@ -65,7 +66,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         output::line(text.trim_end());
         return Ok(Outcome::Done);
     }
-    let (cluster, policy) = stage(&path, &text, arguments.cluster.as_deref(), arguments.policy.as_deref())?;
+    let (cluster, policy) =
+        stage(&path, &text, arguments.cluster.as_deref(), arguments.policy.as_deref())?;
     let scenario = scenario::parse(&path, &text, &cluster)?;
     let conditions = Conditions::default();
     match arguments.runs {
@@ -75,7 +77,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             if arguments.output.is_none() {
                 print_forecast(&forecast, arguments);
             }
-            Ok(if forecast.violations == 0 && forecast.unexpected == 0 { Outcome::Done } else { Outcome::NotDone })
+            Ok(if forecast.violations == 0 && forecast.unexpected == 0 {
+                Outcome::Done
+            } else {
+                Outcome::NotDone
+            })
         }
         None => {
             let outcome = sim::run(&cluster, &policy, &conditions, &scenario, arguments.seed);
@@ -83,7 +89,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             if arguments.output.is_none() {
                 print_outcome(&scenario, &outcome);
             }
-            Ok(if outcome.violations.is_empty() && outcome.unmet.is_empty() { Outcome::Done } else { Outcome::NotDone })
+            Ok(if outcome.violations.is_empty() && outcome.unmet.is_empty() {
+                Outcome::Done
+            } else {
+                Outcome::NotDone
+            })
         }
     }
 }
@@ -98,21 +108,35 @@ fn source(name: &str) -> Result<(PathBuf, String)> {
         return Ok((path.clone(), std::fs::read_to_string(&path)?));
     }
     let names = scenario::NAMED.iter().map(|(n, _)| *n);
-    let hint = config::problem::nearest(name, names).map_or(String::new(), |n| format!(" Did you mean {n:?}?"));
-    Err(eyre!("there is no scenario {name:?}, and no such file.{hint} `quorate simulate --list` lists the named ones"))
+    let hint = config::problem::nearest(name, names)
+        .map_or(String::new(), |n| format!(" Did you mean {n:?}?"));
+    Err(eyre!(
+        "there is no scenario {name:?}, and no such file.{hint} `quorate simulate --list` lists \
+            the named ones"
+    ))
 }
 
 /// The cluster and the policy to play on.
-fn stage(path: &Path, text: &str, cluster: Option<&Path>, policy: Option<&Path>) -> Result<(Cluster, Policy)> {
+fn stage(
+    path: &Path,
+    text: &str,
+    cluster: Option<&Path>,
+    policy: Option<&Path>,
+) -> Result<(Cluster, Policy)> {
     let stage = scenario::stage(path, text)?;
     let cluster = match (cluster, &stage.cluster) {
         (Some(file), _) => config::cluster::read(file)?,
-        (None, Some(own)) => config::cluster::parse(path, own).map_err(|p| p.inside(path, text, "cluster"))?,
-        (None, None) => config::cluster::parse(Path::new("the built-in cluster"), scenario::CLUSTER)?,
+        (None, Some(own)) => {
+            config::cluster::parse(path, own).map_err(|p| p.inside(path, text, "cluster"))?
+        }
+        (None, None) => {
+            config::cluster::parse(Path::new("the built-in cluster"), scenario::CLUSTER)?
+        }
     };
     let policy = match (policy, &stage.policy) {
         (Some(file), _) => config::policy::read(file, &cluster)?,
-        (None, Some(own)) => config::policy::parse(path, own, &cluster).map_err(|p| p.inside(path, text, "policy"))?,
+        (None, Some(own)) => config::policy::parse(path, own, &cluster)
+            .map_err(|p| p.inside(path, text, "policy"))?,
         (None, None) => plain_policy(&cluster)?,
     };
     Ok((cluster, policy))
@@ -120,8 +144,14 @@ fn stage(path: &Path, text: &str, cluster: Option<&Path>, policy: Option<&Path>)
 
 /// The built-in policy; it prefers regions that only the built-in cluster has.
 pub(super) fn plain_policy(cluster: &Cluster) -> Result<Policy> {
-    let known = ["us-east-1", "eu-central-1", "eu-west-1"].iter().all(|r| cluster.regions.iter().any(|c| c == r));
-    let text = scenario::POLICY.lines().filter(|l| known || !l.starts_with("region_priority")).collect::<Vec<_>>().join("\n");
+    let known = ["us-east-1", "eu-central-1", "eu-west-1"]
+        .iter()
+        .all(|r| cluster.regions.iter().any(|c| c == r));
+    let text = scenario::POLICY
+        .lines()
+        .filter(|l| known || !l.starts_with("region_priority"))
+        .collect::<Vec<_>>()
+        .join("\n");
     Ok(config::policy::parse(Path::new("the built-in policy"), &text, cluster)?)
 }
 
@@ -129,7 +159,12 @@ fn list() -> Result<Outcome> {
     let cluster = config::cluster::parse(Path::new("the built-in cluster"), scenario::CLUSTER)?;
     for (name, text) in scenario::NAMED {
         let scenario = scenario::parse(Path::new(name), text, &cluster)?;
-        let first = scenario.story.split_inclusive(['.', ':']).next().unwrap_or_default().replace('\n', " ");
+        let first = scenario
+            .story
+            .split_inclusive(['.', ':'])
+            .next()
+            .unwrap_or_default()
+            .replace('\n', " ");
         say!("{name:<22} {}", first.trim_end_matches(':').trim());
     }
     Ok(Outcome::Done)
@@ -148,7 +183,14 @@ fn write(path: Option<&Path>, document: &impl serde::Serialize) -> Result<()> {
 }
 
 /// Seeds are dealt to the processors; the sum does not depend on how.
-fn many(cluster: &Cluster, policy: &Policy, conditions: &Conditions, scenario: &Scenario, first: u64, runs: u64) -> Forecast {
+fn many(
+    cluster: &Cluster,
+    policy: &Policy,
+    conditions: &Conditions,
+    scenario: &Scenario,
+    first: u64,
+    runs: u64,
+) -> Forecast {
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let shown = std::io::stderr().is_terminal();
@@ -180,27 +222,49 @@ fn many(cluster: &Cluster, policy: &Policy, conditions: &Conditions, scenario: &
 
 pub(super) fn print_outcome(scenario: &Scenario, outcome: &sim::Outcome) {
     say!("{}: {}", scenario.name, scenario.story.trim().replace('\n', " "));
-    say!("cluster {}, policy {}, seed {}; simulated; times count from the first event", outcome.cluster, outcome.policy, outcome.seed);
+    say!(
+        "cluster {}, policy {}, seed {}; simulated; times count from the first event",
+        outcome.cluster,
+        outcome.policy,
+        outcome.seed
+    );
     say!("");
     print_course(outcome);
 }
 
 /// What happened, and what became of it.
 pub(super) fn print_course(outcome: &sim::Outcome) {
-    let begin = outcome.facts.iter().find(|f| f.who == "script").or(outcome.facts.first()).map_or(0, |f| f.at.0);
+    let begin = outcome
+        .facts
+        .iter()
+        .find(|f| f.who == "script")
+        .or(outcome.facts.first())
+        .map_or(0, |f| f.at.0);
     for fact in outcome.facts.iter().filter(|f| f.at.0 >= begin) {
         let rule = if fact.rule > 0 { fact.rule.to_string() } else { String::new() };
         let since = std::time::Duration::from_nanos(fact.at.0 - begin).as_millis();
-        say!("{:>4}.{:03} s  {:<12} {rule:>3}  {}", since / 1_000, since % 1_000, fact.who, fact.text);
+        say!(
+            "{:>4}.{:03} s  {:<12} {rule:>3}  {}",
+            since / 1_000,
+            since % 1_000,
+            fact.who,
+            fact.text
+        );
     }
     say!("");
-    let name = |node: &Option<crate::model::NodeId>| node.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+    let name = |node: &Option<crate::model::NodeId>| {
+        node.as_ref().map_or("nobody".to_owned(), ToString::to_string)
+    };
     let state = if outcome.writable { "writable" } else { "READ-ONLY" };
     let (before, after) = (outcome.epoch_before, outcome.epoch_after);
     if outcome.primary_before.is_none() && outcome.primary_after.is_none() {
         say!("several nodes accept writes: shares of epoch {before} → {after}; {state}");
     } else {
-        say!("primary {} (epoch {before}) → {} (epoch {after}); {state}", name(&outcome.primary_before), name(&outcome.primary_after));
+        say!(
+            "primary {} (epoch {before}) → {} (epoch {after}); {state}",
+            name(&outcome.primary_before),
+            name(&outcome.primary_after)
+        );
     }
     say!("no write was acknowledged for at most {}", outcome.outage);
     if let Some(account) = &outcome.account {
@@ -208,7 +272,10 @@ pub(super) fn print_course(outcome: &sim::Outcome) {
     }
     say!("{} writes acknowledged, {} of them lost", outcome.acknowledged, outcome.lost.len());
     if outcome.met > 0 {
-        say!("{} of them met another write to the same key that they had not seen: of each pair one is gone", outcome.met);
+        say!(
+            "{} of them met another write to the same key that they had not seen: of each pair one is gone",
+            outcome.met
+        );
     }
     for violation in &outcome.violations {
         say!("BROKEN LAW: {}: {}", violation.law, violation.seen);
@@ -221,16 +288,28 @@ pub(super) fn print_course(outcome: &sim::Outcome) {
 fn print_forecast(f: &Forecast, arguments: &Arguments) {
     say!("{}: {} runs, simulated", f.scenario, f.runs);
     say!("moved {} · read-only at the end {} · broken laws {}", f.moved, f.read_only, f.violations);
-    say!("without writes   p50 {} · p95 {} · p99 {} · longest {}", f.outage_p50, f.outage_p95, f.outage_p99, f.outage_max);
+    say!(
+        "without writes   p50 {} · p95 {} · p99 {} · longest {}",
+        f.outage_p50,
+        f.outage_p95,
+        f.outage_p99,
+        f.outage_max
+    );
     say!("acknowledged writes lost in {} runs, at most {} in one", f.losing, f.lost_max);
     let who: Vec<String> = f.primaries.iter().map(|(n, count)| format!("{n} {count}")).collect();
     say!("primary at the end: {}", who.join(" · "));
     if f.unexpected > 0 {
         say!("something that the scenario expects is not so in {} runs", f.unexpected);
     }
-    let file = |flag: &str, path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |p| format!("--{flag} {} ", p.display()));
+    let file = |flag: &str, path: &Option<PathBuf>| {
+        path.as_ref().map_or(String::new(), |p| format!("--{flag} {} ", p.display()))
+    };
     let files = file("cluster", &arguments.cluster) + &file("policy", &arguments.policy);
-    say!("worst: `quorate simulate {files}--scenario {} --seed {}`", arguments.scenario, f.worst_seed);
+    say!(
+        "worst: `quorate simulate {files}--scenario {} --seed {}`",
+        arguments.scenario,
+        f.worst_seed
+    );
 }
 
 /// Days, acknowledged writes, events, and what was broken.
@@ -240,11 +319,19 @@ fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
     let one = || range.parse::<u64>().ok().map(|seed| (seed, seed.saturating_add(1)));
     let several = |(a, b): (&str, &str)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?));
     let parsed = range.split_once('-').map_or_else(one, several).filter(|(from, to)| from < to);
-    let (from, to) = parsed.ok_or_else(|| eyre!("days {range:?}: write FROM-TO, for example 0-1000 (1000 is not played), or one seed"))?;
+    let (from, to) = parsed.ok_or_else(|| {
+        eyre!("days {range:?}: write FROM-TO, for example 0-1000 (1000 is not played), or one seed")
+    })?;
     if to == from + 1 {
         let day = live(from, true);
         for fact in &day.facts {
-            say!("{:>10.3} s  {:<8} {:>3}  {}", std::time::Duration::from_nanos(fact.at.0).as_secs_f64(), fact.who, fact.rule, fact.text);
+            say!(
+                "{:>10.3} s  {:<8} {:>3}  {}",
+                std::time::Duration::from_nanos(fact.at.0).as_secs_f64(),
+                fact.who,
+                fact.rule,
+                fact.text
+            );
         }
         say!("{}: {} acknowledged, epoch {}", day.shape, day.acknowledged, day.epochs);
     }
@@ -260,9 +347,13 @@ fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
                     return (days, writes, events, broken);
                 }
                 let day = live(seed, false);
-                (days, writes, events) = (days + 1, writes + day.acknowledged as u64, events + day.events);
+                (days, writes, events) =
+                    (days + 1, writes + day.acknowledged as u64, events + day.events);
                 if let Some(first) = day.violations.first() {
-                    broken.push(format!("seed {seed} ({}): {}: {}", day.shape, first.law, first.seen));
+                    broken.push(format!(
+                        "seed {seed} ({}): {}: {}",
+                        day.shape, first.law, first.seen
+                    ));
                 }
             }
         };
@@ -295,7 +386,9 @@ mod tests {
     /// A cluster that a scenario brings along is refused with its place in the scenario's file.
     #[test]
     fn an_embedded_file_is_refused_where_it_stands() {
-        let text = "scenario: mine\nstory: x\ncluster: |\n  cluster_id: c\n  name: C\n  regions: [eu-1]\n  nodes:\n    - {node_id: a, hostname: h, role: primary, region: eu-2}\nevents: []\nexpect: []\n";
+        let text = "scenario: mine\nstory: x\ncluster: |\n  cluster_id: c\n  name: C\n  regions: \
+            [eu-1]\n  nodes:\n    - {node_id: a, hostname: h, role: primary, region: \
+            eu-2}\nevents: []\nexpect: []\n";
         let refused = stage(Path::new("mine.yaml"), text, None, None).unwrap_err().to_string();
         assert!(refused.starts_with("mine.yaml:8:"), "{refused}");
         assert!(refused.contains("did you mean \"eu-1\"?"), "{refused}");

@@ -68,10 +68,17 @@ fn ask(person: &Person) -> Result<ClusterView> {
 fn table(view: &ClusterView) {
     let simulated = if view.simulated { "  SIMULATED" } else { "" };
     say!("{}{simulated}  {}  {}: {}", view.environment, view.name, view.state.word(), view.why);
-    let shares: Vec<String> = view.nodes.iter().filter_map(|n| n.share.map(|units| format!("{} {units}", n.node))).collect();
+    let shares: Vec<String> = view
+        .nodes
+        .iter()
+        .filter_map(|n| n.share.map(|units| format!("{} {units}", n.node)))
+        .collect();
     let who = if shares.is_empty() {
         let primary = view.primary.as_ref().map_or("nobody", |p| p.as_str());
-        format!("primary {primary}  votes {} of {} (needs {})", view.votes, view.voters, view.quorum)
+        format!(
+            "primary {primary}  votes {} of {} (needs {})",
+            view.votes, view.voters, view.quorum
+        )
     } else {
         format!("shares {}", shares.join(", "))
     };

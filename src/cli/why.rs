@@ -1,4 +1,5 @@
-//! `quorate why`, `verify` and `acknowledge`: why it is as it is, whether it holds together, and "I have seen it".
+//! `quorate why`, `verify` and `acknowledge`: why it is as it is, whether it holds together, and "I
+//! have seen it".
 
 use std::time::{Duration, Instant};
 
@@ -61,8 +62,9 @@ pub(super) fn why(arguments: &WhyArguments) -> Result<Outcome> {
         None => {
             let identity = arguments.person.identity()?;
             let within = Span(u64::try_from(arguments.within.as_nanos()).unwrap_or(u64::MAX));
-            let reply =
-                super::runtime()?.block_on(async { Person::call(&Person::client(&identity)?, CallRequest::Why { within }).await })?;
+            let reply = super::runtime()?.block_on(async {
+                Person::call(&Person::client(&identity)?, CallRequest::Why { within }).await
+            })?;
             match reply {
                 CallReply::Why(explanation) => *explanation,
                 other => return Err(eyre!("unexpected answer: {other:?}")),
@@ -85,8 +87,16 @@ fn mark(held: bool) -> &'static str {
 
 fn line(check: &Check) -> String {
     let age = check.age.map_or(String::new(), |a| format!(", {a} old"));
-    let until = if check.passed { String::new() } else { format!("; until {}", check.would_change) };
-    format!("{} {:<22} {} (limit {}; {}{age}){until}", mark(check.passed), check.name, check.value, check.limit, check.source)
+    let until =
+        if check.passed { String::new() } else { format!("; until {}", check.would_change) };
+    format!(
+        "{} {:<22} {} (limit {}; {}{age}){until}",
+        mark(check.passed),
+        check.name,
+        check.value,
+        check.limit,
+        check.source
+    )
 }
 
 fn table(e: &Explanation, within: &str) {
@@ -99,8 +109,16 @@ fn table(e: &Explanation, within: &str) {
     say!("verdicts");
     for node in &e.nodes {
         let sees = node.votes.iter().filter(|(_, v)| *v).count();
-        let score = node.health.as_ref().map_or(String::new(), |h| format!("health {}.{:02}", h.score / 1_000, h.score % 1_000 / 10));
-        say!("  {:<12} {:<9} seen by {sees} of {}  {score}  {}", node.node, node.verdict.word(), node.votes.len(), node.why);
+        let score = node.health.as_ref().map_or(String::new(), |h| {
+            format!("health {}.{:02}", h.score / 1_000, h.score % 1_000 / 10)
+        });
+        say!(
+            "  {:<12} {:<9} seen by {sees} of {}  {score}  {}",
+            node.node,
+            node.verdict.word(),
+            node.votes.len(),
+            node.why
+        );
     }
     say!("");
     say!("the policy on a move now");
@@ -111,14 +129,19 @@ fn table(e: &Explanation, within: &str) {
     say!("candidates");
     for candidate in &e.candidates {
         let passed = candidate.checks.iter().filter(|c| c.passed).count();
-        let rank = if candidate.eligible { format!("rank {}", candidate.rank) } else { "not eligible".into() };
+        let rank = if candidate.eligible {
+            format!("rank {}", candidate.rank)
+        } else {
+            "not eligible".into()
+        };
         say!("  {:<12} {rank}: {passed} of {} checks hold", candidate.node, candidate.checks.len());
         for check in failing(candidate) {
             say!("      {}", line(check));
         }
     }
     if let Some(nearest) = &e.nearest {
-        let failing = e.candidates.iter().find(|c| c.node == *nearest).map_or(0, |c| failing(c).count());
+        let failing =
+            e.candidates.iter().find(|c| c.node == *nearest).map_or(0, |c| failing(c).count());
         say!("  nearest to eligible: {nearest}, which fails {failing}");
     }
     say!("");
@@ -147,17 +170,23 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Outcome> {
             let primary = view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref())?;
             primary.report.as_ref()?.resource.proof.as_ref().map(|p| p.at)
         };
-        let CallReply::View(before) = Person::call(&client, CallRequest::View).await? else { return Err(eyre!("unexpected answer")) };
+        let CallReply::View(before) = Person::call(&client, CallRequest::View).await? else {
+            return Err(eyre!("unexpected answer"));
+        };
         let order = PersonOrder::Verify { reason: arguments.reason.clone() };
         match Person::call(&client, CallRequest::Order(order)).await? {
             CallReply::Accepted { .. } => {}
-            CallReply::Refused { check, why } => eprintln!("quorate: no new write: refused ({check}): {why}"),
+            CallReply::Refused { check, why } => {
+                eprintln!("quorate: no new write: refused ({check}): {why}")
+            }
             other => return Err(eyre!("unexpected answer: {other:?}")),
         }
         // The write waits for standbys; where it does not come back the parts say so.
         let until = Instant::now() + Duration::from_secs(5);
         while Instant::now() < until {
-            let CallReply::View(now) = Person::call(&client, CallRequest::View).await? else { return Err(eyre!("unexpected answer")) };
+            let CallReply::View(now) = Person::call(&client, CallRequest::View).await? else {
+                return Err(eyre!("unexpected answer"));
+            };
             if proof(&now) > proof(&before) {
                 break;
             }
@@ -173,7 +202,9 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Outcome> {
 
 fn verified(parts: &[(String, bool, String)], confidence: u64, format: Option<Format>) -> Outcome {
     match Format::or_default(format) {
-        Format::Json => output::json(&serde_json::json!({"confidence": confidence, "band": band(confidence), "parts": parts})),
+        Format::Json => output::json(
+            &serde_json::json!({"confidence": confidence, "band": band(confidence), "parts": parts}),
+        ),
         Format::Table => {
             for (name, held, found) in parts {
                 say!("{} {name:<12} {found}", mark(*held));
@@ -187,7 +218,9 @@ fn verified(parts: &[(String, bool, String)], confidence: u64, format: Option<Fo
 pub(super) fn acknowledge(arguments: &AcknowledgeArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     let order = PersonOrder::Acknowledge { reason: arguments.reason.clone() };
-    let reply = super::runtime()?.block_on(async { Person::call(&Person::client(&identity)?, CallRequest::Order(order)).await })?;
+    let reply = super::runtime()?.block_on(async {
+        Person::call(&Person::client(&identity)?, CallRequest::Order(order)).await
+    })?;
     match reply {
         CallReply::Accepted { .. } => {
             say!("acknowledged: cooldown, rate and crash loops count anew from now");

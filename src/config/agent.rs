@@ -142,21 +142,37 @@ impl AgentConfig {
         let allowlist = Allowlist::read(&beside(path, &file.allowlist))?;
         let Some(node) = cluster.node(&NodeId::new(&file.node_id.value)).cloned() else {
             let known: Vec<_> = cluster.nodes.iter().map(|n| n.node_id.as_str()).collect();
-            let what = format!("node_id {:?} is not in cluster {}: it has {}", file.node_id.value, cluster.cluster_id, known.join(", "));
+            let what = format!(
+                "node_id {:?} is not in cluster {}: it has {}",
+                file.node_id.value,
+                cluster.cluster_id,
+                known.join(", ")
+            );
             return Err(Problem::at(path, &file.node_id, what).nearest(&file.node_id.value, known));
         };
         super::cluster::driven(path, &cluster)?;
         let witness = node.role == Role::Witness;
         if witness != (file.resource.value == ResourceKind::None) {
-            let what = format!("resource does not fit: {} is a {} in cluster.yaml", node.node_id, node.role.word());
+            let what = format!(
+                "resource does not fit: {} is a {} in cluster.yaml",
+                node.node_id,
+                node.role.word()
+            );
             return Err(Problem::at(path, &file.resource, what));
         }
         if !witness && file.postgres.is_none() {
-            return Err(Problem::at(path, &file.resource, "expected a postgres: section with data_dir and socket_dir"));
+            return Err(Problem::at(
+                path,
+                &file.resource,
+                "expected a postgres: section with data_dir and socket_dir",
+            ));
         }
         let mut routes = BTreeMap::new();
         for peer in cluster.nodes.iter().filter(|n| n.node_id != node.node_id) {
-            let declared = Route { agent: peer.agent_address.clone(), postgres: format!("{}:{}", peer.hostname, peer.postgres_port) };
+            let declared = Route {
+                agent: peer.agent_address.clone(),
+                postgres: format!("{}:{}", peer.hostname, peer.postgres_port),
+            };
             let route = file.routes.get(peer.node_id.as_str()).cloned().unwrap_or(declared);
             routes.insert(peer.node_id.clone(), route);
         }

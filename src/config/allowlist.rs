@@ -72,12 +72,23 @@ impl Allowlist {
             let key = match &entry.approval_key {
                 None => None,
                 Some(text) => {
-                    let bytes = hex::decode(&text.value).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
-                    Some(bytes.ok_or_else(|| Problem::at(path, text, "approval_key: expected 64 hex digits (an Ed25519 public key)"))?)
+                    let bytes =
+                        hex::decode(&text.value).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
+                    Some(bytes.ok_or_else(|| {
+                        Problem::at(
+                            path,
+                            text,
+                            "approval_key: expected 64 hex digits (an Ed25519 public key)",
+                        )
+                    })?)
                 }
             };
             if identities.insert(entry.name.value.clone(), (entry.roles, key)).is_some() {
-                return Err(Problem::at(path, &entry.name, format!("identity {:?} is listed twice", entry.name.value)));
+                return Err(Problem::at(
+                    path,
+                    &entry.name,
+                    format!("identity {:?} is listed twice", entry.name.value),
+                ));
             }
         }
         Ok(Self { identities })
@@ -86,9 +97,10 @@ impl Allowlist {
     /// Whether `name` has one of `permissions` (an admin has all that people have).
     pub fn allows(&self, name: &str, permissions: &[Permission]) -> bool {
         let person = permissions.iter().any(|p| !matches!(p, Permission::Node | Permission::Plane));
-        self.identities
-            .get(name)
-            .is_some_and(|(roles, _)| roles.iter().any(|r| permissions.contains(r)) || (person && roles.contains(&Permission::Admin)))
+        self.identities.get(name).is_some_and(|(roles, _)| {
+            roles.iter().any(|r| permissions.contains(r))
+                || (person && roles.contains(&Permission::Admin))
+        })
     }
 
     /// The key with which `name` approves.

@@ -59,7 +59,11 @@ fn environment() -> String {
     "PROD".into()
 }
 fn active_passive() -> Spanned<Pattern> {
-    Spanned::new(Pattern::default(), serde_saphyr::Location::UNKNOWN, serde_saphyr::Location::UNKNOWN)
+    Spanned::new(
+        Pattern::default(),
+        serde_saphyr::Location::UNKNOWN,
+        serde_saphyr::Location::UNKNOWN,
+    )
 }
 fn hundred() -> i64 {
     100
@@ -105,20 +109,30 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
     for (i, node) in nodes.iter().enumerate() {
         id(path, &node.node_id, "node_id")?;
         if nodes[..i].iter().any(|n| n.node_id.value == node.node_id.value) {
-            return Err(Problem::at(path, &node.node_id, format!("node_id {:?} is used twice", node.node_id.value)));
+            return Err(Problem::at(
+                path,
+                &node.node_id,
+                format!("node_id {:?} is used twice", node.node_id.value),
+            ));
         }
         if !file.regions.contains(&node.region.value) {
-            let what = format!("region {:?} is not one of the cluster's regions", node.region.value);
-            return Err(Problem::at(path, &node.region, what).nearest(&node.region.value, file.regions.iter().map(String::as_str)));
+            let what =
+                format!("region {:?} is not one of the cluster's regions", node.region.value);
+            return Err(Problem::at(path, &node.region, what)
+                .nearest(&node.region.value, file.regions.iter().map(String::as_str)));
         }
         if !(0.0..=CAPACITY_MAX).contains(&node.capacity) {
-            let what = format!("capacity {} of {}: expected units of load, 0 to {CAPACITY_MAX}", node.capacity, node.node_id.value);
+            let what = format!(
+                "capacity {} of {}: expected units of load, 0 to {CAPACITY_MAX}",
+                node.capacity, node.node_id.value
+            );
             return Err(Problem::at(path, &node.node_id, what));
         }
         if node.role.value == Role::Primary && !file.pattern.value.has_several_writers() {
             if let Some(first) = primary {
                 let what = format!(
-                    "{} is a second primary; {} on line {} is one already. A cluster has one write role: make one of them secondary",
+                    "{} is a second primary; {} on line {} is one already. A cluster has one \
+                        write role: make one of them secondary",
                     node.node_id.value,
                     first.node_id.value,
                     first.role.referenced.line()
@@ -129,12 +143,19 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
         }
     }
     if primary.is_none() && !file.pattern.value.has_several_writers() {
-        return Err(Problem::at(path, &file.nodes, "no node has role: primary; name the node that starts with the write role"));
+        return Err(Problem::at(
+            path,
+            &file.nodes,
+            "no node has role: primary; name the node that starts with the write role",
+        ));
     }
     let majority = nodes.len() / 2 + 1;
-    if let Some(quorum) = file.quorum_size.as_ref().filter(|q| q.value < majority || q.value > nodes.len()) {
+    if let Some(quorum) =
+        file.quorum_size.as_ref().filter(|q| q.value < majority || q.value > nodes.len())
+    {
         let what = format!(
-            "quorum_size {} is refused: with {} nodes it is at least {majority} (a smaller one lets two halves decide at once) and at most {}",
+            "quorum_size {} is refused: with {} nodes it is at least {majority} (a smaller one \
+                lets two halves decide at once) and at most {}",
             quorum.value,
             nodes.len(),
             nodes.len()
@@ -146,11 +167,16 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
         return Err(Problem::at(
             path,
             k,
-            format!("synchronous_standbys {} with {standbys} secondaries: no commit could ever finish", k.value),
+            format!(
+                "synchronous_standbys {} with {standbys} secondaries: no commit could ever finish",
+                k.value
+            ),
         ));
     }
     let lease_ms = file.lease_ms.as_ref().map_or(5_000, |l| l.value);
-    if let Some(lease) = file.lease_ms.as_ref().filter(|l| !(LEASE_MS_MIN..=LEASE_MS_MAX).contains(&l.value)) {
+    if let Some(lease) =
+        file.lease_ms.as_ref().filter(|l| !(LEASE_MS_MIN..=LEASE_MS_MAX).contains(&l.value))
+    {
         let what = format!("lease_ms {} is outside {LEASE_MS_MIN} to {LEASE_MS_MAX}", lease.value);
         return Err(Problem::at(path, lease, what));
     }
@@ -172,11 +198,13 @@ fn check(path: &Path, file: File) -> Result<Cluster, Problem> {
     })
 }
 
-/// Whether agents can drive such a cluster: their databases have one writer. The other patterns are planned and rehearsed.
+/// Whether agents can drive such a cluster: their databases have one writer. The other patterns are
+/// planned and rehearsed.
 pub(super) fn driven(path: &Path, cluster: &Cluster) -> Result<(), Problem> {
     if cluster.pattern.has_several_writers() {
         let what = format!(
-            "cluster {} has pattern {}, and agents drive databases with one writer. It can be planned and rehearsed \
+            "cluster {} has pattern {}, and agents drive databases with one writer. It can be \
+                planned and rehearsed \
              (`quorate plan` and `quorate simulate` with --cluster), not run",
             cluster.cluster_id,
             cluster.pattern.word()
@@ -186,7 +214,8 @@ pub(super) fn driven(path: &Path, cluster: &Cluster) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Where several nodes accept writes, those are the ones with role primary, and each says which share it carries.
+/// Where several nodes accept writes, those are the ones with role primary, and each says which
+/// share it carries.
 fn check_shares(path: &Path, file: &File) -> Result<(), Problem> {
     let pattern = file.pattern.value;
     let word = pattern.word();
@@ -195,27 +224,44 @@ fn check_shares(path: &Path, file: &File) -> Result<(), Problem> {
         let (name, role) = (&node.node_id.value, node.role.value);
         match &node.share {
             Some(share) if !several => {
-                let what = format!("{name} has a share, and only a cluster with pattern: active_active or hybrid has shares");
+                let what = format!(
+                    "{name} has a share, and only a cluster with pattern: active_active or hybrid \
+                        has shares"
+                );
                 return Err(Problem::at(path, share, what));
             }
             Some(share) if role != Role::Primary => {
-                let what = format!("{name} has a share and role {}: the nodes with a share are the primaries", role.word());
+                let what = format!(
+                    "{name} has a share and role {}: the nodes with a share are the primaries",
+                    role.word()
+                );
                 return Err(Problem::at(path, share, what));
             }
-            #[expect(clippy::cast_precision_loss, reason = "a share beyond 2^52 units is beyond any capacity too")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a share beyond 2^52 units is beyond any capacity too"
+            )]
             Some(share) if share.value == 0 || share.value as f64 > node.capacity => {
-                let what = format!("share {} of {name}: expected 1 to its capacity, {}", share.value, node.capacity);
+                let what = format!(
+                    "share {} of {name}: expected 1 to its capacity, {}",
+                    share.value, node.capacity
+                );
                 return Err(Problem::at(path, share, what));
             }
             None if several && role == Role::Primary => {
                 return Err(Problem::at(
                     path,
                     &node.role,
-                    format!("{name} is a primary of this {word} cluster: say which share it carries"),
+                    format!(
+                        "{name} is a primary of this {word} cluster: say which share it carries"
+                    ),
                 ));
             }
             None if pattern == Pattern::ActiveActive && role == Role::Secondary => {
-                let what = format!("{name} is a secondary of an active_active cluster: give it a share, or use pattern: hybrid");
+                let what = format!(
+                    "{name} is a secondary of an active_active cluster: give it a share, or use \
+                        pattern: hybrid"
+                );
                 return Err(Problem::at(path, &node.role, what));
             }
             Some(_) | None => {}
@@ -226,7 +272,11 @@ fn check_shares(path: &Path, file: &File) -> Result<(), Problem> {
     }
     let count = |role: Role| file.nodes.value.iter().filter(|n| n.role.value == role).count();
     if pattern == Pattern::ActiveActive && count(Role::Primary) < 2 {
-        return Err(Problem::at(path, &file.pattern, "an active_active cluster has at least two primaries"));
+        return Err(Problem::at(
+            path,
+            &file.pattern,
+            "an active_active cluster has at least two primaries",
+        ));
     }
     if pattern == Pattern::Hybrid && (count(Role::Primary) == 0 || count(Role::Secondary) == 0) {
         return Err(Problem::at(
@@ -236,7 +286,11 @@ fn check_shares(path: &Path, file: &File) -> Result<(), Problem> {
         ));
     }
     if let Some(k) = file.synchronous_standbys.as_ref().filter(|k| k.value > 0) {
-        let what = format!("synchronous_standbys {}: in this {word} cluster the nodes copy to each other afterwards", k.value);
+        let what = format!(
+            "synchronous_standbys {}: in this {word} cluster the nodes copy to each other \
+                afterwards",
+            k.value
+        );
         return Err(Problem::at(path, k, what));
     }
     Ok(())
@@ -261,7 +315,8 @@ fn node(entry: NodeEntry) -> Node {
 fn id(path: &Path, value: &Spanned<String>, key: &str) -> Result<(), Problem> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if value.value.is_empty() || value.value.len() > 63 || !value.value.chars().all(fine) {
-        let what = format!("{key} {:?}: expected 1 to 63 letters, digits, '-', '_' or '.'", value.value);
+        let what =
+            format!("{key} {:?}: expected 1 to 63 letters, digits, '-', '_' or '.'", value.value);
         return Err(Problem::at(path, value, what));
     }
     Ok(())

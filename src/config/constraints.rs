@@ -9,8 +9,8 @@ use serde_saphyr::Spanned;
 use super::Problem;
 use super::number::{Millis, Percent, Seconds};
 use crate::model::constraints::{
-    AutomationOff, Constraints, DecisionClasses, Failback, HealthLimits, Promotion, PromotionRule, Residency, TransferBasis,
-    TransferException, Window,
+    AutomationOff, Constraints, DecisionClasses, Failback, HealthLimits, Promotion, PromotionRule,
+    Residency, TransferBasis, TransferException, Window,
 };
 use crate::model::topology::Cluster;
 use crate::model::{NodeId, WallTime};
@@ -145,11 +145,16 @@ impl Sections {
             ready: h.ready_ms.map_or(plain.health.ready, Millis::span),
             deep: h.deep_ms.map_or(plain.health.deep, Millis::span),
         });
-        let promotion = self.promotion.iter().map(|p| promotion(path, p, cluster)).collect::<Result<_, _>>()?;
-        let automation_off = self.automation_off.as_ref().map(|a| automation(path, a)).transpose()?;
-        let windows = self.maintenance_windows.iter().map(|w| window(path, w)).collect::<Result<_, _>>()?;
+        let promotion =
+            self.promotion.iter().map(|p| promotion(path, p, cluster)).collect::<Result<_, _>>()?;
+        let automation_off =
+            self.automation_off.as_ref().map(|a| automation(path, a)).transpose()?;
+        let windows =
+            self.maintenance_windows.iter().map(|w| window(path, w)).collect::<Result<_, _>>()?;
         let (failures, within) =
-            self.crash_loop.map_or((plain.crash_loop_failures, plain.crash_loop_within), |c| (c.failures.max(1), c.within_s.span()));
+            self.crash_loop.map_or((plain.crash_loop_failures, plain.crash_loop_within), |c| {
+                (c.failures.max(1), c.within_s.span())
+            });
         Ok(Constraints {
             health,
             decision: decision(path, self.decision.as_ref(), &plain.decision)?,
@@ -157,11 +162,15 @@ impl Sections {
             automation_off,
             windows,
             cooldown: self.cooldown_s.map_or(plain.cooldown, Seconds::span),
-            max_failovers_per_hour: self.max_failovers_per_hour.unwrap_or(plain.max_failovers_per_hour),
+            max_failovers_per_hour: self
+                .max_failovers_per_hour
+                .unwrap_or(plain.max_failovers_per_hour),
             crash_loop_failures: failures,
             crash_loop_within: within,
             incumbent_wait: self.incumbent_wait_s.map_or(plain.incumbent_wait, Seconds::span),
-            disk_free_min: self.min_disk_free_mb.map_or(plain.disk_free_min, |mb| mb.saturating_mul(1 << 20)),
+            disk_free_min: self
+                .min_disk_free_mb
+                .map_or(plain.disk_free_min, |mb| mb.saturating_mul(1 << 20)),
             data_first: self.data_first.unwrap_or(plain.data_first),
             residency: residency(path, self.residency, cluster)?,
             failback: failback(path, self.failback.as_ref(), &plain.failback)?,
@@ -171,21 +180,43 @@ impl Sections {
 
 fn wall(path: &Path, text: &Spanned<String>) -> Result<WallTime, Problem> {
     let parsed = chrono::DateTime::parse_from_rfc3339(&text.value);
-    parsed
-        .map(|t| WallTime(t.timestamp_millis()))
-        .map_err(|_| Problem::at(path, text, format!("{:?}: expected a time with its zone, such as 2026-12-01T06:00:00Z", text.value)))
+    parsed.map(|t| WallTime(t.timestamp_millis())).map_err(|_| {
+        Problem::at(
+            path,
+            text,
+            format!(
+                "{:?}: expected a time with its zone, such as 2026-12-01T06:00:00Z",
+                text.value
+            ),
+        )
+    })
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie in 0 to 1")]
-fn score<T>(path: &Path, place: &Spanned<T>, value: Option<f64>, plain: u64) -> Result<u64, Problem> {
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to lie in 0 to 1"
+)]
+fn score<T>(
+    path: &Path,
+    place: &Spanned<T>,
+    value: Option<f64>,
+    plain: u64,
+) -> Result<u64, Problem> {
     match value {
         None => Ok(plain),
         Some(v) if (0.0..=1.0).contains(&v) => Ok((v * 1_000.0).round() as u64),
-        Some(v) => Err(Problem::at(path, place, format!("a health score is between 0 and 1, not {v}"))),
+        Some(v) => {
+            Err(Problem::at(path, place, format!("a health score is between 0 and 1, not {v}")))
+        }
     }
 }
 
-fn decision(path: &Path, entry: Option<&Spanned<DecisionEntry>>, plain: &DecisionClasses) -> Result<DecisionClasses, Problem> {
+fn decision(
+    path: &Path,
+    entry: Option<&Spanned<DecisionEntry>>,
+    plain: &DecisionClasses,
+) -> Result<DecisionClasses, Problem> {
     let Some(entry) = entry else { return Ok(plain.clone()) };
     let at = |value, plain| score(path, entry, value, plain);
     let classes = DecisionClasses {
@@ -194,20 +225,37 @@ fn decision(path: &Path, entry: Option<&Spanned<DecisionEntry>>, plain: &Decisio
         graceful_after: entry.value.graceful_after_s.map_or(plain.graceful_after, Seconds::span),
         target_at_least: at(entry.value.target_at_least, plain.target_at_least)?,
     };
-    if classes.immediate_below > classes.graceful_below || classes.graceful_below > classes.target_at_least {
-        return Err(Problem::at(path, entry, "expected immediate_below ≤ graceful_below ≤ target_at_least"));
+    if classes.immediate_below > classes.graceful_below
+        || classes.graceful_below > classes.target_at_least
+    {
+        return Err(Problem::at(
+            path,
+            entry,
+            "expected immediate_below ≤ graceful_below ≤ target_at_least",
+        ));
     }
     Ok(classes)
 }
 
-fn promotion(path: &Path, entry: &PromotionEntry, cluster: &Cluster) -> Result<(NodeId, PromotionRule), Problem> {
+fn promotion(
+    path: &Path,
+    entry: &PromotionEntry,
+    cluster: &Cluster,
+) -> Result<(NodeId, PromotionRule), Problem> {
     let Some(node) = cluster.nodes.iter().find(|n| n.node_id.as_str() == entry.node.value) else {
         let names = cluster.nodes.iter().map(|n| n.node_id.as_str());
-        return Err(Problem::at(path, &entry.node, format!("{:?} is not a node of the cluster", entry.node.value))
-            .nearest(&entry.node.value, names));
+        return Err(Problem::at(
+            path,
+            &entry.node,
+            format!("{:?} is not a node of the cluster", entry.node.value),
+        )
+        .nearest(&entry.node.value, names));
     };
     let until = entry.until.as_ref().map(|u| wall(path, u)).transpose()?;
-    Ok((node.node_id.clone(), PromotionRule { rule: entry.rule, until, reason: entry.reason.clone() }))
+    Ok((
+        node.node_id.clone(),
+        PromotionRule { rule: entry.rule, until, reason: entry.reason.clone() },
+    ))
 }
 
 fn automation(path: &Path, entry: &AutomationEntry) -> Result<AutomationOff, Problem> {
@@ -216,19 +264,33 @@ fn automation(path: &Path, entry: &AutomationEntry) -> Result<AutomationOff, Pro
             return Err(Problem::at(
                 path,
                 text,
-                format!("automation_off.{key} is empty: whoever finds it off at night must know whom to ask, and why"),
+                format!(
+                    "automation_off.{key} is empty: whoever finds it off at night must know whom \
+                        to ask, and why"
+                ),
             ));
         }
     }
-    Ok(AutomationOff { owner: entry.owner.value.clone(), reason: entry.reason.value.clone(), until: wall(path, &entry.until)? })
+    Ok(AutomationOff {
+        owner: entry.owner.value.clone(),
+        reason: entry.reason.value.clone(),
+        until: wall(path, &entry.until)?,
+    })
 }
 
 fn window(path: &Path, entry: &WindowEntry) -> Result<Window, Problem> {
     let minute = |text: &Spanned<String>| -> Result<u16, Problem> {
-        let parsed = text.value.split_once(':').and_then(|(h, m)| Some((h.parse::<u16>().ok()?, m.parse::<u16>().ok()?)));
+        let parsed = text
+            .value
+            .split_once(':')
+            .and_then(|(h, m)| Some((h.parse::<u16>().ok()?, m.parse::<u16>().ok()?)));
         match parsed {
             Some((h, m)) if h <= 24 && m < 60 && h * 60 + m <= 1_440 => Ok(h * 60 + m),
-            _ => Err(Problem::at(path, text, format!("{:?}: expected a time of day in UTC, such as 22:30", text.value))),
+            _ => Err(Problem::at(
+                path,
+                text,
+                format!("{:?}: expected a time of day in UTC, such as 22:30", text.value),
+            )),
         }
     };
     let (from, to) = (minute(&entry.from)?, minute(&entry.to)?);
@@ -238,26 +300,45 @@ fn window(path: &Path, entry: &WindowEntry) -> Result<Window, Problem> {
     Ok(Window { days: entry.days.iter().map(|d| *d as u8).collect(), from, to })
 }
 
-fn residency(path: &Path, entry: Option<ResidencyEntry>, cluster: &Cluster) -> Result<Residency, Problem> {
-    let entry = entry.unwrap_or(ResidencyEntry { classes: BTreeMap::new(), countries: BTreeMap::new(), exceptions: vec![] });
+fn residency(
+    path: &Path,
+    entry: Option<ResidencyEntry>,
+    cluster: &Cluster,
+) -> Result<Residency, Problem> {
+    let entry = entry.unwrap_or(ResidencyEntry {
+        classes: BTreeMap::new(),
+        countries: BTreeMap::new(),
+        exceptions: vec![],
+    });
     let mut classes = BTreeMap::new();
     for (name, class) in &entry.classes {
         let mut regions = class.value.regions.clone();
         for country in &class.value.countries {
             let Some(of_country) = entry.countries.get(country) else {
-                let what = format!("residency class {name}: country {country:?} is not listed under residency.countries");
-                return Err(Problem::at(path, class, what).nearest(country, entry.countries.keys().map(String::as_str)));
+                let what = format!(
+                    "residency class {name}: country {country:?} is not listed under \
+                        residency.countries"
+                );
+                return Err(Problem::at(path, class, what)
+                    .nearest(country, entry.countries.keys().map(String::as_str)));
             };
             regions.extend(of_country.iter().cloned());
         }
         if regions.is_empty() {
-            return Err(Problem::at(path, class, format!("residency class {name} allows no region at all: name regions or countries")));
+            return Err(Problem::at(
+                path,
+                class,
+                format!(
+                    "residency class {name} allows no region at all: name regions or countries"
+                ),
+            ));
         }
         classes.insert(name.clone(), regions);
     }
     if let Some(class) = cluster.data_classes.iter().find(|c| !classes.contains_key(*c)) {
         let what = format!(
-            "cluster {} holds data of class {class:?} and this policy has no rule for it under residency.classes; without one it may be nowhere",
+            "cluster {} holds data of class {class:?} and this policy has no rule for it under \
+                residency.classes; without one it may be nowhere",
             cluster.cluster_id
         );
         return Err(Problem::file(path, what));
@@ -265,8 +346,12 @@ fn residency(path: &Path, entry: Option<ResidencyEntry>, cluster: &Cluster) -> R
     let mut exceptions = vec![];
     for exception in &entry.exceptions {
         if !classes.contains_key(&exception.class.value) {
-            let what = format!("residency exception for class {:?}, which has no rule", exception.class.value);
-            return Err(Problem::at(path, &exception.class, what).nearest(&exception.class.value, classes.keys().map(String::as_str)));
+            let what = format!(
+                "residency exception for class {:?}, which has no rule",
+                exception.class.value
+            );
+            return Err(Problem::at(path, &exception.class, what)
+                .nearest(&exception.class.value, classes.keys().map(String::as_str)));
         }
         if exception.basis != TransferBasis::ExplicitConsent && exception.version.is_none() {
             let what = format!("a transfer under {} names their version", exception.basis.words());
@@ -288,18 +373,24 @@ fn residency(path: &Path, entry: Option<ResidencyEntry>, cluster: &Cluster) -> R
             && !excepted
         {
             let what = format!(
-                "residency class {class} allows {}, and none of them is a region of cluster {}: its data could be nowhere",
+                "residency class {class} allows {}, and none of them is a region of cluster {}: \
+                    its data could be nowhere",
                 regions.join(", "),
                 cluster.cluster_id
             );
             let first = regions.first().map_or("", String::as_str);
-            return Err(Problem::at(path, entry, what).nearest(first, cluster.regions.iter().map(String::as_str)));
+            return Err(Problem::at(path, entry, what)
+                .nearest(first, cluster.regions.iter().map(String::as_str)));
         }
     }
     Ok(Residency { classes, exceptions })
 }
 
-fn failback(path: &Path, entry: Option<&Spanned<FailbackEntry>>, plain: &Failback) -> Result<Failback, Problem> {
+fn failback(
+    path: &Path,
+    entry: Option<&Spanned<FailbackEntry>>,
+    plain: &Failback,
+) -> Result<Failback, Problem> {
     let Some(entry) = entry else { return Ok(plain.clone()) };
     let verified = entry.value.verified_at_least.map_or(plain.verified_at_least, |v| v.0);
     Ok(Failback {

@@ -33,7 +33,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads `identity.yaml`, with `ca.pem`, `cert.pem`, `key.pem` and perhaps `approval.key` beside it.
+    /// Reads `identity.yaml`, with `ca.pem`, `cert.pem`, `key.pem` and perhaps `approval.key`
+    /// beside it.
     ///
     /// # Errors
     /// A [`Problem`] with file, line and column.
@@ -43,8 +44,16 @@ impl Identity {
         Ok(Self {
             name: file.name,
             plane: file.plane,
-            agents: file.agents.into_iter().map(|(node, address)| (NodeId::new(node), address)).collect(),
-            tls: TlsFiles { ca: folder.join("ca.pem"), cert: folder.join("cert.pem"), key: folder.join("key.pem") },
+            agents: file
+                .agents
+                .into_iter()
+                .map(|(node, address)| (NodeId::new(node), address))
+                .collect(),
+            tls: TlsFiles {
+                ca: folder.join("ca.pem"),
+                cert: folder.join("cert.pem"),
+                key: folder.join("key.pem"),
+            },
             approval_key: key.exists().then_some(key),
         })
     }

@@ -1,7 +1,8 @@
-//! The users' files → validated model. A file is understood whole or refused with file, line, column, what was
-//! expected and the nearest valid word; nothing starts on a half-understood file.
+//! The users' files → validated model. A file is understood whole or refused with file, line,
+//! column, what was expected and the nearest valid word; nothing starts on a half-understood file.
 //!
-//! Deliberately absent: reading the environment, defaults that depend on the machine, anything that connects.
+//! Deliberately absent: reading the environment, defaults that depend on the machine, anything that
+//! connects.
 
 pub mod agent;
 pub mod allowlist;
@@ -26,7 +27,8 @@ use serde::de::DeserializeOwned;
 
 /// Reads and parses one YAML file.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Problem> {
-    let text = std::fs::read_to_string(path).map_err(|e| Problem::file(path, format!("cannot be read: {e}")))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Problem::file(path, format!("cannot be read: {e}")))?;
     parse(path, &text)
 }
 
@@ -56,7 +58,11 @@ pub struct TlsFiles {
 
 impl TlsFiles {
     fn beside(self, file: &Path) -> Self {
-        Self { ca: beside(file, &self.ca), cert: beside(file, &self.cert), key: beside(file, &self.key) }
+        Self {
+            ca: beside(file, &self.ca),
+            cert: beside(file, &self.cert),
+            key: beside(file, &self.key),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Whole numbers with a limit, refused in words: `30s` is no number of seconds, and 2⁶⁴ of them overflow.
+//! Whole numbers with a limit, refused in words: `30s` is no number of seconds, and 2⁶⁴ of them
+//! overflow.
 
 use crate::model::Span;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
@@ -35,7 +36,9 @@ struct Limited<const MAX: u64>;
 
 impl<const MAX: u64> Limited<MAX> {
     fn no<E: de::Error>(&self, found: impl std::fmt::Display) -> E {
-        E::custom(format!("{found} is not a whole number from 0 to {MAX}; write it without a unit, for example 30"))
+        E::custom(format!(
+            "{found} is not a whole number from 0 to {MAX}; write it without a unit, for example 30"
+        ))
     }
 }
 

@@ -39,7 +39,8 @@ struct File {
     approval_timeout_s: Seconds,
     #[serde(default = "thirty")]
     stabilise_s: Seconds,
-    /// `health`, `decision`, `promotion`, `automation_off`, `maintenance_windows`, limits, `residency`, `failback`.
+    /// `health`, `decision`, `promotion`, `automation_off`, `maintenance_windows`, limits,
+    /// `residency`, `failback`.
     #[serde(default)]
     constraints: Sections,
 }
@@ -73,7 +74,12 @@ enum DetectionEntry {
 
 impl Default for DetectionEntry {
     fn default() -> Self {
-        DetectionEntry::Phi { suspect_phi: 8.0, failed_phi: 16.0, min_deviation_ms: fifty(), acceptable_pause_ms: three_hundred() }
+        DetectionEntry::Phi {
+            suspect_phi: 8.0,
+            failed_phi: 16.0,
+            min_deviation_ms: fifty(),
+            acceptable_pause_ms: three_hundred(),
+        }
     }
 }
 
@@ -123,21 +129,33 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
     for region in &file.region_priority {
         if !cluster.regions.contains(&region.value) {
             let what = format!("region {:?} is not one of the cluster's regions", region.value);
-            return Err(Problem::at(path, region, what).nearest(&region.value, cluster.regions.iter().map(String::as_str)));
+            return Err(Problem::at(path, region, what)
+                .nearest(&region.value, cluster.regions.iter().map(String::as_str)));
         }
     }
     if file.max_failover_time_s.value.0 == 0 {
-        return Err(Problem::at(path, &file.max_failover_time_s, "max_failover_time_s 0: no failover can be that quick"));
+        return Err(Problem::at(
+            path,
+            &file.max_failover_time_s,
+            "max_failover_time_s 0: no failover can be that quick",
+        ));
     }
     if file.min_healthy_nodes.value > cluster.nodes.len() {
-        let what = format!("min_healthy_nodes {} with {} nodes could never hold", file.min_healthy_nodes.value, cluster.nodes.len());
+        let what = format!(
+            "min_healthy_nodes {} with {} nodes could never hold",
+            file.min_healthy_nodes.value,
+            cluster.nodes.len()
+        );
         return Err(Problem::at(path, &file.min_healthy_nodes, what));
     }
     let place = file.detection.unwrap_or_else(|| unplaced(DetectionEntry::default()));
     let detection = match place.value {
         DetectionEntry::Phi { suspect_phi, failed_phi, min_deviation_ms, acceptable_pause_ms } => {
             if !(suspect_phi > 0.0 && failed_phi > suspect_phi && failed_phi <= 300.0) {
-                let what = format!("detection: expected 0 < suspect_phi ({suspect_phi}) < failed_phi ({failed_phi}) ≤ 300");
+                let what = format!(
+                    "detection: expected 0 < suspect_phi ({suspect_phi}) < failed_phi \
+                        ({failed_phi}) ≤ 300"
+                );
                 return Err(Problem::at(path, &place, what));
             }
             Detection::Phi {
@@ -147,9 +165,19 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
                 acceptable_pause: acceptable_pause_ms.span(),
             }
         }
-        DetectionEntry::Counting { interval_ms, timeout_ms, failure_threshold, recovery_threshold, jitter_percent } => {
+        DetectionEntry::Counting {
+            interval_ms,
+            timeout_ms,
+            failure_threshold,
+            recovery_threshold,
+            jitter_percent,
+        } => {
             if interval_ms.0 == 0 || failure_threshold == 0 || recovery_threshold == 0 {
-                return Err(Problem::at(path, &place, "detection: interval_ms, failure_threshold and recovery_threshold start at 1"));
+                return Err(Problem::at(
+                    path,
+                    &place,
+                    "detection: interval_ms, failure_threshold and recovery_threshold start at 1",
+                ));
             }
             Detection::Counting {
                 interval: interval_ms.span(),
@@ -179,7 +207,11 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
     })
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie in 0 to 300")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to lie in 0 to 300"
+)]
 fn milli(phi: f64) -> u64 {
     (phi * 1_000.0) as u64
 }

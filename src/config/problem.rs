@@ -32,29 +32,51 @@ impl Problem {
         Self { place: Some((line, column)), ..Self::file(file, what) }
     }
     /// With the nearest of the words that are valid here.
-    pub(super) fn nearest<'a>(mut self, wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(super) fn nearest<'a>(
+        mut self,
+        wrong: &str,
+        valid: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         if let Some(word) = nearest(wrong, valid) {
             self.hint = format!("did you mean {word:?}?");
         }
         self
     }
-    /// The same, found in the block of text under `key` of another file: its place is counted in that file.
+    /// The same, found in the block of text under `key` of another file: its place is counted in
+    /// that file.
     pub(crate) fn inside(self, file: &Path, text: &str, key: &str) -> Self {
-        let Some(at) = text.lines().position(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))) else { return self };
-        let indent = text.lines().nth(at + 1).map_or(0, |line| line.len() - line.trim_start().len());
+        let Some(at) = text
+            .lines()
+            .position(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))
+        else {
+            return self;
+        };
+        let indent =
+            text.lines().nth(at + 1).map_or(0, |line| line.len() - line.trim_start().len());
         let place = self.place.map(|(line, column)| (line + at as u64 + 1, column + indent as u64));
         Self { file: file.to_owned(), place, ..self }
     }
     pub(super) fn from_yaml(file: &Path, error: &serde_saphyr::Error) -> Self {
         let text = error.without_snippet().render();
         // The position is shown in our own form.
-        let what = text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or(&text).to_owned();
+        let what = text
+            .split(" at line ")
+            .next()
+            .unwrap_or(&text)
+            .lines()
+            .next()
+            .unwrap_or(&text)
+            .to_owned();
         let what = match what.find("line ") {
             Some(0) => what.split_once(": ").map_or(what.clone(), |(_, rest)| rest.to_owned()),
             _ => what,
         };
         let wrong = what.split('`').nth(1).unwrap_or("").to_owned();
-        let valid = what.split_once("expected ").map_or("", |(_, list)| list).trim_start_matches("one of ").to_owned();
+        let valid = what
+            .split_once("expected ")
+            .map_or("", |(_, list)| list)
+            .trim_start_matches("one of ")
+            .to_owned();
         let problem = Self { place: error.location().and_then(place), ..Self::file(file, what) };
         problem.nearest(&wrong, valid.split([',', ' ', '`']).filter(|word| !word.is_empty()))
     }

@@ -42,11 +42,15 @@ min_healthy_nodes: 2
 
 fn cluster_error(from: &str, to: &str) -> String {
     assert!(CLUSTER.contains(from), "{from:?} is not in the example");
-    cluster::parse(Path::new("cluster.yaml"), &CLUSTER.replacen(from, to, 1)).unwrap_err().to_string()
+    cluster::parse(Path::new("cluster.yaml"), &CLUSTER.replacen(from, to, 1))
+        .unwrap_err()
+        .to_string()
 }
 fn policy_error(from: &str, to: &str) -> String {
     let good = cluster::parse(Path::new("cluster.yaml"), CLUSTER).unwrap();
-    policy::parse(Path::new("policy.yaml"), &POLICY.replacen(from, to, 1), &good).unwrap_err().to_string()
+    policy::parse(Path::new("policy.yaml"), &POLICY.replacen(from, to, 1), &good)
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -56,7 +60,11 @@ fn the_documented_files_load() {
     let p = policy::parse(Path::new("policy.yaml"), POLICY, &c).unwrap();
     assert_eq!(p.min_healthy_nodes, 2);
     let without = CLUSTER.replacen("quorum_size: 2\n", "", 1);
-    assert_eq!(cluster::parse(Path::new("c"), &without).unwrap().quorum_size, 2, "default floor(N/2)+1");
+    assert_eq!(
+        cluster::parse(Path::new("c"), &without).unwrap().quorum_size,
+        2,
+        "default floor(N/2)+1"
+    );
 }
 
 #[test]
@@ -65,15 +73,24 @@ fn an_unknown_key_names_its_place_and_the_nearest_word() {
     assert!(text.starts_with("cluster.yaml:15:5: "), "{text}");
     assert!(text.contains("did you mean \"hostname\"?"), "{text}");
     let text = policy_error("require_quorum", "require_qorum");
-    assert!(text.starts_with("policy.yaml:5:1: ") && text.contains("did you mean \"require_quorum\"?"), "{text}");
+    assert!(
+        text.starts_with("policy.yaml:5:1: ") && text.contains("did you mean \"require_quorum\"?"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_wrong_word_names_the_valid_ones() {
     let text = cluster_error("role: primary", "role: primery");
-    assert!(text.starts_with("cluster.yaml:8:11: ") && text.contains("did you mean \"primary\"?"), "{text}");
+    assert!(
+        text.starts_with("cluster.yaml:8:11: ") && text.contains("did you mean \"primary\"?"),
+        "{text}"
+    );
     let text = policy_error("strategy: automatic", "strategy: automatik");
-    assert!(text.starts_with("policy.yaml:3:11: ") && text.contains("did you mean \"automatic\"?"), "{text}");
+    assert!(
+        text.starts_with("policy.yaml:3:11: ") && text.contains("did you mean \"automatic\"?"),
+        "{text}"
+    );
     let text = cluster_error("region: region-2", "region: region-3");
     assert!(text.starts_with("cluster.yaml:22:13: ") && text.contains("did you mean"), "{text}");
 }
@@ -81,13 +98,23 @@ fn a_wrong_word_names_the_valid_ones() {
 #[test]
 fn two_primaries_are_refused() {
     let text = cluster_error("role: secondary", "role: primary");
-    assert!(text.starts_with("cluster.yaml:16:11: node-2 is a second primary; node-1 on line 8 is one already"), "{text}");
+    assert!(
+        text.starts_with(
+            "cluster.yaml:16:11: node-2 is a second primary; node-1 on line 8 is one already"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_quorum_below_the_majority_is_refused() {
     let text = cluster_error("quorum_size: 2", "quorum_size: 1");
-    assert!(text.starts_with("cluster.yaml:3:14: quorum_size 1 is refused: with 3 nodes it is at least 2"), "{text}");
+    assert!(
+        text.starts_with(
+            "cluster.yaml:3:14: quorum_size 1 is refused: with 3 nodes it is at least 2"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -111,7 +138,8 @@ fn sharing(pattern: &str) -> String {
 
 #[test]
 fn shares_belong_to_the_primaries_of_a_cluster_with_several() {
-    let parse = |text: &str| cluster::parse(Path::new("cluster.yaml"), text).map_err(|e| e.to_string());
+    let parse =
+        |text: &str| cluster::parse(Path::new("cluster.yaml"), text).map_err(|e| e.to_string());
     let hybrid = parse(&sharing("hybrid")).unwrap();
     let shares = hybrid.declared_shares().unwrap();
     assert_eq!(shares.of.values().copied().collect::<Vec<_>>(), [60, 40, 0]);
@@ -119,12 +147,23 @@ fn shares_belong_to_the_primaries_of_a_cluster_with_several() {
     let why = parse(&sharing("active_active")).unwrap_err();
     assert!(why.contains("node-3 is a secondary of an active_active cluster"), "{why}");
     let why = parse(&sharing("active_passive")).unwrap_err();
-    assert!(why.starts_with("cluster.yaml:14:12: node-1 has a share, and only a cluster with pattern"), "{why}");
+    assert!(
+        why.starts_with("cluster.yaml:14:12: node-1 has a share, and only a cluster with pattern"),
+        "{why}"
+    );
     let why = parse(&sharing("hybrid").replacen("share: 60", "share: 101", 1)).unwrap_err();
     assert!(why.contains("share 101 of node-1: expected 1 to its capacity, 100"), "{why}");
     let why = parse(&sharing("hybrid").replacen("    share: 40\n", "", 1)).unwrap_err();
-    assert!(why.contains("node-2 is a primary of this hybrid cluster: say which share it carries"), "{why}");
-    let why = parse(&sharing("hybrid").replacen("quorum_size: 2", "quorum_size: 2\nsynchronous_standbys: 1", 1)).unwrap_err();
+    assert!(
+        why.contains("node-2 is a primary of this hybrid cluster: say which share it carries"),
+        "{why}"
+    );
+    let why = parse(&sharing("hybrid").replacen(
+        "quorum_size: 2",
+        "quorum_size: 2\nsynchronous_standbys: 1",
+        1,
+    ))
+    .unwrap_err();
     assert!(why.contains("synchronous_standbys 1"), "{why}");
     let why = parse(&sharing("hybird")).unwrap_err();
     assert!(why.contains("did you mean \"hybrid\"?"), "{why}");
@@ -140,7 +179,8 @@ fn agents_do_not_start_on_a_cluster_that_they_cannot_drive() {
 #[test]
 fn numbers_have_limits_and_no_units() {
     for wrong in ["30s", "-1", "1.5", "18446744073709551615"] {
-        let refused = policy_error("max_failover_time_s: 60", &format!("max_failover_time_s: {wrong}"));
+        let refused =
+            policy_error("max_failover_time_s: 60", &format!("max_failover_time_s: {wrong}"));
         assert!(refused.contains("is not a whole number from 0 to 2678400"), "{refused}");
         assert!(refused.starts_with("policy.yaml:"), "{refused}");
     }

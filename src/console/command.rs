@@ -1,5 +1,5 @@
-//! The commands people can give: one list for keys, footer, help and palette. A command that changes production has no
-//! key; the keymap's check refuses one.
+//! The commands people can give: one list for keys, footer, help and palette. A command that
+//! changes production has no key; the keymap's check refuses one.
 
 use super::event::Link;
 use super::model::{Access, Model, Screen};
@@ -111,7 +111,9 @@ impl Action {
         match self {
             Action::Fleet => "Show every cluster.",
             Action::Cluster => "Show the cluster: state machine, quorum, nodes, what happens next.",
-            Action::Plan => "Show the plan that waits, or what would be planned now: steps, candidates, loss.",
+            Action::Plan => {
+                "Show the plan that waits, or what would be planned now: steps, candidates, loss."
+            }
             Action::Run => "Show the run, or the last one: steps, times, verification.",
             Action::Audit => "Show the audit log, newest first.",
             Action::Why => "Show why it is as it is, and what holds a move back.",
@@ -125,14 +127,20 @@ impl Action {
             Action::Back => "Back one level; never commits anything.",
             Action::Help => "Show every key and command that works here, and why one does not.",
             Action::Palette => "Type a command.",
-            Action::Freeze => "Freeze the picture (the console goes on receiving), or let it go on.",
+            Action::Freeze => {
+                "Freeze the picture (the console goes on receiving), or let it go on."
+            }
             Action::Copy => "Copy the screen as text to the terminal's clipboard (OSC 52).",
             Action::Save => "Save the screen as SVG and text in the current folder.",
             Action::Theme => "Use the next theme.",
             Action::Suspend => "Put the console into the shell's background; runs go on.",
             Action::Quit => "Leave; a run goes on without the console.",
-            Action::Switchover => "Ask for a plan that moves the write role: switchover [NODE]. Nothing is done yet.",
-            Action::Execute => "Execute the plan that waits: opens the gate where you type the demoted node's name.",
+            Action::Switchover => {
+                "Ask for a plan that moves the write role: switchover [NODE]. Nothing is done yet."
+            }
+            Action::Execute => {
+                "Execute the plan that waits: opens the gate where you type the demoted node's name."
+            }
             Action::Dismiss => "Drop the plan that waits.",
         }
     }
@@ -164,12 +172,18 @@ impl Action {
                 let runs = view.run.as_ref().is_some_and(|r| r.outcome.is_none());
                 match self {
                     _ if runs => Some("a run is under way".into()),
-                    Action::Execute | Action::Dismiss if view.plan.is_none() => Some("no plan waits; ask for one with :switchover".into()),
+                    Action::Execute | Action::Dismiss if view.plan.is_none() => {
+                        Some("no plan waits; ask for one with :switchover".into())
+                    }
                     _ => None,
                 }
             }
-            Action::Open if model.screen != Screen::Fleet => Some("there is nothing to open here".into()),
-            Action::Next | Action::Previous | Action::First | Action::Last if model.rows() == 0 => Some("there are no rows here".into()),
+            Action::Open if model.screen != Screen::Fleet => {
+                Some("there is nothing to open here".into())
+            }
+            Action::Next | Action::Previous | Action::First | Action::Last if model.rows() == 0 => {
+                Some("there are no rows here".into())
+            }
             _ => None,
         }
     }

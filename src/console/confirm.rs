@@ -1,5 +1,6 @@
-//! The gate before an execution: the person types the name of the node that is demoted. Arming binds to cluster, epoch and
-//! plan digest, never to a cursor; when any of it changes, or the data grows stale, it disarms and says what changed.
+//! The gate before an execution: the person types the name of the node that is demoted. Arming
+//! binds to cluster, epoch and plan digest, never to a cursor; when any of it changes, or the data
+//! grows stale, it disarms and says what changed.
 
 use crate::model::plan::Plan;
 use crate::model::view::ClusterView;

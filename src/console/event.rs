@@ -1,4 +1,5 @@
-//! Everything that may change what is on the screen, and everything the console may ask the world to do.
+//! Everything that may change what is on the screen, and everything the console may ask the world
+//! to do.
 
 use crossterm::event::KeyEvent;
 

@@ -24,15 +24,19 @@ pub fn svg(buffer: &Buffer, dark: bool) -> String {
     let area = buffer.area;
     let (width, height) = (area.width * CELL.0 + 20, area.height * CELL.1 + 20);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+            viewBox=\"0 0 {width} {height}\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{ground}\"/>\n\
-         <g font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"15\" xml:space=\"preserve\">\n"
+         <g font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"15\" \
+         xml:space=\"preserve\">\n"
     );
     for y in 0..area.height {
         let mut x = 0;
         while x < area.width {
             let cell = &buffer[(x, y)];
-            let same = |other: &ratatui::buffer::Cell| other.fg == cell.fg && other.bg == cell.bg && other.modifier == cell.modifier;
+            let same = |other: &ratatui::buffer::Cell| {
+                other.fg == cell.fg && other.bg == cell.bg && other.modifier == cell.modifier
+            };
             let start = x;
             let mut run = String::new();
             while x < area.width && same(&buffer[(x, y)]) {
@@ -40,7 +44,8 @@ pub fn svg(buffer: &Buffer, dark: bool) -> String {
                 x += 1;
             }
             let reversed = cell.modifier.contains(Modifier::REVERSED);
-            let (mut fg, mut bg) = (colour(cell.fg).unwrap_or_else(|| ink.to_owned()), colour(cell.bg));
+            let (mut fg, mut bg) =
+                (colour(cell.fg).unwrap_or_else(|| ink.to_owned()), colour(cell.bg));
             if reversed {
                 (fg, bg) = (bg.unwrap_or_else(|| ground.to_owned()), Some(fg));
             }
@@ -48,15 +53,26 @@ pub fn svg(buffer: &Buffer, dark: bool) -> String {
             let length = (x - start) * CELL.0;
             if let Some(bg) = bg {
                 // Writing to a String does not fail.
-                let _ = writeln!(out, "<rect x=\"{left}\" y=\"{top}\" width=\"{length}\" height=\"{}\" fill=\"{bg}\"/>", CELL.1);
+                let _ = writeln!(
+                    out,
+                    "<rect x=\"{left}\" y=\"{top}\" width=\"{length}\" height=\"{}\" \
+                        fill=\"{bg}\"/>",
+                    CELL.1
+                );
             }
             if !run.trim().is_empty() {
-                let bold = if cell.modifier.contains(Modifier::BOLD) { " font-weight=\"bold\"" } else { "" };
-                let dim = if cell.modifier.contains(Modifier::DIM) { " opacity=\"0.6\"" } else { "" };
+                let bold = if cell.modifier.contains(Modifier::BOLD) {
+                    " font-weight=\"bold\""
+                } else {
+                    ""
+                };
+                let dim =
+                    if cell.modifier.contains(Modifier::DIM) { " opacity=\"0.6\"" } else { "" };
                 let escaped = run.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
                 let _ = writeln!(
                     out,
-                    "<text x=\"{left}\" y=\"{}\" fill=\"{fg}\"{bold}{dim} textLength=\"{length}\" lengthAdjust=\"spacingAndGlyphs\">{escaped}</text>",
+                    "<text x=\"{left}\" y=\"{}\" fill=\"{fg}\"{bold}{dim} textLength=\"{length}\" \
+                        lengthAdjust=\"spacingAndGlyphs\">{escaped}</text>",
                     top + 14
                 );
             }

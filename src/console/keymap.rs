@@ -1,5 +1,5 @@
-//! Keys → commands, from a file in `keymaps/`. The check finds unknown commands, duplicates, keys that terminals cannot
-//! tell apart, and keys on commands that change production.
+//! Keys → commands, from a file in `keymaps/`. The check finds unknown commands, duplicates, keys
+//! that terminals cannot tell apart, and keys on commands that change production.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,10 @@ use super::command::Action;
 use crate::config::problem::nearest;
 
 /// The keymaps that come with the program.
-pub const BUILT_IN: &[(&str, &str)] =
-    &[("default", include_str!("../../keymaps/default.toml")), ("vim", include_str!("../../keymaps/vim.toml"))];
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("default", include_str!("../../keymaps/default.toml")),
+    ("vim", include_str!("../../keymaps/vim.toml")),
+];
 
 /// A key, as a person writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +38,8 @@ enum Code {
 }
 
 impl Key {
-    /// From what the terminal sent; `None` for keys that are never bound. Alt is taken as Esc: multiplexers merge the two.
+    /// From what the terminal sent; `None` for keys that are never bound. Alt is taken as Esc:
+    /// multiplexers merge the two.
     pub fn from_event(event: &KeyEvent) -> Option<Key> {
         if event.modifiers.contains(KeyModifiers::ALT) {
             return Some(Key { code: Code::Esc, control: false });
@@ -88,7 +91,9 @@ impl Key {
             },
         };
         if control && matches!(code, Code::Char('i' | 'm' | 'h' | '[')) {
-            return Err(format!("{text:?}: terminals cannot tell it apart from Tab, Enter, Backspace or Esc"));
+            return Err(format!(
+                "{text:?}: terminals cannot tell it apart from Tab, Enter, Backspace or Esc"
+            ));
         }
         if control && matches!(code, Code::Char('a' | 'b')) {
             return Err(format!("{text:?} is the prefix of a terminal multiplexer"));
@@ -121,21 +126,28 @@ impl Keymap {
     /// # Errors
     /// Every problem, in words, with its line.
     pub fn parse(text: &str) -> Result<Keymap, Vec<String>> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| vec![e.to_string().trim().to_owned()])?;
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| vec![e.to_string().trim().to_owned()])?;
         let mut problems = Vec::new();
         let mut keymap = Keymap::default();
         let line = |needle: &str| {
-            text.lines().position(|l| l.trim_start().starts_with(needle)).map_or(String::new(), |i| format!("line {}: ", i + 1))
+            text.lines()
+                .position(|l| l.trim_start().starts_with(needle))
+                .map_or(String::new(), |i| format!("line {}: ", i + 1))
         };
         for (section, _) in table.iter().filter(|(name, _)| *name != "keys") {
-            problems.push(format!("{}unknown section {section:?}: expected [keys]", line(&format!("[{section}]"))));
+            problems.push(format!(
+                "{}unknown section {section:?}: expected [keys]",
+                line(&format!("[{section}]"))
+            ));
         }
         let empty = toml::Table::new();
         let keys = table.get("keys").and_then(toml::Value::as_table).unwrap_or(&empty);
         for (name, value) in keys {
             let at = line(name);
             let Some(action) = Action::by_name(name) else {
-                let hint = nearest(name, Action::ALL.iter().map(|a| a.name())).map_or(String::new(), |n| format!(" (did you mean {n:?}?)"));
+                let hint = nearest(name, Action::ALL.iter().map(|a| a.name()))
+                    .map_or(String::new(), |n| format!(" (did you mean {n:?}?)"));
                 problems.push(format!("{at}unknown command {name:?}{hint}"));
                 continue;
             };
@@ -144,11 +156,16 @@ impl Keymap {
                 continue;
             }
             for key in value.as_array().into_iter().flatten() {
-                match key.as_str().ok_or_else(|| "a key is a text".to_owned()).and_then(Key::parse) {
+                match key.as_str().ok_or_else(|| "a key is a text".to_owned()).and_then(Key::parse)
+                {
                     Err(why) => problems.push(format!("{at}{why}")),
                     Ok(key) => {
                         if let Some(other) = keymap.keys.insert(key, action) {
-                            problems.push(format!("{at}{} is bound to {} already", key.label(), other.name()));
+                            problems.push(format!(
+                                "{at}{} is bound to {} already",
+                                key.label(),
+                                other.name()
+                            ));
                         }
                     }
                 }
@@ -169,7 +186,8 @@ impl Keymap {
 
     /// The keys of a command.
     pub fn keys_of(&self, action: Action) -> Vec<String> {
-        let mut keys: Vec<&Key> = self.keys.iter().filter(|(_, a)| **a == action).map(|(k, _)| k).collect();
+        let mut keys: Vec<&Key> =
+            self.keys.iter().filter(|(_, a)| **a == action).map(|(k, _)| k).collect();
         // Plain keys first: they are what people look for.
         keys.sort_by_key(|k| k.control);
         keys.into_iter().map(|k| k.label()).collect()

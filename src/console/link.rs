@@ -1,5 +1,5 @@
-//! The connection, in a task of its own: the screen never waits for it. A plane first; while there is none, an agent,
-//! which serves the same stream with a smaller picture.
+//! The connection, in a task of its own: the screen never waits for it. A plane first; while there
+//! is none, an agent, which serves the same stream with a smaller picture.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::wire::proto::console_client::ConsoleClient;
 
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(3);
-/// A stream without any event for so long is taken as broken: planes and agents send at least every second.
+/// A stream without any event for so long is taken as broken: planes and agents send at least every
+/// second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// While an agent serves, the plane is tried this often.
 const PLANE_AGAIN: Duration = Duration::from_secs(2);
@@ -32,9 +33,17 @@ struct Target {
 /// Runs until the console goes away.
 pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>) {
     let mut targets = Vec::new();
-    let plane = Client::new(&identity.plane, "plane", &identity.tls).map(|client| Target { name: "plane".into(), client, plane: true });
+    let plane = Client::new(&identity.plane, "plane", &identity.tls).map(|client| Target {
+        name: "plane".into(),
+        client,
+        plane: true,
+    });
     let agents = identity.agents.iter().map(|(node, address)| {
-        Client::new(address, node.as_str(), &identity.tls).map(|client| Target { name: format!("agent {node}"), client, plane: false })
+        Client::new(address, node.as_str(), &identity.tls).map(|client| Target {
+            name: format!("agent {node}"),
+            client,
+            plane: false,
+        })
     });
     for target in std::iter::once(plane).chain(agents) {
         match target {
@@ -59,7 +68,8 @@ pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>) {
             }
             match watch(target, &targets, &mut picture, &events).await {
                 Ended::Gone => return,
-                // The plane is back, or a stream that had worked broke: begin at the plane again, at once.
+                // The plane is back, or a stream that had worked broke: begin at the plane again,
+                // at once.
                 Ended::PlaneIsBack => {
                     (retry, attempt) = (RETRY_MIN, 0);
                     why.clear();
@@ -80,7 +90,11 @@ pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>) {
             continue;
         }
         let retry_at = host::now() + Span::from(retry);
-        if events.send(Event::Link(Link::Lost { why, attempt: attempt + 1, retry_at })).await.is_err() {
+        if events
+            .send(Event::Link(Link::Lost { why, attempt: attempt + 1, retry_at }))
+            .await
+            .is_err()
+        {
             return;
         }
         tokio::time::sleep(retry).await;
@@ -98,19 +112,33 @@ enum Ended {
     },
 }
 
-async fn watch(target: &Target, targets: &[Target], picture: &mut Picture, events: &mpsc::Sender<Event>) -> Ended {
-    let broke = |worked, why: String| Ended::Broke { worked, why: format!("{} at {}: {why}", target.name, target.client.address()) };
-    let mut stub = ConsoleClient::new(target.client.channel()).max_decoding_message_size(DOCUMENT_BYTES_MAX);
+async fn watch(
+    target: &Target,
+    targets: &[Target],
+    picture: &mut Picture,
+    events: &mpsc::Sender<Event>,
+) -> Ended {
+    let broke = |worked, why: String| Ended::Broke {
+        worked,
+        why: format!("{} at {}: {why}", target.name, target.client.address()),
+    };
+    let mut stub =
+        ConsoleClient::new(target.client.channel()).max_decoding_message_size(DOCUMENT_BYTES_MAX);
     let mut stream = match tokio::time::timeout(FIRST_ANSWER, stub.watch(picture.resume())).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => return broke(false, words(&status)),
         Err(_) => return broke(false, "did not answer within 2 s".into()),
     };
-    if events.send(Event::Link(Link::Live { target: target.name.clone(), plane: target.plane })).await.is_err() {
+    if events
+        .send(Event::Link(Link::Live { target: target.name.clone(), plane: target.plane }))
+        .await
+        .is_err()
+    {
         return Ended::Gone;
     }
     let plane = targets.iter().find(|t| t.plane && !target.plane);
-    let mut again = tokio::time::interval_at(tokio::time::Instant::now() + PLANE_AGAIN, PLANE_AGAIN);
+    let mut again =
+        tokio::time::interval_at(tokio::time::Instant::now() + PLANE_AGAIN, PLANE_AGAIN);
     loop {
         tokio::select! {
             next = tokio::time::timeout(SILENCE_MAX, stream.next()) => {

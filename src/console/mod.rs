@@ -1,9 +1,12 @@
-//! The console: a pure model, a pure update, pure views; one task talks to the network, one guard gives the terminal back.
+//! The console: a pure model, a pure update, pure views; one task talks to the network, one guard
+//! gives the terminal back.
 //!
-//! `event` is everything that may change the screen; `update` turns an event into a new model and commands; `view` draws a
-//! model. Keys become named commands through the keymap in force; help, footer and palette are made from the same list.
+//! `event` is everything that may change the screen; `update` turns an event into a new model and
+//! commands; `view` draws a model. Keys become named commands through the keymap in force; help,
+//! footer and palette are made from the same list.
 //!
-//! Deliberately absent: any key that changes production, I/O outside `link` and `terminal`, a clock inside update or view.
+//! Deliberately absent: any key that changes production, I/O outside `link` and `terminal`, a clock
+//! inside update or view.
 
 pub mod command;
 pub mod confirm;

@@ -129,7 +129,13 @@ pub struct Model {
 
 impl Model {
     /// A console that has seen nothing.
-    pub fn new(who: String, access: Access, theme: Theme, keymap: Keymap, size: (u16, u16)) -> Self {
+    pub fn new(
+        who: String,
+        access: Access,
+        theme: Theme,
+        keymap: Keymap,
+        size: (u16, u16),
+    ) -> Self {
         Self {
             moment: Moment::default(),
             size,

@@ -1,4 +1,5 @@
-//! The loop: signals, keys, the network and a clock into events; commands into the world. It waits for nothing else.
+//! The loop: signals, keys, the network and a clock into events; commands into the world. It waits
+//! for nothing else.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -75,12 +76,16 @@ struct Runner {
 /// When the theme or the keymap is wrong, or there is no terminal.
 pub async fn run(source: Source, options: Options) -> Result<(), String> {
     let env = |name: &str| std::env::var(name).ok();
-    let depth = Depth::of(env("NO_COLOR").as_deref(), env("COLORTERM").as_deref(), env("TERM").as_deref());
-    // With NO_COLOR the library would also drop bold and reverse, and with them the selection; colours are the theme's matter.
+    let depth =
+        Depth::of(env("NO_COLOR").as_deref(), env("COLORTERM").as_deref(), env("TERM").as_deref());
+    // With NO_COLOR the library would also drop bold and reverse, and with them the selection;
+    // colours are the theme's matter.
     crossterm::style::force_color_output(true);
     let theme = match &options.theme {
-        Some((name, text)) => Theme::parse(name, text, depth).map_err(|p| format!("theme {name}: {}", p.join("; ")))?,
-        None => Theme::built_in(if depth == Depth::None { "mono" } else { "dark" }, depth).ok_or("no theme")?,
+        Some((name, text)) => Theme::parse(name, text, depth)
+            .map_err(|p| format!("theme {name}: {}", p.join("; ")))?,
+        None => Theme::built_in(if depth == Depth::None { "mono" } else { "dark" }, depth)
+            .ok_or("no theme")?,
     };
     let keymap_text = options.keymap.as_deref().unwrap_or(super::keymap::BUILT_IN[0].1);
     let keymap = Keymap::parse(keymap_text).map_err(|p| format!("keymap: {}", p.join("; ")))?;
@@ -91,7 +96,15 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     let guard = terminal::Guard::take().map_err(|e| format!("no terminal: {e}"))?;
     let backend = CrosstermBackend::new(std::io::stdout());
     let terminal = Terminal::new(backend).map_err(|e| e.to_string())?;
-    let mut runner = Runner { model, terminal, identity: None, read_only: options.read_only, events, depth, quit: false };
+    let mut runner = Runner {
+        model,
+        terminal,
+        identity: None,
+        read_only: options.read_only,
+        events,
+        depth,
+        quit: false,
+    };
     runner.model.moment = moment();
     // The first frame waits for nothing.
     runner.draw();
@@ -148,7 +161,9 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     Ok(())
 }
 
-async fn next_step(steps: &mut Option<mpsc::Receiver<Result<Step, String>>>) -> Option<Result<Step, String>> {
+async fn next_step(
+    steps: &mut Option<mpsc::Receiver<Result<Step, String>>>,
+) -> Option<Result<Step, String>> {
     match steps {
         Some(steps) => steps.recv().await,
         None => std::future::pending().await,
@@ -187,11 +202,16 @@ impl Runner {
                 }));
             }
             Command::Dismiss(plan) => {
-                self.call(CallRequest::Order(PersonOrder::Dismiss { plan, reason: "dropped in the console".into() }));
+                self.call(CallRequest::Order(PersonOrder::Dismiss {
+                    plan,
+                    reason: "dropped in the console".into(),
+                }));
             }
             Command::Execute(proof) => match self.sign(&proof) {
                 Ok(request) => self.call(request),
-                Err(why) => self.tell(Event::Reply(Err(CallFailed { why, outcome_unknown: false }))),
+                Err(why) => {
+                    self.tell(Event::Reply(Err(CallFailed { why, outcome_unknown: false })))
+                }
             },
             Command::Copy => self.copy(),
             Command::Save => self.save(),
@@ -212,10 +232,17 @@ impl Runner {
     fn sign(&self, proof: &super::confirm::TypedProof) -> Result<CallRequest, String> {
         let identity = self.identity.as_ref().ok_or("no identity")?;
         let path = identity.approval_key.as_ref().ok_or("this identity has no approval key")?;
-        let key = ApprovalKey::from_hex(&std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?)?;
+        let key = ApprovalKey::from_hex(
+            &std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?,
+        )?;
         let expires = WallTime(host::wall().0 + 300_000);
-        let approval = key.approve(proof.plan().clone(), &identity.name, "confirmed in the console", expires)?;
-        Ok(CallRequest::Order(PersonOrder::Execute { plan: proof.plan().clone(), demoted: proof.demoted().as_str().to_owned(), approval }))
+        let approval =
+            key.approve(proof.plan().clone(), &identity.name, "confirmed in the console", expires)?;
+        Ok(CallRequest::Order(PersonOrder::Execute {
+            plan: proof.plan().clone(),
+            demoted: proof.demoted().as_str().to_owned(),
+            approval,
+        }))
     }
 
     /// Calls the plane in a task of its own. Nothing that writes is tried again by itself.
@@ -228,7 +255,8 @@ impl Runner {
                 Ok(client) => client.call(&request).await,
                 Err(refused) => Err(refused),
             };
-            let reply = reply.map_err(|r| CallFailed { why: r.to_string(), outcome_unknown: r.outcome_unknown });
+            let reply = reply
+                .map_err(|r| CallFailed { why: r.to_string(), outcome_unknown: r.outcome_unknown });
             events.send(Event::Reply(reply)).await
         });
     }
@@ -236,15 +264,24 @@ impl Runner {
     fn copy(&mut self) {
         let text = self.screen(export::text);
         let encoded = base64::engine::general_purpose::STANDARD.encode(text);
-        let sent = write!(std::io::stdout(), "\x1b]52;c;{encoded}\x07").and_then(|()| std::io::stdout().flush());
-        self.model.tell(if sent.is_ok() { "sent to the terminal's clipboard" } else { "the terminal did not take it" }, sent.is_err());
+        let sent = write!(std::io::stdout(), "\x1b]52;c;{encoded}\x07")
+            .and_then(|()| std::io::stdout().flush());
+        self.model.tell(
+            if sent.is_ok() {
+                "sent to the terminal's clipboard"
+            } else {
+                "the terminal did not take it"
+            },
+            sent.is_err(),
+        );
     }
 
     fn save(&mut self) {
         let dark = self.model.theme.name != "light";
         let (text, svg) = self.screen(|buffer| (export::text(buffer), export::svg(buffer, dark)));
         let name = format!("quorate-{}", self.model.moment.wall.rfc3339().replace([':', '.'], "-"));
-        let saved = std::fs::write(format!("{name}.txt"), text).and_then(|()| std::fs::write(format!("{name}.svg"), svg));
+        let saved = std::fs::write(format!("{name}.txt"), text)
+            .and_then(|()| std::fs::write(format!("{name}.svg"), svg));
         match saved {
             Ok(()) => self.model.tell(format!("saved {name}.svg and .txt"), false),
             Err(e) => self.model.tell(format!("could not save {name}: {e}"), true),

@@ -24,7 +24,11 @@ fn node(name: &str, role: NodeRole, verdict: Verdict) -> NodeView {
         role,
         place: "local/site-a".into(),
         verdict,
-        why: if verdict == Verdict::Failed { "silent for 2.0 s; 2 of 3 observers do not see it".into() } else { String::new() },
+        why: if verdict == Verdict::Failed {
+            "silent for 2.0 s; 2 of 3 observers do not see it".into()
+        } else {
+            String::new()
+        },
         phi_milli: 1_234,
         heartbeat_age: Some(Span::millis(80)),
         votes: vec![("plane".into(), true)],
@@ -60,14 +64,23 @@ fn plan() -> Plan {
         requested_by: "policy p".into(),
         reason: "it failed".into(),
         least_fence: FenceRung::SyncFenced,
-        loss: LossAccount::None { proof: "node-2 and node-3 granted".into(), by: vec![], excluded: vec!["local commits".into()] },
+        loss: LossAccount::None {
+            proof: "node-2 and node-3 granted".into(),
+            by: vec![],
+            excluded: vec!["local commits".into()],
+        },
         max_loss_bytes: 0,
         accept_unknown_loss: false,
         budget: Span::secs(60),
         steps: vec![],
         candidates: vec![
             Candidate { node: "node-2".into(), eligible: true, rank: 1, checks: vec![check(true)] },
-            Candidate { node: "node-3".into(), eligible: false, rank: 0, checks: vec![check(false)] },
+            Candidate {
+                node: "node-3".into(),
+                eligible: false,
+                rank: 0,
+                checks: vec![check(false)],
+            },
         ],
         constraints: vec![],
         blast_radius: vec![],
@@ -214,7 +227,10 @@ fn stale_read_only_and_planeless_sessions_cannot_ask_for_a_change() {
     };
     assert!(told(|_| {}).contains("old"));
     assert!(told(|m| m.access = Access::ReadOnly).contains("read-only"));
-    assert!(told(|m| m.link = Link::Live { target: "agent node-2".into(), plane: false }).contains("no plane"));
+    assert!(
+        told(|m| m.link = Link::Live { target: "agent node-2".into(), plane: false })
+            .contains("no plane")
+    );
 }
 
 /// Every sequence of up to three keys from every screen: none executes, none leaves but quit.
@@ -223,9 +239,18 @@ fn no_short_walk_of_keys_changes_production() {
     let alphabet: Vec<KeyCode> = "123456789jkgGfyStq?:hlnode-1x "
         .chars()
         .map(KeyCode::Char)
-        .chain([KeyCode::Enter, KeyCode::Esc, KeyCode::Up, KeyCode::Down, KeyCode::Tab, KeyCode::Backspace])
+        .chain([
+            KeyCode::Enter,
+            KeyCode::Esc,
+            KeyCode::Up,
+            KeyCode::Down,
+            KeyCode::Tab,
+            KeyCode::Backspace,
+        ])
         .collect();
-    for screen in [Screen::Fleet, Screen::Cluster, Screen::Plan, Screen::Run, Screen::Audit, Screen::Why] {
+    for screen in
+        [Screen::Fleet, Screen::Cluster, Screen::Plan, Screen::Run, Screen::Audit, Screen::Why]
+    {
         let mut start = model((80, 24));
         start.screen = screen;
         let mut layer = vec![start];
@@ -235,7 +260,10 @@ fn no_short_walk_of_keys_changes_production() {
                 for code in &alphabet {
                     let mut m = model.clone();
                     for command in press(&mut m, 20 * (depth + 1), *code) {
-                        let harmless = !matches!(command, Command::Execute(_) | Command::Propose { .. } | Command::Dismiss(_));
+                        let harmless = !matches!(
+                            command,
+                            Command::Execute(_) | Command::Propose { .. } | Command::Dismiss(_)
+                        );
                         assert!(harmless, "{screen:?}: {command:?}");
                     }
                     if depth < 2 {
@@ -250,7 +278,9 @@ fn no_short_walk_of_keys_changes_production() {
 
 #[test]
 fn every_screen_draws_at_every_size_without_a_panic() {
-    for screen in [Screen::Fleet, Screen::Cluster, Screen::Plan, Screen::Run, Screen::Audit, Screen::Why] {
+    for screen in
+        [Screen::Fleet, Screen::Cluster, Screen::Plan, Screen::Run, Screen::Audit, Screen::Why]
+    {
         for width in [1, 5, 20, 59, 60, 80, 120, 200] {
             for height in [1, 2, 5, 15, 16, 24, 60] {
                 let mut m = model((width, height));
@@ -271,7 +301,10 @@ fn a_tiny_terminal_gets_a_card() {
     let mut m = model((20, 5));
     m.moment = moment(0);
     let text = export::text(&draw(&m));
-    assert!(text.contains("CRITICAL") && text.contains("too small") && text.contains("q quits"), "{text}");
+    assert!(
+        text.contains("CRITICAL") && text.contains("too small") && text.contains("q quits"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -328,11 +361,14 @@ fn every_keymap_loads_and_bad_ones_say_why() {
     for (name, text) in KEYMAPS {
         Keymap::parse(text).unwrap_or_else(|p| panic!("{name}: {p:?}"));
     }
-    let problems = |extra: &str| Keymap::parse(&format!("{}\n{extra}", KEYMAPS[0].1)).unwrap_err().join("; ");
+    let problems =
+        |extra: &str| Keymap::parse(&format!("{}\n{extra}", KEYMAPS[0].1)).unwrap_err().join("; ");
     assert!(problems("execute = [\"e\"]").contains("has no key"));
     assert!(problems("dismiss = [\"D\"]").contains("leads to a change in production"));
     assert!(problems("fleeet = [\"x\"]").contains("did you mean \"fleet\"?"));
-    assert!(Keymap::parse("[keys]\nquit = [\"q\"]").unwrap_err().join("; ").contains("help has no key"));
+    assert!(
+        Keymap::parse("[keys]\nquit = [\"q\"]").unwrap_err().join("; ").contains("help has no key")
+    );
     let twice = KEYMAPS[0].1.replace("audit = [\"5\"]", "audit = [\"4\"]");
     assert!(Keymap::parse(&twice).unwrap_err().join("; ").contains("is bound to"));
 }
@@ -347,7 +383,11 @@ fn the_palette_finds_commands_by_name_first() {
 #[test]
 fn a_lost_plane_is_said_and_never_leaves() {
     let mut m = model((80, 24));
-    let lost = Link::Lost { why: "plane at 127.0.0.1:1: cannot be reached".into(), attempt: 3, retry_at: moment(2_000).now };
+    let lost = Link::Lost {
+        why: "plane at 127.0.0.1:1: cannot be reached".into(),
+        attempt: 3,
+        retry_at: moment(2_000).now,
+    };
     feed(&mut m, 1_000, Event::Link(lost));
     let text = export::text(&draw(&m));
     assert!(text.contains("STALE 1.0 s, retry in 1.0 s (3)"), "{text}");

@@ -1,5 +1,6 @@
-//! Themes: meanings → looks, from a file in `themes/`. Colour never carries a meaning alone; without colour the modifiers
-//! and the words remain. A terminal with fewer colours gets the nearest it has.
+//! Themes: meanings → looks, from a file in `themes/`. Colour never carries a meaning alone;
+//! without colour the modifiers and the words remain. A terminal with fewer colours gets the
+//! nearest it has.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,11 @@ impl Depth {
             (Some(set), _, _) if !set.is_empty() => Depth::None,
             (_, _, Some("dumb")) => Depth::None,
             (_, Some("truecolor" | "24bit"), _) => Depth::True,
-            (_, _, Some(term)) if term.contains("256") || term.contains("tmux") || term.contains("direct") => Depth::Indexed,
+            (_, _, Some(term))
+                if term.contains("256") || term.contains("tmux") || term.contains("direct") =>
+            {
+                Depth::Indexed
+            }
             _ => Depth::Sixteen,
         }
     }
@@ -86,15 +91,17 @@ pub struct Theme {
 }
 
 impl Theme {
-    /// Reads a theme: `[palette]` names colours, `[role]` gives each meaning `fg`, `bg`, `bold`, `dim`, `reverse`,
-    /// `underline`.
+    /// Reads a theme: `[palette]` names colours, `[role]` gives each meaning `fg`, `bg`, `bold`,
+    /// `dim`, `reverse`, `underline`.
     ///
     /// # Errors
     /// Every problem, in words.
     pub fn parse(name: &str, text: &str, depth: Depth) -> Result<Theme, Vec<String>> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| vec![e.to_string().trim().to_owned()])?;
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| vec![e.to_string().trim().to_owned()])?;
         let mut problems = Vec::new();
-        for (section, _) in table.iter().filter(|(s, _)| !["palette", "role"].contains(&s.as_str())) {
+        for (section, _) in table.iter().filter(|(s, _)| !["palette", "role"].contains(&s.as_str()))
+        {
             problems.push(format!("unknown section {section:?}: expected [palette] and [role]"));
         }
         let empty = toml::Table::new();
@@ -106,14 +113,18 @@ impl Theme {
             if let Ok(c) = resolved.parse::<Color>() {
                 return Some(reduce(c, depth));
             }
-            problems.push(format!("{what}: {word:?} is no colour: expected #rrggbb, a terminal colour, or a name from [palette]"));
+            problems.push(format!(
+                "{what}: {word:?} is no colour: expected #rrggbb, a terminal \
+                colour, or a name from [palette]"
+            ));
             None
         };
         let mut styles = BTreeMap::new();
         let mut unknown = Vec::new();
         for (key, value) in roles {
             let Some(role) = Role::ALL.iter().find(|r| r.name() == key) else {
-                let hint = nearest(key, Role::ALL.iter().map(|r| r.name())).map_or(String::new(), |n| format!(" (did you mean {n:?}?)"));
+                let hint = nearest(key, Role::ALL.iter().map(|r| r.name()))
+                    .map_or(String::new(), |n| format!(" (did you mean {n:?}?)"));
                 unknown.push(format!("unknown role {key:?}{hint}"));
                 continue;
             };
@@ -128,9 +139,10 @@ impl Theme {
                     "reverse" if on => style = style.add_modifier(Modifier::REVERSED),
                     "underline" if on => style = style.add_modifier(Modifier::UNDERLINED),
                     "bold" | "dim" | "reverse" | "underline" => {}
-                    other => {
-                        unknown.push(format!("role {key}: unknown property {other:?}: expected fg, bg, bold, dim, reverse or underline"))
-                    }
+                    other => unknown.push(format!(
+                        "role {key}: unknown property {other:?}: expected \
+                            fg, bg, bold, dim, reverse or underline"
+                    )),
                 }
             }
             if depth == Depth::None {
@@ -139,8 +151,17 @@ impl Theme {
             styles.insert(*role, style);
         }
         problems.extend(unknown);
-        problems.extend(Role::ALL.iter().filter(|r| !styles.contains_key(r)).map(|r| format!("role {:?} is missing", r.name())));
-        if problems.is_empty() { Ok(Theme { name: name.to_owned(), styles }) } else { Err(problems) }
+        problems.extend(
+            Role::ALL
+                .iter()
+                .filter(|r| !styles.contains_key(r))
+                .map(|r| format!("role {:?} is missing", r.name())),
+        );
+        if problems.is_empty() {
+            Ok(Theme { name: name.to_owned(), styles })
+        } else {
+            Err(problems)
+        }
     }
 
     /// A theme that comes with the program.
@@ -186,7 +207,8 @@ fn reduce(colour: Color, depth: Depth) -> Color {
                 (Color::White, [255, 255, 255]),
             ];
             let want = [i32::from(r), i32::from(g), i32::from(b)];
-            let distance = |c: &[i32; 3]| c.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<i32>();
+            let distance =
+                |c: &[i32; 3]| c.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<i32>();
             SIXTEEN.iter().min_by_key(|(_, c)| distance(c)).map_or(Color::Reset, |(c, _)| *c)
         }
     }

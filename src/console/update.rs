@@ -91,16 +91,37 @@ fn on_reply(model: &mut Model, reply: Result<CallReply, super::event::CallFailed
         Ok(CallReply::Plan { digest, .. }) => {
             model.screen = Screen::Plan;
             model.scroll = 0;
-            model.tell(format!("plan {} waits. Read the loss account, then :execute", digest.short()), false);
+            model.tell(
+                format!("plan {} waits. Read the loss account, then :execute", digest.short()),
+                false,
+            );
         }
         Ok(CallReply::Accepted { plan }) => {
-            let what = if std::mem::take(&mut model.dismissing) { "dropped" } else { "confirmed: it runs" };
+            let what = if std::mem::take(&mut model.dismissing) {
+                "dropped"
+            } else {
+                "confirmed: it runs"
+            };
             model.tell(format!("done: plan {} is {what}", plan.short()), false);
         }
-        Ok(CallReply::Refused { check, why }) => model.tell(format!("refused ({check}): {why}"), true),
-        Ok(CallReply::View(_) | CallReply::Audit { .. } | CallReply::Why(_) | CallReply::Verified { .. }) => {}
+        Ok(CallReply::Refused { check, why }) => {
+            model.tell(format!("refused ({check}): {why}"), true)
+        }
+        Ok(
+            CallReply::View(_)
+            | CallReply::Audit { .. }
+            | CallReply::Why(_)
+            | CallReply::Verified { .. },
+        ) => {}
         Err(failed) if failed.outcome_unknown => {
-            model.tell(format!("UNKNOWN: {}. It may have been done: look at run and audit before anything else", failed.why), true);
+            model.tell(
+                format!(
+                    "UNKNOWN: {}. It may have been done: look at run and audit before \
+                anything else",
+                    failed.why
+                ),
+                true,
+            );
         }
         Err(failed) => model.tell(format!("not done: {}", failed.why), true),
     }
@@ -125,7 +146,8 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
         return vec![Command::Quit];
     }
     let (last, count) = model.burst;
-    model.burst = (model.moment.now, if model.moment.now.since(last) > BURST_GAP { 1 } else { count + 1 });
+    model.burst =
+        (model.moment.now, if model.moment.now.since(last) > BURST_GAP { 1 } else { count + 1 });
     if model.burst.1 > BURST_KEYS {
         on_paste(model);
         return vec![];
@@ -143,8 +165,12 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
             match action {
                 Some(Action::Help) => {}
                 Some(Action::Quit) => return vec![Command::Quit],
-                Some(Action::Next | Action::PageDown) => model.overlay = Some(Overlay::Help { scroll: scroll + 1 }),
-                Some(Action::Previous | Action::PageUp) => model.overlay = Some(Overlay::Help { scroll: scroll.saturating_sub(1) }),
+                Some(Action::Next | Action::PageDown) => {
+                    model.overlay = Some(Overlay::Help { scroll: scroll + 1 })
+                }
+                Some(Action::Previous | Action::PageUp) => {
+                    model.overlay = Some(Overlay::Help { scroll: scroll.saturating_sub(1) })
+                }
                 _ if back => {}
                 _ => model.overlay = Some(Overlay::Help { scroll }),
             }
@@ -164,7 +190,8 @@ fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> V
                 vec![]
             }
             Entered::Wrong => {
-                confirm.hint = format!("{:?} is not the node that this plan demotes", confirm.typed);
+                confirm.hint =
+                    format!("{:?} is not the node that this plan demotes", confirm.typed);
                 confirm.typed.clear();
                 model.overlay = Some(Overlay::Confirm(confirm));
                 vec![]
@@ -183,7 +210,9 @@ fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> V
         }
         // Key repeat is not typing.
         KeyCode::Char(c)
-            if key.kind == KeyEventKind::Press && !key.modifiers.contains(KeyModifiers::CONTROL) && confirm.typed.len() < 64 =>
+            if key.kind == KeyEventKind::Press
+                && !key.modifiers.contains(KeyModifiers::CONTROL)
+                && confirm.typed.len() < 64 =>
         {
             confirm.typed.push(c);
             model.overlay = Some(Overlay::Confirm(confirm));
@@ -196,16 +225,23 @@ fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> V
     }
 }
 
-fn on_palette(model: &mut Model, key: &KeyEvent, mut input: String, mut selected: usize) -> Vec<Command> {
+fn on_palette(
+    model: &mut Model,
+    key: &KeyEvent,
+    mut input: String,
+    mut selected: usize,
+) -> Vec<Command> {
     match key.code {
         KeyCode::Enter => {
             let (name, rest) = input.split_once(' ').unwrap_or((&input, ""));
             let named = Action::by_name(name);
             let action = named.or_else(|| suggestions(&input).get(selected).copied());
             return match action {
-                // What leads to a change is run by its whole name only; a suggestion just fills the name in.
+                // What leads to a change is run by its whole name only; a suggestion just fills the
+                // name in.
                 Some(action) if action.is_mutating() && named.is_none() => {
-                    model.overlay = Some(Overlay::Palette { input: action.name().to_owned(), selected: 0 });
+                    model.overlay =
+                        Some(Overlay::Palette { input: action.name().to_owned(), selected: 0 });
                     vec![]
                 }
                 Some(action) => act(model, action, rest.trim()),
@@ -250,13 +286,20 @@ pub fn suggestions(input: &str) -> Vec<Action> {
         .filter_map(|action| {
             let mut buffer = Vec::new();
             // A hit in the name counts more than one in the sentence.
-            let name = pattern.score(Utf32Str::new(action.name(), &mut buffer), &mut matcher).map(|s| s + 1_000);
+            let name = pattern
+                .score(Utf32Str::new(action.name(), &mut buffer), &mut matcher)
+                .map(|s| s + 1_000);
             let doc = pattern.score(Utf32Str::new(action.doc(), &mut buffer), &mut matcher);
             Some((name.or(doc)?, action))
         })
         .collect();
     scored.sort_by(|a, b| {
-        b.0.cmp(&a.0).then_with(|| Action::ALL.iter().position(|x| *x == a.1).cmp(&Action::ALL.iter().position(|x| *x == b.1)))
+        b.0.cmp(&a.0).then_with(|| {
+            Action::ALL
+                .iter()
+                .position(|x| *x == a.1)
+                .cmp(&Action::ALL.iter().position(|x| *x == b.1))
+        })
     });
     scored.into_iter().map(|(_, action)| action).collect()
 }
@@ -290,7 +333,9 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
             Screen::Plan | Screen::Run | Screen::Audit | Screen::Why => go(model, Screen::Cluster),
         },
         Action::Help => model.overlay = Some(Overlay::Help { scroll: 0 }),
-        Action::Palette => model.overlay = Some(Overlay::Palette { input: String::new(), selected: 0 }),
+        Action::Palette => {
+            model.overlay = Some(Overlay::Palette { input: String::new(), selected: 0 })
+        }
         Action::Freeze => {
             model.frozen = match model.frozen.take() {
                 Some(_) => None,
@@ -298,7 +343,10 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
             };
         }
         Action::Theme => {
-            let at = theme::BUILT_IN.iter().position(|(n, _)| *n == model.theme.name).map_or(0, |i| i + 1);
+            let at = theme::BUILT_IN
+                .iter()
+                .position(|(n, _)| *n == model.theme.name)
+                .map_or(0, |i| i + 1);
             let (name, _) = theme::BUILT_IN[at % theme::BUILT_IN.len()];
             return vec![Command::Theme(name)];
         }
@@ -307,7 +355,8 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
         Action::Suspend => return vec![Command::Suspend],
         Action::Quit => return vec![Command::Quit],
         Action::Switchover => {
-            let to = (!argument.is_empty()).then(|| NodeId::new(argument.split(' ').next().unwrap_or(argument)));
+            let to = (!argument.is_empty())
+                .then(|| NodeId::new(argument.split(' ').next().unwrap_or(argument)));
             let words = argument.split_once(' ').map_or("", |(_, rest)| rest.trim());
             let reason = if words.is_empty() { "asked for in the console" } else { words };
             model.calling = Some(model.moment.now);
@@ -336,7 +385,9 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
 
 fn page(model: &mut Model, by: isize) {
     match model.screen {
-        Screen::Plan | Screen::Run | Screen::Why => model.scroll = model.scroll.saturating_add_signed(by),
+        Screen::Plan | Screen::Run | Screen::Why => {
+            model.scroll = model.scroll.saturating_add_signed(by)
+        }
         Screen::Fleet | Screen::Cluster | Screen::Audit => select(model, by),
     }
 }

@@ -1,5 +1,5 @@
-//! Who could take the role: every node through every check, each with its measured value, its limit and what would change
-//! it; the survivors in order. The whole table is kept, shown and audited.
+//! Who could take the role: every node through every check, each with its measured value, its limit
+//! and what would change it; the survivors in order. The whole table is kept, shown and audited.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -56,13 +56,29 @@ impl Engine {
             })
             .collect();
         // What the order is made of is looked up once for each, not once for each comparison.
-        let place = |list: &[String], word: &str| list.iter().position(|w| w == word).unwrap_or(list.len());
+        let place =
+            |list: &[String], word: &str| list.iter().position(|w| w == word).unwrap_or(list.len());
         let key = |(candidate, node): &(Candidate, &Node)| {
             let position = self.nodes[&node.node_id].report.as_ref().map(|r| r.resource.position);
             let first = if self.policy.constraints.data_first { position } else { None };
-            let places = (place(&self.policy.region_priority, &node.region), place(&self.policy.site_priority, &node.site));
-            let before = (!candidate.eligible, self.gave_up(&node.node_id), self.promotion_rule(&node.node_id));
-            (before, Reverse(first), places, -node.priority, Reverse(Capacity(node.capacity)), Reverse(position), node.node_id.clone())
+            let places = (
+                place(&self.policy.region_priority, &node.region),
+                place(&self.policy.site_priority, &node.site),
+            );
+            let before = (
+                !candidate.eligible,
+                self.gave_up(&node.node_id),
+                self.promotion_rule(&node.node_id),
+            );
+            (
+                before,
+                Reverse(first),
+                places,
+                -node.priority,
+                Reverse(Capacity(node.capacity)),
+                Reverse(position),
+                node.node_id.clone(),
+            )
         };
         table.sort_by_cached_key(key);
         let mut rank = 0;
@@ -82,8 +98,15 @@ impl Engine {
 
     /// By regions, sites, priority and capacity; less is preferred.
     pub(super) fn preference(&self, a: &Node, b: &Node) -> Ordering {
-        let place = |list: &[String], word: &str| list.iter().position(|w| w == word).unwrap_or(list.len());
-        let key = |n: &Node| (place(&self.policy.region_priority, &n.region), place(&self.policy.site_priority, &n.site), -n.priority);
+        let place =
+            |list: &[String], word: &str| list.iter().position(|w| w == word).unwrap_or(list.len());
+        let key = |n: &Node| {
+            (
+                place(&self.policy.region_priority, &n.region),
+                place(&self.policy.site_priority, &n.site),
+                -n.priority,
+            )
+        };
         key(a).cmp(&key(b)).then_with(|| b.capacity.total_cmp(&a.capacity))
     }
 
@@ -102,7 +125,9 @@ impl Engine {
             check(
                 "heard",
                 age.is_some_and(|a| a <= FRESH),
-                age.map_or(Word::Borrowed("never"), |a| if a <= FRESH { "within 2 s".into() } else { format!("{a} ago").into() }),
+                age.map_or(Word::Borrowed("never"), |a| {
+                    if a <= FRESH { "within 2 s".into() } else { format!("{a} ago").into() }
+                }),
                 "within 2 s",
                 "its agent reports again",
             ),
@@ -123,7 +148,8 @@ impl Engine {
             checks.push(check);
         };
         let shares = self.shares_traffic();
-        let runs = resource.state == ResourceState::Standby || shares && resource.state == ResourceState::Primary;
+        let runs = resource.state == ResourceState::Standby
+            || shares && resource.state == ResourceState::Primary;
         measured(check(
             "standby runs",
             runs,
@@ -135,7 +161,11 @@ impl Engine {
             measured(check(
                 "votes",
                 report.vote.votes,
-                format!("{} voter set version {}", if report.vote.votes { "in" } else { "not in" }, report.vote.voters_version),
+                format!(
+                    "{} voter set version {}",
+                    if report.vote.votes { "in" } else { "not in" },
+                    report.vote.voters_version
+                ),
                 "a voter of this cluster",
                 "it is admitted to the voter set",
             ));
@@ -148,14 +178,29 @@ impl Engine {
                 "it follows the newest timeline",
             ));
         }
-        // Where several write, each has a log of its own: how far the others' copies are is in their reports.
+        // Where several write, each has a log of its own: how far the others' copies are is in
+        // their reports.
         let behind = |node: &NodeId| {
-            let copies = self.nodes.values().filter_map(|m| m.report.as_ref()).flat_map(|r| &r.resource.standbys);
+            let copies = self
+                .nodes
+                .values()
+                .filter_map(|m| m.report.as_ref())
+                .flat_map(|r| &r.resource.standbys);
             copies.filter(|s| s.node == *node).map(|s| s.lag_bytes).max().unwrap_or(0)
         };
-        let lag = if shares { behind(&node.node_id) } else { furthest.map_or(0, |f| f.lsn.bytes_since(resource.position.lsn)) };
+        let lag = if shares {
+            behind(&node.node_id)
+        } else {
+            furthest.map_or(0, |f| f.lsn.bytes_since(resource.position.lsn))
+        };
         let most = self.policy.max_lag_bytes;
-        measured(check("lag", lag <= most, format!("{lag} B"), format!("{most} B"), "it catches up"));
+        measured(check(
+            "lag",
+            lag <= most,
+            format!("{lag} B"),
+            format!("{most} B"),
+            "it catches up",
+        ));
         let least = self.policy.constraints.disk_free_min;
         measured(check(
             "disk",
@@ -165,7 +210,10 @@ impl Engine {
             "space is freed",
         ));
         let major = |version: &str| version.split(['.', ' ']).next().unwrap_or_default().to_owned();
-        let of_source = from.and_then(|f| self.nodes.get(f)).and_then(|m| m.report.as_ref()).map(|r| major(&r.resource.version));
+        let of_source = from
+            .and_then(|f| self.nodes.get(f))
+            .and_then(|m| m.report.as_ref())
+            .map(|r| major(&r.resource.version));
         let (mine, theirs) = (major(&resource.version), of_source.filter(|v| !v.is_empty()));
         measured(check(
             "version",
@@ -174,8 +222,17 @@ impl Engine {
             theirs.map_or(Word::Borrowed("any"), |t| format!("{t}, as the primary's").into()),
             "the same major version is installed",
         ));
-        let (score, least) = (super::health::score(mind, &self.policy, self.now), self.policy.constraints.decision.target_at_least);
-        measured(check("health", score >= least, milli(score), milli(least), "its checks answer within their limits"));
+        let (score, least) = (
+            super::health::score(mind, &self.policy, self.now),
+            self.policy.constraints.decision.target_at_least,
+        );
+        measured(check(
+            "health",
+            score >= least,
+            milli(score),
+            milli(least),
+            "its checks answer within their limits",
+        ));
         checks.push(self.crash_loop_check(&node.node_id));
         checks
     }

@@ -1,5 +1,5 @@
-//! What the policy says about any move: each constraint a named check with its measured value, its limit, where that
-//! comes from, how old it is, and what would change it.
+//! What the policy says about any move: each constraint a named check with its measured value, its
+//! limit, where that comes from, how old it is, and what would change it.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,12 @@ impl Engine {
 
     fn quorum_check(&self) -> Check {
         let reachable = self.reachable_voters();
-        let age = self.nodes.values().filter_map(|m| m.age(self.now)).filter(|a| *a < Span::secs(2)).max();
+        let age = self
+            .nodes
+            .values()
+            .filter_map(|m| m.age(self.now))
+            .filter(|a| *a < Span::secs(2))
+            .max();
         let mut check = check(
             "quorum",
             reachable >= self.quorum(),
@@ -74,7 +79,11 @@ impl Engine {
             } else {
                 format!("{reachable} of {} voters are in reach", self.voter_set().1)
             },
-            format!("{} to {}", self.quorum(), if self.shares_traffic() { "set shares" } else { "win an epoch" }),
+            format!(
+                "{} to {}",
+                self.quorum(),
+                if self.shares_traffic() { "set shares" } else { "win an epoch" }
+            ),
             "bring a voter back",
         );
         check.source = "reports".into();
@@ -84,7 +93,8 @@ impl Engine {
 
     fn window_check(&self) -> Check {
         let windows = &self.policy.constraints.windows;
-        let words: Vec<String> = windows.iter().map(crate::model::constraints::Window::words).collect();
+        let words: Vec<String> =
+            windows.iter().map(crate::model::constraints::Window::words).collect();
         check(
             "maintenance window",
             windows.iter().any(|w| w.contains(self.wall)),
@@ -101,7 +111,11 @@ impl Engine {
                 false,
                 format!("off: {} ({})", off.reason, off.owner),
                 "on",
-                format!("it is over at {}, or {} takes it out of the policy", off.until.rfc3339(), off.owner),
+                format!(
+                    "it is over at {}, or {} takes it out of the policy",
+                    off.until.rfc3339(),
+                    off.owner
+                ),
             ),
             _ => check("automation", true, "on", "on", ""),
         }
@@ -124,10 +138,21 @@ impl Engine {
     }
 
     fn min_healthy_check(&self, from: &NodeId) -> Check {
-        let well = self.nodes.iter().filter(|(n, m)| *n != from && matches!(m.verdict, Verdict::Healthy | Verdict::Degraded)).count();
+        let well = self
+            .nodes
+            .iter()
+            .filter(|(n, m)| {
+                *n != from && matches!(m.verdict, Verdict::Healthy | Verdict::Degraded)
+            })
+            .count();
         let least = self.policy.min_healthy_nodes.min(self.cluster.nodes.len() - 1);
-        let mut check =
-            check("min_healthy_nodes", well >= least, format!("{well} besides {from} are well"), least.to_string(), "a node recovers");
+        let mut check = check(
+            "min_healthy_nodes",
+            well >= least,
+            format!("{well} besides {from} are well"),
+            least.to_string(),
+            "a node recovers",
+        );
         check.source = "verdicts".into();
         check
     }
@@ -135,18 +160,25 @@ impl Engine {
     /// Moves that the plane made by itself and that nobody acknowledged.
     fn own_moves(&self, from: Option<&NodeId>) -> impl Iterator<Item = WallTime> {
         let acknowledged = self.durable.acknowledged;
-        let counts = move |m: &&super::Moved| m.by_itself && m.at > acknowledged && (from.is_none() || m.from.as_ref() == from);
+        let counts = move |m: &&super::Moved| {
+            m.by_itself && m.at > acknowledged && (from.is_none() || m.from.as_ref() == from)
+        };
         self.durable.moves.iter().filter(counts).map(|m| m.at)
     }
 
     /// Where several nodes accept writes, one node's failure says nothing of another's.
     fn cooldown_check(&self, from: &NodeId) -> Check {
         let cooldown = self.policy.constraints.cooldown;
-        let last = self.own_moves(self.shares_traffic().then_some(from)).max().map(|at| ago(self.wall, at));
+        let last = self
+            .own_moves(self.shares_traffic().then_some(from))
+            .max()
+            .map(|at| ago(self.wall, at));
         check(
             "cooldown",
             last.is_none_or(|age| age >= cooldown),
-            last.map_or("no move by itself yet".into(), |age| format!("the last move by itself was {age} ago")),
+            last.map_or("no move by itself yet".into(), |age| {
+                format!("the last move by itself was {age} ago")
+            }),
             cooldown.to_string(),
             "the cooldown passes, or a person acknowledges the last move",
         )
@@ -164,32 +196,50 @@ impl Engine {
         )
     }
 
-    /// After its own outage the plane gives the last holder a moment: its agent may be taking the role back already.
+    /// After its own outage the plane gives the last holder a moment: its agent may be taking the
+    /// role back already.
     fn incumbent_check(&self, from: &Member) -> Check {
         let wait = self.policy.constraints.incumbent_wait;
         let up = self.now.since(self.started);
         let mind = &self.nodes[&from.node];
-        let tries = mind.report.as_ref().is_some_and(|r| r.member == *from && r.resource.disk_total > 0 || r.holding.is_some());
+        let tries = mind
+            .report
+            .as_ref()
+            .is_some_and(|r| r.member == *from && r.resource.disk_total > 0 || r.holding.is_some());
         let present = mind.age(self.now).is_some_and(|a| a < Span::secs(2)) && tries;
         let waits = self.durable.restarted && up < wait && present && !self.started_calm;
         check(
             "incumbent",
             !waits,
-            if waits { format!("{} is there, and this plane started {up} ago", from.node) } else { "no reason to wait for it".into() },
+            if waits {
+                format!("{} is there, and this plane started {up} ago", from.node)
+            } else {
+                "no reason to wait for it".into()
+            },
             format!("after {wait}"),
             "it takes its role back, or the time passes",
         )
     }
 
-    /// The newest voter set that a majority of its own members reports now; without one the newest that is reported.
+    /// The newest voter set that a majority of its own members reports now; without one the newest
+    /// that is reported.
     pub(super) fn voter_set(&self) -> (u64, usize) {
         let fresh = |m: &&super::mind::NodeMind| m.age(self.now).is_some_and(|a| a < Span::secs(2));
-        // Whoever keeps a set from before an override was removed by it, however many they are and whoever hears them.
+        // Whoever keeps a set from before an override was removed by it, however many they are and
+        // whoever hears them.
         let overrides = |version: u64| crate::model::VoterSet::overrides_of(version);
         let reports = || self.nodes.values().filter_map(|m| m.report.as_ref());
         let newest = reports().map(|r| overrides(r.vote.voters_version)).max().unwrap_or(0);
-        let counts = |v: &&crate::model::observation::VoteFacts| v.voters > 0 && overrides(v.voters_version) == newest;
-        let sets = self.nodes.values().filter(fresh).filter_map(|m| m.report.as_ref()).map(|r| &r.vote).filter(counts);
+        let counts = |v: &&crate::model::observation::VoteFacts| {
+            v.voters > 0 && overrides(v.voters_version) == newest
+        };
+        let sets = self
+            .nodes
+            .values()
+            .filter(fresh)
+            .filter_map(|m| m.report.as_ref())
+            .map(|r| &r.vote)
+            .filter(counts);
         // version → how many voters it has, and how many of them report it
         let mut versions: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
         for vote in sets {
@@ -198,10 +248,13 @@ impl Engine {
             *backed += usize::from(vote.votes);
         }
         let in_force = versions.iter().rev().find(|(_, (voters, backed))| *backed > voters / 2);
-        in_force.or_else(|| versions.last_key_value()).map_or((0, 0), |(version, (voters, _))| (*version, *voters))
+        in_force
+            .or_else(|| versions.last_key_value())
+            .map_or((0, 0), |(version, (voters, _))| (*version, *voters))
     }
 
-    /// Votes that win an epoch: as configured while every declared node votes, else the majority of those who do.
+    /// Votes that win an epoch: as configured while every declared node votes, else the majority of
+    /// those who do.
     pub(super) fn quorum(&self) -> usize {
         match self.voter_set() {
             _ if self.shares_traffic() => self.cluster.quorum_size,
@@ -217,17 +270,25 @@ impl Engine {
             return self.nodes.keys().filter(|n| self.in_reach(n)).count();
         }
         let (version, _) = self.voter_set();
-        let votes = |m: &super::mind::NodeMind| m.report.as_ref().is_some_and(|r| r.vote.votes && r.vote.voters_version == version);
+        let votes = |m: &super::mind::NodeMind| {
+            m.report.as_ref().is_some_and(|r| r.vote.votes && r.vote.voters_version == version)
+        };
         // One that has fallen silent may be the one whose failure this is about.
         let speaks = |m: &&super::mind::NodeMind| {
-            m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.detector.silence(self.now) <= super::detector::Silence::None
+            m.age(self.now).is_some_and(|a| a < Span::secs(2))
+                && m.detector.silence(self.now) <= super::detector::Silence::None
         };
         self.nodes.values().filter(|m| speaks(m) && votes(m)).count()
     }
 
     /// What the policy says of one node as a target.
     pub(super) fn promotion_rule(&self, node: &NodeId) -> Promotion {
-        let rule = self.policy.constraints.promotion.get(node).filter(|r| r.until.is_none_or(|until| until > self.wall));
+        let rule = self
+            .policy
+            .constraints
+            .promotion
+            .get(node)
+            .filter(|r| r.until.is_none_or(|until| until > self.wall));
         rule.map_or(Promotion::Neutral, |r| r.rule)
     }
 
@@ -238,8 +299,9 @@ impl Engine {
             Some(rule) => format!("{} ({})", word.word(), rule.reason).into(),
             None => Word::Borrowed(word.word()),
         };
-        let until =
-            rule.and_then(|r| r.until).map_or(Word::Borrowed("the policy changes"), |u| format!("it is over at {}", u.rfc3339()).into());
+        let until = rule.and_then(|r| r.until).map_or(Word::Borrowed("the policy changes"), |u| {
+            format!("it is over at {}", u.rfc3339()).into()
+        });
         check("promotion rule", word != Promotion::MustNot, value, "not must_not", until)
     }
 
@@ -251,11 +313,23 @@ impl Engine {
             match self.policy.constraints.residency.of(class, &node.region, self.wall) {
                 Resides::Allowed => {}
                 Resides::Under(e) => {
-                    let version = if e.version.is_empty() { String::new() } else { format!(" {}", e.version) };
-                    transfers.push(format!("{class} to {} under {}{version}, until {}", e.to, e.basis.words(), e.until.rfc3339()));
+                    let version = if e.version.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" {}", e.version)
+                    };
+                    transfers.push(format!(
+                        "{class} to {} under {}{version}, until {}",
+                        e.to,
+                        e.basis.words(),
+                        e.until.rfc3339()
+                    ));
                 }
                 Resides::Refused(allowed) => {
-                    let change = format!("a transfer exception for {class} to {}, or another target", node.region);
+                    let change = format!(
+                        "a transfer exception for {class} to {}, or another target",
+                        node.region
+                    );
                     refused = Some(check(
                         "residency",
                         false,
@@ -277,7 +351,9 @@ impl Engine {
     /// A node that failed again and again as primary is no target.
     pub(super) fn crash_loop_check(&self, node: &NodeId) -> Check {
         let constraints = &self.policy.constraints;
-        let since = |f: &&Fallen| ago(self.wall, f.at) < constraints.crash_loop_within && f.at > self.durable.acknowledged;
+        let since = |f: &&Fallen| {
+            ago(self.wall, f.at) < constraints.crash_loop_within && f.at > self.durable.acknowledged
+        };
         let count = self.durable.fallen.iter().filter(|f| f.node == *node).filter(since).count();
         let limit = usize::try_from(constraints.crash_loop_failures).unwrap_or(usize::MAX);
         check(

@@ -81,7 +81,10 @@ impl Making {
         Self { wall, decision: Decision { at, cause, records: vec![], effects: vec![] } }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site, and each is a column of a record")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site, and each is a column of a record"
+    )]
     pub(super) fn record(
         &mut self,
         cluster: &ClusterId,
@@ -111,7 +114,10 @@ impl Making {
 
     pub(super) fn done(self) -> Decision {
         assert!(self.decision.effects.len() <= EFFECTS_PER_DECISION_MAX, "effects are bounded");
-        assert!(self.decision.effects.is_empty() || !self.decision.records.is_empty(), "effects imply records");
+        assert!(
+            self.decision.effects.is_empty() || !self.decision.records.is_empty(),
+            "effects imply records"
+        );
         self.decision
     }
 }

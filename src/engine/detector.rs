@@ -1,8 +1,10 @@
-//! Is that node silent? Phi accrual (Hayashibara, Défago, Yared, Katayama: "The φ accrual failure detector", SRDS 2004):
-//! from the last arrivals estimate how they are spread, and say how improbable the present silence is: φ = −log10 P(a
-//! heartbeat comes later than this). φ = 8 means one wrong suspicion in 10⁸. Or plain counting of missed intervals.
+//! Is that node silent? Phi accrual (Hayashibara, Défago, Yared, Katayama: "The φ accrual failure
+//! detector", SRDS 2004): from the last arrivals estimate how they are spread, and say how
+//! improbable the present silence is: φ = −log10 P(a heartbeat comes later than this). φ = 8 means
+//! one wrong suspicion in 10⁸. Or plain counting of missed intervals.
 //!
-//! Works in integers outwards: φ × 1000, computed by one pinned library, so that every machine concludes the same.
+//! Works in integers outwards: φ × 1000, computed by one pinned library, so that every machine
+//! concludes the same.
 
 use std::collections::VecDeque;
 
@@ -50,7 +52,15 @@ pub struct Detector {
 impl Detector {
     /// A detector without arrivals.
     pub fn new(detection: Detection) -> Self {
-        Self { detection, intervals: VecDeque::with_capacity(WINDOW), sum: 0, squares: 0, last: None, in_a_row: 0, was_failed: false }
+        Self {
+            detection,
+            intervals: VecDeque::with_capacity(WINDOW),
+            sum: 0,
+            squares: 0,
+            last: None,
+            in_a_row: 0,
+            was_failed: false,
+        }
     }
 
     /// Judges the same arrivals by another rule.
@@ -60,7 +70,8 @@ impl Detector {
 
     /// The usual time between two arrivals; `None` without samples.
     pub fn interval(&self) -> Option<Span> {
-        (self.intervals.len() >= SAMPLES_MIN).then(|| Span(self.sum / self.intervals.len() as u64 * 1_000))
+        (self.intervals.len() >= SAMPLES_MIN)
+            .then(|| Span(self.sum / self.intervals.len() as u64 * 1_000))
     }
 
     /// A heartbeat arrived.
@@ -97,9 +108,13 @@ impl Detector {
 
     /// When the next arrival is overdue: before that nothing unusual can be concluded from silence.
     pub fn due(&self) -> Timestamp {
-        let Some(last) = self.last.filter(|_| self.intervals.len() >= SAMPLES_MIN) else { return Timestamp(0) };
+        let Some(last) = self.last.filter(|_| self.intervals.len() >= SAMPLES_MIN) else {
+            return Timestamp(0);
+        };
         match &self.detection {
-            Detection::Phi { acceptable_pause, .. } => last + *acceptable_pause + Span(self.sum / self.intervals.len() as u64 * 1_000),
+            Detection::Phi { acceptable_pause, .. } => {
+                last + *acceptable_pause + Span(self.sum / self.intervals.len() as u64 * 1_000)
+            }
             Detection::Counting { interval, timeout, .. } => last + *interval + *timeout,
         }
     }
@@ -111,11 +126,21 @@ impl Detector {
 
     /// φ × 1000 at `now`; 0 while unknown, and in counting mode.
     pub fn phi_milli(&self, now: Timestamp) -> u64 {
-        let (Detection::Phi { min_deviation, acceptable_pause, .. }, Some(last)) = (&self.detection, self.last) else { return 0 };
+        let (Detection::Phi { min_deviation, acceptable_pause, .. }, Some(last)) =
+            (&self.detection, self.last)
+        else {
+            return 0;
+        };
         if self.intervals.len() < SAMPLES_MIN {
             return 0;
         }
-        phi_milli(now.since(last), self.mean_us(), self.deviation_us(), *min_deviation, *acceptable_pause)
+        phi_milli(
+            now.since(last),
+            self.mean_us(),
+            self.deviation_us(),
+            *min_deviation,
+            *acceptable_pause,
+        )
     }
 
     #[expect(clippy::cast_precision_loss, reason = "microseconds of a few minutes fit in 53 bits")]
@@ -123,7 +148,10 @@ impl Detector {
         self.sum as f64 / self.intervals.len().max(1) as f64
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "squares of a few minutes' microseconds fit in 53 bits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "squares of a few minutes' microseconds fit in 53 bits"
+    )]
     fn deviation_us(&self) -> f64 {
         let n = self.intervals.len().max(1) as f64;
         let mean = self.mean_us();
@@ -133,7 +161,8 @@ impl Detector {
     /// What the present silence means.
     pub fn silence(&self, now: Timestamp) -> Silence {
         let Some(last) = self.last else { return Silence::Unknown };
-        // Before the next arrival is due nothing unusual can be seen; only after a failure recovery has to be counted.
+        // Before the next arrival is due nothing unusual can be seen; only after a failure recovery
+        // has to be counted.
         if now < self.due() && matches!(self.detection, Detection::Phi { .. }) {
             return Silence::None;
         }
@@ -155,7 +184,13 @@ impl Detector {
                     Silence::None
                 }
             }
-            Detection::Counting { interval, timeout, failure_threshold, recovery_threshold, jitter_percent } => {
+            Detection::Counting {
+                interval,
+                timeout,
+                failure_threshold,
+                recovery_threshold,
+                jitter_percent,
+            } => {
                 let over = now.since(last).0.saturating_sub(timeout.0);
                 let missed = over / (interval.0 + interval.0 / 100 * jitter_percent).max(1);
                 if missed >= u64::from(*failure_threshold) {
@@ -170,8 +205,19 @@ impl Detector {
     }
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded to 0..=PHI_MAX")]
-fn phi_milli(silent: Span, mean_us: f64, deviation_us: f64, min_deviation: Span, pause: Span) -> u64 {
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bounded to 0..=PHI_MAX"
+)]
+fn phi_milli(
+    silent: Span,
+    mean_us: f64,
+    deviation_us: f64,
+    min_deviation: Span,
+    pause: Span,
+) -> u64 {
     let deviation = deviation_us.max(min_deviation.0 as f64 / 1_000.0);
     let y = (silent.0 as f64 / 1_000.0 - mean_us - pause.0 as f64 / 1_000.0) / deviation;
     let later = 0.5 * libm::erfc(y / core::f64::consts::SQRT_2);
@@ -203,7 +249,11 @@ mod tests {
         assert_eq!(d.silence(at(10_000)), Silence::Unknown);
         d.heartbeat(at(0));
         assert_eq!(d.silence(at(900)), Silence::Unknown);
-        assert_eq!(d.silence(at(3_000)), Silence::Failed, "but not for ever: one heartbeat and then nothing");
+        assert_eq!(
+            d.silence(at(3_000)),
+            Silence::Failed,
+            "but not for ever: one heartbeat and then nothing"
+        );
     }
 
     #[test]
@@ -245,12 +295,21 @@ mod tests {
             jitter_percent: 0,
         });
         d.heartbeat(at(0));
-        let cases = [(1_400, Silence::None), (1_500, Silence::Suspect), (3_400, Silence::Suspect), (3_500, Silence::Failed)];
+        let cases = [
+            (1_400, Silence::None),
+            (1_500, Silence::Suspect),
+            (3_400, Silence::Suspect),
+            (3_500, Silence::Failed),
+        ];
         for (t, expected) in cases {
             assert_eq!(d.silence(at(t)), expected, "{t} ms");
         }
         d.heartbeat(at(4_000));
-        assert_eq!(d.silence(at(4_001)), Silence::Suspect, "one arrival after a failure is not enough");
+        assert_eq!(
+            d.silence(at(4_001)),
+            Silence::Suspect,
+            "one arrival after a failure is not enough"
+        );
         d.heartbeat(at(5_000));
         assert_eq!(d.silence(at(5_001)), Silence::None);
     }

@@ -1,6 +1,7 @@
-//! A plan of plans: many clusters leave a region in waves, or follow each other into a warm standby region in the order
-//! people declared. Each cluster's move is its own plan, made and judged by its own engine; here is only which, when, how
-//! many at once, and when to stop. Pure: whoever drives it tells it what became of each move.
+//! A plan of plans: many clusters leave a region in waves, or follow each other into a warm standby
+//! region in the order people declared. Each cluster's move is its own plan, made and judged by its
+//! own engine; here is only which, when, how many at once, and when to stop. Pure: whoever drives
+//! it tells it what became of each move.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,8 @@ use crate::model::{ClusterId, Digest, NodeId, Span, WallTime};
 pub enum FleetKind {
     /// Everything leaves a region, several clusters at a time.
     RegionEvacuation,
-    /// A site's clusters go over to a warm standby region one after the other, as they depend on each other; the first that
-    /// does not get there stops the rest.
+    /// A site's clusters go over to a warm standby region one after the other, as they depend on
+    /// each other; the first that does not get there stops the rest.
     WarmStandby,
 }
 
@@ -67,7 +68,13 @@ impl Move {
     /// What the cluster's own plane is asked for.
     pub fn order(&self, reason: &str) -> PersonOrder {
         let away = if self.to.is_some() { vec![] } else { self.from.clone() };
-        PersonOrder::Propose { away, to: self.to.clone(), reason: reason.to_owned(), accept_unknown_loss: false, failback: false }
+        PersonOrder::Propose {
+            away,
+            to: self.to.clone(),
+            reason: reason.to_owned(),
+            accept_unknown_loss: false,
+            failback: false,
+        }
     }
 }
 
@@ -82,7 +89,8 @@ pub struct FleetPlan {
     pub requested_by: String,
     /// Why.
     pub reason: String,
-    /// Clusters that move, wave by wave; the next wave begins when every move of the last has ended.
+    /// Clusters that move, wave by wave; the next wave begins when every move of the last has
+    /// ended.
     pub waves: Vec<Vec<Move>>,
     /// Clusters that have nothing there, and how that is known.
     pub stay: Vec<(ClusterId, String)>,
@@ -133,7 +141,8 @@ pub fn plan<'a>(
         let there = view.nodes.iter().filter(|n| region(&n.place) == terms.leave).count();
         if there > 0 && view.nodes.len() - there < view.quorum {
             warnings.push(format!(
-                "{}: {there} of {} agents are in {} and {} are needed: once they are gone nobody can win an epoch or change shares, unless \
+                "{}: {there} of {} agents are in {} and {} are needed: once they are gone nobody \
+                    can win an epoch or change shares, unless \
                  others are added before",
                 view.cluster,
                 view.nodes.len(),
@@ -147,7 +156,16 @@ pub fn plan<'a>(
         FleetKind::WarmStandby => 1,
     };
     let waves = moves.chunks(at_once).map(<[Move]>::to_vec).collect();
-    FleetPlan { terms: terms.clone(), made, requested_by: requested_by.into(), reason: reason.into(), waves, stay, cannot, warnings }
+    FleetPlan {
+        terms: terms.clone(),
+        made,
+        requested_by: requested_by.into(),
+        reason: reason.into(),
+        waves,
+        stay,
+        cannot,
+        warnings,
+    }
 }
 
 fn region(place: &str) -> &str {
@@ -155,47 +173,81 @@ fn region(place: &str) -> &str {
 }
 
 fn consider(view: &ClusterView, terms: &Terms) -> Considered {
-    let place = |node: &NodeId| view.nodes.iter().find(|n| n.node == *node).map_or("", |n| region(&n.place));
-    let outside = |node: &NodeId| place(node) != terms.leave && terms.to.as_deref().is_none_or(|to| place(node) == to);
+    let place = |node: &NodeId| {
+        view.nodes.iter().find(|n| n.node == *node).map_or("", |n| region(&n.place))
+    };
+    let outside = |node: &NodeId| {
+        place(node) != terms.leave && terms.to.as_deref().is_none_or(|to| place(node) == to)
+    };
     let eligible = || view.outlook.candidates.iter().filter(|c| c.eligible && outside(&c.node));
     let why_not = || {
         let failing = |c: &crate::model::plan::Candidate| {
-            let failed: Vec<&str> = c.checks.iter().filter(|k| !k.passed).map(|k| &*k.name).collect();
+            let failed: Vec<&str> =
+                c.checks.iter().filter(|k| !k.passed).map(|k| &*k.name).collect();
             format!("{} ({})", c.node, failed.join(", "))
         };
-        let others: Vec<String> = view.outlook.candidates.iter().filter(|c| outside(&c.node)).map(failing).collect();
-        let whither = terms.to.as_ref().map_or_else(|| format!("outside {}", terms.leave), |to| format!("in {to}"));
-        if others.is_empty() { format!("it has no node {whither}") } else { format!("nobody {whither} is eligible: {}", others.join("; ")) }
+        let others: Vec<String> =
+            view.outlook.candidates.iter().filter(|c| outside(&c.node)).map(failing).collect();
+        let whither = terms
+            .to
+            .as_ref()
+            .map_or_else(|| format!("outside {}", terms.leave), |to| format!("in {to}"));
+        if others.is_empty() {
+            format!("it has no node {whither}")
+        } else {
+            format!("nobody {whither} is eligible: {}", others.join("; "))
+        }
     };
     let has_shares = view.nodes.iter().any(|n| n.share.is_some());
     if has_shares {
-        let there = || view.nodes.iter().filter(|n| n.share.is_some() && n.declared != Role::Witness && place(&n.node) == terms.leave);
+        let there = || {
+            view.nodes.iter().filter(|n| {
+                n.share.is_some() && n.declared != Role::Witness && place(&n.node) == terms.leave
+            })
+        };
         let units: u64 = there().filter_map(|n| n.share).sum();
         if units == 0 {
             return Considered::Stays(format!("no node in {} has a share", terms.leave));
         }
         if let Some(to) = &terms.to {
             return Considered::Cannot(format!(
-                "its shares go to every node that is left, not only to {to}: evacuate it without naming a region"
+                "its shares go to every node that is left, not only to {to}: evacuate it without \
+                    naming a region"
             ));
         }
         // Those without a share too: none of them is to get one.
         let from: Vec<NodeId> = there().map(|n| n.node.clone()).collect();
-        let rest = view.nodes.iter().filter(|n| n.share.unwrap_or(0) > 0 && place(&n.node) != terms.leave).count();
+        let rest = view
+            .nodes
+            .iter()
+            .filter(|n| n.share.unwrap_or(0) > 0 && place(&n.node) != terms.leave)
+            .count();
         if rest == 0 && eligible().next().is_none() {
             return Considered::Cannot(why_not());
         }
         let demand: u64 = view.nodes.iter().filter_map(|n| n.share).sum();
-        let serves = |n: &&NodeView| n.share.unwrap_or(0) > 0 || eligible().any(|c| c.node == n.node);
-        let room: u64 = view.nodes.iter().filter(|n| !from.contains(&n.node)).filter(serves).filter_map(|n| n.capacity).sum();
+        let serves =
+            |n: &&NodeView| n.share.unwrap_or(0) > 0 || eligible().any(|c| c.node == n.node);
+        let room: u64 = view
+            .nodes
+            .iter()
+            .filter(|n| !from.contains(&n.node))
+            .filter(serves)
+            .filter_map(|n| n.capacity)
+            .sum();
         if room < demand {
-            return Considered::Cannot(format!("the nodes that are left can carry {room} of {demand} units: the rest would be refused"));
+            return Considered::Cannot(format!(
+                "the nodes that are left can carry {room} of {demand} units: the rest would be \
+                    refused"
+            ));
         }
         let names: Vec<&str> = from.iter().map(NodeId::as_str).collect();
         let summary = format!("{units} units away from {}", names.join(", "));
         return Considered::Moves(Move { cluster: view.cluster.clone(), from, to: None, summary });
     }
-    let Some(primary) = &view.primary else { return Considered::Cannot(format!("no node holds the write role: {}", view.why)) };
+    let Some(primary) = &view.primary else {
+        return Considered::Cannot(format!("no node holds the write role: {}", view.why));
+    };
     if place(primary) != terms.leave {
         return Considered::Stays(format!("{primary} holds the role in {}", place(primary)));
     }
@@ -215,20 +267,36 @@ pub fn regions<'a>(views: impl IntoIterator<Item = &'a ClusterView>) -> BTreeSet
     views.into_iter().flat_map(|v| v.nodes.iter().map(|n| region(&n.place).to_owned())).collect()
 }
 
-/// Whether the plan that a cluster's own plane made is still the move that was shown, and costs nobody their service.
+/// Whether the plan that a cluster's own plane made is still the move that was shown, and costs
+/// nobody their service.
 ///
 /// # Errors
 /// What is different, in words.
 pub fn still_fits(shown: &Move, plan: &Plan) -> Result<(), String> {
     let demoted = plan.demoted().ok_or("the plan demotes nobody")?;
     if !shown.from.contains(demoted) || shown.to.as_ref().is_some_and(|to| *to != plan.to.node) {
-        return Err(format!("the world moved: it was {}, now it would be {}", shown.summary, super::plans::summary(plan)));
+        return Err(format!(
+            "the world moved: it was {}, now it would be {}",
+            shown.summary,
+            super::plans::summary(plan)
+        ));
     }
-    if let Some(stays) = plan.shares.iter().find(|s| shown.to.is_none() && s.after > 0 && shown.from.contains(&s.node)) {
-        return Err(format!("the plan gives {} units to {}, which is to be left", stays.after, stays.node));
+    if let Some(stays) = plan
+        .shares
+        .iter()
+        .find(|s| shown.to.is_none() && s.after > 0 && shown.from.contains(&s.node))
+    {
+        return Err(format!(
+            "the plan gives {} units to {}, which is to be left",
+            stays.after, stays.node
+        ));
     }
     if plan.shed > 0 {
-        return Err(format!("{} units of its load would be refused: raise capacity elsewhere, or move it by a plan of its own", plan.shed));
+        return Err(format!(
+            "{} units of its load would be refused: raise capacity elsewhere, or move it by a \
+                plan of its own",
+            plan.shed
+        ));
     }
     Ok(())
 }
@@ -293,14 +361,20 @@ impl FleetRun {
         Self { plan, standing, stopped: None }
     }
 
-    /// Moves that are to begin now: the next wave, when every move of those before has ended and nothing stopped it.
+    /// Moves that are to begin now: the next wave, when every move of those before has ended and
+    /// nothing stopped it.
     pub fn due(&self) -> Vec<Move> {
         if self.stopped.is_some() {
             return vec![];
         }
         let ended = |m: &Move| self.standing.get(&m.cluster).is_some_and(Standing::has_ended);
-        let Some(wave) = self.plan.waves.iter().find(|w| !w.iter().all(ended)) else { return vec![] };
-        wave.iter().filter(|m| self.standing.get(&m.cluster) == Some(&Standing::Waiting)).cloned().collect()
+        let Some(wave) = self.plan.waves.iter().find(|w| !w.iter().all(ended)) else {
+            return vec![];
+        };
+        wave.iter()
+            .filter(|m| self.standing.get(&m.cluster) == Some(&Standing::Waiting))
+            .cloned()
+            .collect()
     }
 
     /// Its plane was asked.
@@ -320,11 +394,14 @@ impl FleetRun {
             Some(Outcome::Verified) if run.confidence >= least => Standing::Moved {
                 confidence: run.confidence,
                 rto: run.rto,
-                loss: run.rpo.as_ref().map_or("unknown".into(), crate::model::loss::LossAccount::short),
+                loss: run
+                    .rpo
+                    .as_ref()
+                    .map_or("unknown".into(), crate::model::loss::LossAccount::short),
             },
-            Some(Outcome::Verified) => {
-                Standing::Failed { why: format!("verified with confidence {} only; {least} is wanted", run.confidence) }
-            }
+            Some(Outcome::Verified) => Standing::Failed {
+                why: format!("verified with confidence {} only; {least} is wanted", run.confidence),
+            },
             Some(other) => Standing::Failed { why: other.word().to_owned() },
             None => return,
         };
@@ -333,13 +410,17 @@ impl FleetRun {
 
     fn ended(&mut self, cluster: &ClusterId, standing: Standing) {
         self.standing.insert(cluster.clone(), standing);
-        let failed = self.standing.values().filter(|s| matches!(s, Standing::Failed { .. })).count();
+        let failed =
+            self.standing.values().filter(|s| matches!(s, Standing::Failed { .. })).count();
         let limit = match self.plan.terms.kind {
             FleetKind::RegionEvacuation => self.plan.terms.failures_max.max(1),
             FleetKind::WarmStandby => 1,
         };
         if failed >= limit && self.stopped.is_none() {
-            self.stop(format!("{failed} of {} moves did not end verified, and {limit} stop the rest", self.standing.len()));
+            self.stop(format!(
+                "{failed} of {} moves did not end verified, and {limit} stop the rest",
+                self.standing.len()
+            ));
         }
     }
 
@@ -357,7 +438,8 @@ impl FleetRun {
     }
     /// Whether everything that was to leave has left.
     pub fn is_done(&self) -> bool {
-        self.plan.cannot.is_empty() && self.standing.values().all(|s| matches!(s, Standing::Moved { .. }))
+        self.plan.cannot.is_empty()
+            && self.standing.values().all(|s| matches!(s, Standing::Moved { .. }))
     }
 }
 
@@ -366,7 +448,14 @@ mod tests {
     use super::*;
 
     fn run(kind: FleetKind, clusters: usize, concurrency: usize, failures_max: usize) -> FleetRun {
-        let terms = Terms { kind, leave: "r1".into(), to: None, concurrency, failures_max, least_confidence: 80 };
+        let terms = Terms {
+            kind,
+            leave: "r1".into(),
+            to: None,
+            concurrency,
+            failures_max,
+            least_confidence: 80,
+        };
         let at_once = if kind == FleetKind::WarmStandby { 1 } else { concurrency };
         let moves: Vec<Move> = (0..clusters)
             .map(|i| Move {

@@ -9,9 +9,14 @@ impl Engine {
     pub fn explain(&self) -> Explanation {
         let view = self.view();
         let holder = self.durable.holder.as_ref();
-        let (constraints, candidates) = (view.outlook.constraints.clone(), view.outlook.candidates.clone());
+        let (constraints, candidates) =
+            (view.outlook.constraints.clone(), view.outlook.candidates.clone());
         let failing = |c: &&Candidate| c.checks.iter().filter(|k| !k.passed).count();
-        let nearest = candidates.iter().filter(|c| !c.eligible).min_by_key(failing).filter(|_| candidates.iter().all(|c| !c.eligible));
+        let nearest = candidates
+            .iter()
+            .filter(|c| !c.eligible)
+            .min_by_key(failing)
+            .filter(|_| candidates.iter().all(|c| !c.eligible));
         Explanation {
             cluster: self.cluster.cluster_id.clone(),
             made: self.wall,
@@ -29,21 +34,34 @@ impl Engine {
     }
 
     pub(super) fn answer(&self, failed: bool, candidates: &[Candidate]) -> String {
-        let Some(primary) = self.subject() else { return "no node ever held the write role here".into() };
+        let Some(primary) = self.subject() else {
+            return "no node ever held the write role here".into();
+        };
         if let Some(run) = &self.durable.run {
             let step = run.steps.iter().find(|s| s.state != crate::model::view::StepState::Done);
             return format!(
                 "plan {} runs: {}",
                 run.digest.short(),
-                step.map_or("verified".into(), |s| format!("{} on {}: {}", s.kind.word(), s.node, s.found))
+                step.map_or("verified".into(), |s| format!(
+                    "{} on {}: {}",
+                    s.kind.word(),
+                    s.node,
+                    s.found
+                ))
             );
         }
         if let Some(pending) = &self.durable.pending {
-            return format!("plan {} waits for a person: {}", pending.digest.short(), super::plans::summary(&pending.plan));
+            return format!(
+                "plan {} waits for a person: {}",
+                pending.digest.short(),
+                super::plans::summary(&pending.plan)
+            );
         }
         let mind = &self.nodes[&primary];
         match (self.durable.phase, mind.verdict) {
-            (_, _) if failed && !self.refusal.is_empty() => format!("{primary} failed, and nothing is done: {}", self.refusal),
+            (_, _) if failed && !self.refusal.is_empty() => {
+                format!("{primary} failed, and nothing is done: {}", self.refusal)
+            }
             (_, Verdict::Failed) => format!("{primary} failed ({}): a target is sought", mind.why),
             (_, Verdict::Suspect) => format!("{primary} is suspect and not failed: {}", mind.why),
             (_, Verdict::Unknown) => format!("{primary} was not heard yet: unknown is not failed"),
@@ -52,9 +70,17 @@ impl Engine {
                 if self.shares_traffic() {
                     return format!("nothing moves: {}; {}", self.pattern_words(), self.state_why);
                 }
-                format!("nothing moves because {primary} holds the role and is {}; {ready} nodes could take it", mind.verdict.word())
+                format!(
+                    "nothing moves because {primary} holds the role and is {}; {ready} nodes \
+                        could take it",
+                    mind.verdict.word()
+                )
             }
-            (phase, _) => format!("{}: {}", phase.word(), if self.refusal.is_empty() { "it passes by itself" } else { &self.refusal }),
+            (phase, _) => format!(
+                "{}: {}",
+                phase.word(),
+                if self.refusal.is_empty() { "it passes by itself" } else { &self.refusal }
+            ),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Many clusters on one plane: one engine each, and the question that only the whole can answer: is it us? When too many
-//! nodes of too many clusters fall silent at once, it is rather this observer that is cut off, and nothing moves by itself.
+//! Many clusters on one plane: one engine each, and the question that only the whole can answer: is
+//! it us? When too many nodes of too many clusters fall silent at once, it is rather this observer
+//! that is cut off, and nothing moves by itself.
 //!
 //! No engine knows another. What they share is this guard.
 
@@ -50,7 +51,13 @@ impl Fleet {
     }
 
     /// One input for one cluster; `None` for a cluster that is not here.
-    pub fn handle(&mut self, now: Timestamp, wall: WallTime, cluster: &ClusterId, input: Input) -> Option<Decision> {
+    pub fn handle(
+        &mut self,
+        now: Timestamp,
+        wall: WallTime,
+        cluster: &ClusterId,
+        input: Input,
+    ) -> Option<Decision> {
         let engine = self.engines.get_mut(cluster)?;
         let before = engine.next_wakeup().0;
         let decision = engine.handle(now, wall, input);
@@ -62,8 +69,8 @@ impl Fleet {
         Some(decision)
     }
 
-    /// Looks whether too many fell silent at once; what the engines decide when that changes. Call it with every wake-up:
-    /// it looks once a second.
+    /// Looks whether too many fell silent at once; what the engines decide when that changes. Call
+    /// it with every wake-up: it looks once a second.
     pub fn guard(&mut self, now: Timestamp, wall: WallTime) -> Vec<(ClusterId, Decision)> {
         if now.since(self.looked) < LOOK_INTERVAL || self.engines.len() < CLUSTERS_MIN {
             return vec![];
@@ -80,14 +87,18 @@ impl Fleet {
         }
         self.paused = suspected;
         let why = if suspected {
-            format!("{silent} of {nodes} nodes in {clusters} clusters fell silent at once: this plane may be the one that is cut off")
+            format!(
+                "{silent} of {nodes} nodes in {clusters} clusters fell silent at once: this plane \
+                    may be the one that is cut off"
+            )
         } else {
             String::new()
         };
         let ids: Vec<ClusterId> = self.engines.keys().cloned().collect();
         let mut decisions = vec![];
         for id in ids {
-            if let Some(decision) = self.handle(now + Span(1), wall, &id, Input::Fleet(why.clone())) {
+            if let Some(decision) = self.handle(now + Span(1), wall, &id, Input::Fleet(why.clone()))
+            {
                 decisions.push((id, decision));
             }
         }

@@ -1,7 +1,9 @@
-//! How well is a node: three layers with their latencies, and one score from 0 to 1000 with its parts.
+//! How well is a node: three layers with their latencies, and one score from 0 to 1000 with its
+//! parts.
 //!
-//! Score = how surely it is heard × what its checks say. A check within its limit counts whole and falls to nothing at
-//! twice the limit; one that was not answered counts nothing. A database that does not run scores 0.
+//! Score = how surely it is heard × what its checks say. A check within its limit counts whole and
+//! falls to nothing at twice the limit; one that was not answered counts nothing. A database that
+//! does not run scores 0.
 
 use std::collections::VecDeque;
 
@@ -44,7 +46,9 @@ impl Latencies {
     fn percentiles(&self, layer: usize) -> Option<[Span; 3]> {
         let mut sorted: Vec<Span> = self.0[layer].iter().copied().collect();
         sorted.sort_unstable();
-        let at = |per_cent: usize| sorted.get((sorted.len() * per_cent).div_ceil(100).saturating_sub(1)).copied();
+        let at = |per_cent: usize| {
+            sorted.get((sorted.len() * per_cent).div_ceil(100).saturating_sub(1)).copied()
+        };
         Some([at(50)?, at(95)?, at(99)?])
     }
 }
@@ -70,7 +74,9 @@ fn heard(mind: &NodeMind, detection: &Detection, now: Timestamp) -> u64 {
             let phi = mind.detector.phi_milli(now);
             match phi {
                 p if p <= suspect_milli / 2 => 1_000,
-                p => 1_000u64.saturating_sub((p - suspect_milli / 2) * 1_000 / (failed_milli - suspect_milli / 2).max(1)),
+                p => 1_000u64.saturating_sub(
+                    (p - suspect_milli / 2) * 1_000 / (failed_milli - suspect_milli / 2).max(1),
+                ),
             }
         }
         (Detection::Counting { .. }, Silence::Suspect) => 500,
@@ -110,8 +116,18 @@ fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Parts) {
     }
     let limits = &policy.constraints.health;
     let layer = |took: Option<Span>, limit: Span| took.map_or(0, |t| within(t.0, limit.0));
-    let lag = mind.lags.back().copied().flatten().map_or(1_000, |bytes| within(bytes, policy.max_lag_bytes.max(1)));
-    let disk = if resource.disk_total == 0 || resource.disk_free >= policy.constraints.disk_free_min { 1_000 } else { 0 };
+    let lag = mind
+        .lags
+        .back()
+        .copied()
+        .flatten()
+        .map_or(1_000, |bytes| within(bytes, policy.max_lag_bytes.max(1)));
+    let disk = if resource.disk_total == 0 || resource.disk_free >= policy.constraints.disk_free_min
+    {
+        1_000
+    } else {
+        0
+    };
     let parts = [
         layer(resource.check.live, limits.live),
         layer(resource.check.ready, limits.ready),

@@ -1,4 +1,5 @@
-//! Everything the world may tell an engine. Plain data: the plane journals it, and the journal replays.
+//! Everything the world may tell an engine. Plain data: the plane journals it, and the journal
+//! replays.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +8,8 @@ use crate::model::observation::NodeReport;
 use crate::model::plan::Approval;
 use crate::model::{Digest, NodeId};
 
-/// One fact with its source. Stale, duplicate and reordered ones are normal: an older report than the newest of the same
-/// agent process is dropped.
+/// One fact with its source. Stale, duplicate and reordered ones are normal: an older report than
+/// the newest of the same agent process is dropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {

@@ -1,8 +1,9 @@
-//! The journal: everything an engine was told, in order, and a digest of what it decided. Fed to the same code it gives
-//! the same decisions; fed to another policy it tells what would have been different.
+//! The journal: everything an engine was told, in order, and a digest of what it decided. Fed to
+//! the same code it gives the same decisions; fed to another policy it tells what would have been
+//! different.
 //!
-//! One JSON document a line. A checkpoint holds a whole engine; a journal that was cut at its beginning replays from the
-//! first checkpoint on.
+//! One JSON document a line. A checkpoint holds a whole engine; a journal that was cut at its
+//! beginning replays from the first checkpoint on.
 
 use std::path::Path;
 
@@ -58,8 +59,14 @@ impl Entry {
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, Problem> {
     let mut entries = vec![];
     for (number, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let entry = serde_json::from_str(line)
-            .map_err(|e| Problem::line(path, number as u64 + 1, e.column() as u64, format!("not an entry of a journal: {e}")))?;
+        let entry = serde_json::from_str(line).map_err(|e| {
+            Problem::line(
+                path,
+                number as u64 + 1,
+                e.column() as u64,
+                format!("not an entry of a journal: {e}"),
+            )
+        })?;
         entries.push(entry);
     }
     Ok(entries)
@@ -88,7 +95,8 @@ pub fn replay(entries: &[Entry], policy: Option<&Policy>) -> Replayed {
     for entry in entries {
         match (entry, &mut engine) {
             (Entry::Checkpoint(_), Some(_)) if policy.is_some() => {
-                // Under another policy the engine has gone its own way; a recorded one would bring it back.
+                // Under another policy the engine has gone its own way; a recorded one would bring
+                // it back.
             }
             (Entry::Checkpoint(recorded), _) => {
                 let mut begin = (**recorded).clone();
@@ -118,7 +126,10 @@ pub fn replay(entries: &[Entry], policy: Option<&Policy>) -> Replayed {
             }
             (Entry::Decided { at, digest }, Some(_)) => {
                 replayed.compared += 1;
-                if policy.is_none() && replayed.differs.is_none() && last.take().as_ref() != Some(&(*at, digest.clone())) {
+                if policy.is_none()
+                    && replayed.differs.is_none()
+                    && last.take().as_ref() != Some(&(*at, digest.clone()))
+                {
                     replayed.differs = Some(*at);
                 }
             }
@@ -130,11 +141,14 @@ pub fn replay(entries: &[Entry], policy: Option<&Policy>) -> Replayed {
     replayed
 }
 
-/// The engine as it was at the last calm moment before `until`: steady, with a primary, nobody failed.
+/// The engine as it was at the last calm moment before `until`: steady, with a primary, nobody
+/// failed.
 pub fn calm_before(entries: &[Entry], until: Timestamp) -> Option<Engine> {
     let calm = |engine: &Engine| {
         let view = engine.view();
-        view.phase.phase == Phase::Steady && view.primary.is_some() && view.nodes.iter().all(|n| n.verdict <= Verdict::Degraded)
+        view.phase.phase == Phase::Steady
+            && view.primary.is_some()
+            && view.nodes.iter().all(|n| n.verdict <= Verdict::Degraded)
     };
     let (mut engine, mut last): (Option<Engine>, Option<Engine>) = (None, None);
     for entry in entries {
@@ -167,10 +181,12 @@ pub struct Difference {
     pub other: Option<Span>,
 }
 
-/// What would have been different, event by event. Verdicts, phases, plans, refusals and outcomes are compared; once an
-/// order differs, the recorded world goes on answering the orders that it was given.
+/// What would have been different, event by event. Verdicts, phases, plans, refusals and outcomes
+/// are compared; once an order differs, the recorded world goes on answering the orders that it was
+/// given.
 pub fn compare(recorded: &Replayed, other: &Replayed) -> Vec<Difference> {
-    let begin = recorded.records.iter().chain(&other.records).map(|r| r.at).min().unwrap_or_default();
+    let begin =
+        recorded.records.iter().chain(&other.records).map(|r| r.at).min().unwrap_or_default();
     let is_event = |r: &&Record| r.kind != "command" && r.kind != "step";
     let mut left: Vec<&Record> = other.records.iter().filter(is_event).collect();
     let mut differences = vec![];
@@ -178,7 +194,12 @@ pub fn compare(recorded: &Replayed, other: &Replayed) -> Vec<Difference> {
         let same = |r: &Record| r.rule == record.rule && shape(&r.text) == shape(&record.text);
         // The nearest in time: the same thing happens more than once.
         let apart = |r: &Record| r.at.0.abs_diff(record.at.0);
-        let twin = left.iter().enumerate().filter(|(_, r)| same(r)).min_by_key(|(_, r)| apart(r)).map(|(i, _)| i);
+        let twin = left
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| same(r))
+            .min_by_key(|(_, r)| apart(r))
+            .map(|(i, _)| i);
         let twin = twin.map(|i| left.remove(i));
         differences.push(Difference {
             text: record.text.clone(),

@@ -7,7 +7,8 @@ use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};
 
-/// A plane that starts waits so long for the first word of everybody before it says what state the cluster is in.
+/// A plane that starts waits so long for the first word of everybody before it says what state the
+/// cluster is in.
 const FIRST_WORD: Span = Span::secs(2);
 
 impl Engine {
@@ -61,8 +62,11 @@ impl Engine {
             if let Some(holding) = mind.report.as_ref().and_then(|r| r.holding.as_ref()) {
                 self.last_sync = Some(holding.sync.clone());
             }
-            self.started_calm |= mind.report.as_ref().is_some_and(|r| r.holding.is_some()) && mind.verdict == Verdict::Healthy;
-            if let Some(heard) = mind.heard.filter(|_| mind.report.as_ref().is_some_and(|r| r.holding.is_some())) {
+            self.started_calm |= mind.report.as_ref().is_some_and(|r| r.holding.is_some())
+                && mind.verdict == Verdict::Healthy;
+            if let Some(heard) =
+                mind.heard.filter(|_| mind.report.as_ref().is_some_and(|r| r.holding.is_some()))
+            {
                 self.last_writable = heard;
             }
         }
@@ -79,11 +83,15 @@ impl Engine {
         self.durable.holder.as_ref().is_some_and(|holder| self.released(self.durable.epoch, holder))
     }
 
-    /// Under `quorum_based` even a clean "it stopped" counts only when a quorum of voters has that word.
+    /// Under `quorum_based` even a clean "it stopped" counts only when a quorum of voters has that
+    /// word.
     fn release_has_quorum(&self) -> bool {
         let Some(holder) = &self.durable.holder else { return false };
-        let has =
-            |m: &&NodeMind| m.report.as_ref().is_some_and(|r| r.vote.releases.iter().any(|(e, h)| *e == self.durable.epoch && h == holder));
+        let has = |m: &&NodeMind| {
+            m.report.as_ref().is_some_and(|r| {
+                r.vote.releases.iter().any(|(e, h)| *e == self.durable.epoch && h == holder)
+            })
+        };
         self.nodes.values().filter(has).count() >= self.quorum()
     }
 
@@ -96,7 +104,8 @@ impl Engine {
     pub(super) fn judge_nodes(&mut self, making: &mut Making) {
         let (now, started) = (self.now, self.started);
         let primary = self.primary();
-        let released = self.is_released() && (self.policy.strategy != Strategy::QuorumBased || self.release_has_quorum());
+        let released = self.is_released()
+            && (self.policy.strategy != Strategy::QuorumBased || self.release_has_quorum());
         // Without require_quorum a majority of those who have a vote is enough.
         let needed = if self.policy.require_quorum { self.quorum() } else { 1 };
         let mut changes = Vec::new();
@@ -104,23 +113,40 @@ impl Engine {
         for node in ids {
             let is_primary = primary.as_ref() == Some(&node);
             let votes = || quorum::votes(&self.cluster, &self.nodes, &node, now);
-            let (mut verdict, mut why) = self.nodes[&node].conclude(now, started, is_primary && released, needed, votes);
-            // A holder that cannot write loses its lease; one of several loses its share after as long.
-            let stuck = self.nodes[&node].stuck_since.map(|since| now.since(since)).filter(|s| *s >= self.cluster.lease);
+            let (mut verdict, mut why) =
+                self.nodes[&node].conclude(now, started, is_primary && released, needed, votes);
+            // A holder that cannot write loses its lease; one of several loses its share after as
+            // long.
+            let stuck = self.nodes[&node]
+                .stuck_since
+                .map(|since| now.since(since))
+                .filter(|s| *s >= self.cluster.lease);
             if let Some(stuck) = stuck.filter(|_| verdict != Verdict::Failed) {
-                (verdict, why) = (Verdict::Failed, format!("it has not taken writes for {stuck}, by its own agent's word"));
+                (verdict, why) = (
+                    Verdict::Failed,
+                    format!("it has not taken writes for {stuck}, by its own agent's word"),
+                );
             }
             if let Some(deaf) = self.deaf_for(&node).filter(|_| verdict < Verdict::Suspect) {
-                (verdict, why) =
-                    (Verdict::Failed, format!("it is heard, but has taken no shares for {deaf} of orders: nothing reaches it"));
+                (verdict, why) = (
+                    Verdict::Failed,
+                    format!(
+                        "it is heard, but has taken no shares for {deaf} of orders: nothing \
+                            reaches it"
+                    ),
+                );
             }
-            let mind = self.nodes.get_mut(&node).unwrap_or_else(|| unreachable!("ids are the map's own keys"));
+            let mind = self
+                .nodes
+                .get_mut(&node)
+                .unwrap_or_else(|| unreachable!("ids are the map's own keys"));
             if verdict != mind.verdict {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));
             }
             (mind.verdict, mind.why) = (verdict, why);
-            let well =
-                verdict == Verdict::Healthy && health::score(mind, &self.policy, now) >= self.policy.constraints.failback.score_at_least;
+            let well = verdict == Verdict::Healthy
+                && health::score(mind, &self.policy, now)
+                    >= self.policy.constraints.failback.score_at_least;
             mind.well_since = if well { mind.well_since.or(Some(now)) } else { None };
         }
         for (node, from, to, why) in changes {
@@ -131,7 +157,14 @@ impl Engine {
             };
             let votes: Vec<_> = quorum::votes(&self.cluster, &self.nodes, &node, now);
             let phi = self.nodes[&node].phi_milli(now);
-            self.note(making, rules::VERDICT, "plane", "verdict", text, serde_json::json!({"votes": votes, "phi_milli": phi}));
+            self.note(
+                making,
+                rules::VERDICT,
+                "plane",
+                "verdict",
+                text,
+                serde_json::json!({"votes": votes, "phi_milli": phi}),
+            );
         }
     }
 
@@ -139,7 +172,14 @@ impl Engine {
         let (state, why) = self.conclude_cluster();
         if state != self.state {
             let text = format!("cluster: {} → {}: {why}", self.state.word(), state.word());
-            self.note(making, rules::CLUSTER_STATE, "plane", "state", text, serde_json::Value::Null);
+            self.note(
+                making,
+                rules::CLUSTER_STATE,
+                "plane",
+                "state",
+                text,
+                serde_json::Value::Null,
+            );
         }
         (self.state, self.state_why) = (state, why);
     }
@@ -154,31 +194,65 @@ impl Engine {
         let primary = self.primary();
         let unheard = || self.nodes.values().any(|m| m.report.is_none());
         // A plane that has just started says nothing bad of whom it has not had the time to hear.
-        if self.now.since(self.started) < FIRST_WORD && primary.as_ref().is_none_or(|p| self.nodes[p].report.is_none()) && unheard() {
+        if self.now.since(self.started) < FIRST_WORD
+            && primary.as_ref().is_none_or(|p| self.nodes[p].report.is_none())
+            && unheard()
+        {
             return (ClusterState::Unknown, "not everybody was heard yet".into());
         }
-        let Some(primary) = primary else { return (ClusterState::Critical, "no node holds the write role".into()) };
+        let Some(primary) = primary else {
+            return (ClusterState::Critical, "no node holds the write role".into());
+        };
         let mind = &self.nodes[&primary];
         if mind.verdict == Verdict::Suspect {
-            return (ClusterState::Degraded, format!("{primary} is silent: whether it takes writes is not known"));
+            return (
+                ClusterState::Degraded,
+                format!("{primary} is silent: whether it takes writes is not known"),
+            );
         }
-        let holding = mind.report.as_ref().filter(|r| r.holding.is_some() && mind.verdict <= Verdict::Degraded);
+        let holding = mind
+            .report
+            .as_ref()
+            .filter(|r| r.holding.is_some() && mind.verdict <= Verdict::Degraded);
         let Some(report) = holding else {
-            return (ClusterState::Critical, format!("{primary} does not hold a confirmed lease: no writes"));
+            return (
+                ClusterState::Critical,
+                format!("{primary} does not hold a confirmed lease: no writes"),
+            );
         };
         let k = self.cluster.synchronous_standbys;
-        let confirming = report.resource.standbys.iter().filter(|s| s.state == "streaming" && s.node.as_str() != "quorate-rebuild").count();
+        let confirming = report
+            .resource
+            .standbys
+            .iter()
+            .filter(|s| s.state == "streaming" && s.node.as_str() != "quorate-rebuild")
+            .count();
         if confirming < k {
-            return (ClusterState::Critical, format!("{confirming} of {k} synchronous standbys stream: commits wait"));
+            return (
+                ClusterState::Critical,
+                format!("{confirming} of {k} synchronous standbys stream: commits wait"),
+            );
         }
-        if let Some(check) = self.cluster.node(&primary).and_then(|n| self.residency(n).0).filter(|c| !c.passed) {
-            let why = format!("{primary} holds the role where its data must not be: {} (allowed: {})", check.value, check.limit);
+        if let Some(check) =
+            self.cluster.node(&primary).and_then(|n| self.residency(n).0).filter(|c| !c.passed)
+        {
+            let why = format!(
+                "{primary} holds the role where its data must not be: {} (allowed: {})",
+                check.value, check.limit
+            );
             return (ClusterState::Degraded, why);
         }
-        let unwell: Vec<_> =
-            self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy).map(|(n, m)| format!("{n} {}", m.verdict.word())).collect();
+        let unwell: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(_, m)| m.verdict != Verdict::Healthy)
+            .map(|(n, m)| format!("{n} {}", m.verdict.word()))
+            .collect();
         if unwell.is_empty() {
-            (ClusterState::Healthy, "every node is healthy and commits are confirmed as configured".into())
+            (
+                ClusterState::Healthy,
+                "every node is healthy and commits are confirmed as configured".into(),
+            )
         } else {
             (ClusterState::Degraded, unwell.join(", "))
         }

@@ -56,8 +56,9 @@ impl NodeMind {
         }
     }
 
-    /// Takes a report; an older one than the newest of the same process is dropped. True when it says something that may
-    /// change a decision: ages and positions alone wait for the next judgement.
+    /// Takes a report; an older one than the newest of the same process is dropped. True when it
+    /// says something that may change a decision: ages and positions alone wait for the next
+    /// judgement.
     pub(super) fn hear(&mut self, now: Timestamp, report: NodeReport) -> bool {
         if let Some(have) = &self.report
             && have.process == report.process
@@ -66,12 +67,17 @@ impl NodeMind {
         {
             return false;
         }
-        let news = self.report.as_ref().is_none_or(|have| is_news(have, &report)) || self.verdict != Verdict::Healthy;
+        let news = self.report.as_ref().is_none_or(|have| is_news(have, &report))
+            || self.verdict != Verdict::Healthy;
         self.detector.heartbeat(now);
         self.heard = Some(now);
         self.latencies.note(&report.resource.check);
-        let serves = report.shares.as_ref().is_some_and(|s| s.of.get(&report.member.node).is_some_and(|units| *units > 0));
-        let writes = report.resource.state == ResourceState::Primary && report.resource.check.deep.is_some();
+        let serves = report
+            .shares
+            .as_ref()
+            .is_some_and(|s| s.of.get(&report.member.node).is_some_and(|units| *units > 0));
+        let writes =
+            report.resource.state == ResourceState::Primary && report.resource.check.deep.is_some();
         self.stuck_since = if serves && !writes { self.stuck_since.or(Some(now)) } else { None };
         self.report = Some(report);
         news
@@ -84,8 +90,9 @@ impl NodeMind {
         self.detector.phi_milli(now)
     }
 
-    /// The verdict, and why. `gave_back`: the node held the role and gave it back, by its word or by a voter's record;
-    /// `needed`: votes against it that make a quorum; `votes` are counted only when it is silent.
+    /// The verdict, and why. `gave_back`: the node held the role and gave it back, by its word or
+    /// by a voter's record; `needed`: votes against it that make a quorum; `votes` are counted only
+    /// when it is silent.
     pub(super) fn conclude(
         &self,
         now: Timestamp,
@@ -100,7 +107,10 @@ impl NodeMind {
                 Some(other) => other.word().to_owned(),
                 None => "not heard".to_owned(),
             };
-            return (Verdict::Failed, format!("it gave the write role back; its database is {how}"));
+            return (
+                Verdict::Failed,
+                format!("it gave the write role back; its database is {how}"),
+            );
         }
         let count = || {
             let votes = votes();
@@ -109,7 +119,8 @@ impl NodeMind {
         let Some(report) = &self.report else {
             let (sees, of) = count();
             let against = of - sees;
-            // Never heard since the plane started: the observers' word alone, once they had time to speak.
+            // Never heard since the plane started: the observers' word alone, once they had time to
+            // speak.
             return if now.since(started) >= NEVER_HEARD && against >= needed && against * 2 > of {
                 (Verdict::Failed, format!("never heard; {against} of {of} observers do not see it"))
             } else {
@@ -117,7 +128,8 @@ impl NodeMind {
             };
         };
         let silence = self.detector.silence(now);
-        let silence = if now.since(started) < GRACE { silence.min(Silence::Suspect) } else { silence };
+        let silence =
+            if now.since(started) < GRACE { silence.min(Silence::Suspect) } else { silence };
         let age = self.age(now).unwrap_or(Span::ZERO);
         if matches!(silence, Silence::None | Silence::Unknown) {
             // What it says of itself counts while it speaks.
@@ -129,11 +141,16 @@ impl NodeMind {
             Silence::None | Silence::Unknown | Silence::Suspect => {
                 (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers"))
             }
-            // Votes bind: a majority that still sees it vetoes, and without a quorum against it nothing is concluded.
-            Silence::Failed if against >= needed && against * 2 > of => {
-                (Verdict::Failed, format!("silent for {age}; {against} of {of} observers do not see it"))
-            }
-            Silence::Failed => (Verdict::Suspect, format!("silent for {age}, but seen by {sees} of {of} observers")),
+            // Votes bind: a majority that still sees it vetoes, and without a quorum against it
+            // nothing is concluded.
+            Silence::Failed if against >= needed && against * 2 > of => (
+                Verdict::Failed,
+                format!("silent for {age}; {against} of {of} observers do not see it"),
+            ),
+            Silence::Failed => (
+                Verdict::Suspect,
+                format!("silent for {age}, but seen by {sees} of {of} observers"),
+            ),
         }
     }
 
@@ -150,8 +167,11 @@ impl NodeMind {
 }
 
 fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
-    let streams = |r: &NodeReport| r.resource.standbys.iter().filter(|s| s.state == "streaming").count();
-    let vote = |r: &NodeReport| (r.vote.epoch, r.vote.released, r.vote.releases.len(), r.vote.won, r.vote.voters_version);
+    let streams =
+        |r: &NodeReport| r.resource.standbys.iter().filter(|s| s.state == "streaming").count();
+    let vote = |r: &NodeReport| {
+        (r.vote.epoch, r.vote.released, r.vote.releases.len(), r.vote.won, r.vote.voters_version)
+    };
     a.process != b.process
         || a.member != b.member
         || a.vote.holder != b.vote.holder

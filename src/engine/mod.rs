@@ -1,7 +1,9 @@
-//! One cluster's brain: what it hears goes in with the present moment, what it decides comes out as one value.
+//! One cluster's brain: what it hears goes in with the present moment, what it decides comes out as
+//! one value.
 //!
-//! `handle` runs to the end: no callbacks, no clock, no randomness. Same state and same input give the same decision,
-//! byte for byte. Effects leave a decision only against the receipt that its records are durable.
+//! `handle` runs to the end: no callbacks, no clock, no randomness. Same state and same input give
+//! the same decision, byte for byte. Effects leave a decision only against the receipt that its
+//! records are durable.
 //!
 //! Deliberately absent: I/O, retries inside a call, other clusters.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -42,7 +44,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::plan::{Approval, Plan};
 use crate::model::share::Shares;
 use crate::model::topology::{Cluster, Policy, Role};
-use crate::model::view::{ClusterState, ClusterView, ForecastView, Phase, RunView, StepView, Verdict};
+use crate::model::view::{
+    ClusterState, ClusterView, ForecastView, Phase, RunView, StepView, Verdict,
+};
 use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
 use decision::Making;
 use mind::NodeMind;
@@ -194,7 +198,8 @@ pub struct Engine {
     given_up: Vec<(Epoch, NodeId)>,
     /// Agents that are in reach keep different shares since then.
     apart_since: Option<Timestamp>,
-    /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no guard looks.
+    /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no
+    /// guard looks.
     fleet_pause: Option<String>,
     /// What the simulator made of the present state.
     #[serde(skip)]
@@ -228,16 +233,24 @@ impl Engine {
         Self::with(cluster, policy, durable, now, wall)
     }
 
-    /// Continues from what was made durable; outstanding commands are sent again by the first judgement. Suspicions and
-    /// detector windows are not restored: after a start a node is unknown, never failed, until there are samples.
-    pub fn restore(cluster: Cluster, policy: Policy, snapshot: Snapshot, now: Timestamp, wall: WallTime) -> (Self, Decision) {
+    /// Continues from what was made durable; outstanding commands are sent again by the first
+    /// judgement. Suspicions and detector windows are not restored: after a start a node is
+    /// unknown, never failed, until there are samples.
+    pub fn restore(
+        cluster: Cluster,
+        policy: Policy,
+        snapshot: Snapshot,
+        now: Timestamp,
+        wall: WallTime,
+    ) -> (Self, Decision) {
         // Another machine, or a reboot: the old clock says nothing. Deadlines start again.
         let mut durable = snapshot;
         durable.phase_since = now;
         durable.restarted = true;
         if let Some(run) = &mut durable.run {
             let ago = |t: Timestamp, at: Timestamp| now - at.since(t);
-            (run.since, run.outage_from) = (ago(run.since, durable.at), ago(run.outage_from, durable.at));
+            (run.since, run.outage_from) =
+                (ago(run.since, durable.at), ago(run.outage_from, durable.at));
             (run.step_since, run.sent, run.attempts) = (now, Timestamp(0), 0);
         }
         if let Some(pending) = &mut durable.pending {
@@ -250,13 +263,30 @@ impl Engine {
             || "the plane started again; nothing was under way".to_owned(),
             |run| format!("the plane started again and takes up plan {}", run.digest.short()),
         );
-        engine.note(&mut making, rules::RESTORED, "plane", "restart", what, serde_json::Value::Null);
+        engine.note(
+            &mut making,
+            rules::RESTORED,
+            "plane",
+            "restart",
+            what,
+            serde_json::Value::Null,
+        );
         let decision = engine.finish(making);
         (engine, decision)
     }
 
-    fn with(cluster: Cluster, policy: Policy, durable: Snapshot, now: Timestamp, wall: WallTime) -> Self {
-        let nodes = cluster.nodes.iter().map(|n| (n.node_id.clone(), NodeMind::new(&policy.detection))).collect();
+    fn with(
+        cluster: Cluster,
+        policy: Policy,
+        durable: Snapshot,
+        now: Timestamp,
+        wall: WallTime,
+    ) -> Self {
+        let nodes = cluster
+            .nodes
+            .iter()
+            .map(|n| (n.node_id.clone(), NodeMind::new(&policy.detection)))
+            .collect();
         Self {
             cluster,
             policy,
@@ -298,8 +328,10 @@ impl Engine {
         self.wall = wall;
         self.view.take();
         let mut making = Making::new(now, wall, input.cause());
-        // A heartbeat that says nothing new waits for the next judgement, unless something is under way.
-        let mut judge = now >= self.judge_at || self.durable.run.is_some() || self.gathering_since.is_some();
+        // A heartbeat that says nothing new waits for the next judgement, unless something is under
+        // way.
+        let mut judge =
+            now >= self.judge_at || self.durable.run.is_some() || self.gathering_since.is_some();
         match input {
             Input::Report(report) => judge |= self.hear(*report),
             Input::Reply { node, reply } => {
@@ -315,9 +347,19 @@ impl Engine {
             Input::Fleet(why) => {
                 judge = true;
                 if self.fleet_pause.as_deref().unwrap_or_default() != why {
-                    let text =
-                        if why.is_empty() { "automatic action goes on".to_owned() } else { format!("automatic action pauses: {why}") };
-                    self.note(&mut making, rules::FLEET_PAUSED, "plane", "fleet", text, serde_json::Value::Null);
+                    let text = if why.is_empty() {
+                        "automatic action goes on".to_owned()
+                    } else {
+                        format!("automatic action pauses: {why}")
+                    };
+                    self.note(
+                        &mut making,
+                        rules::FLEET_PAUSED,
+                        "plane",
+                        "fleet",
+                        text,
+                        serde_json::Value::Null,
+                    );
                 }
                 self.fleet_pause = Some(why);
             }
@@ -330,10 +372,13 @@ impl Engine {
         self.finish(making)
     }
 
-    /// While nothing moves and everybody is heard, silence is judged when the first heartbeat is overdue.
+    /// While nothing moves and everybody is heard, silence is judged when the first heartbeat is
+    /// overdue.
     fn judge_next(&self) -> Timestamp {
         let soon = self.now + JUDGE_INTERVAL;
-        let calm = self.durable.phase == Phase::Steady && self.durable.run.is_none() && self.durable.pending.is_none();
+        let calm = self.durable.phase == Phase::Steady
+            && self.durable.run.is_none()
+            && self.durable.pending.is_none();
         if !calm || self.now.since(self.started) < Span::secs(5) {
             return soon;
         }
@@ -375,7 +420,11 @@ impl Engine {
     }
     /// How many of its nodes are silent beyond what is usual, and how many there are.
     pub fn silent(&self, now: Timestamp) -> (usize, usize) {
-        let silent = |m: &&NodeMind| m.heard.is_some() && m.detector.due() < now && m.detector.silence(now) >= detector::Silence::Suspect;
+        let silent = |m: &&NodeMind| {
+            m.heard.is_some()
+                && m.detector.due() < now
+                && m.detector.silence(now) >= detector::Silence::Suspect
+        };
         (self.nodes.values().filter(silent).count(), self.nodes.len())
     }
     /// What must survive.
@@ -396,7 +445,15 @@ impl Engine {
         }
     }
 
-    fn note(&self, making: &mut Making, rule: RuleId, actor: &str, kind: &str, text: String, data: serde_json::Value) {
+    fn note(
+        &self,
+        making: &mut Making,
+        rule: RuleId,
+        actor: &str,
+        kind: &str,
+        text: String,
+        data: serde_json::Value,
+    ) {
         making.record(&self.cluster.cluster_id, self.durable.epoch, rule, actor, kind, text, data);
     }
 

@@ -1,8 +1,11 @@
-//! Does the write role have to move? Because its holder failed, because it is too unwell to keep it, because it belongs
-//! elsewhere; and what is said when it should and cannot.
+//! Does the write role have to move? Because its holder failed, because it is too unwell to keep
+//! it, because it belongs elsewhere; and what is said when it should and cannot.
 
 use super::decision::{Making, RuleId};
-use super::{Engine, Fallen, GATHER_MAX, Pending, RETRY_AFTER, RETRY_PLANNED, candidates, detector, health, plans, remember, rules};
+use super::{
+    Engine, Fallen, GATHER_MAX, Pending, RETRY_AFTER, RETRY_PLANNED, candidates, detector, health,
+    plans, remember, rules,
+};
 use crate::model::constraints::DecisionClass;
 use crate::model::plan::PlanKind;
 use crate::model::record::shape;
@@ -29,14 +32,28 @@ impl Engine {
     pub(super) fn consider(&mut self, making: &mut Making) {
         let Some(primary) = self.subject() else { return };
         self.drop_moved(making);
-        if self.are_shares_apart() && self.durable.pending.is_none() && self.now >= self.planned_at {
-            self.move_by_itself(making, rules::SHARES_APART, Why::Settle, "agents keep different shares");
+        if self.are_shares_apart() && self.durable.pending.is_none() && self.now >= self.planned_at
+        {
+            self.move_by_itself(
+                making,
+                rules::SHARES_APART,
+                Why::Settle,
+                "agents keep different shares",
+            );
             if self.durable.run.is_some() {
                 return;
             }
         }
-        if self.refuses_needlessly() && self.durable.pending.is_none() && self.now >= self.planned_at {
-            self.move_by_itself(making, rules::LOAD_REFUSED, Why::Settle, "load is refused that somebody could carry");
+        if self.refuses_needlessly()
+            && self.durable.pending.is_none()
+            && self.now >= self.planned_at
+        {
+            self.move_by_itself(
+                making,
+                rules::LOAD_REFUSED,
+                Why::Settle,
+                "load is refused that somebody could carry",
+            );
             if self.durable.run.is_some() {
                 return;
             }
@@ -46,31 +63,72 @@ impl Engine {
             Verdict::Failed => self.consider_failed(making, &primary),
             Verdict::Suspect => {
                 if self.durable.phase == Phase::Steady {
-                    self.enter(making, rules::SUSPECTING, Phase::Suspecting, format!("{primary} is silent"));
+                    self.enter(
+                        making,
+                        rules::SUSPECTING,
+                        Phase::Suspecting,
+                        format!("{primary} is silent"),
+                    );
                 }
             }
             Verdict::Healthy | Verdict::Degraded => {
                 self.gathering_since = None;
-                if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover) {
-                    let whom = self.durable.pending.take().and_then(|p| p.plan.demoted().cloned()).unwrap_or(primary.clone());
-                    self.enter(making, rules::WORLD_MOVED, Phase::Steady, format!("{whom} is heard again; the failover plan is void"));
+                if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover)
+                {
+                    let whom = self
+                        .durable
+                        .pending
+                        .take()
+                        .and_then(|p| p.plan.demoted().cloned())
+                        .unwrap_or(primary.clone());
+                    self.enter(
+                        making,
+                        rules::WORLD_MOVED,
+                        Phase::Steady,
+                        format!("{whom} is heard again; the failover plan is void"),
+                    );
                 }
                 match self.durable.phase {
                     Phase::Suspecting | Phase::Deciding => {
-                        self.enter(making, rules::HEARD_AGAIN, Phase::Steady, format!("{primary} holds the role again; nothing moved"));
+                        self.enter(
+                            making,
+                            rules::HEARD_AGAIN,
+                            Phase::Steady,
+                            format!("{primary} holds the role again; nothing moved"),
+                        );
                     }
-                    Phase::AwaitingApproval if self.durable.pending.as_ref().is_some_and(|p| p.plan.epoch != self.durable.epoch) => {
+                    Phase::AwaitingApproval
+                        if self
+                            .durable
+                            .pending
+                            .as_ref()
+                            .is_some_and(|p| p.plan.epoch != self.durable.epoch) =>
+                    {
                         self.durable.pending = None;
-                        self.enter(making, rules::WORLD_MOVED, Phase::Steady, "the plan's epoch is over; it is void".into());
+                        self.enter(
+                            making,
+                            rules::WORLD_MOVED,
+                            Phase::Steady,
+                            "the plan's epoch is over; it is void".into(),
+                        );
                     }
-                    Phase::Stabilising if self.now.since(self.durable.phase_since) >= self.policy.stabilise => {
+                    Phase::Stabilising
+                        if self.now.since(self.durable.phase_since) >= self.policy.stabilise =>
+                    {
                         self.enter(making, rules::STABLE, Phase::Steady, "stable".into());
                     }
-                    Phase::Steady if self.durable.pending.is_none() => self.consider_wellness(making, &primary),
+                    Phase::Steady if self.durable.pending.is_none() => {
+                        self.consider_wellness(making, &primary)
+                    }
                     Phase::NeedsPerson | Phase::Aborted | Phase::RolledBack
                         if self.now.since(self.durable.phase_since) >= self.policy.stabilise =>
                     {
-                        self.enter(making, rules::STABLE, Phase::Steady, "the role is held again".into());
+                        self.enter(
+                            making,
+                            rules::STABLE,
+                            Phase::Steady,
+                            "the role is held again".into(),
+                        );
                     }
                     _ => {}
                 }
@@ -80,7 +138,8 @@ impl Engine {
         self.expire_pending(making);
     }
 
-    /// Whose failure matters: the holder of the role; where several accept writes, the worst of them.
+    /// Whose failure matters: the holder of the role; where several accept writes, the worst of
+    /// them.
     pub(super) fn subject(&self) -> Option<NodeId> {
         if self.shares_traffic() { self.most_unwell() } else { self.primary() }
     }
@@ -88,52 +147,91 @@ impl Engine {
     /// Whether the role, or a share, belongs elsewhere than where it is.
     fn is_away_from_home(&self, primary: &NodeId) -> Option<NodeId> {
         if self.shares_traffic() {
-            let lacking =
-                |n: &&crate::model::topology::Node| n.share > self.units(&n.node_id) && !self.durable.drained.contains(&n.node_id);
+            let lacking = |n: &&crate::model::topology::Node| {
+                n.share > self.units(&n.node_id) && !self.durable.drained.contains(&n.node_id)
+            };
             return self.cluster.data_nodes().find(lacking).map(|n| n.node_id.clone());
         }
         self.preferred().filter(|home| home != primary && !self.durable.drained.contains(home))
     }
 
-    /// A plan of the plane's own that waits for a person, and for which the world has moved, would only be refused: it gives
-    /// way to a new one. A person's own waits for that person, unless who it would stop cleanly has failed.
+    /// A plan of the plane's own that waits for a person, and for which the world has moved, would
+    /// only be refused: it gives way to a new one. A person's own waits for that person, unless who
+    /// it would stop cleanly has failed.
     fn drop_moved(&mut self, making: &mut Making) {
         let failed = |n: &NodeId| self.nodes.get(n).is_some_and(|m| m.verdict == Verdict::Failed);
         let ours = |p: &Pending| p.plan.requested_by.starts_with("policy ");
-        let pointless = |p: &Pending| p.plan.kind.is_planned() && p.plan.demoted().is_some_and(failed);
-        let waits = |p: &&Pending| (ours(p) || pointless(p)) && self.now.since(p.since) >= MOVED_AFTER;
-        let moved = self.durable.pending.as_ref().filter(waits).map(|p| (p.digest.clone(), self.moved(&p.plan)));
+        let pointless =
+            |p: &Pending| p.plan.kind.is_planned() && p.plan.demoted().is_some_and(failed);
+        let waits =
+            |p: &&Pending| (ours(p) || pointless(p)) && self.now.since(p.since) >= MOVED_AFTER;
+        let moved = self
+            .durable
+            .pending
+            .as_ref()
+            .filter(waits)
+            .map(|p| (p.digest.clone(), self.moved(&p.plan)));
         if let Some((digest, moved)) = moved.filter(|(_, moved)| !moved.is_empty()) {
             self.durable.pending = None;
-            let text = format!("plan {} waited for a person, and is void: {}", digest.short(), moved.join("; "));
-            let phase = if self.durable.phase == Phase::AwaitingApproval { Phase::Deciding } else { self.durable.phase };
+            let text = format!(
+                "plan {} waited for a person, and is void: {}",
+                digest.short(),
+                moved.join("; ")
+            );
+            let phase = if self.durable.phase == Phase::AwaitingApproval {
+                Phase::Deciding
+            } else {
+                self.durable.phase
+            };
             self.enter(making, rules::WORLD_MOVED, phase, text);
             self.retry_at = self.now;
         }
     }
 
-    /// The role is held and nothing moves: is the primary too unwell to keep it, or does the role belong elsewhere?
+    /// The role is held and nothing moves: is the primary too unwell to keep it, or does the role
+    /// belong elsewhere?
     fn consider_wellness(&mut self, making: &mut Making, primary: &NodeId) {
         if self.nodes[primary].detector.silence(self.now) == detector::Silence::Unknown {
             // Too few samples to call it unwell.
             return;
         }
-        let class = self.policy.constraints.decision.of(health::score(&self.nodes[primary], &self.policy, self.now));
+        let class = self.policy.constraints.decision.of(health::score(
+            &self.nodes[primary],
+            &self.policy,
+            self.now,
+        ));
         if class == DecisionClass::None {
             self.low_since = None;
         }
         let by_itself = self.policy.strategy != Strategy::Manual;
-        let home = self.is_away_from_home(primary).filter(|_| self.policy.constraints.failback.automatic && by_itself);
+        let home = self
+            .is_away_from_home(primary)
+            .filter(|_| self.policy.constraints.failback.automatic && by_itself);
         if class != DecisionClass::None {
             let since = *self.low_since.get_or_insert(self.now);
-            let patience = if class == DecisionClass::Immediate { Span::ZERO } else { self.policy.constraints.decision.graceful_after };
+            let patience = if class == DecisionClass::Immediate {
+                Span::ZERO
+            } else {
+                self.policy.constraints.decision.graceful_after
+            };
             if self.now.since(since) >= patience && self.now >= self.planned_at {
-                let score = candidates::milli(health::score(&self.nodes[primary], &self.policy, self.now));
-                let reason = format!("{primary}'s health score has been low for {}, now {score}", self.now.since(since));
+                let score =
+                    candidates::milli(health::score(&self.nodes[primary], &self.policy, self.now));
+                let reason = format!(
+                    "{primary}'s health score has been low for {}, now {score}",
+                    self.now.since(since)
+                );
                 self.move_by_itself(making, rules::GRACEFUL, Why::Graceful, &reason);
             }
-        } else if let Some(home) = home.filter(|home| self.failback_check(home).is_ok() && self.now >= self.planned_at) {
-            self.move_by_itself(making, rules::FAILS_BACK, Why::Failback, &format!("{home} is where it belongs, and is well"));
+        } else if let Some(home) =
+            home.filter(|home| self.failback_check(home).is_ok() && self.now >= self.planned_at)
+        {
+            self.move_by_itself(
+                making,
+                rules::FAILS_BACK,
+                Why::Failback,
+                &format!("{home} is where it belongs, and is well"),
+            );
         }
     }
 
@@ -142,7 +240,11 @@ impl Engine {
         self.planned_at = self.now + RETRY_PLANNED;
         let requested = format!("policy {}", self.policy.policy_id);
         let (failback, settle) = (why == Why::Failback, why == Why::Settle);
-        match self.make_plan(&plans::Wish { failback, settle, ..plans::Wish::by_policy(&requested, reason) }) {
+        match self.make_plan(&plans::Wish {
+            failback,
+            settle,
+            ..plans::Wish::by_policy(&requested, reason)
+        }) {
             Ok(plan) => {
                 self.refusal.clear();
                 let (digest, data) = plan.sealed();
@@ -176,7 +278,10 @@ impl Engine {
             self.enter(making, rule, Phase::Deciding, format!("{primary} failed: {why}"));
         }
         let decides = matches!(self.durable.phase, Phase::Deciding)
-            || (matches!(self.durable.phase, Phase::Aborted | Phase::NeedsPerson | Phase::RolledBack) && self.durable.pending.is_none());
+            || (matches!(
+                self.durable.phase,
+                Phase::Aborted | Phase::NeedsPerson | Phase::RolledBack
+            ) && self.durable.pending.is_none());
         if !decides || self.now < self.retry_at || self.still_gathering() {
             return;
         }
@@ -199,7 +304,14 @@ impl Engine {
                     self.durable.pending = Some(Pending { plan, digest, since: self.now });
                     self.set_phase(Phase::AwaitingApproval);
                 } else {
-                    self.note(making, rules::PLAN_RUNS, "plane", "plan", format!("plan {}: {summary}", digest.short()), data);
+                    self.note(
+                        making,
+                        rules::PLAN_RUNS,
+                        "plane",
+                        "plan",
+                        format!("plan {}: {summary}", digest.short()),
+                        data,
+                    );
                     self.begin(making, plan, vec![]);
                 }
             }
@@ -208,7 +320,14 @@ impl Engine {
                 // A changing age is no news.
                 if is_news(&refusal.why, &self.refusal) {
                     let data = serde_json::to_value(&refusal.checks).unwrap_or_default();
-                    self.note(making, refusal.rule, "plane", "refusal", format!("nothing is done: {}", refusal.why), data);
+                    self.note(
+                        making,
+                        refusal.rule,
+                        "plane",
+                        "refusal",
+                        format!("nothing is done: {}", refusal.why),
+                        data,
+                    );
                     self.refusal = refusal.why;
                     self.set_phase(Phase::NeedsPerson);
                 }
@@ -216,13 +335,16 @@ impl Engine {
         }
     }
 
-    /// After a release the others cut themselves off and say where their log ends; that is worth a moment.
+    /// After a release the others cut themselves off and say where their log ends; that is worth a
+    /// moment.
     fn still_gathering(&self) -> bool {
         let Some(since) = self.gathering_since else { return false };
         if self.shares_traffic() {
             // Nodes that fall together are one plan.
-            let suspect = |n: &NodeId| self.units(n) > 0 && self.nodes[n].verdict == Verdict::Suspect;
-            return self.now.since(since) < super::sharing::GATHER_MAX && self.nodes.keys().any(suspect);
+            let suspect =
+                |n: &NodeId| self.units(n) > 0 && self.nodes[n].verdict == Verdict::Suspect;
+            return self.now.since(since) < super::sharing::GATHER_MAX
+                && self.nodes.keys().any(suspect);
         }
         if self.now.since(since) >= GATHER_MAX || !self.is_released() {
             return false;
@@ -230,8 +352,11 @@ impl Engine {
         let primary = self.primary();
         self.cluster.data_nodes().filter(|n| Some(&n.node_id) != primary.as_ref()).any(|n| {
             let mind = &self.nodes[&n.node_id];
-            let reachable = mind.verdict <= Verdict::Degraded && mind.age(self.now).is_some_and(|age| age < Span::secs(1));
-            let certain = mind.report.as_ref().is_some_and(|r| !r.vote.releases.is_empty() && r.resource.receiving_from.is_none());
+            let reachable = mind.verdict <= Verdict::Degraded
+                && mind.age(self.now).is_some_and(|age| age < Span::secs(1));
+            let certain = mind.report.as_ref().is_some_and(|r| {
+                !r.vote.releases.is_empty() && r.resource.receiving_from.is_none()
+            });
             reachable && !certain
         })
     }
@@ -239,7 +364,11 @@ impl Engine {
     fn expire_pending(&mut self, making: &mut Making) {
         let Some(pending) = &self.durable.pending else { return };
         if self.now.since(pending.since) >= self.policy.approval_timeout {
-            let text = format!("plan {} was not approved within {}", pending.digest.short(), self.policy.approval_timeout);
+            let text = format!(
+                "plan {} was not approved within {}",
+                pending.digest.short(),
+                self.policy.approval_timeout
+            );
             self.durable.pending = None;
             self.enter(making, rules::APPROVAL_TIMEOUT, Phase::NeedsPerson, text);
             self.retry_at = self.now + self.policy.approval_timeout;

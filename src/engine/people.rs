@@ -1,4 +1,5 @@
-//! What people order, and how the world's word comes in. A refusal is an answer with the check that failed.
+//! What people order, and how the world's word comes in. A refusal is an answer with the check that
+//! failed.
 
 use super::decision::Making;
 use super::input::PersonOrder;
@@ -13,14 +14,20 @@ use crate::model::{Digest, Member, NodeId};
 impl Engine {
     pub(super) fn hear(&mut self, report: NodeReport) -> bool {
         let node = report.member.node.clone();
-        let primary_end = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref()).map(|r| r.resource.position);
+        let primary_end = self
+            .primary()
+            .and_then(|p| self.nodes.get(&p))
+            .and_then(|m| m.report.as_ref())
+            .map(|r| r.resource.position);
         let is_data = self.is_data(&node);
         let now = self.now;
         let Some(mind) = self.nodes.get_mut(&node) else { return false };
         let news = mind.hear(now, report);
         let position = mind.report.as_ref().map(|r| r.resource.position);
-        let lag =
-            primary_end.zip(position).filter(|(end, p)| is_data && end.timeline == p.timeline).map(|(end, p)| end.lsn.bytes_since(p.lsn));
+        let lag = primary_end
+            .zip(position)
+            .filter(|(end, p)| is_data && end.timeline == p.timeline)
+            .map(|(end, p)| end.lsn.bytes_since(p.lsn));
         mind.remember_lag(now, lag);
         news
     }
@@ -35,7 +42,14 @@ impl Engine {
             return refuse("one run at a time", format!("plan {} runs", run.digest.short()));
         }
         let Some(pending) = self.durable.pending.as_ref().filter(|p| p.digest == *plan) else {
-            return refuse("plan", format!("no plan {} waits here; it was dropped, executed or replaced. Ask for a new one", plan.short()));
+            return refuse(
+                "plan",
+                format!(
+                    "no plan {} waits here; it was dropped, executed or replaced. Ask for a new \
+                        one",
+                    plan.short()
+                ),
+            );
         };
         let moved = self.moved(&pending.plan);
         if !moved.is_empty() {
@@ -43,7 +57,10 @@ impl Engine {
         }
         let name = pending.plan.demoted().map(NodeId::as_str);
         if name != Some(demoted) {
-            return refuse("typed name", format!("{demoted:?} is not the node that this plan demotes"));
+            return refuse(
+                "typed name",
+                format!("{demoted:?} is not the node that this plan demotes"),
+            );
         }
         Ok(())
     }
@@ -57,7 +74,11 @@ impl Engine {
         if let Some(run) = &self.durable.run {
             return refuse("one run at a time", format!("plan {} runs", run.digest.short()));
         }
-        let holder = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref()).filter(|r| r.holding.is_some());
+        let holder = self
+            .primary()
+            .and_then(|p| self.nodes.get(&p))
+            .and_then(|m| m.report.as_ref())
+            .filter(|r| r.holding.is_some());
         let Some(report) = holder else {
             return refuse(
                 "holder",
@@ -67,38 +88,61 @@ impl Engine {
         if report.vote.voters_version != order.from_version {
             return refuse(
                 "world moved",
-                format!("it was made for voter set version {}, now it is {}", order.from_version, report.vote.voters_version),
+                format!(
+                    "it was made for voter set version {}, now it is {}",
+                    order.from_version, report.vote.voters_version
+                ),
             );
         }
         for member in [&order.remove, &order.add].into_iter().flatten() {
             if self.cluster.node(&member.node).is_none() {
-                return refuse("cluster file", format!("{} is not declared in the cluster file", member.node));
+                return refuse(
+                    "cluster file",
+                    format!("{} is not declared in the cluster file", member.node),
+                );
             }
         }
         Ok(())
     }
 
-    /// Whether an override would be passed on: only without a holder, and never for a node that is heard.
+    /// Whether an override would be passed on: only without a holder, and never for a node that is
+    /// heard.
     ///
     /// # Errors
     /// The check that failed, and why in words.
     pub fn would_override(&self, order: &OverrideOrder) -> Result<(), (String, String)> {
         let refuse = |check: &str, why: String| Err((check.to_owned(), why));
-        let holds = self.nodes.values().any(|m| m.verdict <= Verdict::Degraded && m.report.as_ref().is_some_and(|r| r.holding.is_some()));
+        let holds = self.nodes.values().any(|m| {
+            m.verdict <= Verdict::Degraded && m.report.as_ref().is_some_and(|r| r.holding.is_some())
+        });
         if holds {
             return refuse("holder", "a node holds the write role: change the voter set the ordinary way (`quorate node remove`)".into());
         }
-        let heard =
-            |m: &&Member| self.nodes.get(&m.node).is_some_and(|n| n.age(self.now).is_some_and(|a| a < crate::model::Span::secs(10)));
+        let heard = |m: &&Member| {
+            self.nodes
+                .get(&m.node)
+                .is_some_and(|n| n.age(self.now).is_some_and(|a| a < crate::model::Span::secs(10)))
+        };
         if let Some(alive) = order.remove.iter().find(heard) {
-            return refuse("attestation", format!("{} was heard within the last 10 s: it is not powered off", alive.node));
+            return refuse(
+                "attestation",
+                format!("{} was heard within the last 10 s: it is not powered off", alive.node),
+            );
         }
-        let fresh = self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < crate::model::Span::secs(2)));
+        let fresh = self
+            .nodes
+            .values()
+            .filter(|m| m.age(self.now).is_some_and(|a| a < crate::model::Span::secs(2)));
         for report in fresh.filter_map(|m| m.report.as_ref()) {
             let lately = |age: crate::model::Span| age < crate::model::Span::secs(5);
             let named = |node: &NodeId| order.remove.iter().any(|r| r.node == *node);
-            if let Some(seen) = report.peers.iter().find(|p| named(&p.node) && p.answered.is_some_and(lately)) {
-                let why = format!("{} answered {} within the last 5 s: it is not powered off", seen.node, report.member.node);
+            if let Some(seen) =
+                report.peers.iter().find(|p| named(&p.node) && p.answered.is_some_and(lately))
+            {
+                let why = format!(
+                    "{} answered {} within the last 5 s: it is not powered off",
+                    seen.node, report.member.node
+                );
                 return refuse("attestation", why);
             }
         }
@@ -112,14 +156,25 @@ impl Engine {
             moved.push(format!("epoch {} → {}", plan.epoch, self.durable.epoch));
         }
         if plan.shares.is_empty() && plan.from != self.durable.holder {
-            let name = |m: Option<&Member>| m.map_or("nobody".to_owned(), |m| m.node.as_str().to_owned());
-            moved.push(format!("holder {} → {}", name(plan.from.as_ref()), name(self.durable.holder.as_ref())));
+            let name =
+                |m: Option<&Member>| m.map_or("nobody".to_owned(), |m| m.node.as_str().to_owned());
+            moved.push(format!(
+                "holder {} → {}",
+                name(plan.from.as_ref()),
+                name(self.durable.holder.as_ref())
+            ));
         }
         if let Some(from) = &plan.from {
-            let kind_holds = (self.nodes.get(&from.node).is_some_and(|m| m.verdict == Verdict::Failed)) != plan.kind.is_planned();
+            let kind_holds =
+                (self.nodes.get(&from.node).is_some_and(|m| m.verdict == Verdict::Failed))
+                    != plan.kind.is_planned();
             if !kind_holds {
                 let verdict = self.nodes.get(&from.node).map_or("unknown", |m| m.verdict.word());
-                moved.push(format!("{} is {verdict}, and the plan is a {}", from.node, plan.kind.word()));
+                moved.push(format!(
+                    "{} is {verdict}, and the plan is a {}",
+                    from.node,
+                    plan.kind.word()
+                ));
             }
         }
         if !plan.shares.is_empty() {
@@ -132,13 +187,19 @@ impl Engine {
             Some(c) => {
                 for check in c.checks.iter().filter(|k| !k.passed) {
                     let then = plan.candidates.iter().find(|p| p.node == c.node);
-                    let then = then.and_then(|p| p.checks.iter().find(|k| k.name == check.name)).map_or("not checked", |k| &*k.value);
-                    moved.push(format!("{}: {} {then} → {} (limit {})", c.node, check.name, check.value, check.limit));
+                    let then = then
+                        .and_then(|p| p.checks.iter().find(|k| k.name == check.name))
+                        .map_or("not checked", |k| &*k.value);
+                    moved.push(format!(
+                        "{}: {} {then} → {} (limit {})",
+                        c.node, check.name, check.value, check.limit
+                    ));
                 }
             }
             None => moved.push(format!("{} is no node of this cluster any more", plan.to.node)),
         }
-        let member = self.nodes.get(&plan.to.node).and_then(|m| m.report.as_ref()).map(|r| &r.member);
+        let member =
+            self.nodes.get(&plan.to.node).and_then(|m| m.report.as_ref()).map(|r| &r.member);
         if member.is_some_and(|m| *m != plan.to) {
             moved.push(format!("{} was reinstalled", plan.to.node));
         }
@@ -152,13 +213,24 @@ impl Engine {
                     self.refusal = "a plan runs; one at a time".into();
                     return;
                 }
-                let wish =
-                    Wish { to: to.as_ref(), away: &away, settle: false, failback, requested_by: who, reason: &reason, accept_unknown_loss };
+                let wish = Wish {
+                    to: to.as_ref(),
+                    away: &away,
+                    settle: false,
+                    failback,
+                    requested_by: who,
+                    reason: &reason,
+                    accept_unknown_loss,
+                };
                 match self.make_plan(&wish) {
                     Ok(plan) => {
                         self.refusal.clear();
                         let (digest, data) = plan.sealed();
-                        let text = format!("{who} asks for plan {}: {}", digest.short(), super::plans::summary(&plan));
+                        let text = format!(
+                            "{who} asks for plan {}: {}",
+                            digest.short(),
+                            super::plans::summary(&plan)
+                        );
                         self.note(making, rules::PROPOSED, who, "plan", text, data);
                         self.durable.pending = Some(Pending { plan, digest, since: self.now });
                     }
@@ -176,24 +248,42 @@ impl Engine {
                 self.note(making, rules::EXECUTED, who, "approval", text, data);
                 self.begin(making, pending.plan, vec![approval]);
             }
-            PersonOrder::Verify { reason } if self.shares_traffic() => self.verify_everywhere(making, who, &reason),
+            PersonOrder::Verify { reason } if self.shares_traffic() => {
+                self.verify_everywhere(making, who, &reason)
+            }
             PersonOrder::Verify { reason } => {
                 let Some(primary) = self.primary() else {
                     "no node ever held the write role".clone_into(&mut self.refusal);
                     return;
                 };
-                let id = format!("{}/{}/verify/{}", self.cluster.cluster_id, self.durable.epoch, self.now.0);
+                let id = format!(
+                    "{}/{}/verify/{}",
+                    self.cluster.cluster_id, self.durable.epoch, self.now.0
+                );
                 let text = format!("{who} wants a real write on {primary} read back: {reason}");
-                self.note(making, rules::VERIFY_ASKED, who, "command", text, serde_json::Value::Null);
+                self.note(
+                    making,
+                    rules::VERIFY_ASKED,
+                    who,
+                    "command",
+                    text,
+                    serde_json::Value::Null,
+                );
                 making.command(primary, Command { id, order: Order::Prove });
             }
             PersonOrder::Voters { order, approval } => {
                 let Some(primary) = self.primary() else { return };
-                let id = format!("{}/{}/voters/{}", self.cluster.cluster_id, self.durable.epoch, order.from_version);
+                let id = format!(
+                    "{}/{}/voters/{}",
+                    self.cluster.cluster_id, self.durable.epoch, order.from_version
+                );
                 let text = format!("{who}: {}: {}", order.words(), order.reason);
                 let data = serde_json::json!({"order": order, "approval": approval});
                 self.note(making, rules::VOTERS_CHANGE, who, "voters", text, data);
-                making.command(primary, Command { id, order: Order::Voters { order, approvals: vec![approval] } });
+                making.command(
+                    primary,
+                    Command { id, order: Order::Voters { order, approvals: vec![approval] } },
+                );
             }
             PersonOrder::Override { order, approvals } => {
                 let by: Vec<&str> = approvals.iter().map(|a| a.by.as_str()).collect();
@@ -202,14 +292,25 @@ impl Engine {
                 self.note(making, rules::OVERRIDDEN, who, "override", text, data);
                 let gone = |n: &NodeId| order.remove.iter().any(|m| m.node == *n);
                 for node in self.nodes.keys().filter(|n| !gone(n)) {
-                    let id = format!("{}/{}/override/{}/{node}", self.cluster.cluster_id, self.durable.epoch, order.left.version);
-                    let order = Order::Override { order: order.clone(), approvals: approvals.clone() };
+                    let id = format!(
+                        "{}/{}/override/{}/{node}",
+                        self.cluster.cluster_id, self.durable.epoch, order.left.version
+                    );
+                    let order =
+                        Order::Override { order: order.clone(), approvals: approvals.clone() };
                     making.command(node.clone(), Command { id, order });
                 }
             }
             PersonOrder::Acknowledge { reason } => {
                 self.durable.acknowledged = self.wall;
-                self.note(making, rules::ACKNOWLEDGED, who, "acknowledgement", format!("{who}: {reason}"), serde_json::Value::Null);
+                self.note(
+                    making,
+                    rules::ACKNOWLEDGED,
+                    who,
+                    "acknowledgement",
+                    format!("{who}: {reason}"),
+                    serde_json::Value::Null,
+                );
                 self.retry_at = self.now;
             }
             PersonOrder::Dismiss { plan, reason } => {

@@ -1,5 +1,5 @@
-//! The picture an agent can give when there is no plane: what it and its peers report, with ages, and no conclusions
-//! beyond what the voters' own promises prove.
+//! The picture an agent can give when there is no plane: what it and its peers report, with ages,
+//! and no conclusions beyond what the voters' own promises prove.
 
 use crate::model::observation::{NodeReport, ResourceState};
 use crate::model::topology::{Cluster, Policy, Role};
@@ -19,8 +19,15 @@ pub struct Heard {
 pub const STALE: Span = Span::secs(3);
 
 /// An agent's picture of its cluster.
-pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Heard], made: WallTime) -> ClusterView {
-    let fresh = |node: &NodeId| heard.iter().find(|h| h.report.member.node == *node && h.age < STALE);
+pub fn from_agents(
+    cluster: &Cluster,
+    policy: &Policy,
+    me: &NodeId,
+    heard: &[Heard],
+    made: WallTime,
+) -> ClusterView {
+    let fresh =
+        |node: &NodeId| heard.iter().find(|h| h.report.member.node == *node && h.age < STALE);
     let holder = heard
         .iter()
         .filter(|h| h.age < STALE)
@@ -42,13 +49,16 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
             };
             let (verdict, why) = match (fresh(&node.node_id), any) {
                 (Some(h), _) => own_word(&h.report),
-                (None, Some(h)) => (Verdict::Unknown, format!("last heard {} ago; an agent concludes nothing", h.age)),
+                (None, Some(h)) => (
+                    Verdict::Unknown,
+                    format!("last heard {} ago; an agent concludes nothing", h.age),
+                ),
                 (None, None) => (Verdict::Unknown, "never heard".into()),
             };
-            let lag = end
-                .zip(report.as_ref())
-                .filter(|_| !is_primary)
-                .and_then(|(end, r)| (r.resource.position.timeline == end.timeline).then(|| end.lsn.bytes_since(r.resource.position.lsn)));
+            let lag = end.zip(report.as_ref()).filter(|_| !is_primary).and_then(|(end, r)| {
+                (r.resource.position.timeline == end.timeline)
+                    .then(|| end.lsn.bytes_since(r.resource.position.lsn))
+            });
             NodeView {
                 node: node.node_id.clone(),
                 declared: node.role,
@@ -64,7 +74,10 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
                 lag_history: vec![],
                 interval: None,
                 health: None,
-                share: report.as_ref().and_then(|r| r.shares.as_ref()).and_then(|s| s.of.get(&node.node_id).copied()),
+                share: report
+                    .as_ref()
+                    .and_then(|r| r.shares.as_ref())
+                    .and_then(|s| s.of.get(&node.node_id).copied()),
                 capacity: None,
                 report,
             }
@@ -73,7 +86,10 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
     let epoch = heard.iter().map(|h| h.report.vote.epoch).max().unwrap_or(Epoch(0));
     let state = if primary.is_some() { ClusterState::Degraded } else { ClusterState::Unknown };
     let why = match primary {
-        Some(p) => format!("{} holds the write lease; there is no plane, so nothing fails over by itself", p.member.node),
+        Some(p) => format!(
+            "{} holds the write lease; there is no plane, so nothing fails over by itself",
+            p.member.node
+        ),
         None => "no agent in reach holds the write lease; there is no plane".to_owned(),
     };
     ClusterView {
@@ -112,15 +128,31 @@ pub fn from_agents(cluster: &Cluster, policy: &Policy, me: &NodeId, heard: &[Hea
 pub fn own_word(report: &NodeReport) -> (Verdict, String) {
     let resource = &report.resource;
     match &resource.state {
-        ResourceState::Stopped(evidence) if evidence.how == "empty" => (Verdict::Degraded, "no data yet".into()),
-        ResourceState::Stopped(evidence) => (Verdict::Failed, format!("its database is stopped ({})", evidence.how)),
-        ResourceState::Hung => (Verdict::Suspect, format!("its database hangs: {}", resource.trouble)),
+        ResourceState::Stopped(evidence) if evidence.how == "empty" => {
+            (Verdict::Degraded, "no data yet".into())
+        }
+        ResourceState::Stopped(evidence) => {
+            (Verdict::Failed, format!("its database is stopped ({})", evidence.how))
+        }
+        ResourceState::Hung => {
+            (Verdict::Suspect, format!("its database hangs: {}", resource.trouble))
+        }
         ResourceState::Unknown => (Verdict::Unknown, "not looked at yet".into()),
-        ResourceState::Starting | ResourceState::Rebuilding => (Verdict::Degraded, or(&resource.trouble, resource.state.word())),
-        ResourceState::Standby | ResourceState::Primary if report.shares.is_some() => (Verdict::Healthy, String::new()),
-        ResourceState::Standby if resource.receiving_from.is_none() => (Verdict::Degraded, or(&resource.trouble, "receives from nobody")),
-        ResourceState::Primary if report.holding.is_none() => (Verdict::Degraded, "primary without a confirmed lease".into()),
-        ResourceState::Standby | ResourceState::Primary | ResourceState::None => (Verdict::Healthy, String::new()),
+        ResourceState::Starting | ResourceState::Rebuilding => {
+            (Verdict::Degraded, or(&resource.trouble, resource.state.word()))
+        }
+        ResourceState::Standby | ResourceState::Primary if report.shares.is_some() => {
+            (Verdict::Healthy, String::new())
+        }
+        ResourceState::Standby if resource.receiving_from.is_none() => {
+            (Verdict::Degraded, or(&resource.trouble, "receives from nobody"))
+        }
+        ResourceState::Primary if report.holding.is_none() => {
+            (Verdict::Degraded, "primary without a confirmed lease".into())
+        }
+        ResourceState::Standby | ResourceState::Primary | ResourceState::None => {
+            (Verdict::Healthy, String::new())
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Making a plan: the conditions for any move, the target, the steps with their budgets, the loss account before the
-//! button.
+//! Making a plan: the conditions for any move, the target, the steps with their budgets, the loss
+//! account before the button.
 
 use super::decision::RuleId;
 use super::{Engine, rules};
@@ -29,7 +29,15 @@ pub(super) struct Wish<'a> {
 impl<'a> Wish<'a> {
     /// The plane's own.
     pub(super) fn by_policy(requested_by: &'a str, reason: &'a str) -> Self {
-        Self { to: None, away: &[], settle: false, failback: false, requested_by, reason, accept_unknown_loss: false }
+        Self {
+            to: None,
+            away: &[],
+            settle: false,
+            failback: false,
+            requested_by,
+            reason,
+            accept_unknown_loss: false,
+        }
     }
 }
 
@@ -60,9 +68,15 @@ impl Engine {
             return self.make_share_plan(wish);
         }
         if let Some(away) = wish.away.iter().find(|away| self.primary().as_ref() != Some(away)) {
-            return Err(NoPlan::new(format!("{away} does not hold the write role: there is nothing to move away from it")));
+            return Err(NoPlan::new(format!(
+                "{away} does not hold the write role: there is nothing to move away from it"
+            )));
         }
-        let from = self.durable.holder.clone().ok_or_else(|| NoPlan::new("no node ever held the write role"))?;
+        let from = self
+            .durable
+            .holder
+            .clone()
+            .ok_or_else(|| NoPlan::new("no node ever held the write role"))?;
         let kind = match self.nodes[&from.node].verdict {
             Verdict::Failed => PlanKind::Failover,
             _ if wish.failback => PlanKind::Failback,
@@ -70,12 +84,17 @@ impl Engine {
         };
         let source = self.nodes[&from.node].report.as_ref();
         if kind.is_planned() && source.is_none_or(|r| r.holding.is_none()) {
-            let why = format!("{} neither holds a confirmed lease nor is it known to have failed: wait for a verdict", from.node);
+            let why = format!(
+                "{} neither holds a confirmed lease nor is it known to have failed: wait for a \
+                    verdict",
+                from.node
+            );
             return Err(NoPlan::new(why));
         }
         let constraints = self.permitted(wish, &from, kind)?;
         let table = self.candidates(Some(&from.node));
-        let home = if wish.failback && wish.to.is_none() { Some(self.home(&from.node)?) } else { None };
+        let home =
+            if wish.failback && wish.to.is_none() { Some(self.home(&from.node)?) } else { None };
         let chosen = choose(&table, home.as_ref().or(wish.to)).map_err(NoPlan::new)?;
         if kind == PlanKind::Failback {
             self.failback_check(&chosen).map_err(NoPlan::new)?;
@@ -85,7 +104,8 @@ impl Engine {
         let loss = self.expected_loss(&from, kind);
         if !wish.accept_unknown_loss && !loss.within(self.policy.max_loss_bytes) {
             return Err(NoPlan::new(format!(
-                "the loss would be {} and the policy allows {} B ({}); a person may accept an unknown loss",
+                "the loss would be {} and the policy allows {} B ({}); a person may accept an \
+                    unknown loss",
                 loss.short(),
                 self.policy.max_loss_bytes,
                 loss.reason()
@@ -124,11 +144,20 @@ impl Engine {
     ///
     /// # Errors
     /// The first that did not, with what would change it.
-    pub(super) fn permitted(&self, wish: &Wish<'_>, from: &Member, kind: PlanKind) -> Result<Vec<Check>, NoPlan> {
-        let by_policy = wish.requested_by.starts_with("policy ") && self.policy.strategy != Strategy::Manual;
+    pub(super) fn permitted(
+        &self,
+        wish: &Wish<'_>,
+        from: &Member,
+        kind: PlanKind,
+    ) -> Result<Vec<Check>, NoPlan> {
+        let by_policy =
+            wish.requested_by.starts_with("policy ") && self.policy.strategy != Strategy::Manual;
         let constraints = self.constraints(from, kind, by_policy);
         if let Some(first) = constraints.iter().find(|c| !c.passed) {
-            let why = format!("{}: {} (limit: {}); what would change it: {}", first.name, first.value, first.limit, first.would_change);
+            let why = format!(
+                "{}: {} (limit: {}); what would change it: {}",
+                first.name, first.value, first.limit, first.would_change
+            );
             return Err(NoPlan { rule: rules::HELD_BACK, why, checks: constraints });
         }
         Ok(constraints)
@@ -137,7 +166,9 @@ impl Engine {
     /// Where the role belongs by the policy's own order, whoever holds it now.
     fn home(&self, from: &NodeId) -> Result<NodeId, NoPlan> {
         match self.preferred() {
-            Some(home) if home == *from => Err(NoPlan::new(format!("{from} is where the role belongs already"))),
+            Some(home) if home == *from => {
+                Err(NoPlan::new(format!("{from} is where the role belongs already")))
+            }
             Some(home) => Ok(home),
             None => Err(NoPlan::new("no node holds data")),
         }
@@ -145,7 +176,10 @@ impl Engine {
 
     /// The node with data that regions, sites, priorities and capacity put first.
     pub(super) fn preferred(&self) -> Option<NodeId> {
-        self.cluster.data_nodes().min_by(|a, b| self.preference(a, b).then_with(|| a.node_id.cmp(&b.node_id))).map(|n| n.node_id.clone())
+        self.cluster
+            .data_nodes()
+            .min_by(|a, b| self.preference(a, b).then_with(|| a.node_id.cmp(&b.node_id)))
+            .map(|n| n.node_id.clone())
     }
 
     /// The source of a failback has been well for long enough.
@@ -154,8 +188,14 @@ impl Engine {
         let least = super::candidates::milli(failback.score_at_least);
         match self.nodes[to].well_since.map(|since| self.now.since(since)) {
             Some(well) if well >= failback.healthy_for => Ok(()),
-            Some(well) => Err(format!("{to} has been well (score ≥ {least}) for {well}, the policy wants {}", failback.healthy_for)),
-            None => Err(format!("{to} is not well: healthy with a score of at least {least} is wanted for {}", failback.healthy_for)),
+            Some(well) => Err(format!(
+                "{to} has been well (score ≥ {least}) for {well}, the policy wants {}",
+                failback.healthy_for
+            )),
+            None => Err(format!(
+                "{to} is not well: healthy with a score of at least {least} is wanted for {}",
+                failback.healthy_for
+            )),
         }
     }
 
@@ -163,63 +203,109 @@ impl Engine {
     fn blast_radius(&self, kind: PlanKind, from: &NodeId, to: &NodeId) -> Vec<String> {
         let sessions = self.nodes[from].report.as_ref().map(|r| r.resource.sessions);
         let mut words = vec![match (kind.is_planned(), sessions) {
-            (true, Some(n)) => format!("{n} client sessions on {from} end; they connect again to {to}"),
+            (true, Some(n)) => {
+                format!("{n} client sessions on {from} end; they connect again to {to}")
+            }
             (true, None) => format!("client sessions on {from} end; they connect again to {to}"),
             (false, _) => format!("no client can write now; they connect again to {to}"),
         }];
-        let followers: Vec<&str> =
-            self.cluster.data_nodes().map(|n| &n.node_id).filter(|n| *n != from && *n != to).map(NodeId::as_str).collect();
+        let followers: Vec<&str> = self
+            .cluster
+            .data_nodes()
+            .map(|n| &n.node_id)
+            .filter(|n| *n != from && *n != to)
+            .map(NodeId::as_str)
+            .collect();
         if !followers.is_empty() {
-            words.push(format!("{} follow {to} afterwards; their readers go on", followers.join(", ")));
+            words.push(format!(
+                "{} follow {to} afterwards; their readers go on",
+                followers.join(", ")
+            ));
         }
-        let place = |node: &NodeId| self.cluster.node(node).map_or(String::new(), |n| n.region.clone());
+        let place =
+            |node: &NodeId| self.cluster.node(node).map_or(String::new(), |n| n.region.clone());
         let (here, there) = (place(from), place(to));
         if here != there {
-            words.push(format!("writes move from region {here} to {there}: every commit of clients in {here} pays that distance"));
+            words.push(format!(
+                "writes move from region {here} to {there}: every commit of \
+                clients in {here} pays that distance"
+            ));
         }
-        let (old, new) = (self.cluster.node(from).map_or(0.0, |n| n.capacity), self.cluster.node(to).map_or(0.0, |n| n.capacity));
+        let (old, new) = (
+            self.cluster.node(from).map_or(0.0, |n| n.capacity),
+            self.cluster.node(to).map_or(0.0, |n| n.capacity),
+        );
         if new < old {
             words.push(format!("{to} has {new:.0} of {old:.0} units of capacity"));
         }
         words
     }
 
-    /// What is known before the move. The candidate computes it again from the grants and refuses beyond the limit.
+    /// What is known before the move. The candidate computes it again from the grants and refuses
+    /// beyond the limit.
     pub(super) fn expected_loss(&self, from: &Member, kind: PlanKind) -> LossAccount {
         let source = self.nodes[&from.node].report.as_ref();
         let cancelled = source.map_or(0, |r| r.resource.unsynchronised_sessions);
         let excluded = if cancelled > 0 {
             vec![
-                format!("{cancelled} commits whose wait for a standby was cancelled (warning 01000)"),
+                format!(
+                    "{cancelled} commits whose wait for a standby was cancelled (warning 01000)"
+                ),
                 "local and asynchronous commits".into(),
             ]
         } else {
-            vec!["commits whose wait was cancelled (none seen), local and asynchronous commits".into()]
+            vec![
+                "commits whose wait was cancelled (none seen), local and asynchronous commits"
+                    .into(),
+            ]
         };
         if kind.is_planned() {
             return LossAccount::None {
-                proof: format!("{} is stopped cleanly first, and its last byte must be on the candidate", from.node),
+                proof: format!(
+                    "{} is stopped cleanly first, and its last byte must be on the candidate",
+                    from.node
+                ),
                 by: vec![from.node.clone()],
                 excluded: vec![],
             };
         }
-        if let Some(floor) = crate::model::VoterSet::floor_of(self.voter_set().0).filter(|floor| self.durable.epoch <= *floor) {
+        if let Some(floor) = crate::model::VoterSet::floor_of(self.voter_set().0)
+            .filter(|floor| self.durable.epoch <= *floor)
+        {
             return LossAccount::Unknown {
-                why: format!("voters were removed by override: what only they knew of epochs up to {floor} is missing"),
+                why: format!(
+                    "voters were removed by override: what only they knew of epochs up to {floor} \
+                        is missing"
+                ),
             };
         }
         // The set that the holder said it used; the declared one where it never said.
-        let said = source.and_then(|r| r.holding.as_ref()).map(|h| h.sync.clone()).or_else(|| self.last_sync.clone());
-        let declared = || self.cluster.data_nodes().map(|n| n.node_id.clone()).filter(|n| *n != from.node).collect();
+        let said = source
+            .and_then(|r| r.holding.as_ref())
+            .map(|h| h.sync.clone())
+            .or_else(|| self.last_sync.clone());
+        let declared = || {
+            self.cluster
+                .data_nodes()
+                .map(|n| n.node_id.clone())
+                .filter(|n| *n != from.node)
+                .collect()
+        };
         // A reinstalled standby is another: it does not have what its former self confirmed.
         let report = |n: &NodeId| self.nodes.get(n).and_then(|mind| mind.report.as_ref());
         let replaced = |m: &&Member| report(&m.node).is_some_and(|r| r.member != **m);
-        let reinstalled: Vec<NodeId> = said.iter().flat_map(|s| s.members.iter()).filter(replaced).map(|m| m.node.clone()).collect();
-        let (members, k): (Vec<NodeId>, usize) =
-            match said.filter(|s| !s.members.is_empty() && s.members.iter().all(|m| m.node != from.node)) {
-                Some(set) => (set.members.iter().map(|m| m.node.clone()).collect(), set.k),
-                None => (declared(), self.cluster.synchronous_standbys),
-            };
+        let reinstalled: Vec<NodeId> = said
+            .iter()
+            .flat_map(|s| s.members.iter())
+            .filter(replaced)
+            .map(|m| m.node.clone())
+            .collect();
+        let (members, k): (Vec<NodeId>, usize) = match said
+            .filter(|s| !s.members.is_empty() && s.members.iter().all(|m| m.node != from.node))
+        {
+            Some(set) => (set.members.iter().map(|m| m.node.clone()).collect(), set.k),
+            None => (declared(), self.cluster.synchronous_standbys),
+        };
         let reachable: Vec<NodeId> = members
             .iter()
             .filter(|n| {
@@ -227,7 +313,10 @@ impl Engine {
                 !reinstalled.contains(n)
                     && mind.verdict <= Verdict::Degraded
                     && mind.age(self.now).is_some_and(|a| a < Span::secs(2))
-                    && mind.report.as_ref().is_some_and(|r| r.resource.state == ResourceState::Standby)
+                    && mind
+                        .report
+                        .as_ref()
+                        .is_some_and(|r| r.resource.state == ResourceState::Standby)
             })
             .cloned()
             .collect();
@@ -235,7 +324,8 @@ impl Engine {
             let names: Vec<&str> = reachable.iter().map(NodeId::as_str).collect();
             return LossAccount::None {
                 proof: format!(
-                    "every acknowledged write is on {k} of {} synchronous standbys; {} are in reach and at least one of them has it",
+                    "every acknowledged write is on {k} of {} synchronous standbys; {} are in \
+                        reach and at least one of them has it",
                     members.len(),
                     names.join(", ")
                 ),
@@ -251,14 +341,22 @@ impl Engine {
             (Some(end), Some(reached)) if end.timeline == reached.timeline => LossAccount::AtMost {
                 bytes: end.lsn.bytes_since(reached.lsn),
                 span: None,
-                proof: format!("{} stopped at {end}, the furthest log elsewhere ends at {reached}", from.node),
+                proof: format!(
+                    "{} stopped at {end}, the furthest log elsewhere ends at {reached}",
+                    from.node
+                ),
             },
             _ if k == 0 => LossAccount::Unknown {
-                why: format!("{} acknowledged without waiting for a standby, and where its log ends is not known", from.node),
+                why: format!(
+                    "{} acknowledged without waiting for a standby, and where its log ends is not \
+                        known",
+                    from.node
+                ),
             },
             _ => LossAccount::Unknown {
                 why: format!(
-                    "{} of {} synchronous standbys are in reach; an acknowledged write may be only on the others",
+                    "{} of {} synchronous standbys are in reach; an acknowledged write may be \
+                        only on the others",
                     reachable.len(),
                     members.len()
                 ),
@@ -268,7 +366,13 @@ impl Engine {
 
     fn steps(&self, kind: PlanKind, from: &NodeId, to: &NodeId) -> Vec<Step> {
         let lease = self.cluster.lease;
-        let step = |kind, node: &NodeId, action: &str, precondition: &str, verification: &str, compensation: &str, budget| Step {
+        let step = |kind,
+                    node: &NodeId,
+                    action: &str,
+                    precondition: &str,
+                    verification: &str,
+                    compensation: &str,
+                    budget| Step {
             kind,
             node: node.clone(),
             action: action.into(),
@@ -282,7 +386,10 @@ impl Engine {
             PlanKind::Switchover | PlanKind::Failback => (
                 format!("checkpoint, stop {from} cleanly, give epoch {} back", self.durable.epoch),
                 "no process of it remains; its final position is known; the release is durable at a voter",
-                format!("{from} takes the role back after {} if nobody won", self.policy.reclaim_after),
+                format!(
+                    "{from} takes the role back after {} if nobody won",
+                    self.policy.reclaim_after
+                ),
                 Span::secs(30),
             ),
             PlanKind::Failover => (
@@ -304,7 +411,15 @@ impl Engine {
                 "disarm",
                 Span::secs(3),
             ),
-            step(StepKind::Fence, from, &fence_action, "the candidate is armed", fence_check, &fence_undo, fence_budget),
+            step(
+                StepKind::Fence,
+                from,
+                &fence_action,
+                "the candidate is armed",
+                fence_check,
+                &fence_undo,
+                fence_budget,
+            ),
             step(
                 StepKind::Claim,
                 to,
@@ -347,28 +462,41 @@ impl Engine {
 
 fn choose(table: &[Candidate], to: Option<&NodeId>) -> Result<NodeId, String> {
     let failing = |c: &Candidate| {
-        let failed: Vec<String> =
-            c.checks.iter().filter(|k| !k.passed).map(|k| format!("{} is {} (limit {})", k.name, k.value, k.limit)).collect();
+        let failed: Vec<String> = c
+            .checks
+            .iter()
+            .filter(|k| !k.passed)
+            .map(|k| format!("{} is {} (limit {})", k.name, k.value, k.limit))
+            .collect();
         format!("{}: {}", c.node, failed.join(", "))
     };
     match to {
         Some(node) => match table.iter().find(|c| c.node == *node) {
-            None => Err(format!("{node} is not a node of this cluster that the role could move to")),
+            None => {
+                Err(format!("{node} is not a node of this cluster that the role could move to"))
+            }
             Some(c) if c.eligible => Ok(c.node.clone()),
             Some(c) => Err(format!("not eligible: {}", failing(c))),
         },
         None => match table.iter().find(|c| c.rank == 1) {
             Some(c) => Ok(c.node.clone()),
-            None => Err(format!("no safe candidate: {}", table.iter().map(failing).collect::<Vec<_>>().join("; "))),
+            None => Err(format!(
+                "no safe candidate: {}",
+                table.iter().map(failing).collect::<Vec<_>>().join("; ")
+            )),
         },
     }
 }
 
 fn way_back(kind: PlanKind, from: &NodeId, to: &NodeId) -> String {
     if kind.is_planned() {
-        format!("a switchover to {from} once it follows {to}; before {to} has won, {from} takes the role back by itself")
+        format!(
+            "a switchover to {from} once it follows {to}; before {to} has won, {from} takes the role back by itself"
+        )
     } else {
-        format!("{from} rejoins as a standby of {to} when it is back; after that a failback, as a plan of its own")
+        format!(
+            "{from} rejoins as a standby of {to} when it is back; after that a failback, as a plan of its own"
+        )
     }
 }
 
@@ -376,8 +504,14 @@ fn way_back(kind: PlanKind, from: &NodeId, to: &NodeId) -> String {
 pub fn summary(plan: &Plan) -> String {
     let from = plan.from.as_ref().map_or("nobody", |m| m.node.as_str());
     if !plan.shares.is_empty() {
-        let shed = if plan.shed > 0 { format!(", {} units refused", plan.shed) } else { String::new() };
-        return format!("{} away from {from}: {}{shed}, loss {}", plan.kind.word(), super::sharing::words(&plan.shares), plan.loss.short());
+        let shed =
+            if plan.shed > 0 { format!(", {} units refused", plan.shed) } else { String::new() };
+        return format!(
+            "{} away from {from}: {}{shed}, loss {}",
+            plan.kind.word(),
+            super::sharing::words(&plan.shares),
+            plan.loss.short()
+        );
     }
     format!("{} {from} → {}, loss {}", plan.kind.word(), plan.to.node, plan.loss.short())
 }

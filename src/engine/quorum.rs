@@ -1,5 +1,6 @@
-//! Who sees a node: the plane by its heartbeats, every other agent by its own probes, and every replica by the log it
-//! still receives. A replica that receives is a witness that its primary lives, whatever else is silent.
+//! Who sees a node: the plane by its heartbeats, every other agent by its own probes, and every
+//! replica by the log it still receives. A replica that receives is a witness that its primary
+//! lives, whatever else is silent.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,12 @@ const LOG_STALE: Span = Span::millis(1_500);
 const OBSERVER_STALE: Span = Span::millis(1_500);
 
 /// The votes about `node`: (observer, sees it). Observers without fresh word have no vote.
-pub(super) fn votes(cluster: &Cluster, nodes: &BTreeMap<NodeId, NodeMind>, node: &NodeId, now: Timestamp) -> Vec<(NodeId, bool)> {
+pub(super) fn votes(
+    cluster: &Cluster,
+    nodes: &BTreeMap<NodeId, NodeMind>,
+    node: &NodeId,
+    now: Timestamp,
+) -> Vec<(NodeId, bool)> {
     let own = &nodes[node];
     let plane_sees = match own.detector.silence(now) {
         Silence::None => true,
@@ -34,7 +40,8 @@ pub(super) fn votes(cluster: &Cluster, nodes: &BTreeMap<NodeId, NodeMind>, node:
         let fresh = |then: Option<Span>, limit: Span| then.is_some_and(|t| t + age < limit);
         let probe = report.peers.iter().find(|p| p.node == *node);
         let answers = probe.is_some_and(|p| fresh(p.answered, PROBE_STALE));
-        let receives = report.resource.receiving_from.as_ref() == Some(node) && fresh(report.resource.upstream_age, LOG_STALE);
+        let receives = report.resource.receiving_from.as_ref() == Some(node)
+            && fresh(report.resource.upstream_age, LOG_STALE);
         votes.push((observer.node_id.clone(), answers || receives));
     }
     votes

@@ -1,5 +1,6 @@
-//! Carrying a plan out: which step is due, whether its verification holds, and what to do when it does not. Everything is
-//! read from the agents' reports, so that a plane that starts again in the middle goes on where the world is.
+//! Carrying a plan out: which step is due, whether its verification holds, and what to do when it
+//! does not. Everything is read from the agents' reports, so that a plane that starts again in the
+//! middle goes on where the world is.
 
 use super::decision::Making;
 use super::{Engine, Moved, RETRY_AFTER, Run, rules};
@@ -33,7 +34,9 @@ impl Engine {
                 found: String::new(),
             })
             .collect();
-        let heard = |from: &crate::model::Member| self.nodes.get(&from.node).and_then(|m| m.stuck_since.or(m.heard));
+        let heard = |from: &crate::model::Member| {
+            self.nodes.get(&from.node).and_then(|m| m.stuck_since.or(m.heard))
+        };
         let outage_from = match &plan.from {
             _ if plan.kind.is_planned() => self.now,
             Some(from) if !plan.shares.is_empty() => heard(from).unwrap_or(self.now),
@@ -42,9 +45,24 @@ impl Engine {
         let (digest, now) = (plan.digest(), self.now);
         self.durable.pending = None;
         self.gathering_since = None;
-        self.durable.run =
-            Some(Run { plan, digest, approvals, steps, step_since: now, since: now, outage_from, attempts: 0, sent: Timestamp(0) });
-        self.set_phase(phase_of(self.durable.run.as_ref().and_then(|r| r.steps.first()).map_or(StepKind::Arm, |s| s.kind)));
+        self.durable.run = Some(Run {
+            plan,
+            digest,
+            approvals,
+            steps,
+            step_since: now,
+            since: now,
+            outage_from,
+            attempts: 0,
+            sent: Timestamp(0),
+        });
+        self.set_phase(phase_of(
+            self.durable
+                .run
+                .as_ref()
+                .and_then(|r| r.steps.first())
+                .map_or(StepKind::Arm, |s| s.kind),
+        ));
         self.advance(making);
     }
 
@@ -65,19 +83,36 @@ impl Engine {
             let step = &mut run.steps[index];
             match standing {
                 Standing::Done(found) => {
-                    (step.state, step.took, step.found) = (StepState::Done, Some(age), found.clone());
+                    (step.state, step.took, step.found) =
+                        (StepState::Done, Some(age), found.clone());
                     let text = format!("{} {}: {found} ({age})", kind.word(), step.node);
                     (run.step_since, run.attempts, run.sent) = (self.now, 0, Timestamp(0));
                     self.durable.run = Some(run);
-                    self.note(making, rules::STEP_DONE, "plane", "step", text, serde_json::Value::Null);
-                    if let Some(next) = self.durable.run.as_ref().and_then(|r| r.steps.get(index + 1)).map(|s| s.kind) {
+                    self.note(
+                        making,
+                        rules::STEP_DONE,
+                        "plane",
+                        "step",
+                        text,
+                        serde_json::Value::Null,
+                    );
+                    if let Some(next) = self
+                        .durable
+                        .run
+                        .as_ref()
+                        .and_then(|r| r.steps.get(index + 1))
+                        .map(|s| s.kind)
+                    {
                         self.set_phase(phase_of(next));
                     }
                 }
                 Standing::Failed(why) => {
-                    (step.state, step.took, step.found) = (StepState::Failed, Some(age), why.clone());
+                    (step.state, step.took, step.found) =
+                        (StepState::Failed, Some(age), why.clone());
                     let (rule, outcome) = match kind {
-                        _ if !run.plan.shares.is_empty() && kind > StepKind::Shift => (rules::STEP_LATE, Outcome::Unproved),
+                        _ if !run.plan.shares.is_empty() && kind > StepKind::Shift => {
+                            (rules::STEP_LATE, Outcome::Unproved)
+                        }
                         _ if kind <= StepKind::Claim => (rules::ABANDONED, Outcome::Aborted),
                         _ => (rules::ABANDONED, Outcome::Unknown),
                     };
@@ -85,10 +120,20 @@ impl Engine {
                     return;
                 }
                 Standing::Running(found) if age > step.budget => {
-                    (step.state, step.took, step.found) = (StepState::Failed, Some(age), found.clone());
-                    let why = format!("{} {} took longer than {}: {found}", kind.word(), step.node, step.budget);
+                    (step.state, step.took, step.found) =
+                        (StepState::Failed, Some(age), found.clone());
+                    let why = format!(
+                        "{} {} took longer than {}: {found}",
+                        kind.word(),
+                        step.node,
+                        step.budget
+                    );
                     let shifted = !run.plan.shares.is_empty() && kind > StepKind::Shift;
-                    let outcome = if kind >= StepKind::Follow || shifted { Outcome::Unproved } else { Outcome::Unknown };
+                    let outcome = if kind >= StepKind::Follow || shifted {
+                        Outcome::Unproved
+                    } else {
+                        Outcome::Unknown
+                    };
                     self.end(making, run, rules::STEP_LATE, outcome, why);
                     return;
                 }
@@ -103,20 +148,23 @@ impl Engine {
         }
     }
 
-    /// A candidate that still waits with a plan of this plane that has ended would act on it later: it is told to forget it,
-    /// again and again until its report shows that it has. Another plane's candidate is left alone: two planes that disarm
-    /// each other's would keep the cluster without a primary for as long as both live.
+    /// A candidate that still waits with a plan of this plane that has ended would act on it later:
+    /// it is told to forget it, again and again until its report shows that it has. Another plane's
+    /// candidate is left alone: two planes that disarm each other's would keep the cluster without
+    /// a primary for as long as both live.
     pub(super) fn disarm(&mut self, making: &mut Making) {
         if self.now.since(self.disarmed) < RESEND {
             return;
         }
         let left = self.nodes.iter().find_map(|(node, mind)| {
             let armed = mind.report.as_ref()?.armed.as_ref()?;
-            (armed.stage == ArmedStage::Waiting && self.durable.ended.contains(&armed.plan)).then(|| (node.clone(), armed.plan.clone()))
+            (armed.stage == ArmedStage::Waiting && self.durable.ended.contains(&armed.plan))
+                .then(|| (node.clone(), armed.plan.clone()))
         });
         let Some((node, plan)) = left else { return };
         self.disarmed = self.now;
-        let id = format!("{}/{}/disarm/{}", self.cluster.cluster_id, self.durable.epoch, plan.short());
+        let id =
+            format!("{}/{}/disarm/{}", self.cluster.cluster_id, self.durable.epoch, plan.short());
         let text = format!("order {id} to {node}: that plan does not run");
         self.note(making, rules::DISARMED, "plane", "command", text, serde_json::Value::Null);
         making.command(node, Command { id, order: Order::Disarm { plan } });
@@ -149,9 +197,23 @@ impl Engine {
         };
         run.attempts += 1;
         run.sent = self.now;
-        let id = format!("{}/{}/{}/{}/{}", run.plan.cluster, run.plan.epoch, run.plan.number, kind.word(), run.attempts);
+        let id = format!(
+            "{}/{}/{}/{}/{}",
+            run.plan.cluster,
+            run.plan.epoch,
+            run.plan.number,
+            kind.word(),
+            run.attempts
+        );
         let text = format!("order {id} to {node}");
-        self.note(making, rules::COMMANDED, "plane", "command", text, serde_json::json!({"plan": run.digest.as_str()}));
+        self.note(
+            making,
+            rules::COMMANDED,
+            "plane",
+            "command",
+            text,
+            serde_json::json!({"plan": run.digest.as_str()}),
+        );
         making.command(node, Command { id, order });
     }
 
@@ -161,7 +223,9 @@ impl Engine {
 
     /// How far the candidate says it is with this plan.
     fn armed(&self, run: &Run) -> Option<&crate::model::observation::ArmedFacts> {
-        self.report(&run.plan.to.node).and_then(|r| r.armed.as_ref()).filter(|a| a.plan == run.digest)
+        self.report(&run.plan.to.node)
+            .and_then(|r| r.armed.as_ref())
+            .filter(|a| a.plan == run.digest)
     }
 
     /// The candidate holds a newer epoch than the plan's.
@@ -171,7 +235,8 @@ impl Engine {
         (newer && report.member == run.plan.to).then_some(report)
     }
 
-    /// The run is over whatever its steps say: the former holder or somebody else holds a newer epoch.
+    /// The run is over whatever its steps say: the former holder or somebody else holds a newer
+    /// epoch.
     fn over(&self, run: &Run) -> Option<(u16, Outcome, String)> {
         if !run.plan.shares.is_empty() {
             return self.share_run_over(run);
@@ -184,7 +249,11 @@ impl Engine {
             let why = format!("{} took the role back in epoch {}", holder.node, self.durable.epoch);
             return Some((rules::ROLLED_BACK, Outcome::RolledBack, why));
         }
-        Some((rules::OVERTAKEN, Outcome::Aborted, format!("{} won epoch {}", holder.node, self.durable.epoch)))
+        Some((
+            rules::OVERTAKEN,
+            Outcome::Aborted,
+            format!("{} won epoch {}", holder.node, self.durable.epoch),
+        ))
     }
 
     fn standing(&self, run: &Run, kind: StepKind) -> Standing {
@@ -202,7 +271,9 @@ impl Engine {
                 (Some(_), _) | (_, Some(_)) => Standing::Done("armed".into()),
                 (None, None) => Standing::Running("waits for its agent".into()),
             },
-            StepKind::Shift | StepKind::Drain | StepKind::Keep => Standing::Done("not part of such a plan".into()),
+            StepKind::Shift | StepKind::Drain | StepKind::Keep => {
+                Standing::Done("not part of such a plan".into())
+            }
             StepKind::Fence => self.fence_standing(run),
             StepKind::Claim => match (self.won(run), armed) {
                 (Some(report), armed) => {
@@ -214,17 +285,30 @@ impl Engine {
                 (None, None) => Standing::Running("the candidate does not report this plan".into()),
             },
             StepKind::Promote => match self.won(run) {
-                Some(r) if r.resource.state == ResourceState::Primary && u64::from(r.resource.position.timeline) > run.plan.epoch.0 => {
-                    Standing::Done(format!("accepts writes on timeline {}", r.resource.position.timeline))
+                Some(r)
+                    if r.resource.state == ResourceState::Primary
+                        && u64::from(r.resource.position.timeline) > run.plan.epoch.0 =>
+                {
+                    Standing::Done(format!(
+                        "accepts writes on timeline {}",
+                        r.resource.position.timeline
+                    ))
                 }
                 Some(r) => Standing::Running(r.resource.state.word().into()),
-                None if self.nodes[to].verdict == Verdict::Failed => Standing::Failed(format!("{to} lost the role while promoting")),
+                None if self.nodes[to].verdict == Verdict::Failed => {
+                    Standing::Failed(format!("{to} lost the role while promoting"))
+                }
                 None => Standing::Running("waits for word".into()),
             },
             StepKind::Follow => match self.won(run) {
                 Some(r) => {
-                    let streaming: Vec<&str> =
-                        r.resource.standbys.iter().filter(|s| s.state == "streaming").map(|s| s.node.as_str()).collect();
+                    let streaming: Vec<&str> = r
+                        .resource
+                        .standbys
+                        .iter()
+                        .filter(|s| s.state == "streaming")
+                        .map(|s| s.node.as_str())
+                        .collect();
                     if streaming.len() >= self.cluster.synchronous_standbys {
                         Standing::Done(if streaming.is_empty() {
                             "nobody has to".into()
@@ -232,7 +316,11 @@ impl Engine {
                             format!("{} stream", streaming.join(", "))
                         })
                     } else {
-                        Standing::Running(format!("{} of {} stream", streaming.len(), self.cluster.synchronous_standbys))
+                        Standing::Running(format!(
+                            "{} of {} stream",
+                            streaming.len(),
+                            self.cluster.synchronous_standbys
+                        ))
                     }
                 }
                 None => Standing::Running("waits for word".into()),
@@ -255,14 +343,16 @@ impl Engine {
         let from = run.plan.from.as_ref();
         let released = from.is_some_and(|from| self.released(run.plan.epoch, from));
         if let Some(report) = self.won(run) {
-            let fence = self.armed(run).and_then(|a| a.fence).map_or("by the grants", |f| f.words());
+            let fence =
+                self.armed(run).and_then(|a| a.fence).map_or("by the grants", |f| f.words());
             return Standing::Done(format!("{fence} (epoch {} is won)", report.vote.epoch));
         }
         if released {
-            let stop = from.and_then(|m| self.report(&m.node)).and_then(|r| match &r.resource.state {
-                ResourceState::Stopped(evidence) => Some(evidence),
-                _ => None,
-            });
+            let stop =
+                from.and_then(|m| self.report(&m.node)).and_then(|r| match &r.resource.state {
+                    ResourceState::Stopped(evidence) => Some(evidence),
+                    _ => None,
+                });
             return Standing::Done(stop.map_or("it gave the role back".to_owned(), |e| {
                 let end = e.final_position.map_or(String::new(), |p| format!(", log ends at {p}"));
                 format!("stopped ({}), no process remains{end}", e.how)
@@ -272,13 +362,21 @@ impl Engine {
             (PlanKind::Failover, Some(armed)) => Standing::Running(armed.why.clone()),
             (PlanKind::Failover, None) => Standing::Running("the candidate is not armed".into()),
             (PlanKind::Switchover | PlanKind::Failback, _) => {
-                let word = from.and_then(|m| self.report(&m.node)).map_or(String::new(), |r| r.activity.clone());
+                let word = from
+                    .and_then(|m| self.report(&m.node))
+                    .map_or(String::new(), |r| r.activity.clone());
                 Standing::Running(if word.is_empty() { "waits for its agent".into() } else { word })
             }
         }
     }
 
-    pub(super) fn command_refused(&mut self, making: &mut Making, node: &NodeId, id: &str, why: &str) {
+    pub(super) fn command_refused(
+        &mut self,
+        making: &mut Making,
+        node: &NodeId,
+        id: &str,
+        why: &str,
+    ) {
         let text = format!("{node} refused {id}: {why}");
         self.note(making, rules::REFUSED, node.as_str(), "refusal", text, serde_json::Value::Null);
         // It answered: orders do reach it.
@@ -287,11 +385,21 @@ impl Engine {
         }
         let Some(run) = self.durable.run.take() else { return };
         let due = run.steps.iter().find(|s| s.state != StepState::Done).map(|s| s.kind);
-        let nothing_changed = due.is_some_and(|kind| kind <= StepKind::Fence) && self.won(&run).is_none() && !self.share_run_began(&run);
-        let nothing_changed = nothing_changed && (run.plan.kind == PlanKind::Failover || !self.is_released());
-        let ours = id.starts_with(&format!("{}/{}/{}/", run.plan.cluster, run.plan.epoch, run.plan.number));
+        let nothing_changed = due.is_some_and(|kind| kind <= StepKind::Fence)
+            && self.won(&run).is_none()
+            && !self.share_run_began(&run);
+        let nothing_changed =
+            nothing_changed && (run.plan.kind == PlanKind::Failover || !self.is_released());
+        let ours = id
+            .starts_with(&format!("{}/{}/{}/", run.plan.cluster, run.plan.epoch, run.plan.number));
         if ours && nothing_changed {
-            self.end(making, run, rules::ABANDONED, Outcome::Aborted, format!("{node} refused: {why}"));
+            self.end(
+                making,
+                run,
+                rules::ABANDONED,
+                Outcome::Aborted,
+                format!("{node} refused: {why}"),
+            );
         } else {
             self.durable.run = Some(run);
         }
@@ -323,9 +431,17 @@ impl Engine {
                 Some(timeline) == won.map(|e| e.0),
                 format!("epoch {} was won and writes timeline {timeline}", won.map_or(0, |e| e.0)),
             ),
-            ("quorum".to_owned(), promises >= self.quorum(), format!("{promises} voters promised, {} needed", self.quorum())),
+            (
+                "quorum".to_owned(),
+                promises >= self.quorum(),
+                format!("{promises} voters promised, {} needed", self.quorum()),
+            ),
             ("freshness".to_owned(), age < Span::secs(1), format!("its report is {age} old")),
-            ("policy".to_owned(), took <= self.policy.max_failover_time, format!("{took} against {}", self.policy.max_failover_time)),
+            (
+                "policy".to_owned(),
+                took <= self.policy.max_failover_time,
+                format!("{took} against {}", self.policy.max_failover_time),
+            ),
         ];
         if let Some(loss) = &loss {
             parts.push(("loss".to_owned(), loss.within(run.plan.max_loss_bytes), loss.short()));
@@ -333,7 +449,11 @@ impl Engine {
             parts.push(("loss".to_owned(), false, "the candidate's account is not known".into()));
         }
         if let Some(proof) = &report.resource.proof {
-            parts.push(("write".to_owned(), proof.epoch > run.plan.epoch, proof_words(&report, proof.took)));
+            parts.push((
+                "write".to_owned(),
+                proof.epoch > run.plan.epoch,
+                proof_words(&report, proof.took),
+            ));
         }
         self.prove_run(making, run, took, loss, parts);
     }
@@ -349,10 +469,21 @@ impl Engine {
     ) {
         let all = parts.iter().all(|(_, held, _)| *held);
         let confidence = confidence(&parts);
-        let all = all && (run.plan.kind != PlanKind::Failback || confidence >= self.policy.constraints.failback.verified_at_least);
-        let (rule, outcome) = if all { (rules::VERIFIED, Outcome::Verified) } else { (rules::UNPROVED, Outcome::Unproved) };
-        let why = parts.iter().map(|(n, held, f)| format!("{n} {}: {f}", if *held { "✓" } else { "✗" })).collect::<Vec<_>>().join("; ");
-        let why = format!("confidence {confidence} ({}): {why}", crate::model::view::band(confidence));
+        let all = all
+            && (run.plan.kind != PlanKind::Failback
+                || confidence >= self.policy.constraints.failback.verified_at_least);
+        let (rule, outcome) = if all {
+            (rules::VERIFIED, Outcome::Verified)
+        } else {
+            (rules::UNPROVED, Outcome::Unproved)
+        };
+        let why = parts
+            .iter()
+            .map(|(n, held, f)| format!("{n} {}: {f}", if *held { "✓" } else { "✗" }))
+            .collect::<Vec<_>>()
+            .join("; ");
+        let why =
+            format!("confidence {confidence} ({}): {why}", crate::model::view::band(confidence));
         self.outages.push_back(took);
         if self.outages.len() > 16 {
             self.outages.pop_front();
@@ -360,15 +491,19 @@ impl Engine {
         self.finish_run(making, run, rule, outcome, why, Some(took), loss, parts);
     }
 
-    /// Whether the present state holds together: the same parts as at the end of a run, and a real write where one was
-    /// proved in this epoch.
+    /// Whether the present state holds together: the same parts as at the end of a run, and a real
+    /// write where one was proved in this epoch.
     pub fn verify(&self) -> (Vec<(String, bool, String)>, u64) {
         let mut parts: Vec<(String, bool, String)> = vec![];
-        let mut part = |name: &str, held: bool, found: String| parts.push((name.to_owned(), held, found));
+        let mut part =
+            |name: &str, held: bool, found: String| parts.push((name.to_owned(), held, found));
         if self.shares_traffic() {
             return self.verify_shares();
         }
-        let report = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref().zip(m.age(self.now)));
+        let report = self
+            .primary()
+            .and_then(|p| self.nodes.get(&p))
+            .and_then(|m| m.report.as_ref().zip(m.age(self.now)));
         let Some((report, age)) = report.filter(|(r, _)| r.holding.is_some()) else {
             part("quorum", false, "no node that is heard holds the write role".into());
             return (parts, 0);
@@ -377,13 +512,27 @@ impl Engine {
         let epoch = self.durable.epoch.0;
         let writes = report.resource.state == ResourceState::Primary;
         // A holder that climbed keeps its timeline.
-        part("consistency", writes && timeline <= epoch, format!("epoch {epoch} is held and timeline {timeline} is written"));
+        part(
+            "consistency",
+            writes && timeline <= epoch,
+            format!("epoch {epoch} is held and timeline {timeline} is written"),
+        );
         let promises = report.holding.as_ref().map_or(0, |h| h.promised_by.len());
-        part("quorum", promises >= self.quorum(), format!("{promises} voters promised, {} needed", self.quorum()));
+        part(
+            "quorum",
+            promises >= self.quorum(),
+            format!("{promises} voters promised, {} needed", self.quorum()),
+        );
         part("freshness", age < Span::secs(1), format!("its report is {age} old"));
         let holder = self.durable.holder.as_ref();
         let failing: Vec<String> = holder
-            .map_or(vec![], |h| self.constraints(h, PlanKind::Failover, self.policy.strategy != crate::model::topology::Strategy::Manual))
+            .map_or(vec![], |h| {
+                self.constraints(
+                    h,
+                    PlanKind::Failover,
+                    self.policy.strategy != crate::model::topology::Strategy::Manual,
+                )
+            })
             .iter()
             .filter(|c| !c.passed)
             .map(|c| c.name.to_string())
@@ -395,12 +544,27 @@ impl Engine {
                     .map(|c| format!("residency: {} (allowed: {})", c.value, c.limit)),
             )
             .collect();
-        part("policy", failing.is_empty(), if failing.is_empty() { "every constraint holds".into() } else { failing.join(", ") });
+        part(
+            "policy",
+            failing.is_empty(),
+            if failing.is_empty() { "every constraint holds".into() } else { failing.join(", ") },
+        );
         let loss = self.durable.last_run.as_ref().and_then(|r| r.rpo.as_ref());
         let held = loss.is_none_or(|l| l.within(self.policy.max_loss_bytes));
-        part("loss", held, loss.map_or("no move in this plane's memory".into(), crate::model::loss::LossAccount::short));
+        part(
+            "loss",
+            held,
+            loss.map_or(
+                "no move in this plane's memory".into(),
+                crate::model::loss::LossAccount::short,
+            ),
+        );
         match report.resource.proof.as_ref().filter(|p| p.epoch.0 == epoch) {
-            Some(proof) => part("write", true, format!("{} (at {})", proof_words(report, proof.took), proof.at.rfc3339())),
+            Some(proof) => part(
+                "write",
+                true,
+                format!("{} (at {})", proof_words(report, proof.took), proof.at.rfc3339()),
+            ),
             None => part("write", false, "no write was read back in this epoch".into()),
         }
         let confidence = confidence(&parts);
@@ -426,17 +590,32 @@ impl Engine {
         super::remember(&mut self.durable.ended, run.digest.clone());
         let fence = self.armed(&run).and_then(|a| a.fence);
         let took = self.now.since(run.since);
-        let measured = rto.map_or(String::new(), |t| format!("; RTO {t}, RPO {}", rpo.as_ref().map_or("unknown".into(), |r| r.short())));
-        let text = format!("plan {} {}: {}{measured}; {why}", run.digest.short(), run.plan.kind.word(), outcome.word());
+        let measured = rto.map_or(String::new(), |t| {
+            format!("; RTO {t}, RPO {}", rpo.as_ref().map_or("unknown".into(), |r| r.short()))
+        });
+        let text = format!(
+            "plan {} {}: {}{measured}; {why}",
+            run.digest.short(),
+            run.plan.kind.word(),
+            outcome.word()
+        );
         let data = serde_json::json!({"plan": run.digest.as_str(), "rto_ms": rto.map(Span::as_millis), "fence": fence, "steps": run.steps});
         self.note(making, rule, "plane", "outcome", text, data);
         // A move that was undone has cost an outage too.
-        let began = run.steps.iter().any(|s| s.kind == StepKind::Fence && s.state == StepState::Done) || self.share_run_began(&run);
+        let began =
+            run.steps.iter().any(|s| s.kind == StepKind::Fence && s.state == StepState::Done)
+                || self.share_run_began(&run);
         self.note_drained(&run, outcome);
-        if outcome == Outcome::Verified || outcome == Outcome::Unproved || (began && run.plan.kind.is_planned()) {
+        if outcome == Outcome::Verified
+            || outcome == Outcome::Unproved
+            || (began && run.plan.kind.is_planned())
+        {
             let by_itself = run.approvals.is_empty();
             let from = run.plan.demoted().cloned();
-            super::remember(&mut self.durable.moves, Moved { at: self.wall, from, to: run.plan.to.node.clone(), by_itself });
+            super::remember(
+                &mut self.durable.moves,
+                Moved { at: self.wall, from, to: run.plan.to.node.clone(), by_itself },
+            );
         }
         if matches!(outcome, Outcome::Aborted | Outcome::Unknown) {
             super::remember(&mut self.given_up, (run.plan.epoch, run.plan.to.node.clone()));
@@ -466,7 +645,8 @@ impl Engine {
     }
 }
 
-/// 0 to 100: the weights of the parts that held. A real write is worth most, and what was not looked at counts as not held.
+/// 0 to 100: the weights of the parts that held. A real write is worth most, and what was not
+/// looked at counts as not held.
 pub(super) fn confidence(parts: &[(String, bool, String)]) -> u64 {
     let weight = |name: &str| match name {
         "write" => 30,

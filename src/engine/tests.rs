@@ -3,7 +3,8 @@
 use super::*;
 use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{
-    ArmedFacts, ArmedStage, CheckTimes, HoldingFacts, NodeReport, Pids, ResourceFacts, ResourceState, StandbyFacts, StopEvidence, VoteFacts,
+    ArmedFacts, ArmedStage, CheckTimes, HoldingFacts, NodeReport, Pids, ResourceFacts,
+    ResourceState, StandbyFacts, StopEvidence, VoteFacts,
 };
 use crate::model::topology::{Detection, Strategy};
 use crate::model::view::Outcome;
@@ -52,7 +53,8 @@ impl World {
     fn calm(strategy: Strategy) -> Self {
         let (cluster, policy) = topology(strategy);
         let engine = Engine::new(cluster, policy, Timestamp(1), WallTime(0));
-        let mut world = Self { engine, now: Timestamp(1), sequence: 0, sent: vec![], rules: vec![] };
+        let mut world =
+            Self { engine, now: Timestamp(1), sequence: 0, sent: vec![], rules: vec![] };
         for _ in 0..40 {
             world.everybody();
         }
@@ -105,7 +107,13 @@ impl World {
     fn restart(&mut self) {
         let (cluster, policy) = (self.engine.cluster.clone(), self.engine.policy.clone());
         let text = serde_json::to_string(self.engine.snapshot()).unwrap();
-        let (engine, decision) = Engine::restore(cluster, policy, serde_json::from_str(&text).unwrap(), self.now, WallTime(0));
+        let (engine, decision) = Engine::restore(
+            cluster,
+            policy,
+            serde_json::from_str(&text).unwrap(),
+            self.now,
+            WallTime(0),
+        );
         self.engine = engine;
         self.take(decision);
     }
@@ -149,7 +157,11 @@ fn report(node: &str) -> NodeReport {
             position: Position { timeline: 2, lsn: Lsn(100) },
             receiving_from: (!primary).then(|| "n1".into()),
             upstream_age: (!primary).then_some(Span::millis(1)),
-            check: CheckTimes { live: Some(Span::millis(1)), ready: Some(Span::millis(1)), deep: Some(Span::millis(1)) },
+            check: CheckTimes {
+                live: Some(Span::millis(1)),
+                ready: Some(Span::millis(1)),
+                deep: Some(Span::millis(1)),
+            },
             standbys: if primary { vec![standby("n2"), standby("n3")] } else { vec![] },
             ..ResourceFacts::default()
         },
@@ -169,7 +181,13 @@ fn gave_back(node: &str) -> NodeReport {
     r.vote.releases = vec![(Epoch(2), member("n1"))];
     r.resource.receiving_from = None;
     if node == "n1" {
-        let evidence = StopEvidence { at: WallTime(0), how: "found dead".into(), killed: 0, remaining: 0, final_position: None };
+        let evidence = StopEvidence {
+            at: WallTime(0),
+            how: "found dead".into(),
+            killed: 0,
+            remaining: 0,
+            final_position: None,
+        };
         r.resource.state = ResourceState::Stopped(evidence);
     }
     r
@@ -177,7 +195,8 @@ fn gave_back(node: &str) -> NodeReport {
 
 fn armed(mut r: NodeReport, world: &World, stage: ArmedStage) -> NodeReport {
     let plan = world.engine.snapshot().run.as_ref().map(|r| r.digest.clone()).unwrap();
-    r.armed = Some(ArmedFacts { plan, stage, epoch: None, fence: None, loss: None, why: String::new() });
+    r.armed =
+        Some(ArmedFacts { plan, stage, epoch: None, fence: None, loss: None, why: String::new() });
     r
 }
 
@@ -229,7 +248,12 @@ fn silence_needs_a_quorum_of_observers_and_received_log_vetoes() {
         world.pass(100);
     }
     // n2 and n3 still receive its log: it is suspect, and nothing moves.
-    assert_eq!(world.engine.view().nodes[0].verdict, Verdict::Suspect, "{}", world.engine.view().nodes[0].why);
+    assert_eq!(
+        world.engine.view().nodes[0].verdict,
+        Verdict::Suspect,
+        "{}",
+        world.engine.view().nodes[0].why
+    );
     assert_eq!(world.orders(), [""; 0]);
     for _ in 0..20 {
         for node in ["n2", "n3"] {
@@ -268,7 +292,12 @@ fn a_plane_that_never_heard_the_holder_still_judges_it() {
         }
         world.pass(100);
     }
-    assert_eq!(world.engine.view().nodes[0].verdict, Verdict::Failed, "{}", world.engine.view().nodes[0].why);
+    assert_eq!(
+        world.engine.view().nodes[0].verdict,
+        Verdict::Failed,
+        "{}",
+        world.engine.view().nodes[0].why
+    );
     assert!(world.orders().contains(&"arm"));
 }
 
@@ -278,7 +307,10 @@ fn a_candidate_that_waits_with_a_plan_that_ended_is_disarmed() {
     fail(&mut world);
     let waiting = armed(gave_back("n2"), &world, ArmedStage::Waiting);
     let id = world.sent[0].1.id.clone();
-    world.input(Input::Reply { node: "n2".into(), reply: CommandReply { id, outcome: Err("the world moved".into()) } });
+    world.input(Input::Reply {
+        node: "n2".into(),
+        reply: CommandReply { id, outcome: Err("the world moved".into()) },
+    });
     assert_eq!(world.engine.view().run.as_ref().unwrap().outcome, Some(Outcome::Aborted));
     world.sent.clear();
     world.hear(waiting);
@@ -305,12 +337,17 @@ fn the_same_inputs_give_the_same_decisions_byte_for_byte() {
         let mut world = World::calm(Strategy::Automatic);
         fail(&mut world);
         world.pass(500);
-        (serde_json::to_string(world.engine.snapshot()).unwrap(), world.rules, format!("{:?}", world.sent))
+        (
+            serde_json::to_string(world.engine.snapshot()).unwrap(),
+            world.rules,
+            format!("{:?}", world.sent),
+        )
     };
     assert_eq!(run(), run());
 }
 
-/// No phase without a way out: each but steady shows a deadline or what ends it, and somebody who has to act.
+/// No phase without a way out: each but steady shows a deadline or what ends it, and somebody who
+/// has to act.
 #[test]
 fn no_phase_is_without_a_way_out() {
     let mut world = World::calm(Strategy::Manual);

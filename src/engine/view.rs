@@ -4,7 +4,9 @@ use super::{Engine, JUDGE_INTERVAL, sharing};
 use crate::model::observation::ResourceState;
 use crate::model::plan::PlanKind;
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
-use crate::model::view::{ClusterState, ClusterView, NodeView, Outlook, Phase, PhaseView, RunView, StepState, Verdict};
+use crate::model::view::{
+    ClusterState, ClusterView, NodeView, Outlook, Phase, PhaseView, RunView, StepState, Verdict,
+};
 use crate::model::{Epoch, Span, WallTime};
 
 pub(super) fn blank(cluster: &Cluster, policy: &Policy, made: WallTime) -> ClusterView {
@@ -40,10 +42,15 @@ impl Engine {
     pub(super) fn draw(&self) -> ClusterView {
         let mut view = blank(&self.cluster, &self.policy, self.wall);
         let primary = self.primary();
-        view.simulated = self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| r.resource.kind == "sim");
+        view.simulated =
+            self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| r.resource.kind == "sim");
         (view.state, view.why) = (self.state, self.state_why.clone());
         view.epoch = self.durable.epoch;
-        let holding = primary.as_ref().and_then(|p| self.nodes.get(p)).and_then(|m| m.report.as_ref()).filter(|r| r.holding.is_some());
+        let holding = primary
+            .as_ref()
+            .and_then(|p| self.nodes.get(p))
+            .and_then(|m| m.report.as_ref())
+            .filter(|r| r.holding.is_some());
         view.primary = holding.map(|r| r.member.node.clone());
         view.quorum = self.quorum();
         view.voters = holding.map_or(view.voters, |r| r.vote.voters.max(1));
@@ -71,7 +78,9 @@ impl Engine {
             Role::Primary | Role::Secondary => Role::Secondary,
         };
         let seen = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref());
-        let lag = seen.and_then(|r| r.resource.standbys.iter().find(|s| s.node == node.node_id)).and_then(|s| s.lag);
+        let lag = seen
+            .and_then(|r| r.resource.standbys.iter().find(|s| s.node == node.node_id))
+            .and_then(|s| s.lag);
         NodeView {
             node: node.node_id.clone(),
             declared: node.role,
@@ -99,7 +108,11 @@ impl Engine {
         for step in steps.iter_mut().filter(|s| s.state == StepState::Running) {
             step.took = Some(self.now.since(run.step_since));
         }
-        let armed = self.nodes.get(&run.plan.to.node).and_then(|m| m.report.as_ref()).and_then(|r| r.armed.as_ref());
+        let armed = self
+            .nodes
+            .get(&run.plan.to.node)
+            .and_then(|m| m.report.as_ref())
+            .and_then(|r| r.armed.as_ref());
         let armed = armed.filter(|a| a.plan == run.digest);
         Some(RunView {
             plan: run.digest.clone(),
@@ -119,12 +132,18 @@ impl Engine {
         let phase = self.durable.phase;
         let age = self.now.since(self.durable.phase_since);
         let left = |limit: Span| Some(Span(limit.0.saturating_sub(age.0)));
-        let step = self.durable.run.as_ref().and_then(|r| r.steps.iter().find(|s| s.state != StepState::Done).map(|s| (r, s)));
+        let step = self
+            .durable
+            .run
+            .as_ref()
+            .and_then(|r| r.steps.iter().find(|s| s.state != StepState::Done).map(|s| (r, s)));
         let (owner, deadline, at_deadline, ways_out) = match (phase, step) {
             (_, Some((run, step))) => {
                 let spent = self.now.since(run.step_since);
                 let out = match run.plan.kind {
-                    PlanKind::Switchover | PlanKind::Failback => "if nobody wins, the old primary takes the role back by itself",
+                    PlanKind::Switchover | PlanKind::Failback => {
+                        "if nobody wins, the old primary takes the role back by itself"
+                    }
                     PlanKind::Failover => "if the candidate gives up, the next best is tried",
                 };
                 (
@@ -137,7 +156,9 @@ impl Engine {
             (Phase::Steady, None) => ("nobody".to_owned(), None, String::new(), vec![]),
             (Phase::AwaitingApproval, None) => (
                 "a person".to_owned(),
-                self.durable.pending.as_ref().map(|p| Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))),
+                self.durable.pending.as_ref().map(|p| {
+                    Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))
+                }),
                 "the plan is dropped".to_owned(),
                 vec!["execute the plan".into(), "dismiss it".into()],
             ),
@@ -147,79 +168,138 @@ impl Engine {
                 String::new(),
                 vec!["it is heard again".into(), "a quorum concludes that it failed".into()],
             ),
-            (Phase::Stabilising | Phase::Aborted | Phase::RolledBack, None) => {
-                ("plane".to_owned(), left(self.policy.stabilise), "back to steady if the role is held".to_owned(), vec![])
-            }
+            (Phase::Stabilising | Phase::Aborted | Phase::RolledBack, None) => (
+                "plane".to_owned(),
+                left(self.policy.stabilise),
+                "back to steady if the role is held".to_owned(),
+                vec![],
+            ),
             (Phase::NeedsPerson, None) => (
                 "a person".to_owned(),
                 None,
                 String::new(),
-                vec!["ask for a plan".into(), "bring a node back".into(), "accept an unknown loss in a plan".into()],
+                vec![
+                    "ask for a plan".into(),
+                    "bring a node back".into(),
+                    "accept an unknown loss in a plan".into(),
+                ],
             ),
             (Phase::Deciding, None) => (
                 "plane".to_owned(),
                 Some(self.now.until(self.retry_at)),
                 "a target is sought again".to_owned(),
-                vec!["a plan is made".into(), "it is heard again".into(), "a person asks for a plan".into()],
+                vec![
+                    "a plan is made".into(),
+                    "it is heard again".into(),
+                    "a person asks for a plan".into(),
+                ],
             ),
             // Phases of a run, whose run has just ended: the next judgement leaves them.
-            (Phase::Claiming | Phase::Fencing | Phase::Promoting | Phase::Routing | Phase::Verifying, None) => {
-                ("plane".to_owned(), Some(super::JUDGE_INTERVAL), "the run's outcome".to_owned(), vec![])
-            }
+            (
+                Phase::Claiming
+                | Phase::Fencing
+                | Phase::Promoting
+                | Phase::Routing
+                | Phase::Verifying,
+                None,
+            ) => (
+                "plane".to_owned(),
+                Some(super::JUDGE_INTERVAL),
+                "the run's outcome".to_owned(),
+                vec![],
+            ),
         };
         PhaseView { phase, owner, age, deadline, at_deadline, ways_out }
     }
 
     fn outlook(&self) -> Outlook {
-        let Some(primary) = self.subject() else { return Outlook { next: "waits for a first primary".into(), ..Outlook::default() } };
+        let Some(primary) = self.subject() else {
+            return Outlook { next: "waits for a first primary".into(), ..Outlook::default() };
+        };
         let candidates = self.candidates(Some(&primary));
         let best = candidates.iter().find(|c| c.rank == 1);
         let next = match self.durable.phase {
             Phase::Steady => "nothing moves by itself while this holds".to_owned(),
-            Phase::Suspecting => "a failover begins when a quorum of observers concludes that it failed".to_owned(),
+            Phase::Suspecting => {
+                "a failover begins when a quorum of observers concludes that it failed".to_owned()
+            }
             Phase::Deciding => "a plan is made from the best candidate".to_owned(),
-            Phase::AwaitingApproval => "nothing, until a person executes or dismisses the plan".to_owned(),
+            Phase::AwaitingApproval => {
+                "nothing, until a person executes or dismisses the plan".to_owned()
+            }
             Phase::NeedsPerson if self.refusal.is_empty() => "nothing; a person decides".to_owned(),
-            Phase::NeedsPerson => format!("tried again every {RETRY_AFTER} while: {}", self.refusal, RETRY_AFTER = super::RETRY_AFTER),
+            Phase::NeedsPerson => format!(
+                "tried again every {RETRY_AFTER} while: {}",
+                self.refusal,
+                RETRY_AFTER = super::RETRY_AFTER
+            ),
             Phase::Stabilising => "back to steady".to_owned(),
-            Phase::Aborted | Phase::RolledBack => "a new plan, if the primary is still failed".to_owned(),
+            Phase::Aborted | Phase::RolledBack => {
+                "a new plan, if the primary is still failed".to_owned()
+            }
             _ => "the run goes on by itself, also without this plane".to_owned(),
         };
         let holder = self.durable.holder.as_ref();
         let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
-        let if_died = if failed { format!("{primary} has failed") } else { format!("if {primary} died now") };
+        let if_died =
+            if failed { format!("{primary} has failed") } else { format!("if {primary} died now") };
         let if_primary_died = match (best, holder) {
             _ if self.shares_traffic() => self.if_it_died(&primary),
             (Some(best), Some(holder)) => {
                 let loss = self.expected_loss(holder, PlanKind::Failover);
                 let by_itself = self.policy.strategy != Strategy::Manual;
-                let held_back = self.constraints(holder, PlanKind::Failover, by_itself).into_iter().find(|c| !c.passed);
+                let held_back = self
+                    .constraints(holder, PlanKind::Failover, by_itself)
+                    .into_iter()
+                    .find(|c| !c.passed);
                 let left = self.reachable_voters().saturating_sub(1);
                 let host = if left < self.quorum() {
-                    format!(" · with its whole host nobody could: {left} of {} voters needed would be left", self.quorum())
+                    format!(
+                        " · with its whole host nobody could: {left} of {} voters needed would be \
+                            left",
+                        self.quorum()
+                    )
                 } else {
                     String::new()
                 };
-                let who = if self.policy.strategy == Strategy::Manual { "after a person's word " } else { "" };
-                let measured = self.outages.back().map_or(String::new(), |last| format!("; last measured {last}"));
+                let who = if self.policy.strategy == Strategy::Manual {
+                    "after a person's word "
+                } else {
+                    ""
+                };
+                let measured = self
+                    .outages
+                    .back()
+                    .map_or(String::new(), |last| format!("; last measured {last}"));
                 let rto = match &self.forecast {
                     Some(f) if f.read_only == 0 => {
                         let age = Span::millis(u64::try_from(self.wall.0 - f.made.0).unwrap_or(0));
-                        let lost =
-                            if f.losing > 0 { format!(", {} runs lose up to {} writes", f.losing, f.lost_max) } else { String::new() };
+                        let lost = if f.losing > 0 {
+                            format!(", {} runs lose up to {} writes", f.losing, f.lost_max)
+                        } else {
+                            String::new()
+                        };
                         let host = match f.host_read_only {
                             0 => format!("whole host ≈ {}", f.host_p50),
                             n => format!("whole host: {n} of {} runs end read-only", f.runs / 2),
                         };
                         format!(
-                            "RTO ≈ {} (p95 {}, p99 {}), {host}{lost} ({} runs, simulated {age} ago{measured})",
+                            "RTO ≈ {} (p95 {}, p99 {}), {host}{lost} ({} runs, simulated {age} \
+                                ago{measured})",
                             f.outage_p50, f.outage_p95, f.outage_p99, f.runs
                         )
                     }
-                    Some(f) => format!("{} of {} simulated runs end read-only{measured}", f.read_only, f.runs / 2),
+                    Some(f) => format!(
+                        "{} of {} simulated runs end read-only{measured}",
+                        f.read_only,
+                        f.runs / 2
+                    ),
                     None => {
                         let bound = crate::lease::Terms::for_duration(self.cluster.lease).promise();
-                        format!("RTO not simulated yet{measured}; up to {bound} more if its whole host is lost")
+                        format!(
+                            "RTO not simulated yet{measured}; up to {bound} more if its whole \
+                                host is lost"
+                        )
                     }
                 };
                 match held_back {
@@ -228,18 +308,24 @@ impl Engine {
                         check.name, check.value, check.would_change
                     ),
                     None if by_itself && !loss.within(self.policy.max_loss_bytes) => format!(
-                        "{if_died} → nothing by itself: the loss would be {} and the policy tolerates {} B; a person may accept it",
+                        "{if_died} → nothing by itself: the loss would be {} and the policy \
+                            tolerates {} B; a person may accept it",
                         loss.short(),
                         self.policy.max_loss_bytes
                     ),
-                    None => format!("{if_died} → {who}{} promotes · loss {} · {rto}{host}", best.node, loss.short()),
+                    None => format!(
+                        "{if_died} → {who}{} promotes · loss {} · {rto}{host}",
+                        best.node,
+                        loss.short()
+                    ),
                 }
             }
             _ => {
                 let why: Vec<String> = candidates
                     .iter()
                     .map(|c| {
-                        let failed: Vec<&str> = c.checks.iter().filter(|k| !k.passed).map(|k| &*k.name).collect();
+                        let failed: Vec<&str> =
+                            c.checks.iter().filter(|k| !k.passed).map(|k| &*k.name).collect();
                         format!("{} ({})", c.node, failed.join(", "))
                     })
                     .collect();
@@ -252,15 +338,27 @@ impl Engine {
             let kind = if failed { PlanKind::Failover } else { PlanKind::Switchover };
             self.constraints(h, kind, self.policy.strategy != Strategy::Manual)
         });
-        Outlook { next, if_primary_died, candidates, answer, constraints, forecast: self.forecast.clone() }
+        Outlook {
+            next,
+            if_primary_died,
+            candidates,
+            answer,
+            constraints,
+            forecast: self.forecast.clone(),
+        }
     }
 
-    /// Whether anything in the picture ages faster than people see: then it is worth drawing again soon.
+    /// Whether anything in the picture ages faster than people see: then it is worth drawing again
+    /// soon.
     pub fn is_busy(&self) -> bool {
         self.durable.run.is_some()
             || !matches!(self.durable.phase, Phase::Steady)
             || self.nodes.values().any(|m| {
-                m.verdict != Verdict::Healthy && !matches!(m.report.as_ref().map(|r| &r.resource.state), Some(ResourceState::None))
+                m.verdict != Verdict::Healthy
+                    && !matches!(
+                        m.report.as_ref().map(|r| &r.resource.state),
+                        Some(ResourceState::None)
+                    )
             })
             || self.judge_at.since(self.now) > JUDGE_INTERVAL
     }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
 
 /// The lab's authority; its key is never written down.
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -17,10 +20,15 @@ impl Authority {
     }
 
     /// Writes `ca.pem`, `cert.pem` and `key.pem` for `name`.
-    pub(super) fn issue(&self, name: &str, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    pub(super) fn issue(
+        &self,
+        name: &str,
+        folder: &Path,
+    ) -> Result<(), Box<dyn std::error::Error>> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.0)?;
         std::fs::create_dir_all(folder)?;
@@ -35,6 +43,11 @@ impl Authority {
 pub(super) fn write_secret(path: &Path, contents: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(contents.as_bytes())
 }

@@ -70,7 +70,11 @@ impl User {
         let find = |name: &str| {
             let line = passwd.lines().find(|l| l.split(':').next() == Some(name))?;
             let mut fields = line.split(':').skip(2);
-            Some(User { name: name.into(), uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+            Some(User {
+                name: name.into(),
+                uid: fields.next()?.parse().ok()?,
+                gid: fields.next()?.parse().ok()?,
+            })
         };
         find("postgres").or_else(|| find("nobody"))
     }
@@ -104,10 +108,17 @@ pub struct Link {
 impl Ports {
     /// Free ports: held all at once while they are found, so that no two are the same.
     pub(super) fn find(nodes: &[String]) -> std::io::Result<Self> {
-        // Below the range from which outgoing connections take theirs: while a server is down, whoever tries again and
-        // again to reach it would sooner or later be given that very port as its own, and connect to itself.
-        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-        let below = range.split_whitespace().next().and_then(|p| p.parse::<u16>().ok()).filter(|p| *p > 12_000).unwrap_or(32_768);
+        // Below the range from which outgoing connections take theirs: while a server is down,
+        // whoever tries again and again to reach it would sooner or later be given that very port
+        // as its own, and connect to itself.
+        let range =
+            std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let below = range
+            .split_whitespace()
+            .next()
+            .and_then(|p| p.parse::<u16>().ok())
+            .filter(|p| *p > 12_000)
+            .unwrap_or(32_768);
         let mut seed = [0; 2];
         getrandom::fill(&mut seed).map_err(|e| std::io::Error::other(e.to_string()))?;
         let mut next = u16::from_ne_bytes(seed);
@@ -132,21 +143,41 @@ impl Ports {
             for to in nodes.iter().filter(|n| *n != from) {
                 for (what, targets) in [("agent", &ports.agent), ("postgres", &ports.postgres)] {
                     let target = targets.get(to).copied().unwrap_or(0);
-                    ports.links.push(Link { from: from.clone(), to: to.clone(), what: what.into(), listen: free()?, target });
+                    ports.links.push(Link {
+                        from: from.clone(),
+                        to: to.clone(),
+                        what: what.into(),
+                        listen: free()?,
+                        target,
+                    });
                 }
             }
-            ports.links.push(Link { from: from.clone(), to: "plane".into(), what: "plane".into(), listen: free()?, target: ports.plane });
+            ports.links.push(Link {
+                from: from.clone(),
+                to: "plane".into(),
+                what: "plane".into(),
+                listen: free()?,
+                target: ports.plane,
+            });
         }
         Ok(ports)
     }
 
     pub(super) fn link(&self, from: &str, to: &str, what: &str) -> u16 {
-        self.links.iter().find(|l| l.from == from && l.to == to && l.what == what).map_or(0, |l| l.listen)
+        self.links
+            .iter()
+            .find(|l| l.from == from && l.to == to && l.what == what)
+            .map_or(0, |l| l.listen)
     }
 }
 
 /// Writes every file of the lab.
-pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Ports) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) fn write(
+    dir: &Path,
+    options: &Options,
+    nodes: &[String],
+    ports: &Ports,
+) -> Result<(), Box<dyn std::error::Error>> {
     let authority = Authority::new("quorate lab")?;
     let key = ApprovalKey::generate()?;
     let regions: Vec<String> = match options.regions {
@@ -154,7 +185,8 @@ pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Por
         several => (1..=several.min(nodes.len())).map(|n| format!("region-{n}")).collect(),
     };
     let mut cluster = format!(
-        "# made by the lab\ncluster_id: lab\nname: Lab\nenvironment: LAB\nregions: [{}]\nsynchronous_standbys: {}\nlease_ms: {}\nnodes:\n",
+        "# made by the lab\ncluster_id: lab\nname: Lab\nenvironment: LAB\nregions: \
+            [{}]\nsynchronous_standbys: {}\nlease_ms: {}\nnodes:\n",
         regions.join(", "),
         options.synchronous_standbys.min(nodes.len().saturating_sub(1)),
         options.lease_ms
@@ -163,7 +195,9 @@ pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Por
         let role = if i == 0 { "primary" } else { "secondary" };
         write!(
             cluster,
-            "  - node_id: {node}\n    hostname: 127.0.0.1\n    role: {role}\n    region: {}\n    site: site-{}\n    status: unknown\n    priority: 100\n    capacity: 100.0\n    agent_port: {}\n    postgres_port: {}\n",
+            "  - node_id: {node}\n    hostname: 127.0.0.1\n    role: {role}\n    region: {}\n    \
+                site: site-{}\n    status: unknown\n    priority: 100\n    capacity: 100.0\n    \
+                agent_port: {}\n    postgres_port: {}\n",
             regions[i % regions.len()],
             char::from(b'a' + u8::try_from(i % 26).unwrap_or(0)),
             ports.agent[node],
@@ -172,7 +206,8 @@ pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Por
     }
     std::fs::write(dir.join("cluster.yaml"), cluster)?;
     let policy = format!(
-        "policy_id: lab-policy\nname: Lab Policy\nstrategy: {}\nmax_failover_time_s: 60\nrequire_quorum: true\nmin_healthy_nodes: 1\nstabilise_s: {}\nreclaim_after_s: {}\n",
+        "policy_id: lab-policy\nname: Lab Policy\nstrategy: {}\nmax_failover_time_s: \
+            60\nrequire_quorum: true\nmin_healthy_nodes: 1\nstabilise_s: {}\nreclaim_after_s: {}\n",
         options.strategy.word(),
         options.stabilise_s,
         options.reclaim_after_s
@@ -182,7 +217,11 @@ pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Por
     for node in nodes {
         writeln!(allowlist, "  - {{name: {node}, roles: [node]}}")?;
     }
-    writeln!(allowlist, "  - {{name: operator, roles: [operator, approver], approval_key: \"{}\"}}", key.public_hex())?;
+    writeln!(
+        allowlist,
+        "  - {{name: operator, roles: [operator, approver], approval_key: \"{}\"}}",
+        key.public_hex()
+    )?;
     writeln!(allowlist, "  - {{name: auditor, roles: [auditor, viewer]}}")?;
     std::fs::write(dir.join("allowlist.yaml"), allowlist)?;
     for node in nodes {
@@ -190,15 +229,22 @@ pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Por
         authority.issue(node, &folder.join("tls"))?;
         let mut routes = String::new();
         for peer in nodes.iter().filter(|n| *n != node) {
-            let (agent, postgres) = (ports.link(node, peer, "agent"), ports.link(node, peer, "postgres"));
-            writeln!(routes, "  {peer}: {{agent: \"127.0.0.1:{agent}\", postgres: \"127.0.0.1:{postgres}\"}}")?;
+            let (agent, postgres) =
+                (ports.link(node, peer, "agent"), ports.link(node, peer, "postgres"));
+            writeln!(
+                routes,
+                "  {peer}: {{agent: \"127.0.0.1:{agent}\", postgres: \"127.0.0.1:{postgres}\"}}"
+            )?;
         }
         let plane = ports.link(node, "plane", "plane");
         let kind = if options.simulated { "sim" } else { "postgres" };
         let agent = format!(
-            "node_id: {node}\ncluster: ../cluster.yaml\npolicy: ../policy.yaml\nallowlist: ../allowlist.yaml\nstate_dir: state\n\
-             listen: 127.0.0.1:{}\nplane: 127.0.0.1:{plane}\ntls: {{ca: tls/ca.pem, cert: tls/cert.pem, key: tls/key.pem}}\n\
-             resource: {kind}\nheartbeat_ms: 100\npostgres:\n  data_dir: data\n  socket_dir: socket\n  \
+            "node_id: {node}\ncluster: ../cluster.yaml\npolicy: ../policy.yaml\nallowlist: \
+                ../allowlist.yaml\nstate_dir: state\n\
+             listen: 127.0.0.1:{}\nplane: 127.0.0.1:{plane}\ntls: {{ca: tls/ca.pem, cert: \
+             tls/cert.pem, key: tls/key.pem}}\n\
+             resource: {kind}\nheartbeat_ms: 100\npostgres:\n  data_dir: data\n  socket_dir: \
+             socket\n  \
              initdb_args: [--auth=trust, --no-sync]\nroutes:\n{routes}",
             ports.agent[node]
         );
@@ -206,7 +252,8 @@ pub(super) fn write(dir: &Path, options: &Options, nodes: &[String], ports: &Por
     }
     authority.issue("plane", &dir.join("plane/tls"))?;
     let plane = format!(
-        "cluster: ../cluster.yaml\npolicy: ../policy.yaml\nallowlist: ../allowlist.yaml\nstate_dir: state\nlisten: 127.0.0.1:{}\n\
+        "cluster: ../cluster.yaml\npolicy: ../policy.yaml\nallowlist: \
+            ../allowlist.yaml\nstate_dir: state\nlisten: 127.0.0.1:{}\n\
          tls: {{ca: tls/ca.pem, cert: tls/cert.pem, key: tls/key.pem}}\nsimulated: {}\n",
         ports.plane, options.simulated
     );

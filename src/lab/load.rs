@@ -1,6 +1,6 @@
-//! A client as applications are: inserts numbered rows one at a time, goes to whichever node takes writes, and at the end
-//! counts what was acknowledged and is not there. Beside it one prober a node tries to write there, wherever the role is:
-//! two nodes that acknowledge at once are seen.
+//! A client as applications are: inserts numbered rows one at a time, goes to whichever node takes
+//! writes, and at the end counts what was acknowledged and is not there. Beside it one prober a
+//! node tries to write there, wherever the role is: two nodes that acknowledge at once are seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -61,14 +61,22 @@ struct Connection {
 impl Target {
     async fn connect(&self, port: u16) -> Option<Connection> {
         let mut config = tokio_postgres::Config::new();
-        config.host("127.0.0.1").port(port).user(&self.user).dbname(&self.database).application_name("load");
+        config
+            .host("127.0.0.1")
+            .port(port)
+            .user(&self.user)
+            .dbname(&self.database)
+            .application_name("load");
         let attempt = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls));
         let (client, mut connection) = attempt.await.ok()?.ok()?;
         let warned = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&warned);
         tokio::spawn(async move {
-            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-                // 01000: the wait for a synchronous standby was cancelled; the commit is local only.
+            while let Some(Ok(message)) =
+                std::future::poll_fn(|cx| connection.poll_message(cx)).await
+            {
+                // 01000: the wait for a synchronous standby was cancelled; the commit is local
+                // only.
                 if let AsyncMessage::Notice(notice) = message
                     && notice.code().code() == "01000"
                 {
@@ -85,11 +93,14 @@ impl Target {
     /// In words, when none does within `limit`.
     pub async fn prepare(&self, limit: Duration) -> Result<(), String> {
         let until = tokio::time::Instant::now() + limit;
-        let sql = "SET client_min_messages = error; CREATE TABLE IF NOT EXISTS load (n bigint NOT NULL, node text NOT NULL); TRUNCATE load";
+        let sql = "SET client_min_messages = error; CREATE TABLE IF NOT EXISTS load (n bigint NOT \
+            NULL, node text NOT NULL); TRUNCATE load";
         loop {
             for port in self.nodes.values() {
                 if let Some(c) = self.connect(*port).await
-                    && tokio::time::timeout(INSERT_TIMEOUT, c.client.batch_execute(sql)).await.is_ok_and(|r| r.is_ok())
+                    && tokio::time::timeout(INSERT_TIMEOUT, c.client.batch_execute(sql))
+                        .await
+                        .is_ok_and(|r| r.is_ok())
                 {
                     return Ok(());
                 }
@@ -114,11 +125,16 @@ enum Wrote {
 async fn insert(c: &Connection, n: i64, node: &str) -> Wrote {
     let before = c.warned.load(Ordering::SeqCst);
     // The timeline says in which epoch the acknowledging server writes.
-    let sql = format!("INSERT INTO load (n, node) VALUES ({n}, '{node}') RETURNING left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)");
+    let sql = format!(
+        "INSERT INTO load (n, node) VALUES ({n}, '{node}') RETURNING \
+            left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
+    );
     match tokio::time::timeout(INSERT_TIMEOUT, c.client.simple_query(&sql)).await {
         Ok(Ok(answer)) if c.warned.load(Ordering::SeqCst) == before => {
             let timeline = answer.iter().find_map(|m| match m {
-                tokio_postgres::SimpleQueryMessage::Row(row) => u32::from_str_radix(row.get(0)?, 16).ok(),
+                tokio_postgres::SimpleQueryMessage::Row(row) => {
+                    u32::from_str_radix(row.get(0)?, 16).ok()
+                }
                 _ => None,
             });
             Wrote::Acknowledged(timeline.unwrap_or(0))
@@ -126,7 +142,8 @@ async fn insert(c: &Connection, n: i64, node: &str) -> Wrote {
         Ok(Ok(_)) | Err(_) => Wrote::Unknown,
         Ok(Err(error)) => match error.code() {
             Some(code) if code.code() == "25006" => Wrote::Elsewhere,
-            // The server said no and rolled back; a shutdown may cut in after the commit, so that is unknown.
+            // The server said no and rolled back; a shutdown may cut in after the commit, so that
+            // is unknown.
             Some(code) if !code.code().starts_with("57") => Wrote::Failed,
             _ => Wrote::Unknown,
         },
@@ -140,7 +157,9 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
         .nodes
         .iter()
         .zip(1_i64..)
-        .map(|((node, port), number)| tokio::spawn(probe(target.clone(), node.clone(), *port, number, Arc::clone(&stop))))
+        .map(|((node, port), number)| {
+            tokio::spawn(probe(target.clone(), node.clone(), *port, number, Arc::clone(&stop)))
+        })
         .collect();
     let mut report = Report::default();
     let mut acks: BTreeSet<i64> = BTreeSet::new();
@@ -166,7 +185,9 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                         report.acknowledged += 1;
                         *report.by_node.entry(node.clone()).or_default() += 1;
-                        if moments.last().is_none_or(|(_, last)| *last != timeline) || acks.len().is_multiple_of(20) {
+                        if moments.last().is_none_or(|(_, last)| *last != timeline)
+                            || acks.len().is_multiple_of(20)
+                        {
                             moments.push((now, timeline));
                         }
                         continue;
@@ -208,8 +229,15 @@ fn ms(ns: u64) -> f64 {
     (ns / 1_000) as f64 / 1_000.0
 }
 
-/// Tries to write on one node every few milliseconds, wherever the role is. Its rows have negative numbers of their own.
-async fn probe(target: Target, node: String, port: u16, number: i64, stop: Arc<AtomicBool>) -> (Vec<(Timestamp, u32)>, Vec<i64>) {
+/// Tries to write on one node every few milliseconds, wherever the role is. Its rows have negative
+/// numbers of their own.
+async fn probe(
+    target: Target,
+    node: String,
+    port: u16,
+    number: i64,
+    stop: Arc<AtomicBool>,
+) -> (Vec<(Timestamp, u32)>, Vec<i64>) {
     let (mut moments, mut written) = (Vec::new(), Vec::new());
     let mut connection = None;
     let mut n = 0;
@@ -234,8 +262,8 @@ async fn probe(target: Target, node: String, port: u16, number: i64, stop: Arc<A
     (moments, written)
 }
 
-/// Acknowledgements by an older epoch after a newer one had acknowledged. A client may learn of an acknowledgement a
-/// moment late, so a few milliseconds are told apart from a second primary.
+/// Acknowledgements by an older epoch after a newer one had acknowledged. A client may learn of an
+/// acknowledgement a moment late, so a few milliseconds are told apart from a second primary.
 fn overlaps(mut moments: Vec<(Timestamp, u32)>) -> u64 {
     const LATE: u64 = 5_000_000;
     moments.sort_unstable();
@@ -243,7 +271,9 @@ fn overlaps(mut moments: Vec<(Timestamp, u32)>) -> u64 {
     let mut count = 0;
     for (at, timeline) in moments {
         match newest {
-            Some((top, since)) if timeline < top => count += u64::from(at.0.saturating_sub(since.0) > LATE),
+            Some((top, since)) if timeline < top => {
+                count += u64::from(at.0.saturating_sub(since.0) > LATE)
+            }
             Some((top, _)) if timeline == top => {}
             _ => newest = Some((timeline, at)),
         }
@@ -266,7 +296,10 @@ async fn rows(target: &Target) -> Result<BTreeSet<i64>, String> {
             }
         }
         if tokio::time::Instant::now() > until {
-            return Err("no node took a write within 30 s after the load, so nothing could be counted".into());
+            return Err(
+                "no node took a write within 30 s after the load, so nothing could be counted"
+                    .into(),
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -283,7 +316,11 @@ mod tests {
     #[test]
     fn a_handover_is_no_overlap_and_a_second_primary_is() {
         assert_eq!(seen(&[(0, 2), (20, 2), (200, 3), (220, 3)]), 0);
-        assert_eq!(seen(&[(0, 2), (200, 3), (204, 2), (220, 3)]), 0, "an acknowledgement heard late");
+        assert_eq!(
+            seen(&[(0, 2), (200, 3), (204, 2), (220, 3)]),
+            0,
+            "an acknowledgement heard late"
+        );
         assert_eq!(seen(&[(0, 2), (200, 3), (220, 2), (240, 3), (260, 2)]), 2);
         assert_eq!(seen(&[(0, 2), (200, 3), (2_000, 2)]), 1, "one stray acknowledgement is enough");
         assert_eq!(seen(&[(0, 2), (200, 3), (900, 4)]), 0, "the role came back in a newer epoch");

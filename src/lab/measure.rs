@@ -1,4 +1,5 @@
-//! Measuring a lab: the same fault again and again under load, each time on a healthy cluster. Reported, never asserted.
+//! Measuring a lab: the same fault again and again under load, each time on a healthy cluster.
+//! Reported, never asserted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,17 +77,32 @@ pub async fn picture(client: &Client) -> Result<ClusterView, LabError> {
 ///
 /// # Errors
 /// In words, when it does not within `limit`.
-pub async fn until(client: &Client, limit: Duration, what: &str, holds: impl Fn(&ClusterView) -> bool) -> Result<ClusterView, LabError> {
+pub async fn until(
+    client: &Client,
+    limit: Duration,
+    what: &str,
+    holds: impl Fn(&ClusterView) -> bool,
+) -> Result<ClusterView, LabError> {
     let end = Instant::now() + limit;
     let mut last = String::new();
     loop {
         match picture(client).await {
             Ok(view) if holds(&view) => return Ok(view),
-            Ok(view) => last = format!("{}: {}; phase {}", view.state.word(), view.why, view.phase.phase.word()),
+            Ok(view) => {
+                last = format!(
+                    "{}: {}; phase {}",
+                    view.state.word(),
+                    view.why,
+                    view.phase.phase.word()
+                )
+            }
             Err(error) => last = error.to_string() + " after " + &last,
         }
         if Instant::now() > end {
-            return Err(LabError(format!("waited {} s for: {what}. Last: {last}", limit.as_secs())));
+            return Err(LabError(format!(
+                "waited {} s for: {what}. Last: {last}",
+                limit.as_secs()
+            )));
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
@@ -101,10 +117,19 @@ pub fn is_calm(view: &ClusterView) -> bool {
 ///
 /// # Errors
 /// In words.
-pub async fn once(lab: &mut Lab, client: &Client, identity: &Identity, event: Event) -> Result<Report, LabError> {
+pub async fn once(
+    lab: &mut Lab,
+    client: &Client,
+    identity: &Identity,
+    event: Event,
+) -> Result<Report, LabError> {
     let calm = until(client, Duration::from_secs(90), "a healthy, steady cluster", is_calm).await?;
     let primary = calm.primary.clone().ok_or_else(|| LabError("no primary".into()))?;
-    let target = Target { nodes: lab.postgres_ports().clone(), user: "postgres".into(), database: "postgres".into() };
+    let target = Target {
+        nodes: lab.postgres_ports().clone(),
+        user: "postgres".into(),
+        database: "postgres".into(),
+    };
     target.prepare(Duration::from_secs(20)).await.map_err(LabError)?;
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let running = tokio::spawn({
@@ -120,7 +145,10 @@ pub async fn once(lab: &mut Lab, client: &Client, identity: &Identity, event: Ev
         Event::Cut => lab.cut(node)?,
         Event::Switchover => switchover(client, identity, &primary).await?,
     }
-    let moved = |v: &ClusterView| v.primary.as_ref().is_some_and(|p| *p != primary) && v.run.as_ref().is_some_and(|r| r.outcome.is_some());
+    let moved = |v: &ClusterView| {
+        v.primary.as_ref().is_some_and(|p| *p != primary)
+            && v.run.as_ref().is_some_and(|r| r.outcome.is_some())
+    };
     until(client, Duration::from_secs(60), "the role to move", moved).await?;
     let after = count.load(Ordering::Relaxed);
     reach(&count, after + 200).await?;
@@ -145,7 +173,11 @@ async fn reach(count: &AtomicU64, wanted: u64) -> Result<(), LabError> {
 ///
 /// # Errors
 /// In words.
-pub async fn switchover(client: &Client, identity: &Identity, from: &NodeId) -> Result<(), LabError> {
+pub async fn switchover(
+    client: &Client,
+    identity: &Identity,
+    from: &NodeId,
+) -> Result<(), LabError> {
     let request = CallRequest::Order(PersonOrder::Propose {
         to: None,
         away: vec![],
@@ -158,11 +190,17 @@ pub async fn switchover(client: &Client, identity: &Identity, from: &NodeId) -> 
         other => return Err(LabError(format!("no plan: {other:?}"))),
     };
     let path = identity.approval_key.as_ref().ok_or_else(|| LabError("no approval key".into()))?;
-    let key = crate::access::ApprovalKey::from_hex(&std::fs::read_to_string(path).map_err(words)?).map_err(LabError)?;
+    let key = crate::access::ApprovalKey::from_hex(&std::fs::read_to_string(path).map_err(words)?)
+        .map_err(LabError)?;
     let expires = crate::model::WallTime(crate::agent::host::wall().0 + 60_000);
-    let approval = key.approve(digest.clone(), &identity.name, "measured", expires).map_err(LabError)?;
+    let approval =
+        key.approve(digest.clone(), &identity.name, "measured", expires).map_err(LabError)?;
     match client
-        .call(&CallRequest::Order(PersonOrder::Execute { plan: digest, demoted: from.as_str().to_owned(), approval }))
+        .call(&CallRequest::Order(PersonOrder::Execute {
+            plan: digest,
+            demoted: from.as_str().to_owned(),
+            approval,
+        }))
         .await
         .map_err(words)?
     {
@@ -175,7 +213,12 @@ pub async fn switchover(client: &Client, identity: &Identity, from: &NodeId) -> 
 ///
 /// # Errors
 /// In words.
-pub async fn run(lab: &mut Lab, event: Event, runs: usize, mut said: impl FnMut(usize, &Report)) -> Result<Figures, LabError> {
+pub async fn run(
+    lab: &mut Lab,
+    event: Event,
+    runs: usize,
+    mut said: impl FnMut(usize, &Report),
+) -> Result<Figures, LabError> {
     let identity = Identity::read(&lab.identity("operator")).map_err(words)?;
     let client = Client::new(&identity.plane, "plane", &identity.tls).map_err(words)?;
     let mut reports = Vec::new();

@@ -1,5 +1,5 @@
-//! The lab: a real cluster on this machine in one folder, to try, test and drill on. Every process is the real program;
-//! traffic between nodes goes through a proxy that can be cut.
+//! The lab: a real cluster on this machine in one folder, to try, test and drill on. Every process
+//! is the real program; traffic between nodes goes through a proxy that can be cut.
 //!
 //! Deliberately absent: any way to reach into an agent or a plane that production does not have.
 

@@ -1,5 +1,6 @@
-//! The network between the lab's nodes: a proxy for every directed way. A cut way forwards nothing and closes nothing,
-//! like a cable that was pulled: what was sent waits, new connections stay silent.
+//! The network between the lab's nodes: a proxy for every directed way. A cut way forwards nothing
+//! and closes nothing, like a cable that was pulled: what was sent waits, new connections stay
+//! silent.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -68,7 +69,10 @@ async fn serve(listener: TcpListener, link: Link, cut: watch::Receiver<BTreeSet<
 }
 
 /// Waits until the way is open.
-async fn open(link: &Link, cut: &mut watch::Receiver<BTreeSet<String>>) -> Result<(), watch::error::RecvError> {
+async fn open(
+    link: &Link,
+    cut: &mut watch::Receiver<BTreeSet<String>>,
+) -> Result<(), watch::error::RecvError> {
     cut.wait_for(|c| !c.contains(&link.from) && !c.contains(&link.to)).await.map(|_| ())
 }
 
@@ -87,7 +91,8 @@ async fn forward(
                 return;
             }
             Ok(n) => {
-                if open(&link, &mut cut).await.is_err() || to.write_all(&buffer[..n]).await.is_err() {
+                if open(&link, &mut cut).await.is_err() || to.write_all(&buffer[..n]).await.is_err()
+                {
                     return;
                 }
             }

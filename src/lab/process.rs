@@ -6,15 +6,27 @@ use std::process::{Command, Stdio};
 use super::layout::User;
 use crate::agent::host;
 
-/// Starts `quorate ARGS` in a group of its own, as `user`, with its output in `log`. Returns its pid.
-pub(super) fn start(program: &Path, args: &[&str], user: Option<&User>, log: &Path) -> std::io::Result<u32> {
+/// Starts `quorate ARGS` in a group of its own, as `user`, with its output in `log`. Returns its
+/// pid.
+pub(super) fn start(
+    program: &Path,
+    args: &[&str],
+    user: Option<&User>,
+    log: &Path,
+) -> std::io::Result<u32> {
     use std::os::unix::process::CommandExt as _;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
     if let Some(user) = user {
         std::os::unix::fs::chown(log, Some(user.uid), Some(user.gid))?;
     }
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0).current_dir("/");
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .process_group(0)
+        .current_dir("/");
     command.env("QUORATE_LOG_TO", "stderr").env_remove("QUORATE_IDENTITY");
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid).env("HOME", "/tmp");
@@ -26,7 +38,8 @@ pub(super) fn start(program: &Path, args: &[&str], user: Option<&User>, log: &Pa
     Ok(pid)
 }
 
-/// Whether `pid` is still the process that was started with `folder` in its command line: a pid can be reused.
+/// Whether `pid` is still the process that was started with `folder` in its command line: a pid can
+/// be reused.
 pub(super) fn is_ours(pid: u32, folder: &Path) -> bool {
     let folder = folder.display().to_string();
     let commandline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -84,7 +84,12 @@ impl Lab {
     ///
     /// # Errors
     /// [`LabError`], with nothing left running.
-    pub fn create(dir: &Path, options: Options, program: &Path, mut said: impl FnMut(&str)) -> Result<Self, LabError> {
+    pub fn create(
+        dir: &Path,
+        options: Options,
+        program: &Path,
+        mut said: impl FnMut(&str),
+    ) -> Result<Self, LabError> {
         if dir.join("lab.json").exists() {
             return Err(LabError(format!(
                 "there is a lab in {} already: end it with `quorate lab down --dir {}`",
@@ -96,14 +101,18 @@ impl Lab {
         let dir = dir.canonicalize().map_err(io(dir.display()))?;
         if dir.as_os_str().len() > 70 {
             return Err(LabError(format!(
-                "{} is too long a path: PostgreSQL's socket below it would not fit; use --dir with a shorter one",
+                "{} is too long a path: PostgreSQL's socket below it would not fit; use --dir \
+                    with a shorter one",
                 dir.display()
             )));
         }
         let user = User::unprivileged();
         if let Some(user) = &user {
             use std::os::unix::fs::MetadataExt as _;
-            let closed = dir.ancestors().skip(1).find(|a| a.metadata().is_ok_and(|m| m.mode() & 0o001 == 0 && m.uid() != user.uid));
+            let closed = dir
+                .ancestors()
+                .skip(1)
+                .find(|a| a.metadata().is_ok_and(|m| m.mode() & 0o001 == 0 && m.uid() != user.uid));
             if let Some(closed) = closed {
                 let why = format!(
                     "everything runs as {}, who cannot enter {}: chmod o+x it, or choose another --dir",
@@ -120,13 +129,24 @@ impl Lab {
         // The unprivileged user may not be able to enter the folder where this program lies.
         let own = dir.join("quorate");
         std::fs::copy(program, &own).map_err(io("copying the program"))?;
-        let mut state = State { options, user, ports, program: own, net: None, plane: None, agents: BTreeMap::new(), cut: vec![] };
+        let mut state = State {
+            options,
+            user,
+            ports,
+            program: own,
+            net: None,
+            plane: None,
+            agents: BTreeMap::new(),
+            cut: vec![],
+        };
         if let Some(user) = &state.user {
             process::give(&dir, user).map_err(io("giving the folder to the unprivileged user"))?;
         }
         use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).map_err(io(dir.display()))?;
-        let links = serde_json::to_string(&state.ports.links).map_err(|e| LabError(e.to_string()))?;
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755))
+            .map_err(io(dir.display()))?;
+        let links =
+            serde_json::to_string(&state.ports.links).map_err(|e| LabError(e.to_string()))?;
         std::fs::write(dir.join("links.json"), links).map_err(io("links.json"))?;
         said("starting the network");
         let dir_text = dir.display().to_string();
@@ -150,10 +170,16 @@ impl Lab {
     /// # Errors
     /// [`LabError`] when there is none in `dir`.
     pub fn open(dir: &Path) -> Result<Self, LabError> {
-        let missing =
-            |e| LabError(format!("there is no lab in {} ({e}): make one with `quorate lab up --dir {}`", dir.display(), dir.display()));
+        let missing = |e| {
+            LabError(format!(
+                "there is no lab in {} ({e}): make one with `quorate lab up --dir {}`",
+                dir.display(),
+                dir.display()
+            ))
+        };
         let text = std::fs::read_to_string(dir.join("lab.json")).map_err(missing)?;
-        let state = serde_json::from_str(&text).map_err(|e| LabError(format!("{}/lab.json is unreadable: {e}", dir.display())))?;
+        let state = serde_json::from_str(&text)
+            .map_err(|e| LabError(format!("{}/lab.json is unreadable: {e}", dir.display())))?;
         Ok(Self { dir: dir.canonicalize().map_err(io(dir.display()))?, state })
     }
 
@@ -183,12 +209,14 @@ impl Lab {
     }
 
     fn save(&self) -> Result<(), LabError> {
-        let text = serde_json::to_string_pretty(&self.state).map_err(|e| LabError(e.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&self.state).map_err(|e| LabError(e.to_string()))?;
         host::write_durably(&self.dir.join("lab.json"), &text).map_err(io("lab.json"))
     }
 
     fn spawn(&self, args: &[&str], log: &str) -> Result<u32, LabError> {
-        process::start(&self.state.program, args, self.state.user.as_ref(), &self.dir.join(log)).map_err(io("starting a process"))
+        process::start(&self.state.program, args, self.state.user.as_ref(), &self.dir.join(log))
+            .map_err(io("starting a process"))
     }
 
     /// Starts the agent of `node`, if it does not run.
@@ -238,7 +266,10 @@ impl Lab {
         let near = crate::config::problem::nearest(node, self.nodes().map(String::as_str));
         let hint = near.map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
         let known: Vec<_> = self.nodes().map(String::as_str).collect();
-        Err(LabError(format!("there is no node {node:?} in this lab: it has {}{hint}", known.join(", "))))
+        Err(LabError(format!(
+            "there is no node {node:?} in this lab: it has {}{hint}",
+            known.join(", ")
+        )))
     }
 
     fn data_dir(&self, node: &str) -> PathBuf {
@@ -262,11 +293,17 @@ impl Lab {
         match what {
             What::Postgres => postgres(),
             What::Agent => self.agent_pid(node).into_iter().collect(),
-            What::Host => self.agent_pid(node).into_iter().chain(self.guard_pid(node)).chain(postgres()).collect(),
+            What::Host => self
+                .agent_pid(node)
+                .into_iter()
+                .chain(self.guard_pid(node))
+                .chain(postgres())
+                .collect(),
         }
     }
 
-    /// Kills (SIGKILL). Of a database only the postmaster is killed, as a crash would; its backends end by themselves.
+    /// Kills (SIGKILL). Of a database only the postmaster is killed, as a crash would; its backends
+    /// end by themselves.
     ///
     /// # Errors
     /// [`LabError`].
@@ -324,8 +361,10 @@ impl Lab {
     }
 
     fn tell_net(&self, line: &str) -> Result<(), LabError> {
-        let failed = |e: std::io::Error| LabError(format!("the lab's network does not answer: {e}"));
-        let mut stream = std::os::unix::net::UnixStream::connect(net::socket(&self.dir)).map_err(failed)?;
+        let failed =
+            |e: std::io::Error| LabError(format!("the lab's network does not answer: {e}"));
+        let mut stream =
+            std::os::unix::net::UnixStream::connect(net::socket(&self.dir)).map_err(failed)?;
         writeln!(stream, "{line}").map_err(failed)?;
         let mut answer = String::new();
         std::io::BufReader::new(stream).read_line(&mut answer).map(|_| ()).map_err(failed)
@@ -348,7 +387,11 @@ impl Lab {
                 postgres_port: self.state.ports.postgres[node],
                 user: "postgres".to_owned(),
                 agent_address: format!("127.0.0.1:{}", self.state.ports.agent[node]),
-                pids: crate::model::observation::Pids { agent: self.agent_pid(node).unwrap_or(0), guard: self.guard_pid(node), postmaster },
+                pids: crate::model::observation::Pids {
+                    agent: self.agent_pid(node).unwrap_or(0),
+                    guard: self.guard_pid(node),
+                    postmaster,
+                },
                 cut: self.state.cut.contains(node),
             }
         };
@@ -358,7 +401,14 @@ impl Lab {
     /// The end of a process's log, for messages.
     pub fn last_words(&self, log: &str) -> String {
         let text = std::fs::read_to_string(self.dir.join(log)).unwrap_or_default();
-        text.lines().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+        text.lines()
+            .rev()
+            .take(3)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Ends every process of the lab, and removes its folder.
@@ -373,8 +423,11 @@ impl Lab {
         // A frozen process does not end before it is woken; SIGKILL needs no waking.
         pids.iter().for_each(|pid| host::signal(*pid, Signal::KILL));
         for node in &nodes {
-            let (_, remaining) =
-                host::kill_all_in(&self.data_dir(node), host::postmaster(&self.data_dir(node)), host::now() + crate::model::Span::secs(5));
+            let (_, remaining) = host::kill_all_in(
+                &self.data_dir(node),
+                host::postmaster(&self.data_dir(node)),
+                host::now() + crate::model::Span::secs(5),
+            );
             pids.extend(remaining);
             if let Some(guard) = self.guard_pid(node) {
                 host::signal(guard, Signal::KILL);

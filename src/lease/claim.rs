@@ -1,4 +1,5 @@
-//! One attempt to win an epoch: counts grants, judges whether the former holder is fenced, and what would be lost.
+//! One attempt to win an epoch: counts grants, judges whether the former holder is fenced, and what
+//! would be lost.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ pub struct Claim {
     voters: VoterSet,
     sent: Timestamp,
     grants: BTreeMap<Member, Grant>,
-    /// The claimant has a database: what it acknowledged in an epoch that nobody closed since, it has.
+    /// The claimant has a database: what it acknowledged in an epoch that nobody closed since, it
+    /// has.
     has_data: bool,
 }
 
@@ -26,8 +28,8 @@ pub enum Standing {
         /// What is missing, in words.
         why: String,
     },
-    /// A majority granted, but nothing proves that the former holder cannot acknowledge; promotion needs evidence from
-    /// elsewhere or an approved unknown loss.
+    /// A majority granted, but nothing proves that the former holder cannot acknowledge; promotion
+    /// needs evidence from elsewhere or an approved unknown loss.
     Unfenced {
         /// What is missing, in words.
         why: String,
@@ -78,16 +80,18 @@ impl Claim {
         }
     }
 
-    /// Epochs that were or may have been won and whose holder could still acknowledge: those from the last known win
-    /// on, without the ones whose holder said it stopped, without the claimant's own (it knows what it does), and
-    /// without those that cannot have reached a majority.
+    /// Epochs that were or may have been won and whose holder could still acknowledge: those from
+    /// the last known win on, without the ones whose holder said it stopped, without the claimant's
+    /// own (it knows what it does), and without those that cannot have reached a majority.
     fn open_epochs(&self) -> Vec<EpochSync> {
         let mut seen: BTreeMap<(Epoch, Member), EpochSync> = BTreeMap::new();
         for entry in self.grants.values().flat_map(|g| &g.history) {
-            let slot = seen.entry((entry.epoch, entry.holder.clone())).or_insert_with(|| entry.clone());
+            let slot =
+                seen.entry((entry.epoch, entry.holder.clone())).or_insert_with(|| entry.clone());
             slot.won |= entry.won;
             slot.promoted |= entry.promoted;
-            // The newest stage that any granter knows: each was durable at a majority before the next was used.
+            // The newest stage that any granter knows: each was durable at a majority before the
+            // next was used.
             if entry.sync.number > slot.sync.number {
                 slot.sync = entry.sync.clone();
             }
@@ -97,54 +101,81 @@ impl Claim {
         seen.into_values()
             .filter(|e| closed.is_none_or(|c| e.epoch >= c))
             .filter(|e| {
-                let voted = |g: &&Grant| g.history.iter().any(|h| h.epoch == e.epoch && h.holder == e.holder);
-                e.won || self.grants.values().filter(voted).count() + unheard >= self.voters.majority()
+                let voted = |g: &&Grant| {
+                    g.history.iter().any(|h| h.epoch == e.epoch && h.holder == e.holder)
+                };
+                e.won
+                    || self.grants.values().filter(voted).count() + unheard
+                        >= self.voters.majority()
             })
             .collect()
     }
 
     fn released(&self, entry: &EpochSync) -> Option<&ReleaseNotice> {
         let from_grants = self.grants.values().flat_map(|g| &g.released);
-        from_grants.chain(&self.request.released).find(|r| r.epoch == entry.epoch && r.holder == entry.holder)
+        from_grants
+            .chain(&self.request.released)
+            .find(|r| r.epoch == entry.epoch && r.holder == entry.holder)
     }
 
-    /// Members of the epoch's synchronous set that granted and know where their log ends: one that does not could hold
-    /// an acknowledged write that nobody sees.
+    /// Members of the epoch's synchronous set that granted and know where their log ends: one that
+    /// does not could hold an acknowledged write that nobody sees.
     fn sync_grants<'a>(&'a self, set: &'a SyncSet) -> impl Iterator<Item = &'a Grant> {
         self.grants.values().filter(|g| set.members.contains(&g.voter) && g.position.is_some())
     }
 
     /// Every set that may be in force is fenced.
     fn is_sync_fenced(&self, entry: &EpochSync) -> bool {
-        let fenced = |set: &SyncSet| set.fence_needs().is_some_and(|needs| self.sync_grants(set).count() >= needs);
+        let fenced = |set: &SyncSet| {
+            set.fence_needs().is_some_and(|needs| self.sync_grants(set).count() >= needs)
+        };
         !entry.sync.sets.is_empty() && entry.sync.sets.iter().all(fenced)
     }
 
     /// The set that is furthest from being fenced: what it needs and what it has.
     fn lacking(&self, entry: &EpochSync) -> Option<(usize, usize)> {
-        let open = |set: &&SyncSet| set.fence_needs().is_none_or(|needs| self.sync_grants(set).count() < needs);
-        entry.sync.sets.iter().find(open).and_then(|set| Some((self.sync_grants(set).count(), set.fence_needs()?)))
+        let open = |set: &&SyncSet| {
+            set.fence_needs().is_none_or(|needs| self.sync_grants(set).count() < needs)
+        };
+        entry
+            .sync
+            .sets
+            .iter()
+            .find(open)
+            .and_then(|set| Some((self.sync_grants(set).count(), set.fence_needs()?)))
     }
 
     /// An override removed voters, and no promotion since closed what only they may know.
     fn is_incomplete(&self) -> bool {
-        let closed = self.grants.values().flat_map(|g| &g.history).filter(|e| e.promoted).map(|e| e.epoch).max();
-        self.voters.override_floor().is_some_and(|floor| closed.is_none_or(|closed| closed <= floor))
+        let closed = self
+            .grants
+            .values()
+            .flat_map(|g| &g.history)
+            .filter(|e| e.promoted)
+            .map(|e| e.epoch)
+            .max();
+        self.voters
+            .override_floor()
+            .is_some_and(|floor| closed.is_none_or(|closed| closed <= floor))
     }
 
-    /// Where it stands. `attested` are voters whose power-off was attested; `accept_lease_only` says that the plan
-    /// accepts a lease that merely ran out (and so an unknown loss).
+    /// Where it stands. `attested` are voters whose power-off was attested; `accept_lease_only`
+    /// says that the plan accepts a lease that merely ran out (and so an unknown loss).
     pub fn standing(&self, attested: &[Member], accept_lease_only: bool) -> Standing {
         let majority = self.voters.majority();
         if self.grants.len() < majority {
             let by: Vec<_> = self.grants.keys().map(|m| m.node.as_str()).collect();
-            let why = format!("{} of {} grants needed ({})", self.grants.len(), majority, list(&by));
+            let why =
+                format!("{} of {} grants needed ({})", self.grants.len(), majority, list(&by));
             return Standing::Waiting { why };
         }
-        // Whoever held the role unheard is fenced by no more than the word of those who saw it without power.
-        let mut worst = if self.is_incomplete() { FenceRung::PoweredOff } else { FenceRung::Stopped };
+        // Whoever held the role unheard is fenced by no more than the word of those who saw it
+        // without power.
+        let mut worst =
+            if self.is_incomplete() { FenceRung::PoweredOff } else { FenceRung::Stopped };
         for entry in self.open_epochs() {
-            let rung = if entry.holder == self.request.candidate || self.released(&entry).is_some() {
+            let rung = if entry.holder == self.request.candidate || self.released(&entry).is_some()
+            {
                 FenceRung::Stopped
             } else if attested.contains(&entry.holder) {
                 FenceRung::PoweredOff
@@ -156,9 +187,14 @@ impl Claim {
             if rung == FenceRung::LeaseExpired && !accept_lease_only {
                 let needs = self.lacking(&entry).map_or_else(
                     || "its commits wait for no standby".to_owned(),
-                    |(have, needs)| format!("{have} of {needs} of its synchronous standbys granted"),
+                    |(have, needs)| {
+                        format!("{have} of {needs} of its synchronous standbys granted")
+                    },
                 );
-                let why = format!("nothing proves that {} (epoch {}) cannot acknowledge: {needs}", entry.holder.node, entry.epoch);
+                let why = format!(
+                    "nothing proves that {} (epoch {}) cannot acknowledge: {needs}",
+                    entry.holder.node, entry.epoch
+                );
                 return Standing::Unfenced { why };
             }
             worst = worst.max(rung);
@@ -170,14 +206,17 @@ impl Claim {
         self.sources().map(|(node, p)| (node.clone(), p)).max_by_key(|(_, p)| *p)
     }
 
-    /// Granters whose log may count. A former holder that went its own way does not, once its standbys' grants show that
-    /// what only it has was never acknowledged: no log from before could be continued by it.
+    /// Granters whose log may count. A former holder that went its own way does not, once its
+    /// standbys' grants show that what only it has was never acknowledged: no log from before could
+    /// be continued by it.
     fn sources(&self) -> impl Iterator<Item = (&NodeId, Position)> {
         let own = self.own_position();
         let open = self.open_epochs();
         self.grants.values().filter_map(move |g| {
             let position = g.position?;
-            let alone = open.iter().any(|e| e.holder == g.voter && e.holder != self.request.candidate && self.is_sync_fenced(e));
+            let alone = open.iter().any(|e| {
+                e.holder == g.voter && e.holder != self.request.candidate && self.is_sync_fenced(e)
+            });
             let ahead = own.is_some_and(|own| position.timeline > own.timeline);
             (!(alone && ahead)).then_some((&g.voter.node, position))
         })
@@ -186,13 +225,18 @@ impl Claim {
     /// Who has more than the claimant.
     fn fetch(&self) -> Option<(NodeId, Position)> {
         let own = self.own_position();
-        self.best().filter(|(node, best)| *node != self.request.candidate.node && own.is_some_and(|own| own < *best))
+        self.best().filter(|(node, best)| {
+            *node != self.request.candidate.node && own.is_some_and(|own| own < *best)
+        })
     }
 
-    /// The loss account (DESIGN §4), from the grants alone: the worst over every epoch that may have been written in.
+    /// The loss account (DESIGN §4), from the grants alone: the worst over every epoch that may
+    /// have been written in.
     pub fn loss(&self) -> LossAccount {
         if self.is_incomplete() {
-            let why = "voters were removed by override: what only they knew of later epochs and of writes in them is missing".into();
+            let why = "voters were removed by override: what only they knew of later epochs and \
+                of writes in them is missing"
+                .into();
             return LossAccount::Unknown { why };
         }
         self.known_loss()
@@ -221,18 +265,26 @@ impl Claim {
         }
         let holder = &entry.holder.node;
         if entry.holder == self.request.candidate {
-            let proof = format!("{holder} held the role in epoch {} and has its own log, flushed before it acknowledged", entry.epoch);
+            let proof = format!(
+                "{holder} held the role in epoch {} and has its own log, flushed before it \
+                    acknowledged",
+                entry.epoch
+            );
             return Some(if self.has_data {
                 LossAccount::None { proof, by: vec![holder.clone()], excluded: vec![] }
             } else {
-                LossAccount::Unknown { why: format!("{holder} held the role before and no longer has that database") }
+                LossAccount::Unknown {
+                    why: format!("{holder} held the role before and no longer has that database"),
+                }
             });
         }
         let reached = self.best().map(|(_, p)| p);
         if let Some((end, reached)) = release.and_then(|r| r.final_position).zip(reached) {
             let missing = end.lsn.bytes_since(reached.lsn);
-            // A clean stop ends the log with a checkpoint that every connected standby receives before it stops.
-            let fenced = self.is_sync_fenced(entry) && (reached.timeline != end.timeline || missing > 0);
+            // A clean stop ends the log with a checkpoint that every connected standby receives
+            // before it stops.
+            let fenced =
+                self.is_sync_fenced(entry) && (reached.timeline != end.timeline || missing > 0);
             if fenced {
                 return Some(self.none_by_grants(entry));
             }
@@ -243,18 +295,32 @@ impl Claim {
                     excluded: vec![],
                 }
             } else if reached.timeline == end.timeline {
-                LossAccount::AtMost { bytes: missing, span: None, proof: format!("{holder} stopped at {end}, here is {reached}") }
+                LossAccount::AtMost {
+                    bytes: missing,
+                    span: None,
+                    proof: format!("{holder} stopped at {end}, here is {reached}"),
+                }
             } else {
-                LossAccount::Unknown { why: format!("{holder} stopped at {end}, here is {reached} on another timeline") }
+                LossAccount::Unknown {
+                    why: format!(
+                        "{holder} stopped at {end}, here is {reached} on another timeline"
+                    ),
+                }
             });
         }
         if self.is_sync_fenced(entry) {
             return Some(self.none_by_grants(entry));
         }
         let why = match self.lacking(entry) {
-            None => format!("{holder} acknowledged without waiting for a standby, and its final position is not known"),
+            None => format!(
+                "{holder} acknowledged without waiting for a standby, and its final position is \
+                    not known"
+            ),
             Some((count, needs)) => {
-                format!("{count} of {needs} synchronous standbys of {holder} granted; an acknowledged write may be on the others only")
+                format!(
+                    "{count} of {needs} synchronous standbys of {holder} granted; an acknowledged \
+                        write may be on the others only"
+                )
             }
         };
         Some(LossAccount::Unknown { why })
@@ -266,13 +332,17 @@ impl Claim {
         let names: Vec<_> = by.iter().map(NodeId::as_str).collect();
         LossAccount::None {
             proof: format!(
-                "every acknowledged write is on {} of {} synchronous standbys; {} granted, and the candidate has all that they have",
+                "every acknowledged write is on {} of {} synchronous standbys; {} granted, and \
+                    the candidate has all that they have",
                 set.k,
                 set.members.len(),
                 list(&names)
             ),
             by,
-            excluded: vec!["commits whose wait was cancelled (warning 01000), local and asynchronous commits".into()],
+            excluded: vec![
+                "commits whose wait was cancelled (warning 01000), local and asynchronous commits"
+                    .into(),
+            ],
         }
     }
 

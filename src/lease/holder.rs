@@ -1,13 +1,16 @@
-//! The holder's side of the lease: which rounds it sent when, what was promised, and so until when it may acknowledge.
+//! The holder's side of the lease: which rounds it sent when, what was promised, and so until when
+//! it may acknowledge.
 //!
-//! It counts from the moment it *asked*; voters count from the moment they *answered*. Clocks are never compared, so
-//! only their drift matters, and the grace covers it.
+//! It counts from the moment it *asked*; voters count from the moment they *answered*. Clocks are
+//! never compared, so only their drift matters, and the grace covers it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Terms;
 use super::message::{Ack, Renew};
-use crate::model::{Epoch, Member, NodeId, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet};
+use crate::model::{
+    Epoch, Member, NodeId, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet,
+};
 
 /// Rounds remembered while their answers are outstanding.
 pub const ROUNDS_MAX: usize = 64;
@@ -18,7 +21,8 @@ pub struct Holder {
     me: Member,
     epoch: Epoch,
     voters: VoterSet,
-    /// A change under way: promises must come from a majority of both sets, and who has the new one durably.
+    /// A change under way: promises must come from a majority of both sets, and who has the new one
+    /// durably.
     next: Option<(VoterSet, BTreeSet<Member>)>,
     sync: SyncStage,
     /// The first round that carried this stage, and who acknowledged one.
@@ -30,9 +34,16 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// A holder of `epoch`. `first_round` is one that no earlier process of this node used, so that late answers to an
-    /// earlier process do not count.
-    pub fn new(me: Member, epoch: Epoch, voters: VoterSet, sync: SyncStage, terms: Terms, first_round: u64) -> Self {
+    /// A holder of `epoch`. `first_round` is one that no earlier process of this node used, so that
+    /// late answers to an earlier process do not count.
+    pub fn new(
+        me: Member,
+        epoch: Epoch,
+        voters: VoterSet,
+        sync: SyncStage,
+        terms: Terms,
+        first_round: u64,
+    ) -> Self {
         Self {
             me,
             epoch,
@@ -78,12 +89,14 @@ impl Holder {
     pub fn next_voters(&self) -> Option<&VoterSet> {
         self.next.as_ref().map(|(set, _)| set)
     }
-    /// A voter has the new set, durably. True when a majority of both sets has it: it is in force then.
+    /// A voter has the new set, durably. True when a majority of both sets has it: it is in force
+    /// then.
     pub fn changed(&mut self, voter: &Member) -> bool {
         let Some((set, have)) = &mut self.next else { return false };
         have.insert(voter.clone());
         let (set, have) = (set.clone(), have.clone());
-        let majority = |of: &VoterSet| have.iter().filter(|m| of.contains(m)).count() >= of.majority();
+        let majority =
+            |of: &VoterSet| have.iter().filter(|m| of.contains(m)).count() >= of.majority();
         if !majority(&self.voters) || !majority(&set) {
             return false;
         }
@@ -93,11 +106,13 @@ impl Holder {
         true
     }
     fn has_majorities(&self, who: &BTreeSet<Member>) -> bool {
-        let majority = |of: &VoterSet| who.iter().filter(|m| of.contains(m)).count() >= of.majority();
+        let majority =
+            |of: &VoterSet| who.iter().filter(|m| of.contains(m)).count() >= of.majority();
         majority(&self.voters) && self.next.as_ref().is_none_or(|(set, _)| majority(set))
     }
     fn counts(&self, voter: &Member) -> bool {
-        self.voters.contains(voter) || self.next.as_ref().is_some_and(|(set, _)| set.contains(voter))
+        self.voters.contains(voter)
+            || self.next.as_ref().is_some_and(|(set, _)| set.contains(voter))
     }
     /// Who votes.
     pub fn voters(&self) -> &VoterSet {
@@ -127,8 +142,9 @@ impl Holder {
         }
     }
 
-    /// An answer. Counts only for this epoch and incarnation, from a voter of this set, for a round still remembered;
-    /// the promise reaches from when that round was *sent* for the lesser of what was asked and what was promised.
+    /// An answer. Counts only for this epoch and incarnation, from a voter of this set, for a round
+    /// still remembered; the promise reaches from when that round was *sent* for the lesser of what
+    /// was asked and what was promised.
     pub fn ack(&mut self, ack: &Ack) {
         if ack.epoch != self.epoch || ack.holder != self.me || !self.counts(&ack.voter) {
             return;
@@ -147,10 +163,16 @@ impl Holder {
         *slot = (*slot).max(until);
     }
 
-    /// Until when it may acknowledge writes: the M-th newest promise. `None` while fewer than a majority ever promised.
+    /// Until when it may acknowledge writes: the M-th newest promise. `None` while fewer than a
+    /// majority ever promised.
     pub fn held_until(&self) -> Option<Timestamp> {
         let by = |set: &VoterSet| {
-            let mut ends: Vec<Timestamp> = self.promised.iter().filter(|(m, _)| set.contains(m)).map(|(_, until)| *until).collect();
+            let mut ends: Vec<Timestamp> = self
+                .promised
+                .iter()
+                .filter(|(m, _)| set.contains(m))
+                .map(|(_, until)| *until)
+                .collect();
             ends.sort_unstable_by(|a, b| b.cmp(a));
             ends.get(set.majority() - 1).copied()
         };
@@ -167,6 +189,10 @@ impl Holder {
 
     /// Voters whose promise reaches beyond `now`.
     pub fn promised_by(&self, now: Timestamp) -> Vec<NodeId> {
-        self.promised.iter().filter(|(_, until)| now < **until).map(|(m, _)| m.node.clone()).collect()
+        self.promised
+            .iter()
+            .filter(|(_, until)| now < **until)
+            .map(|(m, _)| m.node.clone())
+            .collect()
     }
 }

@@ -25,8 +25,8 @@ pub struct Renew {
     pub promoted: Option<TimelineHistory>,
 }
 
-/// From a holder: this is the voter set from now on. One voter more or less than before; in force for the holder once a
-/// majority of both sets has it, durably.
+/// From a holder: this is the voter set from now on. One voter more or less than before; in force
+/// for the holder once a majority of both sets has it, durably.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VoterChange {
     /// In which epoch.
@@ -55,7 +55,8 @@ pub struct Ack {
 /// Ask for, or claim, an epoch. Asking binds nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimRequest {
-    /// The voter set the claimant counts with. A voter whose set is newer refuses; one whose set is older takes this one.
+    /// The voter set the claimant counts with. A voter whose set is newer refuses; one whose set is
+    /// older takes this one.
     pub voters: VoterSet,
     /// The epoch to win.
     pub epoch: Epoch,
@@ -158,8 +159,12 @@ impl std::fmt::Display for Refusal {
         match self {
             Refusal::Stranger { why } => write!(f, "stranger: {why}"),
             Refusal::NewerEpoch { epoch } => write!(f, "knows epoch {epoch}"),
-            Refusal::Promised { to: Some(to), left } => write!(f, "promised to {} for another {left}", to.node),
-            Refusal::Promised { to: None, left } => write!(f, "restarted, may be promised for another {left}"),
+            Refusal::Promised { to: Some(to), left } => {
+                write!(f, "promised to {} for another {left}", to.node)
+            }
+            Refusal::Promised { to: None, left } => {
+                write!(f, "restarted, may be promised for another {left}")
+            }
             Refusal::Released { epoch } => write!(f, "epoch {epoch} was released"),
             Refusal::NotStoppedHere => write!(f, "the old primary's database here is not stopped"),
             Refusal::NotApproved { why } => write!(f, "not approved: {why}"),

@@ -1,14 +1,16 @@
 //! Who may write: voter, holder and claim, as pure state machines (DESIGN §4).
 //!
-//! What goes in is a message or a moment; what comes out is what must be durable, and only then what may be said. The
-//! runtime keeps that order; nothing here knows a clock, a socket or a disk.
+//! What goes in is a message or a moment; what comes out is what must be durable, and only then
+//! what may be said. The runtime keeps that order; nothing here knows a clock, a socket or a disk.
 //!
-//! *Voter*: grants, renews and releases; its record is durable before any reply. *Holder*: counts its voters' promises
-//! and so knows until when it may acknowledge. *Claim*: one attempt to win an epoch.
+//! *Voter*: grants, renews and releases; its record is durable before any reply. *Holder*: counts
+//! its voters' promises and so knows until when it may acknowledge. *Claim*: one attempt to win an
+//! epoch.
 //!
-//! The voter set changes by one voter at a time, by the holder, under a majority of both sets ([`crate::lease::Voter::change`]); the
-//! synchronous set changes jointly ([`crate::model::SyncStage`]); an override removes voters that two persons attested as
-//! powered off ([`crate::lease::Voter::remove_attested`]).
+//! The voter set changes by one voter at a time, by the holder, under a majority of both sets
+//! ([`crate::lease::Voter::change`]); the synchronous set changes jointly
+//! ([`crate::model::SyncStage`]); an override removes voters that two persons attested as powered
+//! off ([`crate::lease::Voter::remove_attested`]).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claim;
@@ -36,14 +38,16 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The holder begins to kill this long before its lease ends, so that the last process is gone by then.
+    /// The holder begins to kill this long before its lease ends, so that the last process is gone
+    /// by then.
     pub const KILL_TIME: Span = Span::millis(200);
     /// Bound on how late a timer fires on a loaded machine.
     pub const TIMER_SLACK: Span = Span::millis(50);
     /// ρ: bound on the drift of two clocks against each other, in parts per thousand.
     pub const DRIFT_PER_MILLE: u64 = 1;
 
-    /// Terms for a lease of `duration`: G ≥ kill time + 2ρ(D+G) + timer slack (DESIGN §4), solved for G and rounded up.
+    /// Terms for a lease of `duration`: G ≥ kill time + 2ρ(D+G) + timer slack (DESIGN §4), solved
+    /// for G and rounded up.
     pub fn for_duration(duration: Span) -> Terms {
         let fixed = Self::KILL_TIME.0 + Self::TIMER_SLACK.0;
         let numerator = fixed * 1_000 + 2 * Self::DRIFT_PER_MILLE * duration.0;

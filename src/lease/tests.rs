@@ -93,10 +93,14 @@ fn after_a_restart_the_longest_promise_is_presumed() {
 fn a_release_is_final() {
     let mut v = voter(2);
     let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
-    let notice = ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None, promoted: true };
+    let notice =
+        ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None, promoted: true };
     let said = v.release(&notice);
     assert!(said.persist.is_some() && said.reply);
-    assert_eq!(v.renew(Timestamp(1), &renew(1, 1)).reply.unwrap_err(), Refusal::Released { epoch: Epoch(1) });
+    assert_eq!(
+        v.renew(Timestamp(1), &renew(1, 1)).reply.unwrap_err(),
+        Refusal::Released { epoch: Epoch(1) }
+    );
     assert!(v.would_grant(Timestamp(1), &claim(2, 3, sync(&[1, 2], 1)), at(0)).is_ok());
 }
 
@@ -116,17 +120,25 @@ fn the_old_holders_own_host_grants_only_when_it_cannot_write() {
     let mut v = voter(1);
     let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
     let running = Local { not_writable: false, ..at(0) };
-    let refused = v.claim(Timestamp(500), &claim(2, 2, sync(&[1, 3], 1)), running).reply.unwrap_err();
+    let refused =
+        v.claim(Timestamp(500), &claim(2, 2, sync(&[1, 3], 1)), running).reply.unwrap_err();
     assert_eq!(refused, Refusal::NotStoppedHere);
 }
 
 #[test]
 fn strangers_neither_get_nor_give() {
-    let mut blank = Voter::restore(VoterRecord::new(Member::new("n2", "reinstalled")), terms(), Timestamp(0));
+    let mut blank =
+        Voter::restore(VoterRecord::new(Member::new("n2", "reinstalled")), terms(), Timestamp(0));
     assert!(matches!(blank.renew(Timestamp(1), &renew(1, 1)).reply, Err(Refusal::Stranger { .. })));
-    assert!(matches!(blank.install(set()).reply, Err(Refusal::Stranger { .. })), "its incarnation is not in the set");
+    assert!(
+        matches!(blank.install(set()).reply, Err(Refusal::Stranger { .. })),
+        "its incarnation is not in the set"
+    );
     let other_version = Renew { voters_version: 2, ..renew(1, 1) };
-    assert!(matches!(voter(2).renew(Timestamp(1), &other_version).reply, Err(Refusal::Stranger { .. })));
+    assert!(matches!(
+        voter(2).renew(Timestamp(1), &other_version).reply,
+        Err(Refusal::Stranger { .. })
+    ));
 }
 
 #[test]
@@ -134,7 +146,13 @@ fn a_holder_counts_from_when_it_asked() {
     let mut h = Holder::new(member(1), Epoch(1), set(), sync(&[2, 3], 1).into(), terms(), 7);
     let first = h.renew(Timestamp(10), None);
     let second = h.renew(Timestamp(20), None);
-    let ack = |n, round, duration| Ack { voter: member(n), holder: member(1), epoch: Epoch(1), round, duration: Span(duration) };
+    let ack = |n, round, duration| Ack {
+        voter: member(n),
+        holder: member(1),
+        epoch: Epoch(1),
+        round,
+        duration: Span(duration),
+    };
     h.ack(&ack(1, second.round, 100));
     assert_eq!(h.held_until(), None, "one of three is no majority");
     h.ack(&ack(2, first.round, 100));
@@ -144,14 +162,24 @@ fn a_holder_counts_from_when_it_asked() {
     h.ack(&ack(3, second.round, 100));
     assert_eq!(h.held_until(), Some(Timestamp(120)));
     h.ack(&ack(2, 5, 100));
-    assert_eq!(h.held_until(), Some(Timestamp(120)), "a round of an earlier process does not count");
+    assert_eq!(
+        h.held_until(),
+        Some(Timestamp(120)),
+        "a round of an earlier process does not count"
+    );
     let stranger = Ack { voter: Member::new("n2", "b"), ..ack(2, second.round, 100) };
     h.ack(&stranger);
     assert!(!h.holds(Timestamp(120)));
 }
 
 fn won_history() -> Vec<EpochSync> {
-    vec![EpochSync { epoch: Epoch(1), holder: member(1), sync: sync(&[2, 3], 1).into(), won: true, promoted: true }]
+    vec![EpochSync {
+        epoch: Epoch(1),
+        holder: member(1),
+        sync: sync(&[2, 3], 1).into(),
+        won: true,
+        promoted: true,
+    }]
 }
 fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
     Grant {
@@ -166,14 +194,17 @@ fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
 
 #[test]
 fn a_majority_without_the_sync_quorum_is_not_enough() {
-    // n2 asks with k=1 of {n2,n3}: n1's host and n2 are a majority, but a commit could still be confirmed by n3.
+    // n2 asks with k=1 of {n2,n3}: n1's host and n2 are a majority, but a commit could still be
+    // confirmed by n3.
     let mut c = Claim::new(claim(2, 2, sync(&[1, 3], 1)), set(), Timestamp(0), false);
     c.grant(grant(2, 50, won_history()));
     c.grant(Grant { position: None, ..grant(1, 0, won_history()) });
     assert!(matches!(c.standing(&[], false), Standing::Unfenced { .. }));
     assert!(matches!(c.loss(), LossAccount::Unknown { .. }));
     c.grant(grant(3, 60, won_history()));
-    let Standing::Won(win) = c.standing(&[], false) else { panic!("two of two synchronous standbys granted") };
+    let Standing::Won(win) = c.standing(&[], false) else {
+        panic!("two of two synchronous standbys granted")
+    };
     assert_eq!(win.fence, FenceRung::SyncFenced);
     assert_eq!(win.fetch, Some(("n3".into(), Position { timeline: 1, lsn: Lsn(60) })));
     assert!(matches!(win.loss, LossAccount::None { .. }));
@@ -183,7 +214,12 @@ fn a_majority_without_the_sync_quorum_is_not_enough() {
 fn a_clean_stop_gives_an_exact_account() {
     let end = |lsn| Some(Position { timeline: 1, lsn: Lsn(lsn) });
     let mut request = claim(2, 2, sync(&[1, 3], 1));
-    request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: end(100), promoted: true }];
+    request.released = vec![ReleaseNotice {
+        epoch: Epoch(1),
+        holder: member(1),
+        final_position: end(100),
+        promoted: true,
+    }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     c.grant(grant(2, 100, won_history()));
     c.grant(Grant { position: None, ..grant(1, 0, won_history()) });
@@ -198,14 +234,27 @@ fn a_clean_stop_gives_an_exact_account() {
 fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
     // n3 claimed epoch 2 and vanished; n1 had granted it. It may have won with n1 and itself.
     let mut history = won_history();
-    history.push(EpochSync { epoch: Epoch(2), holder: member(3), sync: sync(&[1, 2], 1).into(), won: false, promoted: false });
+    history.push(EpochSync {
+        epoch: Epoch(2),
+        holder: member(3),
+        sync: sync(&[1, 2], 1).into(),
+        won: false,
+        promoted: false,
+    });
     let mut request = claim(3, 2, sync(&[1, 3], 1));
-    request.released = vec![ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None, promoted: true }];
+    request.released = vec![ReleaseNotice {
+        epoch: Epoch(1),
+        holder: member(1),
+        final_position: None,
+        promoted: true,
+    }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     let g = |n, h: Vec<EpochSync>| Grant { epoch: Epoch(3), ..grant(n, 10, h) };
     c.grant(g(1, history));
     c.grant(g(2, won_history()));
-    let Standing::Won(win) = c.standing(&[], false) else { panic!("both synchronous standbys of epoch 2 granted") };
+    let Standing::Won(win) = c.standing(&[], false) else {
+        panic!("both synchronous standbys of epoch 2 granted")
+    };
     assert_eq!(win.fence, FenceRung::SyncFenced, "the worst of the two epochs");
     // Had neither of them granted epoch 2, it cannot have been won, and only epoch 1 counts.
     let mut c2 = Claim::new(c.request().clone(), set(), Timestamp(0), false);
@@ -217,19 +266,31 @@ fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
 
 #[test]
 fn an_abandoned_claim_does_not_strand_the_living_holder() {
-    // n3 claimed epoch 2, won nothing, and gave it up; this voter never voted in it and still serves n1.
+    // n3 claimed epoch 2, won nothing, and gave it up; this voter never voted in it and still
+    // serves n1.
     let mut v = voter(2);
     let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
-    let _ = v.release(&ReleaseNotice { epoch: Epoch(2), holder: member(3), final_position: None, promoted: true });
+    let _ = v.release(&ReleaseNotice {
+        epoch: Epoch(2),
+        holder: member(3),
+        final_position: None,
+        promoted: true,
+    });
     assert!(v.renew(Timestamp(1), &renew(1, 1)).reply.is_ok());
 }
 
 #[test]
 fn a_release_outlives_an_abandoned_claim_behind_it() {
-    // n1 released epoch 1; n3 claimed and abandoned epoch 2. Epoch 1's release still proves that n1 stopped.
+    // n1 released epoch 1; n3 claimed and abandoned epoch 2. Epoch 1's release still proves that n1
+    // stopped.
     let mut v = voter(2);
     let _ = v.renew(Timestamp(0), &renew(1, 1));
-    let notice = |epoch, by| ReleaseNotice { epoch: Epoch(epoch), holder: member(by), final_position: None, promoted: true };
+    let notice = |epoch, by| ReleaseNotice {
+        epoch: Epoch(epoch),
+        holder: member(by),
+        final_position: None,
+        promoted: true,
+    };
     let _ = v.release(&notice(1, 1));
     assert!(v.claim(Timestamp(1), &claim(2, 3, sync(&[1, 2], 1)), at(0)).reply.is_ok());
     let _ = v.release(&notice(2, 3));

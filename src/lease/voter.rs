@@ -1,13 +1,16 @@
 //! One voter: what it has promised, and what it may still promise.
 //!
-//! The rules that make two holders impossible live here: a promise is kept (`lease_until` never moves back for the
-//! same holder), a grant needs every older promise to have run out, been released, or belong to the claimant itself,
-//! and after a restart the longest promise ever made is presumed to be running.
+//! The rules that make two holders impossible live here: a promise is kept (`lease_until` never
+//! moves back for the same holder), a grant needs every older promise to have run out, been
+//! released, or belong to the claimant itself, and after a restart the longest promise ever made is
+//! presumed to be running.
 
 use serde::{Deserialize, Serialize};
 
 use super::Terms;
-use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
+use super::message::{
+    Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange,
+};
 use crate::model::planted::{Bug, planted};
 use crate::model::share::Shares;
 use crate::model::{Epoch, Member, Position, Span, SyncStage, Timestamp, VoterSet};
@@ -44,7 +47,8 @@ pub struct VoterRecord {
     pub promised_max: Span,
     /// Epochs since (and with) the last one known to be won.
     pub history: Vec<EpochSync>,
-    /// Whose power-off two persons attested when they were removed by override, until they vote again.
+    /// Whose power-off two persons attested when they were removed by override, until they vote
+    /// again.
     #[serde(default)]
     pub attested: Vec<Member>,
     /// The override that made this set accepted that what the removed acknowledged cannot be known.
@@ -84,7 +88,9 @@ impl VoterRecord {
     }
     /// Whether the epoch it voted in is known to have been won by the one it voted for.
     pub fn is_won(&self) -> bool {
-        self.history.iter().any(|h| h.epoch == self.epoch && Some(&h.holder) == self.holder.as_ref() && h.won)
+        self.history
+            .iter()
+            .any(|h| h.epoch == self.epoch && Some(&h.holder) == self.holder.as_ref() && h.won)
     }
     /// The last entry known to be won.
     pub fn last_won(&self) -> Option<&EpochSync> {
@@ -106,7 +112,10 @@ impl VoterRecord {
         true
     }
     fn see_epoch(&mut self, entry: EpochSync) {
-        self.history.retain(|h| (h.epoch, &h.holder) != (entry.epoch, &entry.holder) && !(entry.promoted && h.epoch < entry.epoch));
+        self.history.retain(|h| {
+            (h.epoch, &h.holder) != (entry.epoch, &entry.holder)
+                && !(entry.promoted && h.epoch < entry.epoch)
+        });
         self.history.push(entry);
         self.history.sort();
         if let Some(closed) = self.history.iter().rev().find(|h| h.promoted).map(|h| h.epoch) {
@@ -131,7 +140,8 @@ pub enum Cut {
     Not,
     /// Cut durably, and then its log ended here.
     At(Position),
-    /// Nothing runs here that could receive (a witness, a stopped database), and where its log ends is not known.
+    /// Nothing runs here that could receive (a witness, a stopped database), and where its log ends
+    /// is not known.
     Nothing,
 }
 
@@ -165,10 +175,11 @@ pub struct Said<T> {
 }
 
 impl Voter {
-    /// A voter that starts with `record`, read from disk at `now`. If it ever promised anything, that promise is
-    /// presumed to run for its whole length from now (the blackout).
+    /// A voter that starts with `record`, read from disk at `now`. If it ever promised anything,
+    /// that promise is presumed to run for its whole length from now (the blackout).
     pub fn restore(record: VoterRecord, terms: Terms, now: Timestamp) -> Self {
-        let presumed = record.promised_max > Span::ZERO && !record.is_released() && !planted(Bug::NoBlackout);
+        let presumed =
+            record.promised_max > Span::ZERO && !record.is_released() && !planted(Bug::NoBlackout);
         let lease_until = if presumed { now + record.promised_max + terms.grace } else { now };
         Self { record, terms, lease_until, presumed }
     }
@@ -192,30 +203,35 @@ impl Voter {
         self.record.clone()
     }
 
-    /// Installs the first voter set. Refused when one is installed already (changes go another way), or when this
-    /// incarnation is not in it.
+    /// Installs the first voter set. Refused when one is installed already (changes go another
+    /// way), or when this incarnation is not in it.
     pub fn install(&mut self, set: VoterSet) -> Said<Result<(), Refusal>> {
         if self.record.voters.as_ref() == Some(&set) {
             return Said { persist: None, reply: Ok(()) };
         }
         if let Some(have) = &self.record.voters {
-            return refuse(Refusal::Stranger { why: format!("voter set version {} is installed here already", have.version) });
+            return refuse(Refusal::Stranger {
+                why: format!("voter set version {} is installed here already", have.version),
+            });
         }
         if !set.contains(&self.record.me) {
-            return refuse(Refusal::Stranger { why: format!("the proposed voter set does not contain {:?}", self.record.me) });
+            return refuse(Refusal::Stranger {
+                why: format!("the proposed voter set does not contain {:?}", self.record.me),
+            });
         }
         self.record.set_voters(&set);
         Said { persist: Some(self.record.clone()), reply: Ok(()) }
     }
 
-    /// The holder changes the voter set. Taken from this voter's own holder, or from the winner of a newer epoch that it is
-    /// free to adopt; a node without a set takes one that it is in.
+    /// The holder changes the voter set. Taken from this voter's own holder, or from the winner of
+    /// a newer epoch that it is free to adopt; a node without a set takes one that it is in.
     pub fn change(&mut self, now: Timestamp, change: &VoterChange) -> Said<Result<(), Refusal>> {
         let Some(have) = &self.record.voters else { return self.install(change.set.clone()) };
         if *have == change.set {
             return Said { persist: None, reply: Ok(()) };
         }
-        let own = change.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&change.holder);
+        let own = change.epoch == self.record.epoch
+            && self.record.holder.as_ref() == Some(&change.holder);
         let newer = change.epoch > self.record.epoch;
         if self.record.released_by(change.epoch, &change.holder).is_some() {
             return refuse(Refusal::Released { epoch: change.epoch });
@@ -227,27 +243,44 @@ impl Voter {
             return refuse(refusal);
         }
         if change.set.version <= have.version {
-            return refuse(Refusal::Stranger { why: format!("voter set version {} is installed here already", have.version) });
+            return refuse(Refusal::Stranger {
+                why: format!("voter set version {} is installed here already", have.version),
+            });
         }
         self.record.set_voters(&change.set);
         Said { persist: Some(self.record.clone()), reply: Ok(()) }
     }
 
-    /// Two persons signed that these voters are removed, and attested that their hosts are powered off. The only change
-    /// without a holder. `unknown_accepted`: they also accepted that nobody can know what the removed acknowledged. The caller
-    /// has checked the signatures.
-    pub fn remove_attested(&mut self, left: &VoterSet, gone: &[Member], unknown_accepted: bool) -> Said<Result<(), Refusal>> {
+    /// Two persons signed that these voters are removed, and attested that their hosts are powered
+    /// off. The only change without a holder. `unknown_accepted`: they also accepted that nobody
+    /// can know what the removed acknowledged. The caller has checked the signatures.
+    pub fn remove_attested(
+        &mut self,
+        left: &VoterSet,
+        gone: &[Member],
+        unknown_accepted: bool,
+    ) -> Said<Result<(), Refusal>> {
         let stranger = |why: String| refuse(Refusal::Stranger { why });
-        let Some(have) = &self.record.voters else { return stranger("there is no voter set here".into()) };
-        // A peer may have said the set before the order came; the persons' word is in the order alone.
+        let Some(have) = &self.record.voters else {
+            return stranger("there is no voter set here".into());
+        };
+        // A peer may have said the set before the order came; the persons' word is in the order
+        // alone.
         if have != left && have.version >= left.version {
-            return stranger(format!("the override makes voter set version {}, here is {} already", left.version, have.version));
+            return stranger(format!(
+                "the override makes voter set version {}, here is {} already",
+                left.version, have.version
+            ));
         }
         if !left.contains(&self.record.me) {
             return stranger("this node is not in the set that the override leaves".into());
         }
-        if let Some(dropped) = have.members.iter().find(|m| !left.contains(m) && !gone.contains(m)) {
-            return stranger(format!("{} would stop voting, and nobody attests that it is powered off", dropped.node));
+        if let Some(dropped) = have.members.iter().find(|m| !left.contains(m) && !gone.contains(m))
+        {
+            return stranger(format!(
+                "{} would stop voting, and nobody attests that it is powered off",
+                dropped.node
+            ));
         }
         let before = self.record.clone();
         self.record.set_voters(left);
@@ -258,11 +291,13 @@ impl Voter {
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(()) }
     }
 
-    /// Renew: promised to its own holder, or adopted when the epoch is newer (only a winner renews) and no promise to
-    /// another holder runs.
+    /// Renew: promised to its own holder, or adopted when the epoch is newer (only a winner renews)
+    /// and no promise to another holder runs.
     pub fn renew(&mut self, now: Timestamp, renew: &Renew) -> Said<Result<Ack, Refusal>> {
-        let own = renew.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&renew.holder);
-        // While its own holder changes the set, versions may differ; the holder counts in both sets until a majority of each has the new one.
+        let own =
+            renew.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&renew.holder);
+        // While its own holder changes the set, versions may differ; the holder counts in both sets
+        // until a majority of each has the new one.
         let mine = self.record.voters.as_ref().map_or(0, |v| v.version);
         let version = if own { mine } else { renew.voters_version };
         if let Err(refusal) = self.knows(version, &renew.holder) {
@@ -282,14 +317,25 @@ impl Voter {
         self.record.epoch = renew.epoch;
         self.record.holder = Some(renew.holder.clone());
         self.record.promised_max = self.record.promised_max.max(renew.duration);
-        // Only a promotion closes what was before: an epoch that was won and never written in proves nothing of it.
+        // Only a promotion closes what was before: an epoch that was won and never written in
+        // proves nothing of it.
         let promoted = renew.promoted.is_some();
         let known = self.record.history.iter().any(|h| {
-            h.epoch == renew.epoch && h.holder == renew.holder && h.won && h.promoted >= promoted && h.sync.number >= renew.sync.number
+            h.epoch == renew.epoch
+                && h.holder == renew.holder
+                && h.won
+                && h.promoted >= promoted
+                && h.sync.number >= renew.sync.number
         });
         if !known {
             let (holder, sync) = (renew.holder.clone(), renew.sync.clone());
-            self.record.see_epoch(EpochSync { epoch: renew.epoch, holder, sync, won: true, promoted });
+            self.record.see_epoch(EpochSync {
+                epoch: renew.epoch,
+                holder,
+                sync,
+                won: true,
+                promoted,
+            });
         }
         self.promise(now, renew.duration, newer);
         let ack = Ack {
@@ -313,32 +359,47 @@ impl Voter {
     }
 
     /// Whether a claim would be granted now, apart from the cut.
-    pub fn would_grant(&self, now: Timestamp, claim: &ClaimRequest, local: Local) -> Result<(), Refusal> {
+    pub fn would_grant(
+        &self,
+        now: Timestamp,
+        claim: &ClaimRequest,
+        local: Local,
+    ) -> Result<(), Refusal> {
         self.takes(&claim.voters, &claim.candidate)?;
         if let Some(floor) = claim.voters.override_floor().filter(|floor| claim.epoch <= *floor) {
             return Err(Refusal::NewerEpoch { epoch: floor });
         }
-        let again = claim.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&claim.candidate);
+        let again = claim.epoch == self.record.epoch
+            && self.record.holder.as_ref() == Some(&claim.candidate);
         if claim.epoch <= self.record.epoch && !again {
             return Err(Refusal::NewerEpoch { epoch: self.record.epoch });
         }
         if self.record.released_by(claim.epoch, &claim.candidate).is_some() {
             return Err(Refusal::Released { epoch: claim.epoch });
         }
-        let released_now = claim.released.iter().any(|r| r.epoch == self.record.epoch && Some(&r.holder) == self.record.holder.as_ref());
+        let released_now = claim.released.iter().any(|r| {
+            r.epoch == self.record.epoch && Some(&r.holder) == self.record.holder.as_ref()
+        });
         if !released_now {
             self.free_for(now, &claim.candidate)?;
         }
-        let old_holder_here = self.record.holder.as_ref().is_some_and(|h| h.node == self.record.me.node);
+        let old_holder_here =
+            self.record.holder.as_ref().is_some_and(|h| h.node == self.record.me.node);
         if old_holder_here && claim.candidate.node != self.record.me.node && !local.not_writable {
             return Err(Refusal::NotStoppedHere);
         }
         Ok(())
     }
 
-    /// Claim: the grant is a promise to stop helping the old holder, so it needs the cut first. The caller cuts on
-    /// [`Refusal::Cutting`] and asks again. A holder that climbs keeps its replicas: nothing is cut for it.
-    pub fn claim(&mut self, now: Timestamp, claim: &ClaimRequest, local: Local) -> Said<Result<Grant, Refusal>> {
+    /// Claim: the grant is a promise to stop helping the old holder, so it needs the cut first. The
+    /// caller cuts on [`Refusal::Cutting`] and asks again. A holder that climbs keeps its replicas:
+    /// nothing is cut for it.
+    pub fn claim(
+        &mut self,
+        now: Timestamp,
+        claim: &ClaimRequest,
+        local: Local,
+    ) -> Said<Result<Grant, Refusal>> {
         if let Err(refusal) = self.would_grant(now, claim, local) {
             return refuse(refusal);
         }
@@ -371,7 +432,13 @@ impl Voter {
             epoch: claim.epoch,
             candidate: claim.candidate.clone(),
             position: local.cut.position(),
-            history: self.record.history.iter().filter(|h| h.epoch < claim.epoch).cloned().collect(),
+            history: self
+                .record
+                .history
+                .iter()
+                .filter(|h| h.epoch < claim.epoch)
+                .cloned()
+                .collect(),
             released: self.record.released.clone(),
         };
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(grant) }
@@ -380,19 +447,24 @@ impl Voter {
     /// Release: final, durable first. True if it ended this voter's own promise.
     pub fn release(&mut self, notice: &ReleaseNotice) -> Said<bool> {
         let news = self.record.see_release(notice);
-        Said { persist: news.then(|| self.record.clone()), reply: news && self.record.is_released() }
+        Said {
+            persist: news.then(|| self.record.clone()),
+            reply: news && self.record.is_released(),
+        }
     }
 
-    /// What another voter knows to be won. It binds nobody; it keeps a former holder from taking itself for the last.
+    /// What another voter knows to be won. It binds nobody; it keeps a former holder from taking
+    /// itself for the last.
     pub fn learn(&mut self, history: &[EpochSync]) -> Said<()> {
         let before = self.record.clone();
         for entry in history.iter().filter(|e| e.won && !planted(Bug::ReclaimsAtAnyLoss)) {
             let closed = self.record.history.iter().any(|h| h.promoted && h.epoch > entry.epoch);
-            let known = self
-                .record
-                .history
-                .iter()
-                .any(|h| h.epoch == entry.epoch && h.holder == entry.holder && h.won && h.promoted >= entry.promoted);
+            let known = self.record.history.iter().any(|h| {
+                h.epoch == entry.epoch
+                    && h.holder == entry.holder
+                    && h.won
+                    && h.promoted >= entry.promoted
+            });
             if !closed && !known {
                 self.record.see_epoch(entry.clone());
             }
@@ -400,10 +472,17 @@ impl Voter {
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: () }
     }
 
-    /// The claimant on this node has won: it may be resumed after a restart, and older history is closed.
+    /// The claimant on this node has won: it may be resumed after a restart, and older history is
+    /// closed.
     pub fn mark_won(&mut self, epoch: Epoch) -> Said<()> {
         let before = self.record.clone();
-        if let Some(entry) = self.record.history.iter().find(|h| h.epoch == epoch && h.holder == self.record.me).cloned() {
+        if let Some(entry) = self
+            .record
+            .history
+            .iter()
+            .find(|h| h.epoch == epoch && h.holder == self.record.me)
+            .cloned()
+        {
             self.record.see_epoch(EpochSync { won: true, ..entry });
         }
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: () }
@@ -411,15 +490,18 @@ impl Voter {
 
     /// Whether `holder` holds this voter's running promise.
     pub fn is_holder(&self, now: Timestamp, holder: &Member) -> bool {
-        self.record.holder.as_ref() == Some(holder) && !self.record.is_released() && (now < self.lease_until)
+        self.record.holder.as_ref() == Some(holder)
+            && !self.record.is_released()
+            && (now < self.lease_until)
     }
 
     fn free_for(&self, now: Timestamp, candidate: &Member) -> Result<(), Refusal> {
         if self.record.is_released() || now >= self.lease_until {
             return Ok(());
         }
-        // After a restart the running promise may be to a holder this record never wrote down a renewal for; it still
-        // was made to the recorded holder, because grants and adoptions are durable first.
+        // After a restart the running promise may be to a holder this record never wrote down a
+        // renewal for; it still was made to the recorded holder, because grants and adoptions are
+        // durable first.
         if self.record.holder.as_ref() == Some(candidate) {
             return Ok(());
         }
@@ -433,14 +515,18 @@ impl Voter {
         self.presumed = false;
     }
 
-    /// Whether a claimant's set can be counted with here: not older than this voter's, and both are in it. A set that a
-    /// majority of the one before has cannot be bypassed: every majority of the older one has a voter that refuses.
+    /// Whether a claimant's set can be counted with here: not older than this voter's, and both are
+    /// in it. A set that a majority of the one before has cannot be bypassed: every majority of the
+    /// older one has a voter that refuses.
     fn takes(&self, set: &VoterSet, candidate: &Member) -> Result<(), Refusal> {
         let stranger = |why: String| Err(Refusal::Stranger { why });
         match &self.record.voters {
             None => return stranger(format!("{} has no voter set yet", self.record.me.node)),
             Some(mine) if mine.version > set.version => {
-                return stranger(format!("voter set version {} against {} here", set.version, mine.version));
+                return stranger(format!(
+                    "voter set version {} against {} here",
+                    set.version, mine.version
+                ));
             }
             Some(_) => {}
         }
@@ -450,11 +536,16 @@ impl Voter {
         }
     }
 
-    /// A newer set than its own, heard from anybody: taken by whoever does not hold the role. Sets are only ever made by a
-    /// holder or an override, and the newest one that exists is what the next claim has to carry. A node without a set takes
-    /// one that it is in: it was down when it was readmitted.
+    /// A newer set than its own, heard from anybody: taken by whoever does not hold the role. Sets
+    /// are only ever made by a holder or an override, and the newest one that exists is what the
+    /// next claim has to carry. A node without a set takes one that it is in: it was down when it
+    /// was readmitted.
     pub fn hear_set(&mut self, set: &VoterSet) -> Said<()> {
-        let newer = self.record.voters.as_ref().map_or_else(|| set.contains(&self.record.me), |mine| mine.version < set.version);
+        let newer = self
+            .record
+            .voters
+            .as_ref()
+            .map_or_else(|| set.contains(&self.record.me), |mine| mine.version < set.version);
         if newer {
             self.record.set_voters(set);
         }

@@ -103,8 +103,8 @@ pub struct OverrideOrder {
     pub left: VoterSet,
     /// Who is powered off.
     pub remove: Vec<Member>,
-    /// Nobody can know what those acknowledged that are gone: a former holder among those left may take the role back
-    /// all the same. Otherwise somebody has to ask for a plan that accepts it.
+    /// Nobody can know what those acknowledged that are gone: a former holder among those left may
+    /// take the role back all the same. Otherwise somebody has to ask for a plan that accepts it.
     #[serde(default)]
     pub accept_unknown_loss: bool,
     /// Why, and how the power-off was made sure of.

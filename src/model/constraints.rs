@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{NodeId, Span, WallTime};
 
-/// Everything beside strategy and detection. The defaults are those of a policy file that says nothing.
+/// Everything beside strategy and detection. The defaults are those of a policy file that says
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Constraints {
     /// Latency limits of the three health layers.
@@ -92,7 +93,12 @@ pub struct DecisionClasses {
 
 impl Default for DecisionClasses {
     fn default() -> Self {
-        Self { immediate_below: 200, graceful_below: 500, graceful_after: Span::secs(10), target_at_least: 700 }
+        Self {
+            immediate_below: 200,
+            graceful_below: 500,
+            graceful_after: Span::secs(10),
+            target_at_least: 700,
+        }
     }
 }
 
@@ -189,12 +195,17 @@ impl Window {
         let minute = minutes.rem_euclid(MINUTES_A_DAY);
         let on = |day: i64| self.days.iter().any(|d| i64::from(*d) == day);
         let (from, to) = (i64::from(self.from), i64::from(self.to));
-        if from < to { on(day) && (from..to).contains(&minute) } else { (on(day) && minute >= from) || (on((day + 6) % 7) && minute < to) }
+        if from < to {
+            on(day) && (from..to).contains(&minute)
+        } else {
+            (on(day) && minute >= from) || (on((day + 6) % 7) && minute < to)
+        }
     }
     /// In words, as in the file.
     pub fn words(&self) -> String {
         const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-        let days: Vec<&str> = self.days.iter().filter_map(|d| DAYS.get(usize::from(*d)).copied()).collect();
+        let days: Vec<&str> =
+            self.days.iter().filter_map(|d| DAYS.get(usize::from(*d)).copied()).collect();
         let clock = |m: u16| format!("{:02}:{:02}", m / 60, m % 60);
         format!("{} {}–{} UTC", days.join(","), clock(self.from), clock(self.to))
     }
@@ -259,7 +270,8 @@ pub enum Resides {
 }
 
 impl Residency {
-    /// Whether data of `class` may be in `region` at `now`. A class without a rule is allowed nowhere.
+    /// Whether data of `class` may be in `region` at `now`. A class without a rule is allowed
+    /// nowhere.
     pub fn of(&self, class: &str, region: &str, now: WallTime) -> Resides {
         let allowed = self.classes.get(class).cloned().unwrap_or_default();
         if allowed.iter().any(|r| r == region) {
@@ -287,7 +299,12 @@ pub struct Failback {
 
 impl Default for Failback {
     fn default() -> Self {
-        Self { automatic: false, healthy_for: Span::secs(300), score_at_least: 900, verified_at_least: 95 }
+        Self {
+            automatic: false,
+            healthy_for: Span::secs(300),
+            score_at_least: 900,
+            verified_at_least: 95,
+        }
     }
 }
 
@@ -326,7 +343,14 @@ mod tests {
         };
         assert_eq!(residency.of("gdpr_eu", "eu-west-1", WallTime(0)), Resides::Allowed);
         assert_eq!(residency.of("gdpr_eu", "us-east-1", WallTime(99)), Resides::Under(exception));
-        assert_eq!(residency.of("gdpr_eu", "us-east-1", WallTime(100)), Resides::Refused(vec!["eu-west-1".into()]));
-        assert_eq!(residency.of("other", "eu-west-1", WallTime(0)), Resides::Refused(vec![]), "no rule allows nothing");
+        assert_eq!(
+            residency.of("gdpr_eu", "us-east-1", WallTime(100)),
+            Resides::Refused(vec!["eu-west-1".into()])
+        );
+        assert_eq!(
+            residency.of("other", "eu-west-1", WallTime(0)),
+            Resides::Refused(vec![]),
+            "no rule allows nothing"
+        );
     }
 }

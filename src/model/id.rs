@@ -1,4 +1,5 @@
-//! Identities: clusters, nodes and their incarnations, epochs, digests, and the sets that vote or confirm commits.
+//! Identities: clusters, nodes and their incarnations, epochs, digests, and the sets that vote or
+//! confirm commits.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -50,7 +51,8 @@ text_id! {
     NodeId
 }
 text_id! {
-    /// A random id in a node's durable store: a node that was reinstalled has a new one and is a stranger.
+    /// A random id in a node's durable store: a node that was reinstalled has a new one and is a
+    /// stranger.
     Incarnation
 }
 text_id! {
@@ -65,8 +67,8 @@ impl Digest {
     }
 }
 
-/// The number of a cluster's write role. It only rises; every effect carries it, every receiver refuses an older one.
-/// A promotion in epoch *n* writes PostgreSQL timeline *n*.
+/// The number of a cluster's write role. It only rises; every effect carries it, every receiver
+/// refuses an older one. A promotion in epoch *n* writes PostgreSQL timeline *n*.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
@@ -115,7 +117,8 @@ impl From<&Member> for NodeId {
     }
 }
 
-/// A set of members that is copied often and changed seldom: every report, promise and greeting carries one.
+/// A set of members that is copied often and changed seldom: every report, promise and greeting
+/// carries one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Members(Arc<BTreeSet<Member>>);
@@ -156,13 +159,14 @@ fn made_in(version: u64) -> u64 {
     (version & ((1 << VERSION_EPOCH_BITS) - 1)) >> VERSION_COUNT_BITS
 }
 
-/// Epochs that removed voters may have won or claimed without anybody else hearing of it. Each costs the next primary a
-/// small file, so the gap is not larger than a long evening of claims.
+/// Epochs that removed voters may have won or claimed without anybody else hearing of it. Each
+/// costs the next primary a small file, so the gap is not larger than a long evening of claims.
 const UNHEARD_EPOCHS: u64 = 200;
 
 impl VoterSet {
-    /// The version of the next set that the holder of `epoch` makes. Versions are ordered by overrides, then by the
-    /// maker's epoch, then by its count: no two makers ever use the same one.
+    /// The version of the next set that the holder of `epoch` makes. Versions are ordered by
+    /// overrides, then by the maker's epoch, then by its count: no two makers ever use the same
+    /// one.
     pub fn next_version(&self, epoch: Epoch) -> u64 {
         let overrides = self.version >> VERSION_EPOCH_BITS;
         if made_in(self.version) >= epoch.0 {
@@ -171,14 +175,17 @@ impl VoterSet {
             overrides << VERSION_EPOCH_BITS | epoch.0 << VERSION_COUNT_BITS | 1
         }
     }
-    /// The version of the set that an override leaves: above everything that any holder made. `newest` is the newest epoch
-    /// that anybody is known to have voted in; those who are removed may have gone on unheard, so the floor is well above it.
+    /// The version of the set that an override leaves: above everything that any holder made.
+    /// `newest` is the newest epoch that anybody is known to have voted in; those who are removed
+    /// may have gone on unheard, so the floor is well above it.
     pub fn override_version(&self, newest: Epoch) -> u64 {
         let floor = newest.0.max(made_in(self.version)) + UNHEARD_EPOCHS;
-        ((self.version >> VERSION_EPOCH_BITS) + 1) << VERSION_EPOCH_BITS | floor << VERSION_COUNT_BITS
+        ((self.version >> VERSION_EPOCH_BITS) + 1) << VERSION_EPOCH_BITS
+            | floor << VERSION_COUNT_BITS
     }
-    /// For a set that an override left: no epoch up to this one may be claimed, for the removed voters may have won it; and
-    /// until a later one was written in, nobody knows what was acknowledged. `None` for a set that a holder made.
+    /// For a set that an override left: no epoch up to this one may be claimed, for the removed
+    /// voters may have won it; and until a later one was written in, nobody knows what was
+    /// acknowledged. `None` for a set that a holder made.
     pub fn override_floor(&self) -> Option<Epoch> {
         Self::floor_of(self.version)
     }
@@ -188,7 +195,8 @@ impl VoterSet {
     }
     /// The floor, from a version.
     pub fn floor_of(version: u64) -> Option<Epoch> {
-        let by_override = version >> VERSION_EPOCH_BITS > 0 && version & ((1 << VERSION_COUNT_BITS) - 1) == 0;
+        let by_override =
+            version >> VERSION_EPOCH_BITS > 0 && version & ((1 << VERSION_COUNT_BITS) - 1) == 0;
         by_override.then(|| Epoch(made_in(version)))
     }
     /// floor(N/2)+1.
@@ -216,18 +224,19 @@ pub struct SyncSet {
 
 impl SyncSet {
     /// |S|−k+1: how many members must have granted (and so stopped receiving) before no commit can gather `k`
-    /// confirmations any more, and before the most advanced of them must hold every acknowledged write.
-    /// `None` when commits wait for nobody: then no number of grants fences.
+    /// confirmations any more, and before the most advanced of them must hold every acknowledged
+    /// write. `None` when commits wait for nobody: then no number of grants fences.
     pub fn fence_needs(&self) -> Option<usize> {
         (self.k > 0 && self.k <= self.members.len()).then(|| self.members.len() - self.k + 1)
     }
 }
 
-/// The synchronous sets that may be in force within one epoch. A change is joint: while two are listed, whoever wants to
-/// prove that a holder cannot acknowledge satisfies both.
+/// The synchronous sets that may be in force within one epoch. A change is joint: while two are
+/// listed, whoever wants to prove that a holder cannot acknowledge satisfies both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SyncStage {
-    /// Rises with every step of a change; the highest that a majority of voters knows of is the truth.
+    /// Rises with every step of a change; the highest that a majority of voters knows of is the
+    /// truth.
     pub number: u64,
     /// One set, or the old and the new one.
     pub sets: Vec<SyncSet>,
@@ -253,7 +262,9 @@ mod tests {
 
     #[test]
     fn a_sync_fence_needs_s_minus_k_plus_one() {
-        for (s, k, needs) in [(2, 1, Some(2)), (2, 2, Some(1)), (3, 1, Some(3)), (3, 2, Some(2)), (2, 0, None)] {
+        for (s, k, needs) in
+            [(2, 1, Some(2)), (2, 2, Some(1)), (3, 1, Some(3)), (3, 2, Some(2)), (2, 0, None)]
+        {
             let members = (0..s).map(|i| Member::new(format!("n{i}").as_str(), "a")).collect();
             assert_eq!(SyncSet { members, k }.fence_needs(), needs, "|S|={s} k={k}");
         }

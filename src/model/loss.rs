@@ -1,5 +1,5 @@
-//! The loss account: what acknowledged data a move would lose or did lose, and what fenced the former holder.
-//! Nothing here says "none" without naming the proof.
+//! The loss account: what acknowledged data a move would lose or did lose, and what fenced the
+//! former holder. Nothing here says "none" without naming the proof.
 
 use std::fmt;
 

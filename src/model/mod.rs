@@ -1,5 +1,6 @@
-//! The nouns every room shares: ids, time, positions, what an agent reports, what the plane concludes, plans, records
-//! and the views that windows draw. Values only: nothing here reads a clock, a file or a socket.
+//! The nouns every room shares: ids, time, positions, what an agent reports, what the plane
+//! concludes, plans, records and the views that windows draw. Values only: nothing here reads a
+//! clock, a file or a socket.
 
 pub mod command;
 pub mod constraints;
@@ -15,6 +16,8 @@ pub mod time;
 pub mod topology;
 pub mod view;
 
-pub use id::{ClusterId, Digest, Epoch, Incarnation, Member, Members, NodeId, SyncSet, SyncStage, VoterSet};
+pub use id::{
+    ClusterId, Digest, Epoch, Incarnation, Member, Members, NodeId, SyncSet, SyncStage, VoterSet,
+};
 pub use position::{Lsn, Position, TimelineHistory};
 pub use time::{Span, Timestamp, WallTime};

@@ -1,5 +1,5 @@
-//! A plan: one object that is shown, approved and executed. Its digest is SHA-256 over its canonical JSON; execution
-//! refuses when the world is no longer the one the plan was made for.
+//! A plan: one object that is shown, approved and executed. Its digest is SHA-256 over its
+//! canonical JSON; execution refuses when the world is no longer the one the plan was made for.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -103,7 +103,8 @@ impl Plan {
     pub fn digest(&self) -> Digest {
         digest_of(self)
     }
-    /// Its digest, and the canonical JSON that this is the SHA-256 of, as evidence: whoever has the text can check it.
+    /// Its digest, and the canonical JSON that this is the SHA-256 of, as evidence: whoever has the
+    /// text can check it.
     pub fn sealed(&self) -> (Digest, serde_json::Value) {
         // As above: it serialises without failing.
         let text = serde_json::to_string(self).unwrap_or_default();
@@ -128,7 +129,8 @@ impl Plan {
 
 /// SHA-256 of a value's canonical JSON: keys in the order of the type's fields, no spaces.
 pub fn digest_of(value: &impl Serialize) -> Digest {
-    // Model types serialise without failing: their map keys are strings and they hold no foreign types.
+    // Model types serialise without failing: their map keys are strings and they hold no foreign
+    // types.
     let json = serde_json::to_vec(value).unwrap_or_default();
     Digest::new(hex::encode(Sha256::digest(json)))
 }

@@ -1,10 +1,11 @@
-//! Bugs that were met once, put back by a test to see that the simulator finds them again. Outside of tests none is ever
-//! there: [`planted`] is a constant `false`.
+//! Bugs that were met once, put back by a test to see that the simulator finds them again. Outside
+//! of tests none is ever there: [`planted`] is a constant `false`.
 
 /// One that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// A former holder takes its role back whatever would be lost, and learns from nobody that it had a successor.
+    /// A former holder takes its role back whatever would be lost, and learns from nobody that it
+    /// had a successor.
     ReclaimsAtAnyLoss,
     /// A candidate gives up on an account that grants under way would still mend.
     SettlesEarly,
@@ -23,8 +24,15 @@ pub enum Bug {
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 7] =
-        [Bug::ReclaimsAtAnyLoss, Bug::SettlesEarly, Bug::KeepsOldEpochs, Bug::StaysStopped, Bug::NoBlackout, Bug::NoCut, Bug::NoFence];
+    pub const ALL: [Bug; 7] = [
+        Bug::ReclaimsAtAnyLoss,
+        Bug::SettlesEarly,
+        Bug::KeepsOldEpochs,
+        Bug::StaysStopped,
+        Bug::NoBlackout,
+        Bug::NoCut,
+        Bug::NoFence,
+    ];
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! How far a server's write-ahead log reaches. Positions compare as (timeline, LSN), never by LSN alone: a timeline is
-//! written in the epoch whose number it carries, so the later timeline is the later history.
+//! How far a server's write-ahead log reaches. Positions compare as (timeline, LSN), never by LSN
+//! alone: a timeline is written in the epoch whose number it carries, so the later timeline is the
+//! later history.
 
 use std::fmt;
 use std::str::FromStr;
@@ -65,7 +66,8 @@ impl fmt::Debug for Position {
     }
 }
 
-/// The branches that led to a timeline: (timeline, where it was left), oldest first, and the timeline itself.
+/// The branches that led to a timeline: (timeline, where it was left), oldest first, and the
+/// timeline itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TimelineHistory {
     /// The newest timeline.
@@ -77,7 +79,8 @@ pub struct TimelineHistory {
 impl TimelineHistory {
     /// Whether a log that ends at `position` can follow this history without losing anything.
     pub fn continues(&self, position: Position) -> bool {
-        position.timeline == self.timeline || self.left.iter().any(|(t, at)| *t == position.timeline && position.lsn <= *at)
+        position.timeline == self.timeline
+            || self.left.iter().any(|(t, at)| *t == position.timeline && position.lsn <= *at)
     }
     /// Where a log on `timeline` leaves this history; `None` when that timeline is no ancestor.
     pub fn left_at(&self, timeline: u32) -> Option<Lsn> {
@@ -88,7 +91,9 @@ impl TimelineHistory {
         let mut left: Vec<(u32, Lsn)> = Vec::new();
         for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
             let mut words = line.split_whitespace();
-            if let (Some(Ok(tli)), Some(Ok(lsn))) = (words.next().map(str::parse), words.next().map(str::parse)) {
+            if let (Some(Ok(tli)), Some(Ok(lsn))) =
+                (words.next().map(str::parse), words.next().map(str::parse))
+            {
                 left.push((tli, lsn));
             }
         }
@@ -119,10 +124,15 @@ mod tests {
 
     #[test]
     fn a_history_tells_who_can_follow() {
-        let text = "# a comment\n1\t0/3000000\tno recovery target specified\n\n2\t0/5000000\tno recovery target specified\n";
+        let text = "# a comment\n1\t0/3000000\tno recovery target specified\n\n2\t0/5000000\tno \
+            recovery target specified\n";
         let h = TimelineHistory::parse(4, text);
         let at = |timeline, lsn| Position { timeline, lsn: Lsn(lsn) };
-        assert!(h.continues(at(4, 0x9000000)) && h.continues(at(2, 0x5000000)) && h.continues(at(1, 0x2000000)));
+        assert!(
+            h.continues(at(4, 0x9000000))
+                && h.continues(at(2, 0x5000000))
+                && h.continues(at(1, 0x2000000))
+        );
         assert!(!h.continues(at(2, 0x5000001)), "past the switch point");
         assert!(!h.continues(at(3, 0x1000000)), "a timeline that never was");
         assert_eq!(h.left_at(2), Some(Lsn(0x5000000)));

@@ -41,17 +41,20 @@ pub struct ChainedRecord {
 }
 
 /// Words that follow a measured number.
-const UNITS: &[&str] = &["ns", "µs", "ms", "s", "min", "h", "d", "B", "kB", "KiB", "MiB", "GiB", "MB"];
+const UNITS: &[&str] =
+    &["ns", "µs", "ms", "s", "min", "h", "d", "B", "kB", "KiB", "MiB", "GiB", "MB"];
 
-/// What a sentence says apart from what was measured: numbers with their units and the digests of plans are left out, names
-/// with numbers in them stay.
+/// What a sentence says apart from what was measured: numbers with their units and the digests of
+/// plans are left out, names with numbers in them stay.
 pub fn shape(text: &str) -> Vec<&str> {
     let mut words: Vec<&str> = vec![];
     let mut after_number = false;
     for word in text.split_whitespace() {
         let core = word.trim_matches(|c: char| !c.is_alphanumeric());
         let number = core.starts_with(|c: char| c.is_ascii_digit());
-        let digest = core.len() == 8 && words.last() == Some(&"plan") && core.chars().all(|c| c.is_ascii_hexdigit());
+        let digest = core.len() == 8
+            && words.last() == Some(&"plan")
+            && core.chars().all(|c| c.is_ascii_hexdigit());
         let unit = after_number && UNITS.contains(&core);
         if !(number || digest || unit) {
             words.push(word);
@@ -67,8 +70,14 @@ mod tests {
 
     #[test]
     fn what_is_measured_is_no_part_of_the_shape_and_names_are() {
-        assert_eq!(shape("node-2: silent for 1.3 s; 5 of 5 do not see it"), shape("node-2: silent for 1 min 02 s; 3 of 4 do not see it"));
-        assert_ne!(shape("failover node-1 → node-2, loss none"), shape("failover node-1 → node-3, loss none"));
+        assert_eq!(
+            shape("node-2: silent for 1.3 s; 5 of 5 do not see it"),
+            shape("node-2: silent for 1 min 02 s; 3 of 4 do not see it")
+        );
+        assert_ne!(
+            shape("failover node-1 → node-2, loss none"),
+            shape("failover node-1 → node-3, loss none")
+        );
         assert_eq!(shape("plan 7dfac458: failover"), shape("plan beefbeef: failover"));
         assert_ne!(shape("failover a → b"), shape("failover b → a"));
     }

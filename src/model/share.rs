@@ -1,5 +1,6 @@
-//! Traffic shares, for clusters in which several nodes accept writes (active-active, hybrid). A share is in units of
-//! capacity; what the shares sum to is the cluster's demand as people declared it.
+//! Traffic shares, for clusters in which several nodes accept writes (active-active, hybrid). A
+//! share is in units of capacity; what the shares sum to is the cluster's demand as people declared
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +54,8 @@ impl ConflictPolicy {
     }
 }
 
-/// Who carries how much, as one plan set it. Epochs of such a cluster number these; an agent takes only a newer one.
+/// Who carries how much, as one plan set it. Epochs of such a cluster number these; an agent takes
+/// only a newer one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shares {
     /// Its number; 0 is what the cluster file declares.

@@ -1,4 +1,5 @@
-//! Time: a moment on one machine's suspend-aware clock, a length of time, and wall-clock time for people.
+//! Time: a moment on one machine's suspend-aware clock, a length of time, and wall-clock time for
+//! people.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -113,7 +114,8 @@ impl WallTime {
         self.format("%Y-%m-%dT%H:%M:%S%.3fZ")
     }
     fn format(self, pattern: &str) -> String {
-        chrono::DateTime::from_timestamp_millis(self.0).map_or_else(|| "unknown".into(), |t| t.format(pattern).to_string())
+        chrono::DateTime::from_timestamp_millis(self.0)
+            .map_or_else(|| "unknown".into(), |t| t.format(pattern).to_string())
     }
 }
 impl fmt::Debug for WallTime {

@@ -171,7 +171,12 @@ pub enum Detection {
 
 impl Default for Detection {
     fn default() -> Self {
-        Detection::Phi { suspect_milli: 8_000, failed_milli: 16_000, min_deviation: Span::millis(50), acceptable_pause: Span::millis(300) }
+        Detection::Phi {
+            suspect_milli: 8_000,
+            failed_milli: 16_000,
+            min_deviation: Span::millis(50),
+            acceptable_pause: Span::millis(300),
+        }
     }
 }
 
@@ -200,8 +205,8 @@ pub struct Policy {
     pub max_lag_bytes: u64,
     /// How silence is judged.
     pub detection: Detection,
-    /// How long after a planned release without a successor, or after a crash under an automatic strategy, the former
-    /// holder may take the role back.
+    /// How long after a planned release without a successor, or after a crash under an automatic
+    /// strategy, the former holder may take the role back.
     pub reclaim_after: Span,
     /// How long the plane waits for a person before a plan expires.
     pub approval_timeout: Span,

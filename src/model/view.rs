@@ -1,5 +1,5 @@
-//! What windows draw: the whole picture of one cluster, as plain data. The plane makes it from its engine; an agent
-//! makes a smaller one from what it knows, and says so.
+//! What windows draw: the whole picture of one cluster, as plain data. The plane makes it from its
+//! engine; an agent makes a smaller one from what it knows, and says so.
 
 use serde::{Deserialize, Serialize};
 
@@ -453,7 +453,8 @@ pub struct ClusterView {
     pub chain: String,
 }
 
-/// Why it is as it is: the verdict table for now, what holds the plane back, who is nearest to being eligible.
+/// Why it is as it is: the verdict table for now, what holds the plane back, who is nearest to
+/// being eligible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Which cluster.

@@ -1,4 +1,5 @@
-//! The plane's loop: the world into inputs, decisions into the store, and only then effects into the world.
+//! The plane's loop: the world into inputs, decisions into the store, and only then effects into
+//! the world.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -50,7 +51,8 @@ const RECORDS_SHOWN: usize = 100;
 const PUBLISH_INTERVAL: Span = Span::millis(150);
 /// Inputs that decide nothing are journaled together at least this often.
 const JOURNAL_INTERVAL: Span = Span::secs(1);
-/// A whole engine is journaled this often, so that a journal whose beginning was dropped still replays.
+/// A whole engine is journaled this often, so that a journal whose beginning was dropped still
+/// replays.
 const CHECKPOINT_EVERY: u32 = 20_000;
 const SNAPSHOT: &str = "engine";
 
@@ -78,9 +80,13 @@ struct Plane {
 /// [`StartError`], before anything was touched.
 pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
     let other = |what: String, e: std::io::Error| StartError::Other(format!("{what}: {e}"));
-    std::fs::create_dir_all(&config.state_dir).map_err(|e| other(config.state_dir.display().to_string(), e))?;
+    std::fs::create_dir_all(&config.state_dir)
+        .map_err(|e| other(config.state_dir.display().to_string(), e))?;
     let listener = std::net::TcpListener::bind(&config.listen).map_err(|e| {
-        StartError::Other(format!("cannot listen on {}: {e}; is another plane running, or is the port taken?", config.listen))
+        StartError::Other(format!(
+            "cannot listen on {}: {e}; is another plane running, or is the port taken?",
+            config.listen
+        ))
     })?;
     let store = Sqlite::open(&config.state_dir.join("plane.sqlite"))?;
     let now = host::now();
@@ -114,9 +120,11 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
     let (pictures, pictures_out) = watch::channel(None);
     std::thread::spawn(move || super::whatif::run(&stage.0, &stage.1, &pictures_out, &forecasts));
     let mut look = tokio::time::interval(super::whatif::LOOK_INTERVAL);
-    let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| other("signals".into(), e))?;
+    let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|e| other("signals".into(), e))?;
     loop {
-        // Recomputed after every input; the wake-up carries no time, the present is read at the call.
+        // Recomputed after every input; the wake-up carries no time, the present is read at the
+        // call.
         let (wakeup, _reason) = plane.engine.next_wakeup();
         tokio::select! {
             biased;
@@ -132,13 +140,25 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
     }
 }
 
-fn begin(config: &PlaneConfig, store: &Sqlite, now: Timestamp) -> Result<(Engine, Option<Decision>), StartError> {
+fn begin(
+    config: &PlaneConfig,
+    store: &Sqlite,
+    now: Timestamp,
+) -> Result<(Engine, Option<Decision>), StartError> {
     let Some(text) = store.document(SNAPSHOT)? else {
-        return Ok((Engine::new(config.cluster.clone(), config.policy.clone(), now, host::wall()), None));
+        return Ok((
+            Engine::new(config.cluster.clone(), config.policy.clone(), now, host::wall()),
+            None,
+        ));
     };
-    let snapshot: Snapshot = serde_json::from_str(&text)
-        .map_err(|e| StartError::Other(format!("the snapshot in {} is unreadable: {e}", config.state_dir.display())))?;
-    let (engine, decision) = Engine::restore(config.cluster.clone(), config.policy.clone(), snapshot, now, host::wall());
+    let snapshot: Snapshot = serde_json::from_str(&text).map_err(|e| {
+        StartError::Other(format!(
+            "the snapshot in {} is unreadable: {e}",
+            config.state_dir.display()
+        ))
+    })?;
+    let (engine, decision) =
+        Engine::restore(config.cluster.clone(), config.policy.clone(), snapshot, now, host::wall());
     Ok((engine, Some(decision)))
 }
 
@@ -154,7 +174,9 @@ impl Plane {
                     self.input(Input::Report(report));
                 }
             }
-            Request::Said(node, FromAgent::Reply(reply)) => self.input(Input::Reply { node, reply }),
+            Request::Said(node, FromAgent::Reply(reply)) => {
+                self.input(Input::Reply { node, reply })
+            }
             Request::Call { who, request, answer } => {
                 let reply = self.call(&who, request);
                 // The person may have gone.
@@ -188,7 +210,9 @@ impl Plane {
             if now.since(self.journaled) >= JOURNAL_INTERVAL && !self.journal.is_empty() {
                 self.journaled = now;
                 let journal = std::mem::take(&mut self.journal);
-                if let Err(error) = self.store.append(&Batch { at: now, journal: &journal, ..Batch::default() }) {
+                if let Err(error) =
+                    self.store.append(&Batch { at: now, journal: &journal, ..Batch::default() })
+                {
                     self.store_failed(&error);
                     // Inputs are missing from here on: a replay begins anew.
                     self.checkpoint_in = 0;
@@ -204,7 +228,12 @@ impl Plane {
         let journal = std::mem::take(&mut self.journal);
         let snapshot = serde_json::to_string(self.engine.snapshot()).unwrap_or_default();
         let documents = [(SNAPSHOT, snapshot)];
-        let batch = Batch { at: decision.at(), records: decision.records(), journal: &journal, documents: &documents };
+        let batch = Batch {
+            at: decision.at(),
+            records: decision.records(),
+            journal: &journal,
+            documents: &documents,
+        };
         match self.store.append(&batch) {
             Ok(receipt) => {
                 for record in decision.records() {
@@ -220,7 +249,8 @@ impl Plane {
                 self.publish();
             }
             Err(error) => {
-                // No receipt, no effect. In memory the engine is ahead of what is durable, so it starts again from there.
+                // No receipt, no effect. In memory the engine is ahead of what is durable, so it
+                // starts again from there.
                 self.store_failed(&error);
                 if let Ok((engine, _)) = begin(&self.config, &self.store, now) {
                     self.engine = engine;
@@ -290,17 +320,30 @@ impl Plane {
             CallRequest::Why { within } => {
                 let mut explanation = self.engine.explain();
                 let since = host::wall().0 - i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
-                let lately = |r: &&ChainedRecord| r.record.wall.0 >= since && r.record.kind != "command";
+                let lately =
+                    |r: &&ChainedRecord| r.record.wall.0 >= since && r.record.kind != "command";
                 explanation.recent = self.records.iter().filter(lately).cloned().collect();
                 CallReply::Why(Box::new(explanation))
             }
             CallRequest::DryRun { plan } => {
-                match self.engine.snapshot().pending.as_ref().filter(|p| p.digest.as_str().starts_with(&plan)) {
-                    None => CallReply::Refused { check: "plan".into(), why: format!("no plan {plan} waits; make one with `quorate plan`") },
+                match self
+                    .engine
+                    .snapshot()
+                    .pending
+                    .as_ref()
+                    .filter(|p| p.digest.as_str().starts_with(&plan))
+                {
+                    None => CallReply::Refused {
+                        check: "plan".into(),
+                        why: format!("no plan {plan} waits; make one with `quorate plan`"),
+                    },
                     Some(pending) => {
                         let demoted = pending.plan.demoted().map_or("", |n| n.as_str());
                         match self.engine.would_execute(&pending.digest, demoted) {
-                            Ok(()) => CallReply::Plan { plan: Box::new(pending.plan.clone()), digest: pending.digest.clone() },
+                            Ok(()) => CallReply::Plan {
+                                plan: Box::new(pending.plan.clone()),
+                                digest: pending.digest.clone(),
+                            },
                             Err((check, why)) => CallReply::Refused { check, why },
                         }
                     }
@@ -318,7 +361,9 @@ impl Plane {
                 };
                 match self.store.records(first, limit.min(10_000)) {
                     Ok(records) => CallReply::Audit { records, chain: verdict },
-                    Err(error) => CallReply::Refused { check: "store".into(), why: error.to_string() },
+                    Err(error) => {
+                        CallReply::Refused { check: "store".into(), why: error.to_string() }
+                    }
                 }
             }
         }
@@ -331,17 +376,23 @@ impl Plane {
                 let before = self.engine.snapshot().plans;
                 self.input(Input::Person { who: who.to_owned(), order });
                 return match &self.engine.snapshot().pending {
-                    Some(pending) if self.engine.snapshot().plans > before => {
-                        CallReply::Plan { plan: Box::new(pending.plan.clone()), digest: pending.digest.clone() }
-                    }
+                    Some(pending) if self.engine.snapshot().plans > before => CallReply::Plan {
+                        plan: Box::new(pending.plan.clone()),
+                        digest: pending.digest.clone(),
+                    },
                     _ => refused("plan", self.why_refused()),
                 };
             }
             PersonOrder::Execute { plan, demoted, approval } => {
                 if approval.by != who {
-                    return refused("identity", format!("{who} cannot hand in {}'s approval", approval.by));
+                    return refused(
+                        "identity",
+                        format!("{who} cannot hand in {}'s approval", approval.by),
+                    );
                 }
-                if let Err(why) = access::check_approval(approval, plan, &self.config.allowlist, host::wall()) {
+                if let Err(why) =
+                    access::check_approval(approval, plan, &self.config.allowlist, host::wall())
+                {
                     return refused("approval", why);
                 }
                 if let Err((check, why)) = self.engine.would_execute(plan, demoted) {
@@ -356,9 +407,13 @@ impl Plane {
                 plan.clone()
             }
             PersonOrder::Voters { order, approval } => {
-                if let Err(why) =
-                    access::check_signed(&order.digest(), std::slice::from_ref(approval), 1, &self.config.allowlist, host::wall())
-                {
+                if let Err(why) = access::check_signed(
+                    &order.digest(),
+                    std::slice::from_ref(approval),
+                    1,
+                    &self.config.allowlist,
+                    host::wall(),
+                ) {
                     return refused("approval", why);
                 }
                 if let Err((check, why)) = self.engine.would_change_voters(order) {
@@ -367,7 +422,13 @@ impl Plane {
                 order.digest()
             }
             PersonOrder::Override { order, approvals } => {
-                if let Err(why) = access::check_signed(&order.digest(), approvals, 2, &self.config.allowlist, host::wall()) {
+                if let Err(why) = access::check_signed(
+                    &order.digest(),
+                    approvals,
+                    2,
+                    &self.config.allowlist,
+                    host::wall(),
+                ) {
                     return refused("approval", why);
                 }
                 if let Err((check, why)) = self.engine.would_override(order) {
@@ -378,7 +439,11 @@ impl Plane {
             PersonOrder::Acknowledge { .. } | PersonOrder::Verify { .. } => Digest::new(""),
         };
         self.input(Input::Person { who: who.to_owned(), order });
-        if self.trouble.is_empty() { CallReply::Accepted { plan } } else { refused("store", self.trouble.clone()) }
+        if self.trouble.is_empty() {
+            CallReply::Accepted { plan }
+        } else {
+            refused("store", self.trouble.clone())
+        }
     }
 
     fn why_refused(&self) -> String {

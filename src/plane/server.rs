@@ -1,5 +1,5 @@
-//! The plane's door: agents attach, windows watch, people call. Every caller is named by certificate and looked up in the
-//! allowlist; what is not allowed there is refused.
+//! The plane's door: agents attach, windows watch, people call. Every caller is named by
+//! certificate and looked up in the allowlist; what is not allowed there is refused.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use crate::wire::proto::console_server::{Console, ConsoleServer};
 use crate::wire::proto::{Envelope, WatchRequest};
 use crate::wire::{self, channel::DOCUMENT_BYTES_MAX, tls};
 
-const LOOKERS: &[Permission] = &[Permission::Viewer, Permission::Auditor, Permission::Operator, Permission::Approver];
+const LOOKERS: &[Permission] =
+    &[Permission::Viewer, Permission::Auditor, Permission::Operator, Permission::Approver];
 
 struct Service {
     config: PlaneConfig,
@@ -34,7 +35,9 @@ impl Service {
         if self.config.allowlist.allows(&name, permissions) {
             Ok(name)
         } else {
-            Err(Status::permission_denied(format!("{name} is not in the plane's allowlist for this")))
+            Err(Status::permission_denied(format!(
+                "{name} is not in the plane's allowlist for this"
+            )))
         }
     }
 }
@@ -46,7 +49,8 @@ pub(super) fn start(
     requests: mpsc::Sender<Inward>,
     feed: Feed,
 ) -> Result<(), StartError> {
-    let other = |e: std::io::Error| StartError::Other(format!("cannot serve on {}: {e}", config.listen));
+    let other =
+        |e: std::io::Error| StartError::Other(format!("cannot serve on {}: {e}", config.listen));
     listener.set_nonblocking(true).map_err(other)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(other)?;
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -56,7 +60,10 @@ pub(super) fn start(
         .map_err(|e| StartError::Other(format!("TLS cannot be set up: {e}")))?
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(2)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(4)))
-        .add_service(AttachServer::from_arc(Arc::clone(&service)).max_decoding_message_size(DOCUMENT_BYTES_MAX))
+        .add_service(
+            AttachServer::from_arc(Arc::clone(&service))
+                .max_decoding_message_size(DOCUMENT_BYTES_MAX),
+        )
         .add_service(ConsoleServer::from_arc(service));
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(incoming).await {
@@ -68,13 +75,20 @@ pub(super) fn start(
 
 #[tonic::async_trait]
 impl Attach for Service {
-    type AttachStream = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<Envelope, Status>> + Send>>;
+    type AttachStream =
+        std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<Envelope, Status>> + Send>>;
 
-    async fn attach(&self, request: Request<Streaming<Envelope>>) -> Result<Response<Self::AttachStream>, Status> {
+    async fn attach(
+        &self,
+        request: Request<Streaming<Envelope>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
         let name = self.allow(&request, &[Permission::Node])?;
         let node = NodeId::new(&name);
         if self.config.cluster.node(&node).is_none() {
-            return Err(Status::permission_denied(format!("{name} is not a node of cluster {}", self.config.cluster.cluster_id)));
+            return Err(Status::permission_denied(format!(
+                "{name} is not a node of cluster {}",
+                self.config.cluster.cluster_id
+            )));
         }
         let (down, down_stream) = mpsc::channel(16);
         let ending = |_| Status::unavailable("the plane is ending");
@@ -82,7 +96,9 @@ impl Attach for Service {
         let requests = self.requests.clone();
         let mut up = request.into_inner();
         tokio::spawn(async move {
-            while let Ok(Some(Ok(envelope))) = tokio::time::timeout(AGENT_SILENCE_MAX, up.next()).await {
+            while let Ok(Some(Ok(envelope))) =
+                tokio::time::timeout(AGENT_SILENCE_MAX, up.next()).await
+            {
                 match wire::open::<FromAgent>("from-agent", &envelope) {
                     Ok(said) => {
                         if requests.send(Inward::Said(node.clone(), said)).await.is_err() {
@@ -93,7 +109,8 @@ impl Attach for Service {
                 }
             }
         });
-        let stream = ReceiverStream::new(down_stream).map(|command| Ok(wire::seal("to-agent", &command)));
+        let stream =
+            ReceiverStream::new(down_stream).map(|command| Ok(wire::seal("to-agent", &command)));
         Ok(Response::new(Box::pin(stream)))
     }
 }
@@ -110,17 +127,26 @@ impl Console for Service {
     async fn call(&self, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         let call: CallRequest = wire::open("call", request.get_ref())?;
         let who = match &call {
-            CallRequest::View | CallRequest::Why { .. } | CallRequest::DryRun { .. } | CallRequest::Verify | CallRequest::Audit { .. } => {
-                self.allow(&request, LOOKERS)?
+            CallRequest::View
+            | CallRequest::Why { .. }
+            | CallRequest::DryRun { .. }
+            | CallRequest::Verify
+            | CallRequest::Audit { .. } => self.allow(&request, LOOKERS)?,
+            CallRequest::Order(
+                PersonOrder::Execute { .. }
+                | PersonOrder::Voters { .. }
+                | PersonOrder::Override { .. },
+            ) => self.allow(&request, &[Permission::Approver])?,
+            CallRequest::Order(_) => {
+                self.allow(&request, &[Permission::Operator, Permission::Approver])?
             }
-            CallRequest::Order(PersonOrder::Execute { .. } | PersonOrder::Voters { .. } | PersonOrder::Override { .. }) => {
-                self.allow(&request, &[Permission::Approver])?
-            }
-            CallRequest::Order(_) => self.allow(&request, &[Permission::Operator, Permission::Approver])?,
         };
         let (answer, wait) = oneshot::channel();
         let ending = || Status::unavailable("the plane is ending");
-        self.requests.send(Inward::Call { who, request: call, answer }).await.map_err(|_| ending())?;
+        self.requests
+            .send(Inward::Call { who, request: call, answer })
+            .await
+            .map_err(|_| ending())?;
         let reply = wait.await.map_err(|_| ending())?;
         Ok(Response::new(wire::seal("call", &reply)))
     }

@@ -1,5 +1,6 @@
-//! "If the primary died now": the simulator, fed with the plane's present picture, on a thread of its own with the
-//! lowest priority, a run at a time with rests between. The plane's loop never waits for it.
+//! "If the primary died now": the simulator, fed with the plane's present picture, on a thread of
+//! its own with the lowest priority, a run at a time with rests between. The plane's loop never
+//! waits for it.
 
 use std::time::Duration;
 
@@ -48,18 +49,28 @@ pub(super) fn run(
             return;
         }
         let Some(view) = pictures.borrow().clone() else { continue };
-        if view.primary.is_none() || matches!(view.state, ClusterState::Critical | ClusterState::Unknown) {
+        if view.primary.is_none()
+            || matches!(view.state, ClusterState::Critical | ClusterState::Unknown)
+        {
             continue;
         }
         // Who holds the role and who is well: only that changes the answer much.
-        let shape: Vec<String> = view.nodes.iter().map(|n| format!("{} {:?} {:?}", n.node, n.role, n.verdict)).collect();
+        let shape: Vec<String> =
+            view.nodes.iter().map(|n| format!("{} {:?} {:?}", n.node, n.role, n.verdict)).collect();
         let goes_on = |c: &Course| c.begun.elapsed() < AGAIN && c.shape == shape;
         let course = match &mut course {
             Some(course) if goes_on(course) => course,
             stale => {
                 let stand = whatif::stand(cluster, policy, &view);
                 let begun = std::time::Instant::now();
-                stale.insert(Course { begun, shape, made: view.made, stand, process: vec![], host: vec![] })
+                stale.insert(Course {
+                    begun,
+                    shape,
+                    made: view.made,
+                    stand,
+                    process: vec![],
+                    host: vec![],
+                })
             }
         };
         if course.process.len() >= ENOUGH {
@@ -67,7 +78,8 @@ pub(super) fn run(
         }
         more(&course.stand, &whatif::process_dies(), &mut course.process);
         more(&course.stand, &whatif::host_dies(), &mut course.host);
-        let (process, host) = (forecast::sum_up("process", &course.process), forecast::sum_up("host", &course.host));
+        let (process, host) =
+            (forecast::sum_up("process", &course.process), forecast::sum_up("host", &course.host));
         let made = ForecastView {
             made: course.made,
             runs: process.runs + host.runs,

@@ -22,7 +22,13 @@ impl World {
     }
 
     pub(super) fn adapter_step(&mut self, host: usize, born: u64, generation: u64) {
-        let Some(agent) = self.hosts[host].agent.as_ref().filter(|a| a.born == born && a.generation == generation) else { return };
+        let Some(agent) = self.hosts[host]
+            .agent
+            .as_ref()
+            .filter(|a| a.born == born && a.generation == generation)
+        else {
+            return;
+        };
         if self.hosts[host].node.role == Role::Witness {
             self.settle(host);
             self.agent_done(host);
@@ -32,11 +38,18 @@ impl World {
         match goal {
             Goal::Stopped(Manner::Kill) => self.step_kill(host, task),
             Goal::Stopped(Manner::Graceful) => self.step_stop(host, task),
-            Goal::Standby { upstream, may_init } => self.step_standby(host, task, upstream.as_ref(), may_init),
+            Goal::Standby { upstream, may_init } => {
+                self.step_standby(host, task, upstream.as_ref(), may_init)
+            }
             Goal::Sharing { units, .. } => self.step_sharing(host, task, units),
             Goal::Primary { epoch, sync } => {
                 let members = sync.members.iter().filter_map(|m| self.index(&m.node)).collect();
-                self.step_primary(host, task, u32::try_from(epoch.0).unwrap_or(u32::MAX), (members, sync.k));
+                self.step_primary(
+                    host,
+                    task,
+                    u32::try_from(epoch.0).unwrap_or(u32::MAX),
+                    (members, sync.k),
+                );
             }
         }
         self.agent_done(host);
@@ -58,7 +71,8 @@ impl World {
             why.clone_into(&mut agent.resource.failure);
             why.clone_into(&mut agent.trouble);
             agent.report_due = true;
-            // A promotion is not tried twice by itself; a setting of one that is promoted already is, as on PostgreSQL.
+            // A promotion is not tried twice by itself; a setting of one that is promoted already
+            // is, as on PostgreSQL.
             matches!(agent.goal.1, Goal::Primary { .. }) && !self.hosts[host].db.primary
         };
         self.observe(host);
@@ -72,7 +86,13 @@ impl World {
         let wall = self.wall();
         let timeline = self.hosts[host].db.history.timeline;
         let Some(agent) = &mut self.hosts[host].agent else { return };
-        let evidence = StopEvidence { at: wall, how: how.to_owned(), killed, remaining: 0, final_position: end };
+        let evidence = StopEvidence {
+            at: wall,
+            how: how.to_owned(),
+            killed,
+            remaining: 0,
+            final_position: end,
+        };
         agent.resource.writable = false;
         agent.resource.position = end;
         agent.resource.history = None;
@@ -80,7 +100,8 @@ impl World {
         agent.resource.stopped = Some(evidence.clone());
         agent.resource.write_ok = None;
         agent.following = None;
-        (agent.state, agent.since, agent.report_due) = (ResourceState::Stopped(evidence), self.now, true);
+        (agent.state, agent.since, agent.report_due) =
+            (ResourceState::Stopped(evidence), self.now, true);
     }
 
     fn step_kill(&mut self, host: usize, task: Task) {
@@ -136,7 +157,13 @@ impl World {
         }
     }
 
-    fn step_standby(&mut self, host: usize, task: Task, upstream: Option<&Upstream>, may_init: bool) {
+    fn step_standby(
+        &mut self,
+        host: usize,
+        task: Task,
+        upstream: Option<&Upstream>,
+        may_init: bool,
+    ) {
         let known = upstream.and_then(|u| u.history.as_ref());
         if self.hosts[host].db.running && self.hosts[host].db.primary {
             // An old role is never trusted.
@@ -261,7 +288,8 @@ impl World {
         })
     }
 
-    /// Rewound to where the logs part, or cloned where they share nothing; then everything the source has on disk.
+    /// Rewound to where the logs part, or cloned where they share nothing; then everything the
+    /// source has on disk.
     fn rebuild(&mut self, host: usize, source: usize) {
         let from = self.hosts[source].db.clone();
         let db = &mut self.hosts[host].db;
@@ -269,7 +297,9 @@ impl World {
         db.cut_log(fork);
         let keep = from.log.partition_point(|e| e.end <= db.end);
         // What is before the fork is the same in both; a clone takes all of it.
-        if fork == Lsn(0) || db.log.last().map(|e| e.end) != from.log.get(keep.wrapping_sub(1)).map(|e| e.end) {
+        if fork == Lsn(0)
+            || db.log.last().map(|e| e.end) != from.log.get(keep.wrapping_sub(1)).map(|e| e.end)
+        {
             db.log.clone_from(&from.log);
         } else {
             db.log.extend_from_slice(&from.log[keep..]);
@@ -280,7 +310,8 @@ impl World {
         db.cut_log(from.flushed);
         db.flushed = db.end;
         self.hosts[host].durable_log = self.hosts[host].db.end;
-        let text = format!("rebuilt from {} up to {}", self.name(source), self.hosts[host].db.position());
+        let text =
+            format!("rebuilt from {} up to {}", self.name(source), self.hosts[host].db.position());
         let name = self.name(host);
         self.fact(name, 0, text);
     }
@@ -294,7 +325,10 @@ impl World {
         if db.primary {
             if let Task::Confirming(end) = task {
                 let (members, k) = &db.sync;
-                let have = members.iter().filter(|m| db.senders.get(m).is_some_and(|s| s.flushed >= end)).count();
+                let have = members
+                    .iter()
+                    .filter(|m| db.senders.get(m).is_some_and(|s| s.flushed >= end))
+                    .count();
                 if have >= *k && db.flushed >= end {
                     self.settle(host);
                     return self.confirm(host);
@@ -334,9 +368,13 @@ impl World {
             .and_then(|a| a.machine.armed())
             .filter(|a| a.epoch.is_some_and(|e| e.0 == u64::from(timeline)))
             .and_then(|a| a.loss);
-        // A former holder that takes the role back after an override says "unknown", and two persons accepted that.
+        // A former holder that takes the role back after an override says "unknown", and two
+        // persons accepted that.
         let overridden = self.hosts[host].record.unknown_accepted;
-        let account = account.or_else(|| overridden.then(|| LossAccount::Unknown { why: "voters were removed by override".into() }));
+        let account = account.or_else(|| {
+            overridden
+                .then(|| LossAccount::Unknown { why: "voters were removed by override".into() })
+        });
         let db = self.hosts[host].db.clone();
         self.oracle.promoted(self.now, name.as_str(), &db, account.as_ref());
         self.fact(name, 0, format!("accepts writes on timeline {timeline}"));
@@ -346,8 +384,13 @@ impl World {
 
     /// The server's processes are gone and the adapter notices.
     pub(super) fn adapter_died(&mut self, host: usize, born: u64) {
-        let Some(agent) = self.hosts[host].agent.as_ref().filter(|a| a.born == born) else { return };
-        if self.hosts[host].db.running || agent.resource.stopped.is_some() || matches!(agent.task, Task::Starting | Task::Rebuilding) {
+        let Some(agent) = self.hosts[host].agent.as_ref().filter(|a| a.born == born) else {
+            return;
+        };
+        if self.hosts[host].db.running
+            || agent.resource.stopped.is_some()
+            || matches!(agent.task, Task::Starting | Task::Rebuilding)
+        {
             return;
         }
         let goal = agent.goal.1.clone();
@@ -363,7 +406,8 @@ impl World {
     /// Every process of the server is gone, at once.
     pub(super) fn kill_database(&mut self, host: usize) {
         self.hosts[host].db.kill();
-        self.hosts[host].guard = self.hosts[host].guard.filter(|_| self.hosts[host].agent.is_none());
+        self.hosts[host].guard =
+            self.hosts[host].guard.filter(|_| self.hosts[host].agent.is_none());
         // Whoever was connected sees the connection end, if the network lets it.
         for other in 0..self.hosts.len() {
             if other == host {
@@ -411,10 +455,13 @@ impl World {
         let here = &mut self.hosts[host];
         let k = here.db.sync.1;
         let works = here.db.running && here.db.primary && !here.db.hung && !here.disk.full;
-        let confirmed = here.db.sync.0.iter().filter(|m| here.db.senders.contains_key(m)).count() >= k;
+        let confirmed =
+            here.db.sync.0.iter().filter(|m| here.db.senders.contains_key(m)).count() >= k;
         let corrupt = here.disk.corrupt;
         let Some(agent) = &mut here.agent else { return };
-        let (Goal::Primary { epoch, .. } | Goal::Sharing { epoch, .. }) = agent.goal.1 else { return };
+        let (Goal::Primary { epoch, .. } | Goal::Sharing { epoch, .. }) = agent.goal.1 else {
+            return;
+        };
         if corrupt {
             agent.trouble = "the write read back is not what was written".into();
         } else if works && confirmed {

@@ -1,5 +1,6 @@
-//! Random days: any faults at any time, then the faults end on a core, what is outside of it stays broken for good, and
-//! recovery is demanded (TigerBeetle's two modes: uniform faults always heal, and so hide livelocks).
+//! Random days: any faults at any time, then the faults end on a core, what is outside of it stays
+//! broken for good, and recovery is demanded (TigerBeetle's two modes: uniform faults always heal,
+//! and so hide livelocks).
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -39,12 +40,16 @@ pub struct Day {
 }
 
 /// What a cluster looks like: nodes with data, witnesses, standbys that confirm a commit.
-const SHAPES: &[(usize, usize, usize)] = &[(3, 0, 1), (3, 0, 2), (2, 1, 1), (3, 2, 1), (4, 1, 1), (5, 0, 2), (5, 0, 1), (3, 0, 0)];
+const SHAPES: &[(usize, usize, usize)] =
+    &[(3, 0, 1), (3, 0, 2), (2, 1, 1), (3, 2, 1), (4, 1, 1), (5, 0, 2), (5, 0, 1), (3, 0, 0)];
 
 fn shape(random: &mut Random) -> (Cluster, Policy, Conditions, String) {
     let (data, witnesses, k) = random.pick(SHAPES).copied().unwrap_or(SHAPES[0]);
     let lease = 1_000 * (1 + random.below(4));
-    let mut text = format!("cluster_id: day\nname: Day\nregions: [r1, r2]\nsynchronous_standbys: {k}\nlease_ms: {lease}\nnodes:\n");
+    let mut text = format!(
+        "cluster_id: day\nname: Day\nregions: [r1, r2]\nsynchronous_standbys: {k}\nlease_ms: \
+            {lease}\nnodes:\n"
+    );
     for i in 1..=data + witnesses {
         let role = match i {
             1 => "primary",
@@ -53,20 +58,30 @@ fn shape(random: &mut Random) -> (Cluster, Policy, Conditions, String) {
         };
         let region = if random.chance(300) { "r2" } else { "r1" };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  - {{node_id: n{i}, hostname: h, role: {role}, region: {region}}}");
+        let _ =
+            writeln!(text, "  - {{node_id: n{i}, hostname: h, role: {role}, region: {region}}}");
     }
-    let cluster = config::cluster::parse(Path::new("day"), &text).unwrap_or_else(|e| unreachable!("a generated cluster is valid: {e}"));
+    let cluster = config::cluster::parse(Path::new("day"), &text)
+        .unwrap_or_else(|e| unreachable!("a generated cluster is valid: {e}"));
     let strategy = if random.chance(800) { "automatic" } else { "quorum_based" };
-    let policy = format!("policy_id: day\nname: Day\nstrategy: {strategy}\nreclaim_after_s: {}\n", 5 + random.below(10));
-    let policy =
-        config::policy::parse(Path::new("day"), &policy, &cluster).unwrap_or_else(|e| unreachable!("a generated policy is valid: {e}"));
+    let policy = format!(
+        "policy_id: day\nname: Day\nstrategy: {strategy}\nreclaim_after_s: {}\n",
+        5 + random.below(10)
+    );
+    let policy = config::policy::parse(Path::new("day"), &policy, &cluster)
+        .unwrap_or_else(|e| unreachable!("a generated policy is valid: {e}"));
     let conditions = Conditions {
         heartbeat: Span::millis(100 + random.below(3) * 100),
         write_interval: Span::millis(10 + random.below(60)),
         delay_far: Span::millis(1 + random.below(20)),
         ..Conditions::default()
     };
-    (cluster, policy, conditions, format!("{data} data, {witnesses} witness, k={k}, lease {lease} ms, {strategy}"))
+    (
+        cluster,
+        policy,
+        conditions,
+        format!("{data} data, {witnesses} witness, k={k}, lease {lease} ms, {strategy}"),
+    )
 }
 
 pub(super) fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)> {
@@ -82,7 +97,9 @@ pub(super) fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)
         };
         let who = one(random);
         // What ends later means the node it meant at first.
-        let named = |random: &mut Random| random.pick(&nodes).cloned().map(Whom::Node).into_iter().collect::<Vec<_>>();
+        let named = |random: &mut Random| {
+            random.pick(&nodes).cloned().map(Whom::Node).into_iter().collect::<Vec<_>>()
+        };
         let mut both = |fault: Fault, end: Option<Fault>| {
             events.push((at, fault));
             if let Some(end) = end {
@@ -97,7 +114,11 @@ pub(super) fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)
             5 => both(Fault::PowerOff(who), Some(Fault::PowerOn(vec![Whom::All]))),
             6 => both(Fault::HangDatabase(who), Some(Fault::ResumeDatabase(vec![Whom::All]))),
             7 | 8 => {
-                let to = if random.chance(500) { vec![Whom::All, Whom::Plane(0), Whom::Clients] } else { named(random) };
+                let to = if random.chance(500) {
+                    vec![Whom::All, Whom::Plane(0), Whom::Clients]
+                } else {
+                    named(random)
+                };
                 both(Fault::Cut(who, to, random.chance(500)), Some(Fault::Heal));
             }
             9 => {
@@ -108,7 +129,12 @@ pub(super) fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)
                 let split = random.below(nodes.len() as u64);
                 let side = |left: bool| {
                     let on = |i: usize| (i as u64 <= split) == left;
-                    nodes.iter().enumerate().filter(|(i, _)| on(*i)).map(|(_, n)| Whom::Node(n.clone())).collect::<Vec<_>>()
+                    nodes
+                        .iter()
+                        .enumerate()
+                        .filter(|(i, _)| on(*i))
+                        .map(|(_, n)| Whom::Node(n.clone()))
+                        .collect::<Vec<_>>()
                 };
                 let mut right = side(false);
                 if random.chance(500) {
@@ -119,7 +145,16 @@ pub(super) fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)
             11 => {
                 let (lost, twice) = (random.below(300), random.below(100));
                 let delay = Some(random.span(Span::millis(1), Span::millis(120)));
-                both(Fault::Degrade(vec![Whom::All], vec![Whom::All, Whom::Plane(0)], delay, lost, twice), Some(Fault::Heal));
+                both(
+                    Fault::Degrade(
+                        vec![Whom::All],
+                        vec![Whom::All, Whom::Plane(0)],
+                        delay,
+                        lost,
+                        twice,
+                    ),
+                    Some(Fault::Heal),
+                );
             }
             12 => {
                 let flush = random.span(Span::millis(5), Span::millis(900));
@@ -141,8 +176,9 @@ pub(super) fn storm(random: &mut Random, cluster: &Cluster) -> Vec<(Span, Fault)
     events
 }
 
-/// On one day in ten a majority loses its power together and two persons override it, before or after others came back. Drawn
-/// apart from the storm, so that the days before there were overrides are the same still.
+/// On one day in ten a majority loses its power together and two persons override it, before or
+/// after others came back. Drawn apart from the storm, so that the days before there were overrides
+/// are the same still.
 fn calamity(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
     let mut random = Random::new(seed ^ 0x6f76_6572_7269_6465);
     if !random.chance(100) {
@@ -155,7 +191,10 @@ fn calamity(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
         gone.push(Whom::Node(left.swap_remove(at)));
     }
     let at = random.span(Span::ZERO, Span::secs(6));
-    vec![(at, Fault::PowerOff(gone.clone())), (at + random.span(Span::secs(11), Span::secs(13)), Fault::Override(gone))]
+    vec![
+        (at, Fault::PowerOff(gone.clone())),
+        (at + random.span(Span::secs(11), Span::secs(13)), Fault::Override(gone)),
+    ]
 }
 
 /// Lives through the day of that seed.
@@ -202,7 +241,10 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         world.inject(&Fault::Reinstall(removed));
     }
     // A core is mended; at most one node outside of it stays broken for good.
-    let broken = random.chance(500).then(|| random.below(cluster.nodes.len() as u64)).and_then(|i| usize::try_from(i).ok());
+    let broken = random
+        .chance(500)
+        .then(|| random.below(cluster.nodes.len() as u64))
+        .and_then(|i| usize::try_from(i).ok());
     world.mend(broken, &mut random);
     world.oracle.watch(world.now);
     let mended = world.now;
@@ -214,7 +256,8 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         writable = world.oracle.last_ack() > mended + Span::millis(50);
     }
     let recovery = world.now.since(mended);
-    // A node that was reinstalled has lost its vote and its copy: then a person may be owed the decision.
+    // A node that was reinstalled has lost its vote and its copy: then a person may be owed the
+    // decision.
     let half_way = broken.is_some() && world.is_change_half_way();
     let owed = k > 0 && !world.may_be_unknown(broken) && world.strangers().is_empty() && !half_way;
     if !writable && owed {
@@ -286,35 +329,52 @@ impl World {
         self.inject(&fault);
     }
 
-    /// Whether, without the broken node, an account can honestly be only "unknown": then a person is owed the decision.
+    /// Whether, without the broken node, an account can honestly be only "unknown": then a person
+    /// is owed the decision.
     fn may_be_unknown(&self, broken: Option<usize>) -> bool {
         let Some(broken) = broken else { return false };
         let (data, k) = (self.cluster.data_nodes().count(), self.cluster.synchronous_standbys);
-        // Confirming standbys that are needed at all: with the broken one there must still be k of them.
-        let without = if self.hosts[broken].node.role == crate::model::topology::Role::Witness { data } else { data - 1 };
-        // The primary and k others, and |S|−k+1 of any holder's standbys, must be outside of the broken node.
-        without < k + 1 || (without < data && data - 1 - k + 1 > without - 1 && self.primary() != Some(broken))
+        // Confirming standbys that are needed at all: with the broken one there must still be k of
+        // them.
+        let without = if self.hosts[broken].node.role == crate::model::topology::Role::Witness {
+            data
+        } else {
+            data - 1
+        };
+        // The primary and k others, and |S|−k+1 of any holder's standbys, must be outside of the
+        // broken node.
+        without < k + 1
+            || (without < data && data - 1 - k + 1 > without - 1 && self.primary() != Some(broken))
     }
 
-    /// A majority of the newest voter set lives as it was: where too many were reinstalled at once only an override helps.
+    /// A majority of the newest voter set lives as it was: where too many were reinstalled at once
+    /// only an override helps.
     fn has_a_majority(&self) -> bool {
-        let newest = self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version);
+        let newest =
+            self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version);
         newest.is_some_and(|set| {
-            self.hosts.iter().filter(|h| h.record.voters.is_some() && set.contains(&h.record.me)).count() >= set.majority()
+            self.hosts
+                .iter()
+                .filter(|h| h.record.voters.is_some() && set.contains(&h.record.me))
+                .count()
+                >= set.majority()
         })
     }
 
     /// Hosts whose present incarnation does not vote, as far as the newest voter set tells.
     fn strangers(&self) -> Vec<usize> {
-        let newest = self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version);
+        let newest =
+            self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version);
         let votes = |h: &super::host::Host| newest.is_some_and(|v| v.contains(&h.record.me));
         self.hosts.iter().enumerate().filter(|(_, h)| !votes(h)).map(|(i, _)| i).collect()
     }
 
-    /// Voters keep different sets: a change that the broken node made, or should have heard, waits for it. With one voter
-    /// less than there were, two of two may be needed, and then only an override helps.
+    /// Voters keep different sets: a change that the broken node made, or should have heard, waits
+    /// for it. With one voter less than there were, two of two may be needed, and then only an
+    /// override helps.
     fn is_change_half_way(&self) -> bool {
-        let mut versions = self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).map(|v| v.version);
+        let mut versions =
+            self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).map(|v| v.version);
         let first = versions.next();
         versions.any(|v| Some(v) != first)
     }
@@ -322,14 +382,21 @@ impl World {
     /// Everybody follows the primary and votes, by the same voter set.
     pub(super) fn is_whole(&self) -> bool {
         let all_have_one = self.hosts.iter().all(|h| h.record.voters.is_some());
-        self.everybody_follows() && self.strangers().is_empty() && all_have_one && !self.is_change_half_way()
+        self.everybody_follows()
+            && self.strangers().is_empty()
+            && all_have_one
+            && !self.is_change_half_way()
     }
 
-    /// A person readmits who does not vote, one after the other; where that does not work, another first.
+    /// A person readmits who does not vote, one after the other; where that does not work, another
+    /// first.
     fn readmit(&mut self) {
         let strangers = self.strangers();
-        let turn = usize::try_from(self.now.0 / 5_000_000_000).unwrap_or(0) % strangers.len().max(1);
-        if let Some(host) = strangers.get(turn).copied().filter(|_| self.now.0 % 1_000_000_000 < 100_000_000) {
+        let turn =
+            usize::try_from(self.now.0 / 5_000_000_000).unwrap_or(0) % strangers.len().max(1);
+        if let Some(host) =
+            strangers.get(turn).copied().filter(|_| self.now.0 % 1_000_000_000 < 100_000_000)
+        {
             self.inject(&Fault::Node(Membership::Readmit, vec![Whom::Node(self.name(host))]));
         }
     }
@@ -340,7 +407,9 @@ impl World {
         self.hosts.iter().enumerate().all(|(i, h)| {
             i == primary
                 || h.node.role == crate::model::topology::Role::Witness
-                || (h.db.running && h.db.history.timeline == timeline && h.db.receiver.is_some_and(|r| r.streaming && r.from == primary))
+                || (h.db.running
+                    && h.db.history.timeline == timeline
+                    && h.db.receiver.is_some_and(|r| r.streaming && r.from == primary))
         })
     }
 

@@ -1,5 +1,5 @@
-//! A database as far as failover knows one: a log with timelines, commits that wait for standbys, a replication stream,
-//! promotion, rewind. A write is its number.
+//! A database as far as failover knows one: a log with timelines, commits that wait for standbys, a
+//! replication stream, promotion, rewind. A write is its number.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -120,7 +120,8 @@ impl Database {
         Position { timeline: self.history.timeline, lsn: self.end }
     }
 
-    /// Every process is gone. What was written stays in the page cache; what was not confirmed never will be.
+    /// Every process is gone. What was written stays in the page cache; what was not confirmed
+    /// never will be.
     pub(super) fn kill(&mut self) {
         self.running = false;
         self.primary = false;
@@ -162,7 +163,10 @@ impl Database {
 
     /// The log on disk from `start` on.
     pub(super) fn since(&self, start: Lsn) -> Vec<Entry> {
-        let (first, last) = (self.log.partition_point(|e| e.end <= start), self.log.partition_point(|e| e.end <= self.flushed));
+        let (first, last) = (
+            self.log.partition_point(|e| e.end <= start),
+            self.log.partition_point(|e| e.end <= self.flushed),
+        );
         self.log.get(first..last).map(<[Entry]>::to_vec).unwrap_or_default()
     }
 
@@ -174,7 +178,8 @@ impl Database {
         if let Some(history) = &chunk.history {
             self.history.clone_from(history);
         }
-        for entry in chunk.entries.iter().filter(|e| e.end > self.end).copied().collect::<Vec<_>>() {
+        for entry in chunk.entries.iter().filter(|e| e.end > self.end).copied().collect::<Vec<_>>()
+        {
             self.log.push(entry);
             self.end = entry.end;
         }
@@ -186,7 +191,10 @@ impl Database {
         let mut done = vec![];
         while let Some(first) = self.waiting.front().copied() {
             let (members, k) = &self.sync;
-            let have = members.iter().filter(|m| self.senders.get(m).is_some_and(|s| s.flushed >= first.end)).count();
+            let have = members
+                .iter()
+                .filter(|m| self.senders.get(m).is_some_and(|s| s.flushed >= first.end))
+                .count();
             let waits = have < *k && !self.asynchronous;
             if first.end > self.flushed || waits {
                 break;
@@ -216,7 +224,8 @@ impl Database {
 
     /// Where a log like this leaves another history; `None` when the two share nothing.
     pub(super) fn fork_from(&self, other: &TimelineHistory) -> Option<Lsn> {
-        let mine = std::iter::once((self.history.timeline, self.end)).chain(self.history.left.iter().rev().copied());
+        let mine = std::iter::once((self.history.timeline, self.end))
+            .chain(self.history.left.iter().rev().copied());
         for (timeline, end) in mine {
             if timeline == other.timeline {
                 return Some(end);

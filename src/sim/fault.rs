@@ -33,8 +33,9 @@ pub enum Whom {
 }
 
 impl Whom {
-    /// Reads one word of a script. The words are `primary`, `secondary`, `secondary 2`, `secondaries`, `witnesses`,
-    /// `others`, `all`, `region NAME`, `plane`, `plane 2`, `clients` and the names of nodes.
+    /// Reads one word of a script. The words are `primary`, `secondary`, `secondary 2`,
+    /// `secondaries`, `witnesses`, `others`, `all`, `region NAME`, `plane`, `plane 2`, `clients`
+    /// and the names of nodes.
     ///
     /// # Errors
     /// The words there are.
@@ -43,7 +44,9 @@ impl Whom {
         let known = match text.split_once(' ') {
             Some(("secondary", n)) => number(n).map(Whom::Secondary),
             Some(("plane", n)) => number(n).filter(|n| *n <= PLANES).map(|n| Whom::Plane(n - 1)),
-            Some(("region", name)) => regions.iter().any(|r| r == name).then(|| Whom::Region(name.to_owned())),
+            Some(("region", name)) => {
+                regions.iter().any(|r| r == name).then(|| Whom::Region(name.to_owned()))
+            }
             _ => match text {
                 "primary" => Some(Whom::Primary),
                 "secondary" => Some(Whom::Secondary(1)),
@@ -59,7 +62,8 @@ impl Whom {
         known.ok_or_else(|| {
             let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
             format!(
-                "expected primary, secondary, secondary 2, secondaries, witnesses, others, all, region NAME ({}), plane, plane 2, \
+                "expected primary, secondary, secondary 2, secondaries, witnesses, others, all, \
+                    region NAME ({}), plane, plane 2, \
                  clients or a node ({})",
                 regions.join(", "),
                 names.join(", ")
@@ -213,17 +217,27 @@ impl World {
 
     /// The node that holds the role, or held it last.
     pub(super) fn primary(&self) -> Option<usize> {
-        let writable = (0..self.hosts.len()).filter(|i| self.hosts[*i].db.primary).max_by_key(|i| self.hosts[*i].db.history.timeline);
+        let writable = (0..self.hosts.len())
+            .filter(|i| self.hosts[*i].db.primary)
+            .max_by_key(|i| self.hosts[*i].db.history.timeline);
         writable.or_else(|| {
-            let last = self.hosts.iter().filter_map(|h| h.record.last_won()).max_by_key(|w| w.epoch)?;
+            let last =
+                self.hosts.iter().filter_map(|h| h.record.last_won()).max_by_key(|w| w.epoch)?;
             self.index(&last.holder.node)
         })
     }
 
     pub(super) fn perform_script(&mut self, line: usize) {
         if let Some(fault) = self.script.get(line).cloned() {
-            if fault.hosts().is_some_and(|whom| !self.places(whom).into_iter().any(|p| p < self.hosts.len())) {
-                self.unplayed.push(format!("event {}: {}: no node of this cluster is meant", line + 1, self.words(&fault)));
+            if fault
+                .hosts()
+                .is_some_and(|whom| !self.places(whom).into_iter().any(|p| p < self.hosts.len()))
+            {
+                self.unplayed.push(format!(
+                    "event {}: {}: no node of this cluster is meant",
+                    line + 1,
+                    self.words(&fault)
+                ));
             }
             self.inject(&fault);
         }
@@ -233,11 +247,16 @@ impl World {
     pub(super) fn inject(&mut self, fault: &Fault) {
         let text = self.words(fault);
         self.fact("script", 0, text);
-        let hosts =
-            |world: &World, whom: &[Whom]| -> Vec<usize> { world.places(whom).into_iter().filter(|p| *p < world.hosts.len()).collect() };
+        let hosts = |world: &World, whom: &[Whom]| -> Vec<usize> {
+            world.places(whom).into_iter().filter(|p| *p < world.hosts.len()).collect()
+        };
         match fault {
-            Fault::KillDatabase(whom) => hosts(self, whom).into_iter().for_each(|h| self.kill_database(h)),
-            Fault::HangDatabase(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].db.hung = self.hosts[h].db.running),
+            Fault::KillDatabase(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.kill_database(h))
+            }
+            Fault::HangDatabase(whom) => hosts(self, whom)
+                .into_iter()
+                .for_each(|h| self.hosts[h].db.hung = self.hosts[h].db.running),
             Fault::ResumeDatabase(whom) => {
                 for host in hosts(self, whom) {
                     self.hosts[host].db.hung = false;
@@ -251,7 +270,9 @@ impl World {
                     self.after(SUPERVISOR, Event::AgentStart { host });
                 }
             }
-            Fault::FreezeAgent(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].frozen = true),
+            Fault::FreezeAgent(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].frozen = true)
+            }
             Fault::ThawAgent(whom) => {
                 for host in hosts(self, whom) {
                     self.hosts[host].frozen = false;
@@ -259,7 +280,9 @@ impl World {
                     self.wake_up(inbox);
                 }
             }
-            Fault::PauseHost(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].paused = true),
+            Fault::PauseHost(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].paused = true)
+            }
             Fault::ResumeHost(whom) => {
                 for host in hosts(self, whom) {
                     self.hosts[host].paused = false;
@@ -278,29 +301,47 @@ impl World {
             }
             Fault::Cut(from, to, both) => {
                 let (from, to) = (self.places(from), self.places(to));
-                for (a, b) in from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+                for (a, b) in from
+                    .iter()
+                    .flat_map(|a| to.iter().map(move |b| (*a, *b)))
+                    .filter(|(a, b)| a != b)
+                {
                     self.net.link(a, b).cut = true;
                     if *both {
                         self.net.link(b, a).cut = true;
                     }
                 }
             }
-            Fault::Heal => self.net.each().for_each(|(_, _, link)| (link.cut, link.loss, link.twice) = (false, 0, 0)),
+            Fault::Heal => self
+                .net
+                .each()
+                .for_each(|(_, _, link)| (link.cut, link.loss, link.twice) = (false, 0, 0)),
             Fault::Degrade(from, to, delay, loss, twice) => {
                 let (from, to) = (self.places(from), self.places(to));
-                for (a, b) in from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+                for (a, b) in from
+                    .iter()
+                    .flat_map(|a| to.iter().map(move |b| (*a, *b)))
+                    .filter(|(a, b)| a != b)
+                {
                     let link = self.net.link(a, b);
-                    (link.delay, link.loss, link.twice) = (delay.unwrap_or(link.delay), *loss, *twice);
+                    (link.delay, link.loss, link.twice) =
+                        (delay.unwrap_or(link.delay), *loss, *twice);
                 }
             }
-            Fault::SlowDisk(whom, flush) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.flush = *flush),
-            Fault::FillDisk(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.full = true),
+            Fault::SlowDisk(whom, flush) => {
+                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.flush = *flush)
+            }
+            Fault::FillDisk(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.full = true)
+            }
             Fault::LyingDisk(whom) => {
                 // What such a disk confirms proves nothing: from here on no guarantee is checked.
                 self.oracle.forgiven = true;
                 hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.lies = true);
             }
-            Fault::CorruptDisk(whom) => hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.corrupt = true),
+            Fault::CorruptDisk(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.corrupt = true)
+            }
             Fault::MendDisk(whom) => {
                 for host in hosts(self, whom) {
                     let disk = &mut self.hosts[host].disk;
@@ -328,27 +369,40 @@ impl World {
             Fault::CancelWaits => self.cancel_waits(),
             Fault::Switchover(to, accept) => {
                 let to = to.as_ref().and_then(|w| self.places(w).first().map(|i| self.name(*i)));
-                self.person_proposes(Proposal { to, accept_unknown_loss: *accept, ..Proposal::default() });
+                self.person_proposes(Proposal {
+                    to,
+                    accept_unknown_loss: *accept,
+                    ..Proposal::default()
+                });
             }
             Fault::Drain(whom) => {
                 let away = hosts(self, whom).into_iter().map(|h| self.name(h)).collect();
                 self.person_proposes(Proposal { away, ..Proposal::default() });
             }
-            Fault::Failback => self.person_proposes(Proposal { failback: true, ..Proposal::default() }),
-            Fault::Node(what, whom) => hosts(self, whom).into_iter().for_each(|h| self.person_changes_voters(*what, h)),
+            Fault::Failback => {
+                self.person_proposes(Proposal { failback: true, ..Proposal::default() })
+            }
+            Fault::Node(what, whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.person_changes_voters(*what, h))
+            }
             Fault::Dismiss => self.person_dismisses(),
-            Fault::Acknowledge => self.person_orders(PersonOrder::Acknowledge { reason: "simulated".into() }),
+            Fault::Acknowledge => {
+                self.person_orders(PersonOrder::Acknowledge { reason: "simulated".into() })
+            }
             Fault::Verify => self.person_orders(PersonOrder::Verify { reason: "simulated".into() }),
             Fault::Override(whom) => {
                 let gone = hosts(self, whom);
                 self.persons_override(&gone);
             }
-            Fault::FleetSuspects(why) => (0..PLANES).for_each(|p| self.plane_input(p, Input::Fleet(why.clone()))),
+            Fault::FleetSuspects(why) => {
+                (0..PLANES).for_each(|p| self.plane_input(p, Input::Fleet(why.clone())))
+            }
             Fault::Person(after) => self.approve_after = *after,
         }
     }
 
-    /// Processes that go on after a pause run in any order, but each takes its own messages in theirs.
+    /// Processes that go on after a pause run in any order, but each takes its own messages in
+    /// theirs.
     fn wake_up(&mut self, events: Vec<Event>) {
         let guard = self.random.span(Span::ZERO, Span::millis(20));
         let rest = self.random.span(Span::ZERO, Span::millis(20));
@@ -363,7 +417,8 @@ impl World {
         let durable = here.durable_log;
         here.db.lose_power(durable);
         here.record = here.durable_record.clone();
-        (here.up, here.paused, here.frozen, here.agent, here.guard) = (false, false, false, None, None);
+        (here.up, here.paused, here.frozen, here.agent, here.guard) =
+            (false, false, false, None, None);
         here.backlog.clear();
         here.inbox.clear();
     }
@@ -378,25 +433,46 @@ impl World {
 
     fn reinstall(&mut self, host: usize) {
         let here = &mut self.hosts[host];
-        let count = here.record.me.incarnation.as_str().rsplit_once('-').and_then(|(_, n)| n.parse::<u64>().ok()).unwrap_or(1) + 1;
-        let me = Member { node: here.node.node_id.clone(), incarnation: Incarnation::new(format!("{}-{count}", here.node.node_id)) };
+        let count = here
+            .record
+            .me
+            .incarnation
+            .as_str()
+            .rsplit_once('-')
+            .and_then(|(_, n)| n.parse::<u64>().ok())
+            .unwrap_or(1)
+            + 1;
+        let me = Member {
+            node: here.node.node_id.clone(),
+            incarnation: Incarnation::new(format!("{}-{count}", here.node.node_id)),
+        };
         here.record = VoterRecord::new(me);
         here.durable_record = here.record.clone();
         here.db = super::database::Database::empty();
         here.durable_log = crate::model::Lsn(0);
-        // Every disk is gone, one after the other: nobody is left who could know that anything was ever written.
+        // Every disk is gone, one after the other: nobody is left who could know that anything was
+        // ever written.
         self.oracle.forgiven |= self.hosts.iter().all(|h| h.record.voters.is_none());
     }
 
     fn cancel_waits(&mut self) {
         for host in 0..self.hosts.len() {
             let db = &mut self.hosts[host].db;
-            let waiting: Vec<_> = db.waiting.iter().copied().filter(|w| w.end <= db.flushed && db.primary).collect();
+            let waiting: Vec<_> =
+                db.waiting.iter().copied().filter(|w| w.end <= db.flushed && db.primary).collect();
             db.waiting.retain(|w| w.end > db.flushed);
             db.cancelled += u32::try_from(waiting.len()).unwrap_or(u32::MAX);
             let (timeline, name) = (db.history.timeline, self.name(host));
             for commit in waiting {
-                self.oracle.acked(self.now, name.as_str(), timeline, commit.end, commit.write, false, true);
+                self.oracle.acked(
+                    self.now,
+                    name.as_str(),
+                    timeline,
+                    commit.end,
+                    commit.write,
+                    false,
+                    true,
+                );
                 self.tell_client(host, commit.write, true);
             }
         }
@@ -425,7 +501,12 @@ impl World {
             Fault::PowerOff(w) => format!("{} loses its power", n(w)),
             Fault::PowerOn(w) => format!("{} has power again", n(w)),
             Fault::Reinstall(w) => format!("{} comes back with empty disks", n(w)),
-            Fault::Cut(from, to, both) => format!("nothing passes from {} to {}{}", n(from), n(to), if *both { ", nor back" } else { "" }),
+            Fault::Cut(from, to, both) => format!(
+                "nothing passes from {} to {}{}",
+                n(from),
+                n(to),
+                if *both { ", nor back" } else { "" }
+            ),
             Fault::Heal => "every link works again".into(),
             Fault::Degrade(from, to, delay, loss, twice) => {
                 let delay = delay.map_or(String::new(), |d| format!(", {d} each way"));
@@ -434,7 +515,9 @@ impl World {
             Fault::SlowDisk(w, flush) => format!("a flush of {} takes {flush}", n(w)),
             Fault::FillDisk(w) => format!("the disk of {} is full", n(w)),
             Fault::LyingDisk(w) => format!("the disk of {} confirms what it has not written", n(w)),
-            Fault::CorruptDisk(w) => format!("the disk of {} gives back what was not written", n(w)),
+            Fault::CorruptDisk(w) => {
+                format!("the disk of {} gives back what was not written", n(w))
+            }
             Fault::MendDisk(w) => format!("the disk of {} is mended", n(w)),
             Fault::KillPlane(p) => format!("plane {} is killed", p + 1),
             Fault::StartPlane(p) => format!("plane {} starts", p + 1),
@@ -442,14 +525,22 @@ impl World {
             Fault::ResumePlane(p) => format!("plane {} goes on", p + 1),
             Fault::Load(Span::ZERO) => "the clients stop writing".into(),
             Fault::Load(interval) => format!("the clients write every {interval}"),
-            Fault::AsyncSessions(on) => format!("sessions commit {} waiting for standbys", if *on { "without" } else { "after" }),
+            Fault::AsyncSessions(on) => format!(
+                "sessions commit {} waiting for standbys",
+                if *on { "without" } else { "after" }
+            ),
             Fault::CancelWaits => "waits for standbys are cancelled".into(),
             Fault::Switchover(to, accept) => {
                 let to = to.as_ref().map_or("the best node".to_owned(), |w| n(w));
-                format!("a person asks for a move to {to}{}", if *accept { " and accepts an unknown loss" } else { "" })
+                format!(
+                    "a person asks for a move to {to}{}",
+                    if *accept { " and accepts an unknown loss" } else { "" }
+                )
             }
             Fault::Node(Membership::Add, w) => format!("a person adds {} to the voters", n(w)),
-            Fault::Node(Membership::Remove, w) => format!("a person removes {} from the voters", n(w)),
+            Fault::Node(Membership::Remove, w) => {
+                format!("a person removes {} from the voters", n(w))
+            }
             Fault::Node(Membership::Readmit, w) => format!("a person readmits {}", n(w)),
             Fault::Drain(w) => format!("a person wants to be without {}", n(w)),
             Fault::Failback => "a person asks for a failback".into(),
@@ -457,7 +548,9 @@ impl World {
             Fault::Acknowledge => "a person acknowledges what happened".into(),
             Fault::Verify => "a person wants the present state verified".into(),
             Fault::Override(w) => format!("two persons remove {} as powered off", n(w)),
-            Fault::FleetSuspects(why) if why.is_empty() => "the fleet's guard trusts the observer again".into(),
+            Fault::FleetSuspects(why) if why.is_empty() => {
+                "the fleet's guard trusts the observer again".into()
+            }
             Fault::FleetSuspects(why) => format!("the fleet's guard suspects the observer: {why}"),
             Fault::Person(Some(after)) => format!("a person confirms plans after {after}"),
             Fault::Person(None) => "no person is there".into(),

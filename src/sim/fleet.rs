@@ -1,5 +1,5 @@
-//! Many simulated clusters on one clock, for rehearsing a plan of plans. They share nothing but the person who carries it
-//! out.
+//! Many simulated clusters on one clock, for rehearsing a plan of plans. They share nothing but the
+//! person who carries it out.
 
 use serde::Serialize;
 
@@ -46,7 +46,9 @@ pub fn rehearse(stands: &[Stand], plan: FleetPlan) -> FleetOutcome {
     let mut most_at_once = 0;
     while !run.is_over() {
         for m in run.due() {
-            let Some(index) = worlds.iter().position(|w| w.cluster.cluster_id == m.cluster) else { continue };
+            let Some(index) = worlds.iter().position(|w| w.cluster.cluster_id == m.cluster) else {
+                continue;
+            };
             run.began(&m.cluster);
             match worlds[index].person_moves(&m) {
                 Ok(number) => asked[index] = Some((now, number)),
@@ -54,7 +56,8 @@ pub fn rehearse(stands: &[Stand], plan: FleetPlan) -> FleetOutcome {
             }
         }
         now = now + LOOK_INTERVAL;
-        most_at_once = most_at_once.max(run.standing.values().filter(|s| **s == evacuation::Standing::Running).count());
+        most_at_once = most_at_once
+            .max(run.standing.values().filter(|s| **s == evacuation::Standing::Running).count());
         for (world, asked) in worlds.iter_mut().zip(&mut asked) {
             world.run_until(now);
             let Some((since, number)) = *asked else { continue };

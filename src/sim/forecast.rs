@@ -1,4 +1,5 @@
-//! Many runs of one scenario: how long, how much is lost, how it ends, and the worst seed to look at.
+//! Many runs of one scenario: how long, how much is lost, how it ends, and the worst seed to look
+//! at.
 
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +115,12 @@ pub fn sum_up(scenario: &str, samples: &[Sample]) -> Forecast {
     let mut outages: Vec<Span> = samples.iter().filter(|s| s.writable).map(|s| s.outage).collect();
     outages.sort_unstable();
     // The nearest-rank percentile.
-    let percentile = |per_cent: usize| outages.get((outages.len() * per_cent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default();
+    let percentile = |per_cent: usize| {
+        outages
+            .get((outages.len() * per_cent).div_ceil(100).saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
+    };
     let mut primaries = std::collections::BTreeMap::new();
     for name in samples.iter().filter_map(|s| s.primary.clone()) {
         *primaries.entry(name).or_insert(0) += 1;
@@ -122,7 +128,8 @@ pub fn sum_up(scenario: &str, samples: &[Sample]) -> Forecast {
     let mut primaries: Vec<(String, u64)> = primaries.into_iter().collect();
     primaries.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     let count = |which: fn(&Sample) -> bool| samples.iter().filter(|s| which(s)).count() as u64;
-    let worst = samples.iter().max_by_key(|s| (!s.writable, s.lost, s.outage, std::cmp::Reverse(s.seed)));
+    let worst =
+        samples.iter().max_by_key(|s| (!s.writable, s.lost, s.outage, std::cmp::Reverse(s.seed)));
     Forecast {
         scenario: scenario.to_owned(),
         runs: samples.len() as u64,

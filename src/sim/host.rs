@@ -88,7 +88,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(node: Node, record: VoterRecord, offset: u64, drift: i64, flush: Span) -> Self {
+    pub(super) fn new(
+        node: Node,
+        record: VoterRecord,
+        offset: u64,
+        drift: i64,
+        flush: Span,
+    ) -> Self {
         Self {
             node,
             offset,
@@ -110,7 +116,11 @@ impl Host {
     }
 
     /// What its clock shows at `now` of the world. It counts while the host is paused.
-    #[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "a run lasts hours, not centuries")]
+    #[expect(
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "a run lasts hours, not centuries"
+    )]
     pub(super) fn clock(&self, now: Timestamp) -> Timestamp {
         let drifted = (now.0 as i64 / 1_000_000) * self.drift;
         Timestamp((self.offset + now.0).wrapping_add(drifted as u64))

@@ -1,10 +1,13 @@
-//! A world to rehearse in: hosts, network, disks, databases, clients, agents and planes on a virtual clock, from one seed.
+//! A world to rehearse in: hosts, network, disks, databases, clients, agents and planes on a
+//! virtual clock, from one seed.
 //!
-//! It runs the production code — the plane's `engine`, the agent's `machine`, the voters' `lease` — and stands in only
-//! for what surrounds it. An oracle that nobody in the world sees checks what clients were told.
+//! It runs the production code — the plane's `engine`, the agent's `machine`, the voters' `lease` —
+//! and stands in only for what surrounds it. An oracle that nobody in the world sees checks what
+//! clients were told.
 //!
-//! Not modelled: what a query costs, how long a backup takes, the order of writes within one flush. Databases keep a log
-//! of numbered writes; times of disks, links and promotions are parameters ([`crate::sim::Conditions`]).
+//! Not modelled: what a query costs, how long a backup takes, the order of writes within one flush.
+//! Databases keep a log of numbered writes; times of disks, links and promotions are parameters
+//! ([`crate::sim::Conditions`]).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod adapter;

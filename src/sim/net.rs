@@ -1,5 +1,5 @@
-//! The network: one link per direction between any two places. A link delays, loses, doubles and reorders, and can be
-//! cut in one direction only.
+//! The network: one link per direction between any two places. A link delays, loses, doubles and
+//! reorders, and can be cut in one direction only.
 
 use super::random::Random;
 use crate::model::{Span, Timestamp};
@@ -37,7 +37,13 @@ pub(super) struct Net {
 
 impl Net {
     pub(super) fn new(places: usize, delay: impl Fn(usize, usize) -> Span) -> Self {
-        let link = |i: usize| Link { cut: false, delay: delay(i / places, i % places), loss: 0, twice: 0, last: [Timestamp(0); 2] };
+        let link = |i: usize| Link {
+            cut: false,
+            delay: delay(i / places, i % places),
+            loss: 0,
+            twice: 0,
+            last: [Timestamp(0); 2],
+        };
         Self { places, links: (0..places * places).map(link).collect() }
     }
     pub(super) fn link(&mut self, from: usize, to: usize) -> &mut Link {
@@ -51,22 +57,36 @@ impl Net {
         !self.links[from * self.places + to].cut
     }
     /// When one message arrives: not at all, once or twice.
-    pub(super) fn send(&mut self, random: &mut Random, from: usize, to: usize) -> [Option<Span>; 2] {
+    pub(super) fn send(
+        &mut self,
+        random: &mut Random,
+        from: usize,
+        to: usize,
+    ) -> [Option<Span>; 2] {
         let link = &self.links[from * self.places + to];
         if link.cut || (link.loss > 0 && random.chance(link.loss)) {
             return [None, None];
         }
         let once = random.delay(link.delay);
-        let again = (link.twice > 0 && random.chance(link.twice)).then(|| random.delay(Span(link.delay.0 * 4)));
+        let again = (link.twice > 0 && random.chance(link.twice))
+            .then(|| random.delay(Span(link.delay.0 * 4)));
         [Some(once), again]
     }
     /// When the next of a byte stream arrives: in order, and what is lost is sent again later.
-    pub(super) fn stream(&mut self, now: Timestamp, random: &mut Random, from: usize, to: usize, what: Carries) -> Option<Timestamp> {
+    pub(super) fn stream(
+        &mut self,
+        now: Timestamp,
+        random: &mut Random,
+        from: usize,
+        to: usize,
+        what: Carries,
+    ) -> Option<Timestamp> {
         let link = &mut self.links[from * self.places + to];
         if link.cut {
             return None;
         }
-        let again = if link.loss > 0 && random.chance(link.loss) { Span::millis(200) } else { Span::ZERO };
+        let again =
+            if link.loss > 0 && random.chance(link.loss) { Span::millis(200) } else { Span::ZERO };
         let slot = match what {
             Carries::Log => 0,
             Carries::Calls => 1,

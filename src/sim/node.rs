@@ -1,5 +1,5 @@
-//! The agent's process around its machine: inputs in, the record to disk, and only then effects out. The same order as
-//! the real runtime.
+//! The agent's process around its machine: inputs in, the record to disk, and only then effects
+//! out. The same order as the real runtime.
 
 use std::rc::Rc;
 
@@ -9,7 +9,9 @@ use super::world::{Event, PLANES, World};
 use crate::access;
 use crate::agent::machine::{Effect, Found, Goal, Machine, Resource, Tenure, Turn};
 use crate::model::command::{Command, CommandReply};
-use crate::model::observation::{CheckTimes, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, StandbyFacts};
+use crate::model::observation::{
+    CheckTimes, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, StandbyFacts,
+};
 use crate::model::planted::{Bug, planted};
 use crate::model::topology::Role;
 use crate::model::{Span, Timestamp};
@@ -31,7 +33,8 @@ impl World {
         here.frozen = false;
         here.inbox.clear();
         let guarded = here.guard.is_some_and(|until| now < until) && here.db.running;
-        let (machine, turn) = Machine::start(now, setup, here.record.clone(), &Found { running_guarded: guarded });
+        let (machine, turn) =
+            Machine::start(now, setup, here.record.clone(), &Found { running_guarded: guarded });
         here.agent = Some(Agent {
             machine,
             born,
@@ -44,7 +47,11 @@ impl World {
             generation: 0,
             task: Task::Settled,
             resource: Resource { has_data: here.db.has_data, ..Resource::default() },
-            state: if here.node.role == Role::Witness { ResourceState::None } else { ResourceState::Unknown },
+            state: if here.node.role == Role::Witness {
+                ResourceState::None
+            } else {
+                ResourceState::Unknown
+            },
             since: self.now,
             trouble: String::new(),
             proof: None,
@@ -141,11 +148,22 @@ impl World {
         self.perform(host, turn);
     }
 
-    pub(super) fn agent_asked(&mut self, to: usize, from: usize, born: u64, message: &PeerMessage, sent: Timestamp) {
+    pub(super) fn agent_asked(
+        &mut self,
+        to: usize,
+        from: usize,
+        born: u64,
+        message: &PeerMessage,
+        sent: Timestamp,
+    ) {
         let approved = match message {
-            PeerMessage::Claim(claim) => {
-                access::check_claim(claim.plan.as_ref(), &claim.approvals, self.policy.strategy, &self.allowlist, self.wall())
-            }
+            PeerMessage::Claim(claim) => access::check_claim(
+                claim.plan.as_ref(),
+                &claim.approvals,
+                self.policy.strategy,
+                &self.allowlist,
+                self.wall(),
+            ),
             _ => Ok(()),
         };
         let here = &mut self.hosts[to];
@@ -154,13 +172,21 @@ impl World {
         let (turn, reply) = agent.machine.message(now, message.clone(), approved);
         let Some(took) = self.perform(to, turn) else { return };
         for delay in self.net.send(&mut self.random, to, from).into_iter().flatten() {
-            let answer = Event::Answer { to: from, from: to, born, reply: Box::new(reply.clone()), sent };
+            let answer =
+                Event::Answer { to: from, from: to, born, reply: Box::new(reply.clone()), sent };
             self.queue.push(self.now + took + delay, answer);
         }
         self.agent_done(to);
     }
 
-    pub(super) fn agent_answered(&mut self, to: usize, from: usize, born: u64, reply: PeerReply, sent: Timestamp) {
+    pub(super) fn agent_answered(
+        &mut self,
+        to: usize,
+        from: usize,
+        born: u64,
+        reply: PeerReply,
+        sent: Timestamp,
+    ) {
         let peer = self.name(from);
         let world_now = self.now;
         let Some((agent, now)) = self.agent(to, born) else { return };
@@ -175,7 +201,8 @@ impl World {
     }
 
     pub(super) fn agent_ordered(&mut self, to: usize, plane: usize, command: Command) {
-        let authority = access::check_order(&command.order, self.policy.strategy, &self.allowlist, self.wall());
+        let authority =
+            access::check_order(&command.order, self.policy.strategy, &self.allowlist, self.wall());
         let here = &mut self.hosts[to];
         let now = here.clock(self.now);
         let Some(agent) = &mut here.agent else { return };
@@ -189,7 +216,8 @@ impl World {
         self.agent_done(to);
     }
 
-    /// Durable first, then done; how long that takes. `None` when it could not be made durable: then nothing is done.
+    /// Durable first, then done; how long that takes. `None` when it could not be made durable:
+    /// then nothing is done.
     pub(super) fn perform(&mut self, host: usize, turn: Turn) -> Option<Span> {
         let mut took = THINK;
         if let Some(record) = turn.persist {
@@ -199,7 +227,8 @@ impl World {
                 return None;
             }
             if record.epoch < here.record.epoch {
-                let seen = format!("{}: {} → {}", here.node.node_id, here.record.epoch, record.epoch);
+                let seen =
+                    format!("{}: {} → {}", here.node.node_id, here.record.epoch, record.epoch);
                 self.oracle.epoch_fell(self.now, seen);
             }
             let here = &mut self.hosts[host];
@@ -228,7 +257,9 @@ impl World {
         let now = self.hosts[host].clock(self.now);
         let running = self.hosts[host].db.running;
         let Some(agent) = &mut self.hosts[host].agent else { return };
-        let found = Found { running_guarded: matches!(agent.machine.tenure(), Tenure::Holding { .. }) && running };
+        let found = Found {
+            running_guarded: matches!(agent.machine.tenure(), Tenure::Holding { .. }) && running,
+        };
         let (machine, turn) = Machine::start(now, setup, record, &found);
         agent.machine = machine;
         for effect in turn.effects {
@@ -286,7 +317,10 @@ impl World {
         let Some(born) = self.hosts[from].agent.as_ref().map(|a| a.born) else { return };
         for delay in self.net.send(&mut self.random, from, to).into_iter().flatten() {
             let at = self.now + took + delay;
-            self.queue.push(at, Event::Ask { to, from, born, message: Rc::clone(&message), sent: self.now });
+            self.queue.push(
+                at,
+                Event::Ask { to, from, born, message: Rc::clone(&message), sent: self.now },
+            );
         }
     }
 
@@ -318,7 +352,9 @@ impl World {
                 continue;
             }
             let place = self.plane_place(plane);
-            if let Some(at) = self.net.stream(self.now, &mut self.random, host, place, Carries::Calls) {
+            if let Some(at) =
+                self.net.stream(self.now, &mut self.random, host, place, Carries::Calls)
+            {
                 self.queue.push(at, Event::Report { plane, report: Box::new(report.clone()) });
             }
         }
@@ -368,7 +404,9 @@ impl World {
             replayed: db.flushed,
             receiving_from: fresh.map(|r| names[r.from].clone()),
             upstream_age: fresh.map(|r| world_now.since(r.heard)),
-            standbys: several.as_ref().map_or_else(|| standbys.collect(), |(copies, _)| copies.clone()),
+            standbys: several
+                .as_ref()
+                .map_or_else(|| standbys.collect(), |(copies, _)| copies.clone()),
             load: several.map(|(_, load)| load),
             sync_setting: String::new(),
             sessions: u32::from(db.primary),
@@ -404,13 +442,20 @@ impl World {
     pub(super) fn check_overlap(&mut self, host: usize) {
         let holds = |world: &World, i: usize| {
             let here = &world.hosts[i];
-            let agent = here.agent.as_ref().filter(|_| here.up && here.db.running && here.db.primary)?;
+            let agent =
+                here.agent.as_ref().filter(|_| here.up && here.db.running && here.db.primary)?;
             agent.machine.tenure().held(here.clock(world.now)).map(crate::lease::Holder::epoch)
         };
         let Some(mine) = holds(self, host) else { return };
-        let other = (0..self.hosts.len()).filter(|i| *i != host).find_map(|i| holds(self, i).map(|e| (i, e)));
+        let other = (0..self.hosts.len())
+            .filter(|i| *i != host)
+            .find_map(|i| holds(self, i).map(|e| (i, e)));
         if let Some((i, epoch)) = other {
-            let seen = format!("{} holds epoch {epoch} and {} holds epoch {mine}", self.name(i), self.name(host));
+            let seen = format!(
+                "{} holds epoch {epoch} and {} holds epoch {mine}",
+                self.name(i),
+                self.name(host)
+            );
             self.oracle.overlap(self.now, seen);
         }
     }
@@ -420,8 +465,12 @@ fn goal_words(goal: &Goal) -> String {
     match goal {
         Goal::Stopped(_) => "goal: stopped".into(),
         Goal::Standby { upstream: None, .. } => "goal: standby of nobody (cut)".into(),
-        Goal::Standby { upstream: Some(u), .. } => format!("goal: standby of {} in epoch {}", u.node, u.epoch),
+        Goal::Standby { upstream: Some(u), .. } => {
+            format!("goal: standby of {} in epoch {}", u.node, u.epoch)
+        }
         Goal::Primary { epoch, .. } => format!("goal: primary in epoch {epoch}"),
-        Goal::Sharing { epoch, units } => format!("goal: {units} units of the traffic, shares of epoch {epoch}"),
+        Goal::Sharing { epoch, units } => {
+            format!("goal: {units} units of the traffic, shares of epoch {epoch}")
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What must never happen, checked against what clients were told. The oracle sees the whole world; nobody in it sees
-//! the oracle.
+//! What must never happen, checked against what clients were told. The oracle sees the whole world;
+//! nobody in it sees the oracle.
 
 use std::collections::BTreeMap;
 
@@ -41,9 +41,11 @@ pub(super) struct Oracle {
     gap: Span,
     watching_since: Timestamp,
     pub(super) violations: Vec<Violation>,
-    /// Lies told to it: with a disk that lies, or a power cut under one, the guarantees do not hold and are not checked.
+    /// Lies told to it: with a disk that lies, or a power cut under one, the guarantees do not hold
+    /// and are not checked.
     pub(super) forgiven: bool,
-    /// With no synchronous standby a host that was paused as a whole may acknowledge afterwards: the screens say so.
+    /// With no synchronous standby a host that was paused as a whole may acknowledge afterwards:
+    /// the screens say so.
     asynchronous: bool,
     pub(super) lost: Vec<u64>,
     /// Writes that several writers accepted, and those of them that met another they had not seen.
@@ -63,12 +65,25 @@ impl Oracle {
     }
 
     /// A database tells a client that its write is safe.
-    /// `kept`: it is in the log of the newest primary. One that was replicated in time may be confirmed late.
+    /// `kept`: it is in the log of the newest primary. One that was replicated in time may be
+    /// confirmed late.
     #[expect(clippy::too_many_arguments, reason = "the columns of an acknowledgement")]
-    pub(super) fn acked(&mut self, now: Timestamp, who: &str, timeline: u32, end: Lsn, write: u64, waited: bool, kept: bool) {
+    pub(super) fn acked(
+        &mut self,
+        now: Timestamp,
+        who: &str,
+        timeline: u32,
+        end: Lsn,
+        write: u64,
+        waited: bool,
+        kept: bool,
+    ) {
         // A commit whose wait was cancelled is outside of every guarantee, and is counted.
         if timeline < self.newest.0 && waited && !kept {
-            let seen = format!("{who} acknowledged write {write} on timeline {timeline} after {} had on {}", self.newest.1, self.newest.0);
+            let seen = format!(
+                "{who} acknowledged write {write} on timeline {timeline} after {} had on {}",
+                self.newest.1, self.newest.0
+            );
             self.broken(now, "one writer at a time", seen);
         }
         if timeline >= self.newest.0 && waited {
@@ -104,8 +119,15 @@ impl Oracle {
         self.broken(now, "epochs only rise", seen);
     }
 
-    /// A database was promoted; `account` is what was said before, `None` where its own log was all there is.
-    pub(super) fn promoted(&mut self, now: Timestamp, who: &str, db: &Database, account: Option<&LossAccount>) {
+    /// A database was promoted; `account` is what was said before, `None` where its own log was all
+    /// there is.
+    pub(super) fn promoted(
+        &mut self,
+        now: Timestamp,
+        who: &str,
+        db: &Database,
+        account: Option<&LossAccount>,
+    ) {
         let mut missing = vec![];
         for ack in self.acknowledged.iter_mut().filter(|a| !a.lost) {
             if !db.has(ack.end, ack.write) {
@@ -126,22 +148,35 @@ impl Oracle {
         if !(covered || self.asynchronous && account.is_none()) {
             let said = account.map_or("its own log".to_owned(), LossAccount::short);
             let first = missing.first().map_or(0, |a| a.write);
-            let seen = format!("{who} was promoted without {} acknowledged writes (first {first}); the account said {said}", missing.len());
+            let seen = format!(
+                "{who} was promoted without {} acknowledged writes (first {first}); the account \
+                    said {said}",
+                missing.len()
+            );
             self.broken(now, "no acknowledged write is lost that the account did not name", seen);
         }
     }
 
     /// At the end: what is not in the log that clients read.
     pub(super) fn settle(&mut self, now: Timestamp, who: &str, db: &Database) {
-        let missing: Vec<u64> =
-            self.acknowledged.iter().filter(|a| !a.lost && a.waited && !db.has(a.end, a.write)).map(|a| a.write).collect();
+        let missing: Vec<u64> = self
+            .acknowledged
+            .iter()
+            .filter(|a| !a.lost && a.waited && !db.has(a.end, a.write))
+            .map(|a| a.write)
+            .collect();
         if !missing.is_empty() {
-            let seen = format!("{} acknowledged writes are not on {who} (first {})", missing.len(), missing[0]);
+            let seen = format!(
+                "{} acknowledged writes are not on {who} (first {})",
+                missing.len(),
+                missing[0]
+            );
             self.broken(now, "no acknowledged write is lost that the account did not name", seen);
         }
     }
 
-    /// One of several writers accepted a write; `meets`: another node has one to the same key that it has not seen.
+    /// One of several writers accepted a write; `meets`: another node has one to the same key that
+    /// it has not seen.
     pub(super) fn took(&mut self, now: Timestamp, meets: bool) {
         let gap = now.since(self.last_ack.max(self.watching_since));
         if self.watching_since > Timestamp(0) && gap > self.gap {

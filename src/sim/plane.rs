@@ -48,7 +48,16 @@ impl Plane {
     pub(super) fn new(random: &mut Random) -> Self {
         let offset = 1_000_000_000_000 + random.below(1_000_000_000_000);
         let last = Timestamp(0);
-        Self { offset, engine: None, snapshot: None, last, started: 0, paused: false, wake: Timestamp(0), asked: None }
+        Self {
+            offset,
+            engine: None,
+            snapshot: None,
+            last,
+            started: 0,
+            paused: false,
+            wake: Timestamp(0),
+            asked: None,
+        }
     }
     pub(super) fn is_up(&self) -> bool {
         self.engine.is_some()
@@ -92,7 +101,8 @@ impl World {
     fn schedule_plane(&mut self, plane: usize) {
         let here = &mut self.planes[plane];
         let Some(engine) = &here.engine else { return };
-        let at = Timestamp(engine.next_wakeup().0.0.saturating_sub(here.offset)).max(self.now + Span(100_000));
+        let at = Timestamp(engine.next_wakeup().0.0.saturating_sub(here.offset))
+            .max(self.now + Span(100_000));
         here.wake = at;
         let started = here.started;
         self.queue.push(at, Event::PlaneWake { plane, started });
@@ -100,7 +110,8 @@ impl World {
 
     pub(super) fn plane_wakes(&mut self, plane: usize, started: u64) {
         let here = &self.planes[plane];
-        if here.started != started || here.paused || here.engine.is_none() || here.wake != self.now {
+        if here.started != started || here.paused || here.engine.is_none() || here.wake != self.now
+        {
             return;
         }
         self.plane_input(plane, Input::Wakeup);
@@ -142,7 +153,11 @@ impl World {
         here.snapshot = here.engine.as_ref().map(|e| e.snapshot().clone());
         if self.keep_facts {
             for record in decision.records() {
-                self.fact(if plane == 0 { "plane" } else { "plane 2" }, record.rule, record.text.clone());
+                self.fact(
+                    if plane == 0 { "plane" } else { "plane 2" },
+                    record.rule,
+                    record.text.clone(),
+                );
             }
         }
         self.records.extend(decision.records().iter().map(|r| (plane, r.clone())));
@@ -150,7 +165,8 @@ impl World {
         for Effect::Command { node, command } in decision.release(&kept) {
             let Some(to) = self.index(&node) else { continue };
             let place = self.plane_place(plane);
-            if let Some(at) = self.net.stream(self.now, &mut self.random, place, to, Carries::Calls) {
+            if let Some(at) = self.net.stream(self.now, &mut self.random, place, to, Carries::Calls)
+            {
                 // A millisecond for the plane's own disk.
                 self.queue.push(at + Span::millis(1), Event::Command { to, plane, command });
             }
@@ -162,7 +178,11 @@ impl World {
     fn mind_pending(&mut self, plane: usize) {
         let Some(after) = self.approve_after else { return };
         let here = &mut self.planes[plane];
-        let pending = here.engine.as_ref().and_then(|e| e.snapshot().pending.as_ref()).map(|p| p.digest.clone());
+        let pending = here
+            .engine
+            .as_ref()
+            .and_then(|e| e.snapshot().pending.as_ref())
+            .map(|p| p.digest.clone());
         if pending.is_some() && pending != here.asked {
             here.asked.clone_from(&pending);
             if let Some(digest) = pending {
@@ -175,7 +195,10 @@ impl World {
         let nonce = u128::from(self.now.0).to_be_bytes();
         let expires = WallTime(self.wall().0 + APPROVAL_MS);
         let Some(engine) = &self.planes[plane].engine else { return };
-        let Some(pending) = engine.snapshot().pending.as_ref().filter(|p| p.digest == *digest) else { return };
+        let Some(pending) = engine.snapshot().pending.as_ref().filter(|p| p.digest == *digest)
+        else {
+            return;
+        };
         let demoted = pending.plan.demoted().map_or(String::new(), |n| n.as_str().to_owned());
         let approval = self.key.approve_with(digest.clone(), OPERATOR, "simulated", expires, nonce);
         let order = PersonOrder::Execute { plan: digest.clone(), demoted, approval };
@@ -188,10 +211,17 @@ impl World {
         let before = self.approve_after;
         self.approve_after = Some(before.unwrap_or(Span::secs(1)));
         let Proposal { to, away, accept_unknown_loss, failback } = proposal;
-        let order = PersonOrder::Propose { to, away, reason: "simulated".into(), accept_unknown_loss, failback };
+        let order = PersonOrder::Propose {
+            to,
+            away,
+            reason: "simulated".into(),
+            accept_unknown_loss,
+            failback,
+        };
         self.plane_input(plane, Input::Person { who: OPERATOR.into(), order });
         self.approve_after = before;
-        let refusal = self.planes[plane].engine.as_ref().map(|e| e.refusal().to_owned()).unwrap_or_default();
+        let refusal =
+            self.planes[plane].engine.as_ref().map(|e| e.refusal().to_owned()).unwrap_or_default();
         if !refusal.is_empty() {
             self.fact(OPERATOR, 0, format!("refused: {refusal}"));
         }
@@ -199,16 +229,23 @@ impl World {
 
     /// The last run that any plane saw to its end.
     pub(super) fn last_run(&self) -> Option<crate::model::view::RunView> {
-        self.planes.iter().find_map(|p| p.engine.as_ref()).and_then(|e| e.snapshot().last_run.clone())
+        self.planes
+            .iter()
+            .find_map(|p| p.engine.as_ref())
+            .and_then(|e| e.snapshot().last_run.clone())
     }
 
     /// A person asks for a move and confirms it at once; the number of its plan.
     ///
     /// # Errors
     /// Why there is none, in words.
-    pub(super) fn person_moves(&mut self, shown: &crate::engine::evacuation::Move) -> Result<u64, String> {
+    pub(super) fn person_moves(
+        &mut self,
+        shown: &crate::engine::evacuation::Move,
+    ) -> Result<u64, String> {
         let order = shown.order("rehearsal");
-        let plane = (0..self.planes.len()).find(|p| self.planes[*p].is_up()).ok_or("no plane runs")?;
+        let plane =
+            (0..self.planes.len()).find(|p| self.planes[*p].is_up()).ok_or("no plane runs")?;
         self.plane_input(plane, Input::Person { who: OPERATOR.into(), order });
         let engine = self.planes[plane].engine.as_ref().ok_or("no plane runs")?;
         let pending = engine.snapshot().pending.as_ref().filter(|_| engine.refusal().is_empty());
@@ -226,7 +263,11 @@ impl World {
     }
 
     pub(super) fn person_dismisses(&mut self) {
-        let pending = self.planes.iter().filter_map(|p| p.engine.as_ref()).find_map(|e| e.snapshot().pending.as_ref());
+        let pending = self
+            .planes
+            .iter()
+            .filter_map(|p| p.engine.as_ref())
+            .find_map(|e| e.snapshot().pending.as_ref());
         if let Some(plan) = pending.map(|p| p.digest.clone()) {
             self.person_orders(PersonOrder::Dismiss { plan, reason: "simulated".into() });
         }
@@ -234,7 +275,13 @@ impl World {
 
     /// Two persons attest that these hosts are powered off.
     pub(super) fn persons_override(&mut self, gone: &[usize]) {
-        let newest = self.hosts.iter().filter(|h| h.up).filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version).cloned();
+        let newest = self
+            .hosts
+            .iter()
+            .filter(|h| h.up)
+            .filter_map(|h| h.record.voters.as_ref())
+            .max_by_key(|v| v.version)
+            .cloned();
         let Some(voters) = newest else { return };
         let named = |m: &&Member| gone.iter().any(|h| self.hosts[*h].node.node_id == m.node);
         let remove: Vec<Member> = voters.members.iter().filter(named).cloned().collect();
@@ -242,15 +289,28 @@ impl World {
         let members = voters.members.iter().filter(|m| !remove.contains(m)).cloned().collect();
         let Some(engine) = self.planes.iter().find_map(|p| p.engine.as_ref()) else { return };
         let view = engine.view();
-        let newest = view.nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.vote.epoch).fold(view.epoch, std::cmp::max);
+        let newest = view
+            .nodes
+            .iter()
+            .filter_map(|n| n.report.as_ref())
+            .map(|r| r.vote.epoch)
+            .fold(view.epoch, std::cmp::max);
         let left = VoterSet { version: voters.override_version(newest), members };
-        let order = OverrideOrder { cluster, left, remove, accept_unknown_loss: true, reason: "simulated".into() };
+        let order = OverrideOrder {
+            cluster,
+            left,
+            remove,
+            accept_unknown_loss: true,
+            reason: "simulated".into(),
+        };
         if let Err((check, why)) = engine.would_override(&order) {
             self.fact(OPERATOR, 0, format!("refused ({check}): {why}"));
             return;
         }
-        let (nonce, expires) = (u128::from(self.now.0).to_be_bytes(), WallTime(self.wall().0 + APPROVAL_MS));
-        let sign = |who: &str| self.key.approve_with(order.digest(), who, "simulated", expires, nonce);
+        let (nonce, expires) =
+            (u128::from(self.now.0).to_be_bytes(), WallTime(self.wall().0 + APPROVAL_MS));
+        let sign =
+            |who: &str| self.key.approve_with(order.digest(), who, "simulated", expires, nonce);
         let approvals = vec![sign(OPERATOR), sign(SECOND)];
         self.person_orders(PersonOrder::Override { order, approvals });
     }
@@ -270,14 +330,24 @@ impl World {
             Membership::Readmit => (former.filter(|f| *f != now), Some(now)),
         };
         let from_version = holder.vote.voters_version;
-        let order = VoterOrder { cluster: self.cluster.cluster_id.clone(), from_version, remove, add, reason: "simulated".into() };
+        let order = VoterOrder {
+            cluster: self.cluster.cluster_id.clone(),
+            from_version,
+            remove,
+            add,
+            reason: "simulated".into(),
+        };
         if let Err((check, why)) = engine.would_change_voters(&order) {
             self.fact(OPERATOR, 0, format!("refused ({check}): {why}"));
             return;
         }
-        let (nonce, expires) = (u128::from(self.now.0).to_be_bytes(), WallTime(self.wall().0 + APPROVAL_MS));
+        let (nonce, expires) =
+            (u128::from(self.now.0).to_be_bytes(), WallTime(self.wall().0 + APPROVAL_MS));
         let approval = self.key.approve_with(order.digest(), OPERATOR, "simulated", expires, nonce);
-        self.plane_input(plane, Input::Person { who: OPERATOR.into(), order: PersonOrder::Voters { order, approval } });
+        self.plane_input(
+            plane,
+            Input::Person { who: OPERATOR.into(), order: PersonOrder::Voters { order, approval } },
+        );
     }
 
     pub(super) fn client_writes(&mut self) {
@@ -287,7 +357,12 @@ impl World {
         }
         let write = self.client.next;
         self.client.next += 1;
-        let late = self.client.open.values().next().is_some_and(|sent| self.now.since(*sent) > CLIENT_PATIENCE);
+        let late = self
+            .client
+            .open
+            .values()
+            .next()
+            .is_some_and(|sent| self.now.since(*sent) > CLIENT_PATIENCE);
         if late {
             self.client.open.clear();
             if !self.has_several_writers() {

@@ -1,4 +1,5 @@
-//! What happens next: events by their moment, and in the order of their making where moments are equal.
+//! What happens next: events by their moment, and in the order of their making where moments are
+//! equal.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

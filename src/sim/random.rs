@@ -1,5 +1,5 @@
-//! Chance, from a seed: a permuted congruential generator whose output is the same on every machine, and draws in
-//! whole numbers only.
+//! Chance, from a seed: a permuted congruential generator whose output is the same on every
+//! machine, and draws in whole numbers only.
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng as _, SeedableRng as _};
@@ -15,7 +15,8 @@ impl Random {
     pub fn new(seed: u64) -> Self {
         Self(Pcg64Mcg::seed_from_u64(seed))
     }
-    /// A number below `n`; 0 for 0. The bias of the remainder is below 2⁻⁴⁰ for every `n` used here.
+    /// A number below `n`; 0 for 0. The bias of the remainder is below 2⁻⁴⁰ for every `n` used
+    /// here.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.0.next_u64() % n }
     }
@@ -27,7 +28,8 @@ impl Random {
     pub fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1_000) < per_mille
     }
-    /// Around `typical`: mostly three quarters to five quarters of it, one in 64 up to four times, one in 1,024 up to 16.
+    /// Around `typical`: mostly three quarters to five quarters of it, one in 64 up to four times,
+    /// one in 1,024 up to 16.
     pub fn delay(&mut self, typical: Span) -> Span {
         let spread = Span(typical.0 * 3 / 4 + self.below(typical.0 / 2 + 1));
         match self.below(1_024) {

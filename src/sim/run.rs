@@ -54,7 +54,8 @@ pub struct Outcome {
     pub phase: Phase,
     /// Writes that clients were told are safe.
     pub acknowledged: usize,
-    /// Those that met another to the same key which they had not seen: of each pair one is gone, where several nodes write.
+    /// Those that met another to the same key which they had not seen: of each pair one is gone,
+    /// where several nodes write.
     pub met: usize,
     /// Those of them that are not there.
     pub lost: Vec<u64>,
@@ -78,7 +79,13 @@ pub struct Stand {
 
 impl Stand {
     /// Warms a formed cluster up.
-    pub fn new(cluster: &Cluster, policy: &Policy, conditions: &Conditions, seed: u64, keep_facts: bool) -> Self {
+    pub fn new(
+        cluster: &Cluster,
+        policy: &Policy,
+        conditions: &Conditions,
+        seed: u64,
+        keep_facts: bool,
+    ) -> Self {
         Self::from(World::formed(cluster, policy, conditions, seed), keep_facts)
     }
 
@@ -104,7 +111,10 @@ impl Stand {
         self.world.clone()
     }
     fn engine(&self) -> &Engine {
-        self.world.planes[0].engine.as_ref().unwrap_or_else(|| unreachable!("a stand is made with a plane that runs"))
+        self.world.planes[0]
+            .engine
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("a stand is made with a plane that runs"))
     }
     /// The plane's picture of it.
     pub fn view(&self) -> ClusterView {
@@ -172,7 +182,13 @@ impl Stand {
 }
 
 /// Runs a scenario from the beginning.
-pub fn run(cluster: &Cluster, policy: &Policy, conditions: &Conditions, scenario: &Scenario, seed: u64) -> Outcome {
+pub fn run(
+    cluster: &Cluster,
+    policy: &Policy,
+    conditions: &Conditions,
+    scenario: &Scenario,
+    seed: u64,
+) -> Outcome {
     Stand::new(cluster, policy, conditions, seed, true).play(scenario, seed)
 }
 
@@ -191,7 +207,8 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
         None => world.run_to_rest(last + Span(1), begin + LIMIT),
     }
     let end = world.now;
-    let writable = end.since(world.oracle.last_ack()) < Span::secs(1) && world.oracle.last_ack() > begin;
+    let writable =
+        end.since(world.oracle.last_ack()) < Span::secs(1) && world.oracle.last_ack() > begin;
     let primary = world.primary();
     if let Some(host) = primary.filter(|_| writable) {
         let (name, db) = (world.name(host), world.hosts[host].db.clone());
@@ -220,14 +237,23 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
         phase: engine.map_or(Phase::Steady, |e| e.snapshot().phase),
         acknowledged: world.oracle.acknowledged(),
         met: world.oracle.met,
-        lost: if world.has_several_writers() { world.missing_writes() } else { world.oracle.lost.clone() },
+        lost: if world.has_several_writers() {
+            world.missing_writes()
+        } else {
+            world.oracle.lost.clone()
+        },
         violations: world.oracle.violations.clone(),
         unmet: vec![],
         took: end.since(begin),
         events: world.events,
         facts: vec![],
     };
-    outcome.unmet = scenario.expect.iter().filter(|(_, e)| !holds(&world, e, &outcome)).map(|(words, _)| words.clone()).collect();
+    outcome.unmet = scenario
+        .expect
+        .iter()
+        .filter(|(_, e)| !holds(&world, e, &outcome))
+        .map(|(words, _)| words.clone())
+        .collect();
     outcome.unmet.append(&mut world.unplayed);
     outcome.facts = std::mem::take(&mut world.facts);
     outcome
@@ -235,19 +261,36 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
 
 fn holds(world: &World, expected: &Expectation, outcome: &Outcome) -> bool {
     match expected {
-        Expectation::Moved if world.has_several_writers() => outcome.epoch_after > outcome.epoch_before,
+        Expectation::Moved if world.has_several_writers() => {
+            outcome.epoch_after > outcome.epoch_before
+        }
         Expectation::Share(whom, units) => {
-            let shares = world.hosts.iter().filter_map(|h| h.record.shares.as_ref()).max_by_key(|s| s.epoch);
-            let of = |place: usize| shares.map_or(world.hosts[place].node.share, |s| s.of.get(&world.name(place)).copied().unwrap_or(0));
+            let shares =
+                world.hosts.iter().filter_map(|h| h.record.shares.as_ref()).max_by_key(|s| s.epoch);
+            let of = |place: usize| {
+                shares.map_or(world.hosts[place].node.share, |s| {
+                    s.of.get(&world.name(place)).copied().unwrap_or(0)
+                })
+            };
             world.places(std::slice::from_ref(whom)).into_iter().all(|place| of(place) == *units)
         }
         Expectation::Converged if world.has_several_writers() => world.is_converged(),
         Expectation::Converged => world.is_whole(),
-        Expectation::Moved => outcome.primary_after != outcome.primary_before && outcome.epoch_after > outcome.epoch_before,
-        Expectation::Stays => outcome.primary_after == outcome.primary_before && outcome.epoch_after == outcome.epoch_before,
+        Expectation::Moved => {
+            outcome.primary_after != outcome.primary_before
+                && outcome.epoch_after > outcome.epoch_before
+        }
+        Expectation::Stays => {
+            outcome.primary_after == outcome.primary_before
+                && outcome.epoch_after == outcome.epoch_before
+        }
         Expectation::PrimaryIs(whom) => {
             let places = world.places(std::slice::from_ref(whom));
-            outcome.primary_after.as_ref().and_then(|n| world.index(n)).is_some_and(|i| places.contains(&i))
+            outcome
+                .primary_after
+                .as_ref()
+                .and_then(|n| world.index(n))
+                .is_some_and(|i| places.contains(&i))
         }
         Expectation::Writable => outcome.writable,
         Expectation::ReadOnly => !outcome.writable,
@@ -262,10 +305,13 @@ impl World {
     /// The highest epoch that was won, by anybody's record.
     pub(super) fn epoch(&self) -> Epoch {
         let won = self.hosts.iter().filter_map(|h| h.record.last_won()).map(|w| w.epoch);
-        won.chain(self.hosts.iter().filter_map(|h| h.record.shares.as_ref()).map(|s| s.epoch)).max().unwrap_or(Epoch(0))
+        won.chain(self.hosts.iter().filter_map(|h| h.record.shares.as_ref()).map(|s| s.epoch))
+            .max()
+            .unwrap_or(Epoch(0))
     }
 
-    /// Runs until writes are acknowledged and no plane has anything under way, for a while; at most until `limit`.
+    /// Runs until writes are acknowledged and no plane has anything under way, for a while; at most
+    /// until `limit`.
     pub(super) fn run_to_rest(&mut self, from: Timestamp, limit: Timestamp) {
         let mut calm_since: Option<Timestamp> = None;
         while self.now < limit {
@@ -284,10 +330,15 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
-        let writes = self.client.interval == Span::ZERO || self.now.since(self.oracle.last_ack()) < Span::millis(200);
+        let writes = self.client.interval == Span::ZERO
+            || self.now.since(self.oracle.last_ack()) < Span::millis(200);
         let planes = self.planes.iter().filter_map(|p| p.engine.as_ref()).all(|e| {
             let s = e.snapshot();
-            s.run.is_none() && matches!(s.phase, Phase::Steady | Phase::Stabilising | Phase::Aborted | Phase::RolledBack)
+            s.run.is_none()
+                && matches!(
+                    s.phase,
+                    Phase::Steady | Phase::Stabilising | Phase::Aborted | Phase::RolledBack
+                )
         });
         writes && planes
     }

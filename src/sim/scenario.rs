@@ -1,5 +1,5 @@
-//! Scenarios: what happens to a cluster, when, and what is expected of it. The named ones are files like everybody's
-//! (`src/sim/scenarios/*.yaml`).
+//! Scenarios: what happens to a cluster, when, and what is expected of it. The named ones are files
+//! like everybody's (`src/sim/scenarios/*.yaml`).
 
 use std::path::Path;
 
@@ -62,7 +62,8 @@ pub enum Expectation {
     Says(String),
     /// A node's share of the traffic in the newest shares that any agent keeps, in units.
     Share(Whom, u64),
-    /// Every node that runs has the same writes, where several accept them; else everybody follows the primary and votes.
+    /// Every node that runs has the same writes, where several accept them; else everybody follows
+    /// the primary and votes.
     Converged,
 }
 
@@ -147,11 +148,20 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
     let mut events = vec![];
     for entry in file.events {
         let at = span(&entry.value.at).map_err(|e| Problem::at(path, &entry, e))?;
-        let fault = entry.value.what.clone().check(&nodes, &cluster.regions).map_err(|e| Problem::at(path, &entry, e))?;
+        let fault = entry
+            .value
+            .what
+            .clone()
+            .check(&nodes, &cluster.regions)
+            .map_err(|e| Problem::at(path, &entry, e))?;
         if let Some(end) = &file.run_for
             && at > time(end)?
         {
-            return Err(Problem::at(path, &entry, format!("at {}: the run is over after {} (run_for)", entry.value.at, end.value)));
+            return Err(Problem::at(
+                path,
+                &entry,
+                format!("at {}: the run is over after {} (run_for)", entry.value.at, end.value),
+            ));
         }
         events.push((at, fault));
     }
@@ -160,7 +170,8 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
         .expect
         .iter()
         .map(|e| {
-            let parsed = expectation(&e.value, &nodes, &cluster.regions).map_err(|what| Problem::at(path, e, what))?;
+            let parsed = expectation(&e.value, &nodes, &cluster.regions)
+                .map_err(|what| Problem::at(path, e, what))?;
             Ok((e.value.clone(), parsed))
         })
         .collect::<Result<_, _>>()?;
@@ -183,7 +194,9 @@ fn expectation(text: &str, nodes: &[NodeId], regions: &[String]) -> Result<Expec
         Some(("rule", n)) => Expectation::Rule(rule(n)?),
         Some(("no", n)) if n.starts_with("rule ") => Expectation::NotRule(rule(&n[5..])?),
         Some(("share", rest)) => {
-            let (node, units) = rest.rsplit_once(' ').ok_or_else(|| format!("{text:?}: expected share NODE UNITS"))?;
+            let (node, units) = rest
+                .rsplit_once(' ')
+                .ok_or_else(|| format!("{text:?}: expected share NODE UNITS"))?;
             let units = units.parse().map_err(|_| format!("{units:?} is not a number of units"))?;
             Expectation::Share(Whom::parse(node, nodes, regions)?, units)
         }
@@ -198,7 +211,8 @@ fn expectation(text: &str, nodes: &[NodeId], regions: &[String]) -> Result<Expec
             "converged" => Expectation::Converged,
             _ => {
                 return Err(format!(
-                    "{text:?}: expected moved, stays, primary NODE, writable, read_only, nothing_lost, share NODE UNITS, converged, rule N, no \
+                    "{text:?}: expected moved, stays, primary NODE, writable, read_only, \
+                        nothing_lost, share NODE UNITS, converged, rule N, no \
                      rule N or says WORDS"
                 ));
             }

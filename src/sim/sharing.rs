@@ -1,6 +1,7 @@
-//! Several writers: each node accepts writes on its own and copies them to the others afterwards; a router spreads the
-//! clients' writes by the shares that the nodes themselves report. What two nodes wrote to one key without having seen
-//! each other is counted: one of the two is gone under last-write-wins.
+//! Several writers: each node accepts writes on its own and copies them to the others afterwards; a
+//! router spreads the clients' writes by the shares that the nodes themselves report. What two
+//! nodes wrote to one key without having seen each other is counted: one of the two is gone under
+//! last-write-wins.
 
 use std::collections::VecDeque;
 
@@ -23,7 +24,8 @@ const WINDOW: Span = Span::secs(2);
 /// Keys that clients write to.
 const KEYS: u64 = 64;
 
-/// What one of several writers keeps. A write is (who accepted it, its place there); what a node has of another is a count.
+/// What one of several writers keeps. A write is (who accepted it, its place there); what a node
+/// has of another is a count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
     /// (number, key) of every write it accepted itself.
@@ -79,7 +81,12 @@ impl World {
         self.client.router = Router { units: vec![0; count], refused: 0, balance: vec![] };
         for host in 0..count {
             let here = &mut self.hosts[host];
-            here.store = Store { has: vec![0; count], confirmed: vec![0; count], took: vec![None; count], ..Store::default() };
+            here.store = Store {
+                has: vec![0; count],
+                confirmed: vec![0; count],
+                took: vec![None; count],
+                ..Store::default()
+            };
             if here.node.role != Role::Witness {
                 (here.db.has_data, here.db.running, here.db.starts) = (true, true, 1);
                 here.db.primary = here.node.share > 0;
@@ -163,10 +170,15 @@ impl World {
         self.tell_client(to, write, true);
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a capacity is a bounded positive number")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a capacity is a bounded positive number"
+    )]
     fn is_at_capacity(&mut self, host: usize) -> bool {
         self.load(host);
-        let most = self.hosts[host].node.capacity as u128 * self.writes_per_window() / self.demand().max(1);
+        let most = self.hosts[host].node.capacity as u128 * self.writes_per_window()
+            / self.demand().max(1);
         self.hosts[host].store.recent.len() as u128 >= most
     }
 
@@ -183,7 +195,8 @@ impl World {
             if peer == host || self.hosts[peer].node.role == Role::Witness {
                 continue;
             }
-            if let Some(at) = self.net.stream(self.now, &mut self.random, host, peer, Carries::Log) {
+            if let Some(at) = self.net.stream(self.now, &mut self.random, host, peer, Carries::Log)
+            {
                 let has = self.hosts[host].store.has.clone();
                 self.queue.push(at, Event::Copied { to: peer, from: host, has, sent: self.now });
             }
@@ -214,7 +227,8 @@ impl World {
     /// What a node says of the others' copies of its writes.
     pub(super) fn copies(&self, host: usize) -> Vec<StandbyFacts> {
         let store = &self.hosts[host].store;
-        let peers = (0..self.hosts.len()).filter(|p| *p != host && store.took.get(*p).is_some_and(Option::is_some));
+        let peers = (0..self.hosts.len())
+            .filter(|p| *p != host && store.took.get(*p).is_some_and(Option::is_some));
         peers
             .map(|peer| {
                 let at = |writes: usize| Lsn(writes as u64 * super::database::WRITE_BYTES);
@@ -239,17 +253,24 @@ impl World {
         let place = self.client_place();
         for host in 0..self.hosts.len() {
             let here = &self.hosts[host];
-            let reached = self.net.passes(place, host) && self.net.passes(host, place) && here.answers();
+            let reached =
+                self.net.passes(place, host) && self.net.passes(host, place) && here.answers();
             let works = reached && here.db.running && !here.db.hung && here.db.primary;
-            let said = here.agent.as_ref().filter(|_| !here.frozen).map(|a| match a.machine.goal() {
-                Goal::Sharing { units, .. } => *units,
-                _ => 0,
-            });
+            let said =
+                here.agent.as_ref().filter(|_| !here.frozen).map(|a| match a.machine.goal() {
+                    Goal::Sharing { units, .. } => *units,
+                    _ => 0,
+                });
             let router = &mut self.client.router;
             // Without its agent a node that works keeps the weight it had.
             router.units[host] = if works { said.unwrap_or(router.units[host]) } else { 0 };
         }
-        let shares = self.hosts.iter().filter(|h| h.answers()).filter_map(|h| h.record.shares.as_ref()).max_by_key(|s| s.epoch);
+        let shares = self
+            .hosts
+            .iter()
+            .filter(|h| h.answers())
+            .filter_map(|h| h.record.shares.as_ref())
+            .max_by_key(|s| s.epoch);
         let given: Option<u64> = shares.map(|s| s.of.values().sum());
         let demand: u64 = self.cluster.data_nodes().map(|n| n.share).sum();
         self.client.router.refused = given.map_or(0, |given| demand.saturating_sub(given));
@@ -262,28 +283,34 @@ impl World {
 
     /// At the end: acknowledged writes that no node which serves has.
     pub(super) fn missing_writes(&self) -> Vec<u64> {
-        let serving: Vec<usize> = (0..self.hosts.len()).filter(|h| self.hosts[*h].answers() && self.hosts[*h].db.primary).collect();
+        let serving: Vec<usize> = (0..self.hosts.len())
+            .filter(|h| self.hosts[*h].answers() && self.hosts[*h].db.primary)
+            .collect();
         let mut missing = vec![];
         for (origin, host) in self.hosts.iter().enumerate() {
             let most = serving.iter().map(|s| self.hosts[*s].store.has[origin]).max().unwrap_or(0);
-            missing.extend(host.store.own.get(most..).into_iter().flatten().map(|(write, _)| *write));
+            missing
+                .extend(host.store.own.get(most..).into_iter().flatten().map(|(write, _)| *write));
         }
         missing
     }
 
     /// Every node that runs has the same writes.
     pub(super) fn is_converged(&self) -> bool {
-        let mut counts = self.hosts.iter().filter(|h| h.answers() && h.db.running).map(|h| &h.store.has);
+        let mut counts =
+            self.hosts.iter().filter(|h| h.answers() && h.db.running).map(|h| &h.store.has);
         let Some(first) = counts.next() else { return true };
         // Writes of the last two seconds may be under way.
         let most = usize::try_from(self.writes_per_window()).unwrap_or(usize::MAX);
         counts.all(|has| has.iter().zip(first).all(|(a, b)| a.abs_diff(*b) <= most))
     }
 
-    /// The last run, if it drained a node, was proved, and set the shares that are the newest still: later ones may have given
-    /// the node something again.
+    /// The last run, if it drained a node, was proved, and set the shares that are the newest
+    /// still: later ones may have given the node something again.
     pub(super) fn check_last_drain(&mut self) {
-        let Some(run) = self.last_run().filter(|r| r.outcome == Some(Outcome::Verified) && r.body.kind == PlanKind::Switchover) else {
+        let Some(run) = self.last_run().filter(|r| {
+            r.outcome == Some(Outcome::Verified) && r.body.kind == PlanKind::Switchover
+        }) else {
             return;
         };
         if run.body.epoch.next() != self.epoch() {
@@ -299,11 +326,18 @@ impl World {
     /// What a node that was drained accepted must be on everybody who serves.
     fn check_drained(&mut self, drained: usize) {
         let count = self.hosts[drained].store.own.len();
-        let serving = |h: &usize| *h != drained && self.hosts[*h].answers() && self.hosts[*h].db.primary;
-        let lacking = (0..self.hosts.len()).filter(serving).find(|h| self.hosts[*h].store.has[drained] < count);
+        let serving =
+            |h: &usize| *h != drained && self.hosts[*h].answers() && self.hosts[*h].db.primary;
+        let lacking = (0..self.hosts.len())
+            .filter(serving)
+            .find(|h| self.hosts[*h].store.has[drained] < count);
         if let Some(lacking) = lacking {
             let left = count - self.hosts[lacking].store.has[drained];
-            let seen = format!("{} lacks {left} writes that {} accepted before it was drained", self.name(lacking), self.name(drained));
+            let seen = format!(
+                "{} lacks {left} writes that {} accepted before it was drained",
+                self.name(lacking),
+                self.name(drained)
+            );
             self.oracle.left_behind(self.now, seen);
         }
     }

@@ -32,7 +32,8 @@ impl World {
 
     /// What is in the log now will be on disk a little later.
     pub(super) fn flush(&mut self, host: usize) {
-        let (typical, starts, end) = (self.hosts[host].disk.flush, self.hosts[host].db.starts, self.hosts[host].db.end);
+        let (typical, starts, end) =
+            (self.hosts[host].disk.flush, self.hosts[host].db.starts, self.hosts[host].db.end);
         let took = self.random.delay(typical);
         self.after(took, Event::Flushed { host, starts, end });
     }
@@ -56,8 +57,15 @@ impl World {
         }
         if let Some(receiver) = here.db.receiver.filter(|r| r.streaming) {
             let flushed = here.db.flushed;
-            if let Some(at) = self.net.stream(self.now, &mut self.random, host, receiver.from, Carries::Log) {
-                let ack = Event::LogAck { to: receiver.from, from: host, connection: receiver.connection, flushed };
+            if let Some(at) =
+                self.net.stream(self.now, &mut self.random, host, receiver.from, Carries::Log)
+            {
+                let ack = Event::LogAck {
+                    to: receiver.from,
+                    from: host,
+                    connection: receiver.connection,
+                    flushed,
+                };
                 self.queue.push(at, ack);
             }
         }
@@ -68,7 +76,8 @@ impl World {
     /// Whatever is on disk here and was not sent yet.
     pub(super) fn send_log(&mut self, host: usize) {
         let flushed = self.hosts[host].db.flushed;
-        let standbys: Vec<(usize, Sender)> = self.hosts[host].db.senders.iter().map(|(i, s)| (*i, *s)).collect();
+        let standbys: Vec<(usize, Sender)> =
+            self.hosts[host].db.senders.iter().map(|(i, s)| (*i, *s)).collect();
         for (standby, sender) in standbys {
             if sender.sent < flushed {
                 self.send_chunk(host, standby, sender);
@@ -79,21 +88,32 @@ impl World {
     fn send_chunk(&mut self, host: usize, standby: usize, sender: Sender) {
         let db = &mut self.hosts[host].db;
         let news = sender.told != db.history.timeline;
-        let chunk = Chunk { start: sender.sent, entries: db.since(sender.sent), history: news.then(|| db.history.clone()) };
+        let chunk = Chunk {
+            start: sender.sent,
+            entries: db.since(sender.sent),
+            history: news.then(|| db.history.clone()),
+        };
         let flushed = db.flushed;
         if let Some(s) = db.senders.get_mut(&standby) {
             s.sent = flushed.max(s.sent);
             s.told = db.history.timeline;
         }
         if let Some(at) = self.net.stream(self.now, &mut self.random, host, standby, Carries::Log) {
-            self.queue.push(at, Event::Log { to: standby, connection: sender.connection, chunk: Box::new(chunk) });
+            self.queue.push(
+                at,
+                Event::Log { to: standby, connection: sender.connection, chunk: Box::new(chunk) },
+            );
         }
     }
 
     pub(super) fn log_arrives(&mut self, to: usize, connection: u64, chunk: &Chunk) {
         let now = self.now;
         let db = &mut self.hosts[to].db;
-        let Some(receiver) = db.receiver.as_mut().filter(|r| r.connection == connection && db.running && !db.hung) else { return };
+        let Some(receiver) =
+            db.receiver.as_mut().filter(|r| r.connection == connection && db.running && !db.hung)
+        else {
+            return;
+        };
         receiver.heard = now;
         let first = !receiver.streaming;
         receiver.streaming = true;
@@ -116,7 +136,9 @@ impl World {
         if !db.running || db.hung {
             return;
         }
-        let Some(sender) = db.senders.get_mut(&from).filter(|s| s.connection == connection) else { return };
+        let Some(sender) = db.senders.get_mut(&from).filter(|s| s.connection == connection) else {
+            return;
+        };
         sender.flushed = sender.flushed.max(flushed);
         sender.heard = now;
         self.confirm(to);
@@ -133,14 +155,26 @@ impl World {
         let name = self.name(host);
         for commit in done {
             let kept = self.is_kept(timeline, commit);
-            self.oracle.acked(self.now, name.as_str(), timeline, commit.end, commit.write, waited, kept);
+            self.oracle.acked(
+                self.now,
+                name.as_str(),
+                timeline,
+                commit.end,
+                commit.write,
+                waited,
+                kept,
+            );
             self.tell_client(host, commit.write, true);
         }
     }
 
     /// Whether a newer primary, if there is one, has that write.
     fn is_kept(&self, timeline: u32, commit: Waiting) -> bool {
-        let newer = self.hosts.iter().map(|h| &h.db).filter(|db| db.history.timeline > timeline && db.has_data);
+        let newer = self
+            .hosts
+            .iter()
+            .map(|h| &h.db)
+            .filter(|db| db.history.timeline > timeline && db.has_data);
         newer.max_by_key(|db| db.history.timeline).is_none_or(|db| db.has(commit.end, commit.write))
     }
 
@@ -182,8 +216,13 @@ impl World {
         self.connections = connection;
         db.receiver = Some(Receiver { connection, ..receiver });
         let position = db.position();
-        if let Some(at) = self.net.stream(self.now, &mut self.random, host, receiver.from, Carries::Log) {
-            self.queue.push(at, Event::Connected { to: receiver.from, from: host, connection, at: position });
+        if let Some(at) =
+            self.net.stream(self.now, &mut self.random, host, receiver.from, Carries::Log)
+        {
+            self.queue.push(
+                at,
+                Event::Connected { to: receiver.from, from: host, connection, at: position },
+            );
         }
         self.after(RECONNECT, Event::Connect { host, starts });
     }
@@ -215,13 +254,16 @@ impl World {
             return;
         }
         db.senders.retain(|_, s| now.since(s.heard) < STREAM_SILENCE_MAX);
-        if let Some(receiver) = db.receiver.filter(|r| r.streaming && now.since(r.heard) >= STREAM_SILENCE_MAX) {
+        if let Some(receiver) =
+            db.receiver.filter(|r| r.streaming && now.since(r.heard) >= STREAM_SILENCE_MAX)
+        {
             db.receiver = Some(Receiver { streaming: false, ..receiver });
             let starts = db.starts;
             self.after(Span::millis(5), Event::Connect { host, starts });
         }
         if says {
-            let standbys: Vec<(usize, Sender)> = self.hosts[host].db.senders.iter().map(|(i, s)| (*i, *s)).collect();
+            let standbys: Vec<(usize, Sender)> =
+                self.hosts[host].db.senders.iter().map(|(i, s)| (*i, *s)).collect();
             for (standby, sender) in standbys {
                 self.send_chunk(host, standby, sender);
             }

@@ -20,7 +20,8 @@ fn stage(text: &str) -> (Cluster, Policy, Scenario) {
 
 /// Every scenario there is: the named ones, and the files of `tests/rehearsals`.
 fn all() -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> = scenario::NAMED.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
+    let mut all: Vec<(String, String)> =
+        scenario::NAMED.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
     for file in std::fs::read_dir("tests/rehearsals").unwrap().flatten() {
         let name = file.path().file_stem().unwrap().to_str().unwrap().to_owned();
         all.push((name, std::fs::read_to_string(file.path()).unwrap()));
@@ -40,10 +41,19 @@ fn scenarios_end_as_their_files_say() {
         for seed in 1..=5 {
             let outcome = run(&cluster, &policy, &Conditions::default(), &scenario, seed);
             if !outcome.violations.is_empty() || !outcome.unmet.is_empty() {
-                wrong.push(format!("{name} seed {seed}: {:?} {:?}", outcome.violations, outcome.unmet));
+                wrong.push(format!(
+                    "{name} seed {seed}: {:?} {:?}",
+                    outcome.violations, outcome.unmet
+                ));
                 if only.is_some() {
                     for f in &outcome.facts {
-                        println!("{:>10.3} {:>10} {:>4} {}", f.at.0 as f64 / 1e9, f.who, f.rule, f.text);
+                        println!(
+                            "{:>10.3} {:>10} {:>4} {}",
+                            f.at.0 as f64 / 1e9,
+                            f.who,
+                            f.rule,
+                            f.text
+                        );
                     }
                     break;
                 }
@@ -63,7 +73,11 @@ fn every_rule_fires_in_some_scenario() {
             fired.extend(outcome.facts.iter().map(|f| f.rule));
         }
     }
-    let never: Vec<u16> = crate::engine::rules::RULES.iter().map(|(n, _)| *n).filter(|n| !fired.contains(n)).collect();
+    let never: Vec<u16> = crate::engine::rules::RULES
+        .iter()
+        .map(|(n, _)| *n)
+        .filter(|n| !fired.contains(n))
+        .collect();
     assert!(never.is_empty(), "no scenario shows the rules {never:?}");
 }
 
@@ -88,7 +102,11 @@ fn a_region_is_evacuated_in_waves() {
     let plan = fleet::plan(&stands, &terms, "who", "why");
     assert_eq!(plan.waves.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
     let outcome = fleet::rehearse(&stands, plan.clone());
-    assert!(outcome.run.is_done() && outcome.most_at_once == 2 && outcome.violations.is_empty(), "{:?}", outcome.run.standing);
+    assert!(
+        outcome.run.is_done() && outcome.most_at_once == 2 && outcome.violations.is_empty(),
+        "{:?}",
+        outcome.run.standing
+    );
     // The plan was shown; since then two nodes of the first cluster died.
     let mut broken = stands;
     let whom = ["node-3", "node-4"].map(|n| Whom::Node(n.into())).to_vec();
@@ -103,7 +121,10 @@ fn a_region_is_evacuated_in_waves() {
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     let (cluster, policy, scenario) = stage(scenario::named("split_brain_attempt").unwrap());
-    let text = |seed| serde_json::to_string(&run(&cluster, &policy, &Conditions::default(), &scenario, seed)).unwrap();
+    let text = |seed| {
+        serde_json::to_string(&run(&cluster, &policy, &Conditions::default(), &scenario, seed))
+            .unwrap()
+    };
     assert_eq!(text(3), text(3));
     assert_ne!(text(3), text(4));
 }
@@ -119,22 +140,32 @@ fn random_days_break_no_law() {
         panic!("{} {:#?}", day.shape, day.violations);
     }
     let range = std::env::var("SEEDS").unwrap_or_else(|_| "0-300".into());
-    let (from, to) = range.split_once('-').map(|(a, b)| (a.parse::<u64>().unwrap(), b.parse::<u64>().unwrap())).unwrap();
+    let (from, to) = range
+        .split_once('-')
+        .map(|(a, b)| (a.parse::<u64>().unwrap(), b.parse::<u64>().unwrap()))
+        .unwrap();
     let mut broken = vec![];
     for seed in from..to {
         let day = chaos::day(seed, false);
         if !day.violations.is_empty() {
-            broken.push(format!("SEED={seed} ({}): {}: {}", day.shape, day.violations[0].law, day.violations[0].seen));
+            broken.push(format!(
+                "SEED={seed} ({}): {}: {}",
+                day.shape, day.violations[0].law, day.violations[0].seen
+            ));
         }
     }
     assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
 }
 
-/// Days that once broke a law: two of two voters with a change half-way, changes that waited for ever, a person's plan that kept
-/// a failover from being made, a release that was said again with every answer to it.
+/// Days that once broke a law: two of two voters with a change half-way, changes that waited for
+/// ever, a person's plan that kept a failover from being made, a release that was said again with
+/// every answer to it.
 #[test]
 fn days_that_once_broke_a_law() {
-    for seed in [7_274, 10_327, 10_668, 13_716, 14_721, 16_686, 17_441, 19_926, 46_131, 48_557, 50_338, 50_530, 52_102, 53_290] {
+    for seed in [
+        7_274, 10_327, 10_668, 13_716, 14_721, 16_686, 17_441, 19_926, 46_131, 48_557, 50_338,
+        50_530, 52_102, 53_290,
+    ] {
         let day = chaos::day(seed, false);
         assert!(day.violations.is_empty(), "SEED={seed} ({}): {:?}", day.shape, day.violations);
         assert!(day.events < 1_000_000, "SEED={seed}: a storm of {} events", day.events);
@@ -145,17 +176,25 @@ fn days_that_once_broke_a_law() {
 #[test]
 fn random_days_of_several_writers_break_no_law() {
     let range = std::env::var("SEEDS").unwrap_or_else(|_| "0-300".into());
-    let (from, to) = range.split_once('-').map(|(a, b)| (a.parse::<u64>().unwrap(), b.parse::<u64>().unwrap())).unwrap();
+    let (from, to) = range
+        .split_once('-')
+        .map(|(a, b)| (a.parse::<u64>().unwrap(), b.parse::<u64>().unwrap()))
+        .unwrap();
     let broken: Vec<String> = (from..to)
         .map(|seed| sharing_day::day(seed, false))
         .filter(|day| !day.violations.is_empty())
-        .map(|day| format!("SEED={} ({}): {}: {}", day.seed, day.shape, day.violations[0].law, day.violations[0].seen))
+        .map(|day| {
+            format!(
+                "SEED={} ({}): {}: {}",
+                day.seed, day.shape, day.violations[0].law, day.violations[0].seen
+            )
+        })
         .collect();
     assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
 }
 
-/// Days that once broke a law: a node that is heard and that nothing reaches was given a share for ever; a node that only one
-/// of two peers answers was never brought up to date.
+/// Days that once broke a law: a node that is heard and that nothing reaches was given a share for
+/// ever; a node that only one of two peers answers was never brought up to date.
 #[test]
 fn days_of_several_writers_that_once_broke_a_law() {
     for seed in [206, 258, 480, 508, 1_152, 1_471, 1_601, 2_051] {
@@ -164,18 +203,24 @@ fn days_of_several_writers_that_once_broke_a_law() {
     }
 }
 
-/// Where a bug was found: it shows in a scenario that ends otherwise than without it, or in a random day with a broken law.
+/// Where a bug was found: it shows in a scenario that ends otherwise than without it, or in a
+/// random day with a broken law.
 #[derive(Debug)]
 enum Place {
     Scenario(&'static str),
     Day(u64),
 }
 
-/// Whether that bug shows there. When a change of the code moves it: `found_anywhere` looks for another place.
+/// Whether that bug shows there. When a change of the code moves it: `found_anywhere` looks for
+/// another place.
 fn shows(bug: Bug, place: &Place) -> bool {
     match place {
         Place::Scenario(name) => {
-            let text = all().into_iter().find(|(n, _)| n == name).map(|(_, text)| text).unwrap_or_else(|| panic!("no scenario {name}"));
+            let text = all()
+                .into_iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, text)| text)
+                .unwrap_or_else(|| panic!("no scenario {name}"));
             let (cluster, policy, scenario) = stage(&text);
             (1..=8).any(|seed| {
                 let breaks = || {
@@ -208,14 +253,23 @@ fn planted_bugs_are_found() {
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
-/// `BUG=NoCut cargo nextest run found_anywhere --run-ignored all --no-capture` looks through all scenarios and 8,000 days.
+/// `BUG=NoCut cargo nextest run found_anywhere --run-ignored all --no-capture` looks through all
+/// scenarios and 8,000 days.
 #[test]
 #[ignore = "thousands of random days, for one bug named by the environment"]
 fn found_anywhere() {
     let wanted = std::env::var("BUG").unwrap();
-    let bug = Bug::ALL.into_iter().find(|b| format!("{b:?}") == wanted).unwrap_or_else(|| panic!("{wanted}: one of {:?}", Bug::ALL));
-    let scenarios: Vec<(&'static str, String)> = all().into_iter().map(|(name, text)| (&*name.leak(), text)).collect();
-    let place = scenarios.iter().map(|(name, _)| Place::Scenario(name)).chain((0..8_000).map(Place::Day)).find(|place| shows(bug, place));
+    let bug = Bug::ALL
+        .into_iter()
+        .find(|b| format!("{b:?}") == wanted)
+        .unwrap_or_else(|| panic!("{wanted}: one of {:?}", Bug::ALL));
+    let scenarios: Vec<(&'static str, String)> =
+        all().into_iter().map(|(name, text)| (&*name.leak(), text)).collect();
+    let place = scenarios
+        .iter()
+        .map(|(name, _)| Place::Scenario(name))
+        .chain((0..8_000).map(Place::Day))
+        .find(|place| shows(bug, place));
     println!("{place:?}");
     assert!(place.is_some(), "{bug:?} was not found");
 }

@@ -1,5 +1,6 @@
-//! A whole cluster on a virtual clock: hosts with their agents, guards, disks and databases, a network, planes, and
-//! clients that number their writes. One seed, one course of events, on every machine.
+//! A whole cluster on a virtual clock: hosts with their agents, guards, disks and databases, a
+//! network, planes, and clients that number their writes. One seed, one course of events, on every
+//! machine.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -19,7 +20,10 @@ use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
 use crate::model::record::Record;
 use crate::model::topology::{Cluster, Node, Policy, Role};
-use crate::model::{Digest, Epoch, Lsn, Member, Members, NodeId, Position, Span, SyncSet, Timestamp, VoterSet, WallTime};
+use crate::model::{
+    Digest, Epoch, Lsn, Member, Members, NodeId, Position, Span, SyncSet, Timestamp, VoterSet,
+    WallTime,
+};
 use crate::wire::message::{PeerMessage, PeerReply};
 
 /// What everybody agrees on about a simulated cluster before anything happens.
@@ -39,7 +43,8 @@ pub struct Conditions {
     pub promotion: (Span, Span),
     /// Clocks run at most so much faster or slower than the world's, in millionths.
     pub drift_ppm: u64,
-    /// What people's clocks say when it begins, in milliseconds since 1970: dated rules are judged by it.
+    /// What people's clocks say when it begins, in milliseconds since 1970: dated rules are judged
+    /// by it.
     pub begins: WallTime,
 }
 
@@ -195,7 +200,14 @@ impl World {
     }
 
     /// The same, with the role at node number `primary` in `epoch`.
-    pub fn formed_under(cluster: &Cluster, policy: &Policy, conditions: &Conditions, seed: u64, primary: usize, epoch: Epoch) -> Self {
+    pub fn formed_under(
+        cluster: &Cluster,
+        policy: &Policy,
+        conditions: &Conditions,
+        seed: u64,
+        primary: usize,
+        epoch: Epoch,
+    ) -> Self {
         let mut world = Self::blank(cluster, policy, conditions, seed);
         if world.has_several_writers() {
             world.form_sharing();
@@ -204,7 +216,11 @@ impl World {
         let members: Members = world.hosts.iter().map(|h| h.record.me.clone()).collect();
         let holder = world.hosts[primary].record.me.clone();
         let standby = |n: &&Node| n.role != Role::Witness && n.node_id != holder.node;
-        let sync: Members = members.iter().filter(|m| cluster.nodes.iter().filter(standby).any(|n| n.node_id == m.node)).cloned().collect();
+        let sync: Members = members
+            .iter()
+            .filter(|m| cluster.nodes.iter().filter(standby).any(|n| n.node_id == m.node))
+            .cloned()
+            .collect();
         let k = cluster.synchronous_standbys.min(sync.len());
         let sync = SyncSet { members: sync, k };
         let end = Lsn(0x0300_0000);
@@ -215,7 +231,13 @@ impl World {
                 epoch,
                 holder: Some(holder.clone()),
                 promised_max: cluster.lease,
-                history: vec![EpochSync { epoch, holder: holder.clone(), sync: sync.clone().into(), won: true, promoted: true }],
+                history: vec![EpochSync {
+                    epoch,
+                    holder: holder.clone(),
+                    sync: sync.clone().into(),
+                    won: true,
+                    promoted: true,
+                }],
                 ..host.record.clone()
             };
             host.durable_record = host.record.clone();
@@ -231,7 +253,9 @@ impl World {
             (host.db.end, host.db.flushed, host.durable_log) = (end, end, end);
             if index == primary {
                 host.db.primary = true;
-                let index_of = |m: &Member| cluster.nodes.iter().position(|n| n.node_id == m.node).unwrap_or(0);
+                let index_of = |m: &Member| {
+                    cluster.nodes.iter().position(|n| n.node_id == m.node).unwrap_or(0)
+                };
                 host.db.sync = (sync.members.iter().map(index_of).collect(), k);
                 host.guard = Some(host.clock(Timestamp(0)) + cluster.lease);
             }
@@ -242,7 +266,12 @@ impl World {
     }
 
     /// Hosts that never ran anything: the declared primary founds the cluster.
-    pub fn unformed(cluster: &Cluster, policy: &Policy, conditions: &Conditions, seed: u64) -> Self {
+    pub fn unformed(
+        cluster: &Cluster,
+        policy: &Policy,
+        conditions: &Conditions,
+        seed: u64,
+    ) -> Self {
         Self::blank(cluster, policy, conditions, seed).begun()
     }
 
@@ -264,10 +293,14 @@ impl World {
             .nodes
             .iter()
             .map(|node| {
-                let me = Member::new(node.node_id.clone(), crate::model::Incarnation::new(format!("{}-1", node.node_id)));
+                let me = Member::new(
+                    node.node_id.clone(),
+                    crate::model::Incarnation::new(format!("{}-1", node.node_id)),
+                );
                 let offset = 1_000_000_000_000 + random.below(1_000_000_000_000);
                 let range = conditions.drift_ppm * 2 + 1;
-                let drift = i64::try_from(random.below(range)).unwrap_or(0) - i64::try_from(conditions.drift_ppm).unwrap_or(0);
+                let drift = i64::try_from(random.below(range)).unwrap_or(0)
+                    - i64::try_from(conditions.drift_ppm).unwrap_or(0);
                 let flush = conditions.flush.get(&node.node_id).copied().unwrap_or(FLUSH);
                 Host::new(node.clone(), VoterRecord::new(me), offset, drift, flush)
             })
@@ -278,8 +311,14 @@ impl World {
             (Some(a), Some(b)) if a != b => conditions.delay_far,
             _ => conditions.delay_near,
         });
-        let key = ApprovalKey::from_hex(OPERATOR_KEY).unwrap_or_else(|_| unreachable!("the constant has 64 hex digits"));
-        let person = |who: &str| format!("  - {{name: {who}, roles: [operator, approver], approval_key: \"{}\"}}\n", key.public_hex());
+        let key = ApprovalKey::from_hex(OPERATOR_KEY)
+            .unwrap_or_else(|_| unreachable!("the constant has 64 hex digits"));
+        let person = |who: &str| {
+            format!(
+                "  - {{name: {who}, roles: [operator, approver], approval_key: \"{}\"}}\n",
+                key.public_hex()
+            )
+        };
         let text = format!("identities:\n{}{}", person(OPERATOR), person(SECOND));
         let allowlist = Allowlist::parse(std::path::Path::new("simulation"), &text)
             .unwrap_or_else(|_| unreachable!("the text above is a valid allowlist"));
@@ -319,7 +358,9 @@ impl World {
     }
 
     pub(super) fn wall(&self) -> WallTime {
-        WallTime(self.conditions.begins.0 + i64::try_from(self.now.0 / 1_000_000).unwrap_or(i64::MAX))
+        WallTime(
+            self.conditions.begins.0 + i64::try_from(self.now.0 / 1_000_000).unwrap_or(i64::MAX),
+        )
     }
     pub(super) fn index(&self, node: &NodeId) -> Option<usize> {
         self.hosts.iter().position(|h| h.node.node_id == *node)
@@ -347,7 +388,13 @@ impl World {
             cluster: self.cluster.cluster_id.clone(),
             me: self.hosts[host].record.me.clone(),
             nodes: self.cluster.nodes.iter().map(|n| n.node_id.clone()).collect(),
-            witnesses: self.cluster.nodes.iter().filter(|n| n.role == Role::Witness).map(|n| n.node_id.clone()).collect(),
+            witnesses: self
+                .cluster
+                .nodes
+                .iter()
+                .filter(|n| n.role == Role::Witness)
+                .map(|n| n.node_id.clone())
+                .collect(),
             founder: self.hosts[host].node.role == Role::Primary,
             terms: self.terms,
             synchronous_standbys: self.cluster.synchronous_standbys,
@@ -382,7 +429,9 @@ impl World {
             | Event::Look { host, .. }
             | Event::Step { host, .. }
             | Event::Died { host, .. } => (Some(*host), true),
-            Event::Ask { to, .. } | Event::Answer { to, .. } | Event::Command { to, .. } => (Some(*to), true),
+            Event::Ask { to, .. } | Event::Answer { to, .. } | Event::Command { to, .. } => {
+                (Some(*to), true)
+            }
             Event::Guard { host, .. }
             | Event::Flushed { host, .. }
             | Event::Copy { host, .. }
@@ -431,20 +480,32 @@ impl World {
             Event::Look { host, born } => self.agent_look(host, born),
             Event::Step { host, born, generation } => self.adapter_step(host, born, generation),
             Event::Died { host, born } => self.adapter_died(host, born),
-            Event::Ask { to, from, born, message, sent } => self.agent_asked(to, from, born, &message, sent),
-            Event::Answer { to, from, born, reply, sent } => self.agent_answered(to, from, born, *reply, sent),
+            Event::Ask { to, from, born, message, sent } => {
+                self.agent_asked(to, from, born, &message, sent)
+            }
+            Event::Answer { to, from, born, reply, sent } => {
+                self.agent_answered(to, from, born, *reply, sent)
+            }
             Event::Command { to, plane, command } => self.agent_ordered(to, plane, *command),
             Event::AgentStart { host } => self.start_agent(host),
             Event::Guard { host, until } => self.guard_fires(host, until),
             Event::Flushed { host, starts, end } => self.flushed(host, starts, end),
             Event::Log { to, connection, chunk } => self.log_arrives(to, connection, &chunk),
-            Event::LogAck { to, from, connection, flushed } => self.log_confirmed(to, from, connection, flushed),
+            Event::LogAck { to, from, connection, flushed } => {
+                self.log_confirmed(to, from, connection, flushed)
+            }
             Event::Connect { host, starts } => self.connect(host, starts),
-            Event::Connected { to, from, connection, at } => self.connected(to, from, connection, at),
-            Event::Write { to, write } if self.has_several_writers() => self.shared_write(to, write),
+            Event::Connected { to, from, connection, at } => {
+                self.connected(to, from, connection, at)
+            }
+            Event::Write { to, write } if self.has_several_writers() => {
+                self.shared_write(to, write)
+            }
             Event::Copy { host, starts } => self.copy(host, starts),
             Event::Copied { to, from, has, sent } => self.copied(to, from, &has, sent),
-            Event::CopyConfirmed { to, from, have, sent } => self.copy_confirmed(to, from, have, sent),
+            Event::CopyConfirmed { to, from, have, sent } => {
+                self.copy_confirmed(to, from, have, sent)
+            }
             Event::Poll => self.poll(),
             Event::Write { to, write } => self.write_arrives(to, write),
             Event::Written { write, from, taken } => self.client_told(write, from, taken),

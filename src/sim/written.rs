@@ -84,9 +84,18 @@ impl Written {
     /// In words; the caller knows the place in the file.
     pub(super) fn check(self, nodes: &[NodeId], regions: &[String]) -> Result<Fault, String> {
         let who = |text: String| -> Result<Vec<Whom>, String> {
-            text.split(',').map(|w| Whom::parse(w.trim(), nodes, regions).map_err(|e| format!("{:?}: {e}", w.trim()))).collect()
+            text.split(',')
+                .map(|w| {
+                    Whom::parse(w.trim(), nodes, regions)
+                        .map_err(|e| format!("{:?}: {e}", w.trim()))
+                })
+                .collect()
         };
-        let plane = |n: usize| n.checked_sub(1).filter(|n| *n < PLANES).ok_or_else(|| format!("plane {n}: there are planes 1 to {PLANES}"));
+        let plane = |n: usize| {
+            n.checked_sub(1)
+                .filter(|n| *n < PLANES)
+                .ok_or_else(|| format!("plane {n}: there are planes 1 to {PLANES}"))
+        };
         Ok(match self {
             Written::KillDatabase(w) => Fault::KillDatabase(who(w)?),
             Written::HangDatabase(w) => Fault::HangDatabase(who(w)?),
@@ -103,7 +112,13 @@ impl Written {
             Written::Heal => Fault::Heal,
             Written::Degrade { from, to, delay, lost_per_mille, doubled_per_mille } => {
                 let delay = delay.map(|d| span(&d)).transpose()?;
-                Fault::Degrade(who(from)?, who(to)?, delay, lost_per_mille.min(1_000), doubled_per_mille.min(1_000))
+                Fault::Degrade(
+                    who(from)?,
+                    who(to)?,
+                    delay,
+                    lost_per_mille.min(1_000),
+                    doubled_per_mille.min(1_000),
+                )
             }
             Written::SlowDisk { node, flush } => Fault::SlowDisk(who(node)?, span(&flush)?),
             Written::FillDisk(w) => Fault::FillDisk(who(w)?),
@@ -117,7 +132,9 @@ impl Written {
             Written::Load { every } => Fault::Load(span(&every)?),
             Written::AsyncSessions(on) => Fault::AsyncSessions(on),
             Written::CancelWaits => Fault::CancelWaits,
-            Written::Switchover { to, accept_unknown_loss } => Fault::Switchover(to.map(who).transpose()?, accept_unknown_loss),
+            Written::Switchover { to, accept_unknown_loss } => {
+                Fault::Switchover(to.map(who).transpose()?, accept_unknown_loss)
+            }
             Written::Drain(w) => Fault::Drain(who(w)?),
             Written::Failback => Fault::Failback,
             Written::Dismiss => Fault::Dismiss,
@@ -128,7 +145,9 @@ impl Written {
             Written::AddNode(w) => Fault::Node(Membership::Add, who(w)?),
             Written::RemoveNode(w) => Fault::Node(Membership::Remove, who(w)?),
             Written::ReadmitNode(w) => Fault::Node(Membership::Readmit, who(w)?),
-            Written::Person { confirms_after } => Fault::Person(confirms_after.map(|t| span(&t)).transpose()?),
+            Written::Person { confirms_after } => {
+                Fault::Person(confirms_after.map(|t| span(&t)).transpose()?)
+            }
         })
     }
 }
@@ -138,7 +157,8 @@ impl Written {
 /// # Errors
 /// What was expected.
 pub(super) fn span(text: &str) -> Result<Span, String> {
-    let parsed = humantime::parse_duration(text).map_err(|e| format!("time {text:?}: {e}; write 250ms, 3s or 2m"))?;
+    let parsed = humantime::parse_duration(text)
+        .map_err(|e| format!("time {text:?}: {e}; write 250ms, 3s or 2m"))?;
     u64::try_from(parsed.as_nanos())
         .ok()
         .filter(|ns| *ns <= 86_400_000_000_000)

@@ -20,10 +20,22 @@ fn record(n: u64) -> Record {
 
 fn keeps_what_it_was_given(store: &mut dyn Store) {
     let documents = [("voter", "one".to_owned())];
-    let batch = Batch { at: Timestamp(7), records: &[record(1), record(2)], journal: &["input".to_owned()], documents: &documents };
+    let batch = Batch {
+        at: Timestamp(7),
+        records: &[record(1), record(2)],
+        journal: &["input".to_owned()],
+        documents: &documents,
+    };
     store.append(&batch).unwrap();
     let documents = [("voter", "two".to_owned())];
-    store.append(&Batch { at: Timestamp(8), records: &[record(3)], journal: &[], documents: &documents }).unwrap();
+    store
+        .append(&Batch {
+            at: Timestamp(8),
+            records: &[record(3)],
+            journal: &[],
+            documents: &documents,
+        })
+        .unwrap();
     assert_eq!(store.document("voter").unwrap().as_deref(), Some("two"));
     assert_eq!(store.document("nobody").unwrap(), None);
     assert_eq!(store.journal().unwrap(), ["input"]);
@@ -54,9 +66,16 @@ fn a_changed_file_is_found() {
     let path = folder.path().join("s.sqlite");
     keeps_what_it_was_given(&mut Sqlite::open(&path).unwrap());
     let other = rusqlite::Connection::open(&path).unwrap();
-    let refused = other.execute("UPDATE record SET body = replace(body, 'record 2', 'record 9')", []).unwrap_err();
+    let refused = other
+        .execute("UPDATE record SET body = replace(body, 'record 2', 'record 9')", [])
+        .unwrap_err();
     assert!(refused.to_string().contains("never rewritten"), "{refused}");
-    other.execute_batch("DROP TRIGGER record_is_final; UPDATE record SET body = replace(body, 'record 2', 'record 9')").unwrap();
+    other
+        .execute_batch(
+            "DROP TRIGGER record_is_final; UPDATE record SET body = replace(body, \
+        'record 2', 'record 9')",
+        )
+        .unwrap();
     let store = Sqlite::open(&path).unwrap();
     assert_eq!(verify(&store).unwrap().unwrap_err().number, 2);
 }

@@ -1,5 +1,6 @@
-//! What survives: records in their hash chain, the journal of inputs, and small named documents (a voter's record, an
-//! engine's snapshot). SQLite is the embedded default; the in-memory twin passes the same conformance suite.
+//! What survives: records in their hash chain, the journal of inputs, and small named documents (a
+//! voter's record, an engine's snapshot). SQLite is the embedded default; the in-memory twin passes
+//! the same conformance suite.
 //!
 //! One append makes a whole decision durable and returns the receipt that releases its effects.
 

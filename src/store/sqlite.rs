@@ -1,5 +1,6 @@
-//! SQLite, embedded. Write-ahead log with `synchronous=FULL`: one fsync a commit, and a commit is durable when it
-//! returns. Records are write-once by trigger, so that no later version of this program can rewrite them by mistake.
+//! SQLite, embedded. Write-ahead log with `synchronous=FULL`: one fsync a commit, and a commit is
+//! durable when it returns. Records are write-once by trigger, so that no later version of this
+//! program can rewrite them by mistake.
 
 use std::path::Path;
 
@@ -19,7 +20,8 @@ const SCHEMA: &str = "
     CREATE TRIGGER IF NOT EXISTS record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'records are never rewritten'); END;
 ";
 
-/// Journal entries kept; the oldest go first. About an hour of a five-node cluster at four reports a second.
+/// Journal entries kept; the oldest go first. About an hour of a five-node cluster at four reports
+/// a second.
 pub const JOURNAL_MAX: i64 = 100_000;
 
 /// A store in one file.
@@ -37,14 +39,19 @@ impl Sqlite {
     /// [`StoreError`] when it cannot be opened or is not ours.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let place = path.display().to_string();
-        let failed = |source| StoreError::Database { place: place.clone(), doing: "be opened", source };
+        let failed =
+            |source| StoreError::Database { place: place.clone(), doing: "be opened", source };
         let connection = Connection::open(path).map_err(failed)?;
         connection.execute_batch(SCHEMA).map_err(failed)?;
         let last = connection
-            .query_row("SELECT number, hash FROM record ORDER BY number DESC LIMIT 1", [], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))
+            .query_row("SELECT number, hash FROM record ORDER BY number DESC LIMIT 1", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get(1)?))
+            })
             .optional()
             .map_err(failed)?
-            .map_or((0, audit::GENESIS.to_owned()), |(number, hash)| (u64::try_from(number).unwrap_or(0), hash));
+            .map_or((0, audit::GENESIS.to_owned()), |(number, hash)| {
+                (u64::try_from(number).unwrap_or(0), hash)
+            });
         Ok(Self { connection, place, last })
     }
 
@@ -54,17 +61,21 @@ impl Sqlite {
     }
 }
 
-fn write(connection: &mut Connection, batch: &Batch<'_>, mut last: (u64, String)) -> rusqlite::Result<(u64, String)> {
+fn write(
+    connection: &mut Connection,
+    batch: &Batch<'_>,
+    mut last: (u64, String),
+) -> rusqlite::Result<(u64, String)> {
     let transaction = connection.transaction()?;
     for record in batch.records {
         let sealed = audit::seal(last.0 + 1, &last.1, record.clone());
-        let body = serde_json::to_string(&sealed).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-        let number = i64::try_from(sealed.number).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-        transaction.prepare_cached("INSERT INTO record (number, hash, body) VALUES (?1, ?2, ?3)")?.execute(params![
-            number,
-            sealed.hash,
-            body
-        ])?;
+        let body = serde_json::to_string(&sealed)
+            .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        let number = i64::try_from(sealed.number)
+            .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        transaction
+            .prepare_cached("INSERT INTO record (number, hash, body) VALUES (?1, ?2, ?3)")?
+            .execute(params![number, sealed.hash, body])?;
         last = (sealed.number, sealed.hash);
     }
     for entry in batch.journal {
@@ -76,7 +87,10 @@ fn write(connection: &mut Connection, batch: &Batch<'_>, mut last: (u64, String)
     }
     for (name, contents) in batch.documents {
         transaction
-            .prepare_cached("INSERT INTO document (name, body) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET body = excluded.body")?
+            .prepare_cached(
+                "INSERT INTO document (name, body) VALUES (?1, ?2) ON CONFLICT (name) \
+                DO UPDATE SET body = excluded.body",
+            )?
             .execute(params![name, contents])?;
     }
     transaction.commit()?;
@@ -91,31 +105,47 @@ impl Store for Sqlite {
     }
 
     fn document(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT body FROM document WHERE name = ?1").map_err(self.failed("be read"))?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT body FROM document WHERE name = ?1")
+            .map_err(self.failed("be read"))?;
         statement.query_row([name], |row| row.get(0)).optional().map_err(self.failed("be read"))
     }
 
     fn records(&self, first: u64, limit: usize) -> Result<Vec<ChainedRecord>, StoreError> {
         let failed = self.failed("be read");
-        let mut statement =
-            self.connection.prepare_cached("SELECT body FROM record WHERE number >= ?1 ORDER BY number LIMIT ?2").map_err(&failed)?;
-        let bounds = [i64::try_from(first).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX)];
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT body FROM record WHERE number >= ?1 ORDER BY number LIMIT ?2")
+            .map_err(&failed)?;
+        let bounds =
+            [i64::try_from(first).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX)];
         let rows = statement.query_map(bounds, |row| row.get::<_, String>(0)).map_err(&failed)?;
         rows.map(|row| {
             let body = row.map_err(&failed)?;
-            serde_json::from_str(&body).map_err(|e| StoreError::Damaged { place: self.place.clone(), what: "a record", why: e.to_string() })
+            serde_json::from_str(&body).map_err(|e| StoreError::Damaged {
+                place: self.place.clone(),
+                what: "a record",
+                why: e.to_string(),
+            })
         })
         .collect()
     }
 
     fn record_count(&self) -> Result<u64, StoreError> {
-        let count: i64 = self.connection.query_row("SELECT COUNT(*) FROM record", [], |row| row.get(0)).map_err(self.failed("be read"))?;
+        let count: i64 = self
+            .connection
+            .query_row("SELECT COUNT(*) FROM record", [], |row| row.get(0))
+            .map_err(self.failed("be read"))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
     fn journal(&self) -> Result<Vec<String>, StoreError> {
         let failed = self.failed("be read");
-        let mut statement = self.connection.prepare_cached("SELECT body FROM journal ORDER BY id").map_err(&failed)?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT body FROM journal ORDER BY id")
+            .map_err(&failed)?;
         let rows = statement.query_map([], |row| row.get(0)).map_err(&failed)?;
         rows.collect::<Result<_, _>>().map_err(&failed)
     }

@@ -22,16 +22,18 @@ pub struct Refused {
     pub outcome_unknown: bool,
 }
 
-/// A channel to `address` (`host:port`), where a server that is `name` is expected. Connects when first used and again
-/// when it breaks; a peer that went silent is noticed by keep-alive.
+/// A channel to `address` (`host:port`), where a server that is `name` is expected. Connects when
+/// first used and again when it breaks; a peer that went silent is noticed by keep-alive.
 ///
 /// # Errors
 /// [`Refused`] when the address or the certificates cannot be used.
 pub fn connect(address: &str, name: &str, files: &TlsFiles) -> Result<Channel, Refused> {
     let bad = |why: String| Refused { address: address.to_owned(), why, outcome_unknown: false };
-    let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(|e| bad(format!("is no address: {e}")))?;
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))
+        .map_err(|e| bad(format!("is no address: {e}")))?;
     let tls = tls::client(files, name).map_err(|e| bad(e.to_string()))?;
-    let endpoint = endpoint.tls_config(tls).map_err(|e| bad(format!("TLS cannot be set up: {e}")))?;
+    let endpoint =
+        endpoint.tls_config(tls).map_err(|e| bad(format!("TLS cannot be set up: {e}")))?;
     Ok(endpoint
         .connect_timeout(Duration::from_secs(1))
         .tcp_nodelay(true)
@@ -77,7 +79,8 @@ impl Client {
     /// # Errors
     /// [`Refused`] when no answer came in [`PEER_TIMEOUT`].
     pub async fn exchange(&self, message: &PeerMessage) -> Result<PeerReply, Refused> {
-        let mut client = PeerClient::new(self.channel.clone()).max_decoding_message_size(DOCUMENT_BYTES_MAX);
+        let mut client =
+            PeerClient::new(self.channel.clone()).max_decoding_message_size(DOCUMENT_BYTES_MAX);
         let call = client.exchange(seal("peer", message));
         let answer = self.bounded(PEER_TIMEOUT, call).await?;
         open("peer", &answer).map_err(|s| self.status(&s))
@@ -88,7 +91,8 @@ impl Client {
     /// # Errors
     /// [`Refused`] when no answer came in [`CALL_TIMEOUT`], or the server refused the caller.
     pub async fn call(&self, request: &CallRequest) -> Result<CallReply, Refused> {
-        let mut client = ConsoleClient::new(self.channel.clone()).max_decoding_message_size(DOCUMENT_BYTES_MAX);
+        let mut client =
+            ConsoleClient::new(self.channel.clone()).max_decoding_message_size(DOCUMENT_BYTES_MAX);
         let answer = self.bounded(CALL_TIMEOUT, client.call(seal("call", request))).await?;
         open("call", &answer).map_err(|s| self.status(&s))
     }
@@ -112,11 +116,17 @@ impl Client {
         let text = deepest(status);
         let why = match status.code() {
             tonic::Code::Unavailable => format!("cannot be reached: {text}"),
-            tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => format!("refused this identity: {}", status.message()),
+            tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
+                format!("refused this identity: {}", status.message())
+            }
             _ => format!("answered: {}", status.message()),
         };
         let connected = !text.contains("onnect");
-        Refused { address: self.address.clone(), why, outcome_unknown: connected && status.code() == tonic::Code::Unavailable }
+        Refused {
+            address: self.address.clone(),
+            why,
+            outcome_unknown: connected && status.code() == tonic::Code::Unavailable,
+        }
     }
 }
 

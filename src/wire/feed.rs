@@ -1,4 +1,5 @@
-//! Watch: a snapshot, then changes with sequence numbers, resumable while the server remembers them.
+//! Watch: a snapshot, then changes with sequence numbers, resumable while the server remembers
+//! them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -61,22 +62,35 @@ impl Feed {
     /// Events behind `seen`: the patches, or a snapshot when they are not all remembered.
     fn behind(&self, seen: u64) -> Vec<WatchEvent> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = |sequence, body| WatchEvent { stream_id: shared.stream_id.clone(), sequence, body: Some(body) };
+        let event = |sequence, body| WatchEvent {
+            stream_id: shared.stream_id.clone(),
+            sequence,
+            body: Some(body),
+        };
         if seen == shared.sequence {
             return vec![];
         }
         let oldest = shared.patches.front().map_or(u64::MAX, |(s, _)| *s);
         let known = seen > 0 && seen < shared.sequence && seen + 1 >= oldest;
         if known && usize::try_from(shared.sequence - seen).is_ok_and(|n| n <= BEHIND_MAX) {
-            return shared.patches.iter().filter(|(s, _)| *s > seen).map(|(s, p)| event(*s, Body::Patch(p.clone()))).collect();
+            return shared
+                .patches
+                .iter()
+                .filter(|(s, _)| *s > seen)
+                .map(|(s, p)| event(*s, Body::Patch(p.clone())))
+                .collect();
         }
-        vec![event(shared.sequence, Body::Snapshot(serde_json::to_vec(&shared.view).unwrap_or_default()))]
+        vec![event(
+            shared.sequence,
+            Body::Snapshot(serde_json::to_vec(&shared.view).unwrap_or_default()),
+        )]
     }
 
     /// The stream for one window.
     pub fn stream(&self, request: &WatchRequest) -> EventStream {
         let (sender, receiver) = tokio::sync::mpsc::channel(BEHIND_MAX);
-        let ours = self.shared.lock().unwrap_or_else(PoisonError::into_inner).stream_id == request.stream_id;
+        let ours = self.shared.lock().unwrap_or_else(PoisonError::into_inner).stream_id
+            == request.stream_id;
         let mut seen = if ours { request.sequence } else { 0 };
         let feed = self.clone();
         let mut newest = self.newest.subscribe();
@@ -121,13 +135,21 @@ impl Picture {
     /// In words, when it does not fit; then watch again from the start.
     pub fn take(&mut self, event: WatchEvent) -> Result<ClusterView, String> {
         match event.body {
-            Some(Body::Snapshot(body)) => self.value = serde_json::from_slice(&body).map_err(|e| format!("unreadable snapshot: {e}"))?,
+            Some(Body::Snapshot(body)) => {
+                self.value = serde_json::from_slice(&body)
+                    .map_err(|e| format!("unreadable snapshot: {e}"))?
+            }
             Some(Body::Patch(body)) => {
                 if event.stream_id != self.stream_id || event.sequence != self.sequence + 1 {
-                    return Err(format!("event {} does not follow {}", event.sequence, self.sequence));
+                    return Err(format!(
+                        "event {} does not follow {}",
+                        event.sequence, self.sequence
+                    ));
                 }
-                let patch: json_patch::Patch = serde_json::from_slice(&body).map_err(|e| format!("unreadable change: {e}"))?;
-                json_patch::patch(&mut self.value, &patch).map_err(|e| format!("change does not apply: {e}"))?;
+                let patch: json_patch::Patch =
+                    serde_json::from_slice(&body).map_err(|e| format!("unreadable change: {e}"))?;
+                json_patch::patch(&mut self.value, &patch)
+                    .map_err(|e| format!("change does not apply: {e}"))?;
             }
             None => return Err("empty event".into()),
         }

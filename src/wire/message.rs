@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::PersonOrder;
-use crate::lease::{Ack, Answer, ClaimRequest, EpochSync, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
+use crate::lease::{
+    Ack, Answer, ClaimRequest, EpochSync, Grant, Refusal, ReleaseNotice, Renew, VoterChange,
+};
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Plan;

@@ -21,16 +21,26 @@ use serde::de::DeserializeOwned;
 /// Puts a document into an envelope.
 pub fn seal<T: Serialize>(kind: &str, document: &T) -> proto::Envelope {
     // Model types serialise without failing: string keys, no foreign types.
-    proto::Envelope { kind: kind.to_owned(), body: serde_json::to_vec(document).unwrap_or_default() }
+    proto::Envelope {
+        kind: kind.to_owned(),
+        body: serde_json::to_vec(document).unwrap_or_default(),
+    }
 }
 
 /// Takes a document out of an envelope.
 ///
 /// # Errors
 /// `invalid_argument` when it is of another kind or unreadable.
-pub fn open<T: DeserializeOwned>(kind: &str, envelope: &proto::Envelope) -> Result<T, tonic::Status> {
+pub fn open<T: DeserializeOwned>(
+    kind: &str,
+    envelope: &proto::Envelope,
+) -> Result<T, tonic::Status> {
     if envelope.kind != kind {
-        return Err(tonic::Status::invalid_argument(format!("expected a document of kind {kind:?}, got {:?}", envelope.kind)));
+        return Err(tonic::Status::invalid_argument(format!(
+            "expected a document of kind {kind:?}, got {:?}",
+            envelope.kind
+        )));
     }
-    serde_json::from_slice(&envelope.body).map_err(|e| tonic::Status::invalid_argument(format!("unreadable {kind}: {e}")))
+    serde_json::from_slice(&envelope.body)
+        .map_err(|e| tonic::Status::invalid_argument(format!("unreadable {kind}: {e}")))
 }

@@ -17,7 +17,10 @@ pub struct TlsError {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|e| TlsError { file: path.display().to_string(), why: format!("cannot be read: {e}") })
+    std::fs::read(path).map_err(|e| TlsError {
+        file: path.display().to_string(),
+        why: format!("cannot be read: {e}"),
+    })
 }
 
 /// For a server: callers must show a certificate of the same authority.
@@ -26,7 +29,9 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 /// [`TlsError`] naming the file.
 pub fn server(files: &TlsFiles) -> Result<ServerTlsConfig, TlsError> {
     let identity = Identity::from_pem(read(&files.cert)?, read(&files.key)?);
-    Ok(ServerTlsConfig::new().identity(identity).client_ca_root(Certificate::from_pem(read(&files.ca)?)))
+    Ok(ServerTlsConfig::new()
+        .identity(identity)
+        .client_ca_root(Certificate::from_pem(read(&files.ca)?)))
 }
 
 /// For a client that expects to meet `name`.
@@ -35,7 +40,10 @@ pub fn server(files: &TlsFiles) -> Result<ServerTlsConfig, TlsError> {
 /// [`TlsError`] naming the file.
 pub fn client(files: &TlsFiles, name: &str) -> Result<ClientTlsConfig, TlsError> {
     let identity = Identity::from_pem(read(&files.cert)?, read(&files.key)?);
-    Ok(ClientTlsConfig::new().identity(identity).ca_certificate(Certificate::from_pem(read(&files.ca)?)).domain_name(name))
+    Ok(ClientTlsConfig::new()
+        .identity(identity)
+        .ca_certificate(Certificate::from_pem(read(&files.ca)?))
+        .domain_name(name))
 }
 
 /// The common name in the caller's certificate.

@@ -1,6 +1,11 @@
 //! `cargo bench`: what one decision costs. Medians and bars are in docs/benchmarks.md.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a benchmark stops at what it does not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a benchmark stops at what it does not expect"
+)]
 
 use std::path::Path;
 
@@ -10,10 +15,13 @@ use quorate::engine::detector::Detector;
 use quorate::engine::fleet::Fleet;
 use quorate::engine::{Engine, Input, PersonOrder};
 use quorate::model::observation::{
-    CheckTimes, HoldingFacts, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, StandbyFacts, VoteFacts,
+    CheckTimes, HoldingFacts, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState,
+    StandbyFacts, VoteFacts,
 };
 use quorate::model::topology::{Cluster, Detection, Policy};
-use quorate::model::{ClusterId, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, Timestamp, WallTime};
+use quorate::model::{
+    ClusterId, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, Timestamp, WallTime,
+};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -29,7 +37,12 @@ fn files(id: &str, nodes: usize) -> (Cluster, Policy) {
         text.push_str(&format!("  - {{node_id: n{i}, hostname: h, role: {role}, region: r}}\n"));
     }
     let cluster = config::cluster::parse(Path::new("bench"), &text).unwrap();
-    let policy = config::policy::parse(Path::new("bench"), "policy_id: p\nname: P\nstrategy: automatic\n", &cluster).unwrap();
+    let policy = config::policy::parse(
+        Path::new("bench"),
+        "policy_id: p\nname: P\nstrategy: automatic\n",
+        &cluster,
+    )
+    .unwrap();
     (cluster, policy)
 }
 
@@ -82,7 +95,11 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
             receiving_from: (!primary).then(|| name(1)),
             upstream_age: (!primary).then_some(Span::millis(1)),
             standbys: if primary { (2..=nodes).map(standby).collect() } else { vec![] },
-            check: CheckTimes { live: Some(Span::millis(1)), ready: Some(Span::millis(1)), deep: Some(Span::millis(1)) },
+            check: CheckTimes {
+                live: Some(Span::millis(1)),
+                ready: Some(Span::millis(1)),
+                deep: Some(Span::millis(1)),
+            },
             disk_free: 1 << 40,
             disk_total: 1 << 41,
             ..ResourceFacts::default()
@@ -105,7 +122,11 @@ fn steady(id: &str, nodes: usize) -> (Engine, Timestamp, Vec<NodeReport>) {
         for node in 1..=nodes {
             sequence += 1;
             now = Timestamp(now.0 + 100_000_000 / nodes as u64);
-            let decision = engine.handle(now, WallTime(0), Input::Report(Box::new(report(node, nodes, sequence))));
+            let decision = engine.handle(
+                now,
+                WallTime(0),
+                Input::Report(Box::new(report(node, nodes, sequence))),
+            );
             drop(black_box(decision));
         }
     }
@@ -176,13 +197,25 @@ fn engine_one_judgement(bencher: Bencher, nodes: usize) {
 #[divan::bench(args = [5, 1_000], sample_count = 20)]
 fn plan(bencher: Bencher, nodes: usize) {
     let (engine, now, _) = steady("bench", nodes);
-    let order = PersonOrder::Propose { to: None, away: vec![], reason: "bench".into(), accept_unknown_loss: false, failback: false };
-    bencher.with_inputs(|| (engine.clone(), order.clone())).bench_local_values(|(mut engine, order)| {
-        let decision = engine.handle(Timestamp(now.0 + 1), WallTime(0), Input::Person { who: "alice".into(), order });
-        assert!(engine.snapshot().pending.is_some(), "{}", engine.refusal());
-        drop(black_box(decision));
-        engine
-    });
+    let order = PersonOrder::Propose {
+        to: None,
+        away: vec![],
+        reason: "bench".into(),
+        accept_unknown_loss: false,
+        failback: false,
+    };
+    bencher.with_inputs(|| (engine.clone(), order.clone())).bench_local_values(
+        |(mut engine, order)| {
+            let decision = engine.handle(
+                Timestamp(now.0 + 1),
+                WallTime(0),
+                Input::Person { who: "alice".into(), order },
+            );
+            assert!(engine.snapshot().pending.is_some(), "{}", engine.refusal());
+            drop(black_box(decision));
+            engine
+        },
+    );
 }
 
 #[divan::bench]
@@ -191,7 +224,8 @@ fn verify(bencher: Bencher) {
     bencher.bench_local(|| black_box(engine.verify()));
 }
 
-/// One second of a fleet: 1,000 clusters of 5 nodes, a heartbeat a second each, and the wake-ups between.
+/// One second of a fleet: 1,000 clusters of 5 nodes, a heartbeat a second each, and the wake-ups
+/// between.
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn fleet_of_1000_clusters_one_second(bencher: Bencher) {
     let mut fleet = Fleet::default();
@@ -214,7 +248,12 @@ fn fleet_of_1000_clusters_one_second(bencher: Bencher) {
                     now = Timestamp(now.0 + 1);
                 }
                 sequence += 1;
-                drop(fleet.handle(now, WallTime(0), id, Input::Report(Box::new(NodeReport { sequence, ..node.clone() }))));
+                drop(fleet.handle(
+                    now,
+                    WallTime(0),
+                    id,
+                    Input::Report(Box::new(NodeReport { sequence, ..node.clone() })),
+                ));
             }
             if i % 100 == 0 {
                 now = Timestamp(now.0 + 1);
@@ -227,7 +266,11 @@ fn fleet_of_1000_clusters_one_second(bencher: Bencher) {
     for _ in 0..210 {
         second(&mut fleet);
     }
-    println!("fleet: {} MiB more than before its first heartbeat, {} MiB in all", resident_mib() - before, resident_mib());
+    println!(
+        "fleet: {} MiB more than before its first heartbeat, {} MiB in all",
+        resident_mib() - before,
+        resident_mib()
+    );
     bencher.bench_local(|| second(&mut fleet));
 }
 

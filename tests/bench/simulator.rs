@@ -1,7 +1,12 @@
-//! `cargo bench --bench simulator`: what one simulated run costs. Allocations are not counted here: counting them is a
-//! third of the time.
+//! `cargo bench --bench simulator`: what one simulated run costs. Allocations are not counted here:
+//! counting them is a third of the time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a benchmark stops at what it does not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a benchmark stops at what it does not expect"
+)]
 
 use std::path::Path;
 
@@ -46,7 +51,10 @@ fn simulated_primary_failure_spread(bencher: Bencher) {
         }
     });
     times.sort();
-    println!("1,000 runs from nothing: p50 {:?} · p95 {:?} · p99 {:?}", times[500], times[950], times[990]);
+    println!(
+        "1,000 runs from nothing: p50 {:?} · p95 {:?} · p99 {:?}",
+        times[500], times[950], times[990]
+    );
 }
 
 /// As what-if runs it: from a cluster that is warmed up already.

@@ -26,7 +26,8 @@ pub enum Mutant {
     NoJointStage,
     /// Voters whose power-off two persons attested live, cut off from the others.
     AttestedLives,
-    /// After an override a claim counts what those who are left know as all there is, from the epoch that they know on.
+    /// After an override a claim counts what those who are left know as all there is, from the
+    /// epoch that they know on.
     OverrideKnowsAll,
     /// The joint stage ends before the new set has what the old one confirmed.
     LeavesJointEarly,
@@ -40,7 +41,8 @@ pub struct Bounds {
     pub voters: usize,
     /// Nodes that may be added.
     pub strangers: usize,
-    /// Voters came before this began, all but the first two and the last; so many (the last, then the second) missed it.
+    /// Voters came before this began, all but the first two and the last; so many (the last, then
+    /// the second) missed it.
     pub stale: usize,
     /// The second and the last voter hear nothing from the others, nor they from them.
     pub parted: bool,
@@ -61,7 +63,8 @@ pub struct Bounds {
     pub sync_changes: u8,
     /// A node that holds nothing hears what voter set a peer has.
     pub hears: u8,
-    /// So many voters, the last ones, may lose their power for good; the others then remove them by override.
+    /// So many voters, the last ones, may lose their power for good; the others then remove them by
+    /// override.
     pub gone: usize,
     /// Changes may also set how many standbys a commit waits for.
     pub resizes: bool,

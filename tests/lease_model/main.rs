@@ -1,12 +1,18 @@
-//! Every interleaving of three voters, bounded, and of five, bounded more: crashes, restarts, paused hosts, a reinstalled
-//! node, lost, late, doubled and reordered messages, a release, a climb, a voter that comes or goes, a changed synchronous
-//! set. The rooms under test are the production ones; only time, network and the database are the model's.
+//! Every interleaving of three voters, bounded, and of five, bounded more: crashes, restarts,
+//! paused hosts, a reinstalled node, lost, late, doubled and reordered messages, a release, a
+//! climb, a voter that comes or goes, a changed synchronous set. The rooms under test are the
+//! production ones; only time, network and the database are the model's.
 //!
-//! Checked in every state: at most one node holds the lease; no acknowledged write is missing at a primary whose loss
-//! account said "none"; a voter's epoch only rises. And reached in some state: a stranded voter is back; a changed set is
-//! in force. Every check is shown able to fail by a mutant.
+//! Checked in every state: at most one node holds the lease; no acknowledged write is missing at a
+//! primary whose loss account said "none"; a voter's epoch only rises. And reached in some state: a
+//! stranded voter is back; a changed set is in force. Every check is shown able to fail by a
+//! mutant.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
 mod bounds;
 mod model;
 mod world;
@@ -27,12 +33,18 @@ fn holds(bounds: Bounds) {
 
 fn fails(bounds: Bounds, property: &'static str) {
     let name = format!("{bounds:?}");
-    let checked = bounds.checker().threads(2).finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
+    let checked = bounds
+        .checker()
+        .threads(2)
+        .finish_when(HasDiscoveries::AnyOf([property].into()))
+        .spawn_bfs()
+        .join();
     assert!(checked.discovery(property).is_some(), "the check {property:?} did not catch {name}");
 }
 
 /// Two voters came, which the last of five missed; then the network parts.
-const MISSED: Bounds = Bounds { voters: 5, stale: 1, parted: true, confirming: 1, time: 3, writes: 0, ..QUIET };
+const MISSED: Bounds =
+    Bounds { voters: 5, stale: 1, parted: true, confirming: 1, time: 3, writes: 0, ..QUIET };
 const ONE_HOLDER: &str = "at most one node holds the lease";
 const EPOCHS_RISE: &str = "epochs only rise";
 const NO_LOSS: &str = "no acknowledged write is missing where the account said none";
@@ -95,7 +107,10 @@ fn mutant_no_cut_is_caught() {
 
 #[test]
 fn mutant_reinstalled_votes_is_caught() {
-    fails(Bounds { mutant: Mutant::ReinstalledVotes, reinstalls: 1, writes: 0, ..QUIET }, ONE_HOLDER);
+    fails(
+        Bounds { mutant: Mutant::ReinstalledVotes, reinstalls: 1, writes: 0, ..QUIET },
+        ONE_HOLDER,
+    );
 }
 
 #[test]
@@ -104,12 +119,17 @@ fn mutant_no_climb_is_caught() {
     assert!(explore(bounds).discovery("a stranded voter serves the living holder again").is_none());
 }
 
-/// Any bounds by hand: `BOUNDS=time=2,sync_changes=1 cargo nextest run --test lease_model --run-ignored all by_hand`.
+/// Any bounds by hand:
+/// `BOUNDS=time=2,sync_changes=1 cargo nextest run --test lease_model --run-ignored all by_hand`.
 #[test]
 #[ignore = "bounds come from the environment"]
 fn by_hand() {
     let mut bounds = QUIET;
-    for (key, value) in std::env::var("BOUNDS").unwrap_or_default().split(',').filter_map(|pair| pair.split_once('=')) {
+    for (key, value) in std::env::var("BOUNDS")
+        .unwrap_or_default()
+        .split(',')
+        .filter_map(|pair| pair.split_once('='))
+    {
         let number: u8 = value.parse().unwrap();
         match key {
             "voters" => bounds.voters = number.into(),
@@ -144,13 +164,31 @@ fn a_voter_is_added() {
 
 #[test]
 fn a_voter_is_removed() {
-    holds(Bounds { voters: 4, confirming: 2, changes: 1, time: 2, renewals: 0, writes: 0, ..QUIET });
+    holds(Bounds {
+        voters: 4,
+        confirming: 2,
+        changes: 1,
+        time: 2,
+        renewals: 0,
+        writes: 0,
+        ..QUIET
+    });
 }
 
 #[test]
 fn a_reinstalled_node_is_readmitted() {
-    // Its former self stops voting, its new one begins; it may have been down for both, and hears it from a peer.
-    holds(Bounds { reinstalls: 1, changes: 2, confirming: 1, hears: 1, time: 1, renewals: 0, writes: 0, ..QUIET });
+    // Its former self stops voting, its new one begins; it may have been down for both, and hears
+    // it from a peer.
+    holds(Bounds {
+        reinstalls: 1,
+        changes: 2,
+        confirming: 1,
+        hears: 1,
+        time: 1,
+        renewals: 0,
+        writes: 0,
+        ..QUIET
+    });
 }
 
 #[test]
@@ -161,12 +199,31 @@ fn voters_that_are_gone_for_good_are_overridden() {
 
 #[test]
 fn mutant_attested_lives_is_caught() {
-    fails(Bounds { mutant: Mutant::AttestedLives, gone: 2, claims: 2, time: 2, releases: 1, renewals: 0, writes: 0, ..QUIET }, ONE_HOLDER);
+    fails(
+        Bounds {
+            mutant: Mutant::AttestedLives,
+            gone: 2,
+            claims: 2,
+            time: 2,
+            releases: 1,
+            renewals: 0,
+            writes: 0,
+            ..QUIET
+        },
+        ONE_HOLDER,
+    );
 }
 
 #[test]
 fn mutant_override_knows_all_is_caught() {
-    let bounds = Bounds { mutant: Mutant::OverrideKnowsAll, gone: 2, claims: 2, releases: 1, time: 0, ..QUIET };
+    let bounds = Bounds {
+        mutant: Mutant::OverrideKnowsAll,
+        gone: 2,
+        claims: 2,
+        releases: 1,
+        time: 0,
+        ..QUIET
+    };
     fails(bounds, NO_LOSS);
 }
 
@@ -186,13 +243,31 @@ fn five_voters() {
 
 #[test]
 fn mutant_no_joint_stage_is_caught() {
-    let bounds = Bounds { mutant: Mutant::NoJointStage, confirming: 1, sync_changes: 1, releases: 1, time: 0, renewals: 0, ..QUIET };
+    let bounds = Bounds {
+        mutant: Mutant::NoJointStage,
+        confirming: 1,
+        sync_changes: 1,
+        releases: 1,
+        time: 0,
+        renewals: 0,
+        ..QUIET
+    };
     fails(bounds, NO_LOSS);
 }
 
 #[test]
 fn mutant_leaves_the_joint_stage_early_is_caught() {
-    fails(Bounds { mutant: Mutant::LeavesJointEarly, sync_changes: 1, releases: 1, time: 0, renewals: 0, ..QUIET }, NO_LOSS);
+    fails(
+        Bounds {
+            mutant: Mutant::LeavesJointEarly,
+            sync_changes: 1,
+            releases: 1,
+            time: 0,
+            renewals: 0,
+            ..QUIET
+        },
+        NO_LOSS,
+    );
 }
 
 #[test]
@@ -209,11 +284,21 @@ fn mutant_any_voter_set_is_caught() {
 #[test]
 fn mutant_new_voters_at_once_is_caught() {
     // The change before this one came at once too: only its maker and the newcomer know of it.
-    let bounds = Bounds { mutant: Mutant::NewVotersAtOnce, voters: 4, stale: 2, strangers: 1, changes: 1, ..MISSED };
+    let bounds = Bounds {
+        mutant: Mutant::NewVotersAtOnce,
+        voters: 4,
+        stale: 2,
+        strangers: 1,
+        changes: 1,
+        ..MISSED
+    };
     fails(bounds, ONE_HOLDER);
 }
 
 #[test]
 fn mutant_says_before_disk_is_caught() {
-    fails(Bounds { mutant: Mutant::SaysBeforeDisk, crashes: 1, writes: 0, renewals: 0, ..QUIET }, EPOCHS_RISE);
+    fails(
+        Bounds { mutant: Mutant::SaysBeforeDisk, crashes: 1, writes: 0, renewals: 0, ..QUIET },
+        EPOCHS_RISE,
+    );
 }

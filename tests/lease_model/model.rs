@@ -40,7 +40,8 @@ impl Bounds {
     /// The set that an override leaves, and whom it removes.
     fn overridden(&self) -> (VoterSet, Vec<Member>) {
         let all = voters(self.voters);
-        let gone: Vec<Member> = all.members.iter().filter(|m| self.is_gone(number(m))).cloned().collect();
+        let gone: Vec<Member> =
+            all.members.iter().filter(|m| self.is_gone(number(m))).cloned().collect();
         let members = all.members.iter().filter(|m| !gone.contains(m)).cloned().collect();
         (VoterSet { version: all.override_version(Epoch(1)), members }, gone)
     }
@@ -51,10 +52,13 @@ impl Bounds {
         let node = &world.nodes[n];
         if world.left[8] > 0 && holder.next_voters().is_none() && node.target.is_none() {
             let here = holder.promised_by(now);
-            let in_reach = |set: &VoterSet| set.members.iter().filter(|m| here.contains(&m.node)).count() >= set.majority();
+            let in_reach = |set: &VoterSet| {
+                set.members.iter().filter(|m| here.contains(&m.node)).count() >= set.majority()
+            };
             for (m, other) in world.nodes.iter().enumerate().filter(|(m, _)| *m != n) {
                 let mut set = holder.voters().clone();
-                // Whoever was reinstalled votes again once its former self was removed and its new one added.
+                // Whoever was reinstalled votes again once its former self was removed and its new
+                // one added.
                 if let Some(voter) = set.on(&other.member.node).cloned() {
                     // A voter stops confirming before it stops voting.
                     let confirms = holder.sync().sets.iter().any(|s| s.members.contains(&voter));
@@ -75,7 +79,9 @@ impl Bounds {
             for (m, other) in world.nodes.iter().enumerate().filter(|(m, _)| *m != n) {
                 let mut target = sync.clone();
                 let confirmed = target.members.iter().find(|c| number(c) == m).cloned();
-                if !confirmed.is_some_and(|c| target.members.remove(&c)) && holder.voters().contains(&other.member) {
+                if !confirmed.is_some_and(|c| target.members.remove(&c))
+                    && holder.voters().contains(&other.member)
+                {
                     target.members.insert(other.member.clone());
                 }
                 if target != sync && target.members.len() >= target.k {
@@ -91,8 +97,11 @@ impl Bounds {
                 actions.push(Action::UseSync(n));
             }
             // A write that waited for the new set: everything before it is there.
-            let has_all = |m: &Member| world.nodes[number(m)].log == node.log && world.nodes[number(m)].upstream == Some(n);
-            let settled = node.confirms == *target && target.members.iter().filter(|m| has_all(m)).count() >= target.k;
+            let has_all = |m: &Member| {
+                world.nodes[number(m)].log == node.log && world.nodes[number(m)].upstream == Some(n)
+            };
+            let settled = node.confirms == *target
+                && target.members.iter().filter(|m| has_all(m)).count() >= target.k;
             if settled || (self.mutant == Mutant::LeavesJointEarly && node.confirms == *target) {
                 actions.push(Action::EndSync(n));
             }
@@ -111,11 +120,20 @@ impl Model for Bounds {
         if self.confirming > 0 {
             sync.members.retain(|m| number(m) <= self.confirming);
         }
-        let entry = EpochSync { epoch: Epoch(1), holder: member(0), sync: sync.clone().into(), won: true, promoted: true };
+        let entry = EpochSync {
+            epoch: Epoch(1),
+            holder: member(0),
+            sync: sync.clone().into(),
+            won: true,
+            promoted: true,
+        };
         let nodes = (0..self.voters + self.strangers)
             .map(|n| {
                 let votes = n < self.voters;
-                let former = VoterSet { version: 1, members: [0, 1, self.voters - 1].into_iter().map(member).collect() };
+                let former = VoterSet {
+                    version: 1,
+                    members: [0, 1, self.voters - 1].into_iter().map(member).collect(),
+                };
                 let missed = self.stale > 0 && n + 1 == self.voters || self.stale > 1 && n == 1;
                 let known = if missed { former } else { set.clone() };
                 let durable = VoterRecord {
@@ -136,7 +154,8 @@ impl Model for Bounds {
                     promoted: Some(TimelineHistory::default()),
                 };
                 assert_eq!(voter.renew(Timestamp(0), &renew).reply.is_ok(), votes);
-                let mut holder = Holder::new(member(0), Epoch(1), set.clone(), sync.clone().into(), TERMS, 0);
+                let mut holder =
+                    Holder::new(member(0), Epoch(1), set.clone(), sync.clone().into(), TERMS, 0);
                 (0..self.voters).for_each(|v| holder.granted(&member(v), Timestamp(0)));
                 Node {
                     member: member(n),
@@ -172,7 +191,18 @@ impl Model for Bounds {
         ];
         let apart = if self.parted { vec![1, self.voters - 1] } else { vec![] };
         let (net, acknowledged) = (BTreeMap::new(), BTreeSet::new());
-        vec![World { time: 0, nodes, net, acknowledged, left, fell: false, changed: false, lost: false, apart, resynced: false }]
+        vec![World {
+            time: 0,
+            nodes,
+            net,
+            acknowledged,
+            left,
+            fell: false,
+            changed: false,
+            lost: false,
+            apart,
+            resynced: false,
+        }]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
@@ -198,7 +228,10 @@ impl Model for Bounds {
                 }
                 continue;
             }
-            if world.lost && !self.is_gone(n) && node.durable.voters.as_ref() != Some(&self.overridden().0) {
+            if world.lost
+                && !self.is_gone(n)
+                && node.durable.voters.as_ref() != Some(&self.overridden().0)
+            {
                 actions.push(Action::Override(n));
             }
             if node.paused {
@@ -208,9 +241,15 @@ impl Model for Bounds {
             if world.left[10] > 0 && node.holder.is_none() {
                 let news = |other: &Node| {
                     let set = other.durable.voters.as_ref().filter(|_| other.acts());
-                    set.is_some_and(|set| node.voter.clone().is_some_and(|mut v| v.hear_set(set).persist.is_some()))
+                    set.is_some_and(|set| {
+                        node.voter.clone().is_some_and(|mut v| v.hear_set(set).persist.is_some())
+                    })
                 };
-                actions.extend((0..world.nodes.len()).filter(|m| news(&world.nodes[*m])).map(|m| Action::Hear(n, m)));
+                actions.extend(
+                    (0..world.nodes.len())
+                        .filter(|m| news(&world.nodes[*m]))
+                        .map(|m| Action::Hear(n, m)),
+                );
             }
             if world.left[0] > 0 && node.holder.is_none() && node.claim.is_none() {
                 actions.push(Action::Claim(n));
@@ -230,10 +269,13 @@ impl Model for Bounds {
             if world.left[6] > 0 && !node.writable {
                 actions.push(Action::Reinstall(n));
             }
-            if let Some(holder) = node.holder.as_ref().filter(|h| node.claim.is_none() && h.holds(now)) {
+            if let Some(holder) =
+                node.holder.as_ref().filter(|h| node.claim.is_none() && h.holds(now))
+            {
                 self.holder_actions(world, n, holder, actions);
             }
-            // A host that was paused as a whole wakes with its database writable; only confirmations can stop it.
+            // A host that was paused as a whole wakes with its database writable; only
+            // confirmations can stop it.
             if world.left[2] > 0 && node.writable {
                 for m in world.receivers(n) {
                     actions.push(Action::Write(n, m, true));
@@ -250,7 +292,12 @@ impl Model for Bounds {
             Action::Tick => world.time += 1,
             Action::Claim(n) => {
                 world.left[0] -= 1;
-                let floor = world.nodes[n].durable.voters.as_ref().and_then(VoterSet::override_floor).unwrap_or_default();
+                let floor = world.nodes[n]
+                    .durable
+                    .voters
+                    .as_ref()
+                    .and_then(VoterSet::override_floor)
+                    .unwrap_or_default();
                 let epoch = world.nodes[n].durable.epoch.max(floor).next();
                 world.claim(n, epoch, false, self);
             }
@@ -271,14 +318,21 @@ impl Model for Bounds {
                 let id = self.writes - world.left[2];
                 let confirms = world.nodes[n].confirms.clone();
                 // The one that the action names, and as many more as a commit waits for.
-                let more = world.receivers(n).filter(|o| *o != m && confirms.members.contains(&world.nodes[*o].member));
-                let to: Vec<usize> = std::iter::once(m).chain(more.take(if acknowledged { confirms.k - 1 } else { 0 })).collect();
+                let more = world
+                    .receivers(n)
+                    .filter(|o| *o != m && confirms.members.contains(&world.nodes[*o].member));
+                let to: Vec<usize> = std::iter::once(m)
+                    .chain(more.take(if acknowledged { confirms.k - 1 } else { 0 }))
+                    .collect();
                 world.nodes[n].log.push(id);
                 let (log, timeline) = (world.nodes[n].log.clone(), world.nodes[n].timeline);
                 for o in &to {
                     (world.nodes[*o].log, world.nodes[*o].timeline) = (log.clone(), timeline);
                 }
-                let confirmed = to.iter().filter(|o| confirms.members.contains(&world.nodes[**o].member)).count();
+                let confirmed = to
+                    .iter()
+                    .filter(|o| confirms.members.contains(&world.nodes[**o].member))
+                    .count();
                 if acknowledged && confirmed >= confirms.k {
                     world.acknowledged.insert(id);
                 }
@@ -292,7 +346,8 @@ impl Model for Bounds {
                 world.left[4] -= 1;
                 world.nodes[n].paused = true;
             }
-            // Its agent runs a moment later: until the next event of its own the database is as it was.
+            // Its agent runs a moment later: until the next event of its own the database is as it
+            // was.
             Action::Wake(n) => world.nodes[n].paused = false,
             Action::Release(n) => {
                 world.left[5] -= 1;
@@ -312,14 +367,17 @@ impl Model for Bounds {
                     node.durable.voters = Some(voters(self.voters));
                 }
                 node.voter = Some(Voter::restore(node.durable.clone(), TERMS, now));
-                (node.holder, node.claim, node.writable, node.clean, node.upstream) = (None, None, false, false, None);
+                (node.holder, node.claim, node.writable, node.clean, node.upstream) =
+                    (None, None, false, false, None);
                 (node.log, node.timeline) = (vec![], 0);
             }
             Action::Add(n, m) => {
                 let new = world.nodes[m].member.clone();
                 world.change_voters(n, |set| _ = set.members.insert(new), self);
             }
-            Action::Remove(n, m) => world.change_voters(n, |set| set.members.retain(|v| number(v) != m), self),
+            Action::Remove(n, m) => {
+                world.change_voters(n, |set| set.members.retain(|v| number(v) != m), self)
+            }
             Action::Hear(n, m) => {
                 world.left[10] -= 1;
                 let set = world.nodes[m].durable.voters.clone()?;
@@ -362,14 +420,19 @@ impl Model for Bounds {
                 world.resynced = true;
             }
         }
-        // A woken node may write once before its agent acts, so waking does not fence; everything else does.
+        // A woken node may write once before its agent acts, so waking does not fence; everything
+        // else does.
         if !last.nodes.iter().zip(&world.nodes).any(|(a, b)| a.paused && !b.paused) {
             world.fence();
         }
-        let reinstalled = |n: usize| last.nodes[n].member != world.nodes[n].member || (last.left[6] != world.left[6]);
+        let reinstalled = |n: usize| {
+            last.nodes[n].member != world.nodes[n].member || (last.left[6] != world.left[6])
+        };
         // What it said last counts, whether or not that was on its disk.
-        let said = |node: &Node| node.voter.as_ref().map_or(node.durable.epoch, |v| v.record().epoch);
-        world.fell |= (0..world.nodes.len()).any(|n| !reinstalled(n) && said(&world.nodes[n]) < said(&last.nodes[n]));
+        let said =
+            |node: &Node| node.voter.as_ref().map_or(node.durable.epoch, |v| v.record().epoch);
+        world.fell |= (0..world.nodes.len())
+            .any(|n| !reinstalled(n) && said(&world.nodes[n]) < said(&last.nodes[n]));
         Some(world)
     }
 
@@ -377,34 +440,62 @@ impl Model for Bounds {
         vec![
             Property::always("at most one node holds the lease", |_, world: &World| {
                 let now = Timestamp(world.time);
-                world.nodes.iter().filter(|n| n.acts() && n.holder.as_ref().is_some_and(|h| h.holds(now))).count() <= 1
+                world
+                    .nodes
+                    .iter()
+                    .filter(|n| n.acts() && n.holder.as_ref().is_some_and(|h| h.holds(now)))
+                    .count()
+                    <= 1
             }),
-            Property::always("no acknowledged write is missing where the account said none", |_, world: &World| {
-                let newest = world.nodes.iter().filter(|n| n.writable && n.clean).max_by_key(|n| n.holder.as_ref().map(Holder::epoch));
-                newest.is_none_or(|n| world.acknowledged.iter().all(|id| n.log.contains(id)))
-            }),
+            Property::always(
+                "no acknowledged write is missing where the account said none",
+                |_, world: &World| {
+                    let newest = world
+                        .nodes
+                        .iter()
+                        .filter(|n| n.writable && n.clean)
+                        .max_by_key(|n| n.holder.as_ref().map(Holder::epoch));
+                    newest.is_none_or(|n| world.acknowledged.iter().all(|id| n.log.contains(id)))
+                },
+            ),
             Property::always("epochs only rise", |_, world: &World| !world.fell),
             Property::sometimes("a write is acknowledged", |bounds: &Bounds, world: &World| {
                 bounds.writes == 0 || !world.acknowledged.is_empty()
             }),
-            Property::sometimes("another voter set is in force", |bounds: &Bounds, world: &World| bounds.changes == 0 || world.changed),
-            Property::sometimes("another synchronous set is in use", |bounds: &Bounds, world: &World| {
-                bounds.sync_changes == 0 || world.resynced
-            }),
-            Property::sometimes("a reinstalled node votes again", |bounds: &Bounds, world: &World| {
-                let again =
-                    |n: &Node| n.member.incarnation.as_str() == "b" && n.durable.voters.as_ref().is_some_and(|v| v.contains(&n.member));
-                bounds.reinstalls == 0 || bounds.changes < 2 || world.nodes.iter().any(again)
-            }),
+            Property::sometimes(
+                "another voter set is in force",
+                |bounds: &Bounds, world: &World| bounds.changes == 0 || world.changed,
+            ),
+            Property::sometimes(
+                "another synchronous set is in use",
+                |bounds: &Bounds, world: &World| bounds.sync_changes == 0 || world.resynced,
+            ),
+            Property::sometimes(
+                "a reinstalled node votes again",
+                |bounds: &Bounds, world: &World| {
+                    let again = |n: &Node| {
+                        n.member.incarnation.as_str() == "b"
+                            && n.durable.voters.as_ref().is_some_and(|v| v.contains(&n.member))
+                    };
+                    bounds.reinstalls == 0 || bounds.changes < 2 || world.nodes.iter().any(again)
+                },
+            ),
             Property::sometimes("those who are left serve", |bounds: &Bounds, world: &World| {
-                let serves = |n: &Node| n.writable && n.holder.as_ref().is_some_and(|h| h.epoch() > Epoch(100));
+                let serves = |n: &Node| {
+                    n.writable && n.holder.as_ref().is_some_and(|h| h.epoch() > Epoch(100))
+                };
                 bounds.gone == 0 || world.nodes.iter().any(serves)
             }),
-            Property::sometimes("a stranded voter serves the living holder again", |bounds: &Bounds, world: &World| {
-                let climbed = world.nodes[0].climbing
-                    && world.nodes[0].holder.as_ref().is_some_and(|h| h.epoch() > Epoch(1) && h.holds(Timestamp(world.time)));
-                !bounds.strands || climbed
-            }),
+            Property::sometimes(
+                "a stranded voter serves the living holder again",
+                |bounds: &Bounds, world: &World| {
+                    let climbed = world.nodes[0].climbing
+                        && world.nodes[0].holder.as_ref().is_some_and(|h| {
+                            h.epoch() > Epoch(1) && h.holds(Timestamp(world.time))
+                        });
+                    !bounds.strands || climbed
+                },
+            ),
         ]
     }
 }

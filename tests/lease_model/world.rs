@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::lease::{
-    Ack, Claim, ClaimRequest, Cut, Grant, Holder, Local, Refusal, ReleaseNotice, Renew, Standing, Terms, Voter, VoterChange, VoterRecord,
+    Ack, Claim, ClaimRequest, Cut, Grant, Holder, Local, Refusal, ReleaseNotice, Renew, Standing,
+    Terms, Voter, VoterChange, VoterRecord,
 };
 use quorate::model::loss::LossAccount;
-use quorate::model::{Epoch, Lsn, Member, Position, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet};
+use quorate::model::{
+    Epoch, Lsn, Member, Position, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet,
+};
 
 use super::bounds::{Bounds, Mutant};
 
@@ -61,7 +64,8 @@ pub struct World {
     /// By fingerprint: a set whose order is the same in every run.
     pub net: BTreeMap<u64, Message>,
     pub acknowledged: BTreeSet<u8>,
-    /// claims, renewals, writes, crashes, pauses, releases, reinstalls, doubles, changes, sync_changes, hears
+    /// claims, renewals, writes, crashes, pauses, releases, reinstalls, doubles, changes,
+    /// sync_changes, hears
     pub left: [u8; 11],
     pub fell: bool,
     /// A change of the voters came into force.
@@ -88,7 +92,10 @@ pub fn voters(count: usize) -> VoterSet {
 }
 /// Every voter but the holder confirms.
 pub fn sync_of(holder: usize, voters: &VoterSet) -> SyncSet {
-    SyncSet { members: voters.members.iter().filter(|m| number(m) != holder).cloned().collect(), k: 1 }
+    SyncSet {
+        members: voters.members.iter().filter(|m| number(m) != holder).cloned().collect(),
+        k: 1,
+    }
 }
 pub fn number(m: &Member) -> usize {
     m.node.as_str()[1..].parse().unwrap()
@@ -153,7 +160,8 @@ impl World {
     pub fn crash(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         node.stopped |= node.writable;
-        (node.voter, node.holder, node.claim, node.writable, node.upstream) = (None, None, None, false, None);
+        (node.voter, node.holder, node.claim, node.writable, node.upstream) =
+            (None, None, None, false, None);
     }
 
     /// Something that a node's voter keeps on its disk.
@@ -165,7 +173,12 @@ impl World {
     }
 
     pub fn release(&mut self, n: usize, epoch: Epoch, promoted: bool) {
-        let notice = ReleaseNotice { epoch, holder: self.nodes[n].member.clone(), final_position: None, promoted };
+        let notice = ReleaseNotice {
+            epoch,
+            holder: self.nodes[n].member.clone(),
+            final_position: None,
+            promoted,
+        };
         self.keep(n, |voter| voter.release(&notice).persist);
         self.broadcast(n, &Body::Release(notice));
     }
@@ -203,10 +216,16 @@ impl World {
         let node = &mut self.nodes[at];
         let mut local = node.local(bounds.mutant);
         let mine = node.voter.as_ref().and_then(|v| v.record().voters.clone());
-        let newer = mine.filter(|mine| bounds.mutant == Mutant::AnyVoterSet && mine.version > request.voters.version);
-        let request = &newer.map_or_else(|| request.clone(), |voters| ClaimRequest { voters, ..request.clone() });
+        let newer = mine.filter(|mine| {
+            bounds.mutant == Mutant::AnyVoterSet && mine.version > request.voters.version
+        });
+        let request = &newer
+            .map_or_else(|| request.clone(), |voters| ClaimRequest { voters, ..request.clone() });
         let voter = node.voter.as_mut().unwrap();
-        if voter.would_grant(now, request, local).is_ok() && local.cut == Cut::Not && !voter.is_holder(now, &request.candidate) {
+        if voter.would_grant(now, request, local).is_ok()
+            && local.cut == Cut::Not
+            && !voter.is_holder(now, &request.candidate)
+        {
             node.upstream = None;
             local = node.local(bounds.mutant);
         }
@@ -237,19 +256,29 @@ impl World {
         let attested = self.nodes[at].durable.attested.clone();
         let (fetch, clean) = match claim.standing(&attested, false) {
             Standing::Won(win) => {
-                let loss = if bounds.mutant == Mutant::OverrideKnowsAll { claim.known_loss() } else { win.loss };
-                (win.fetch, matches!(loss, LossAccount::None { .. }) || bounds.mutant == Mutant::MajorityIsEnough)
+                let loss = if bounds.mutant == Mutant::OverrideKnowsAll {
+                    claim.known_loss()
+                } else {
+                    win.loss
+                };
+                (
+                    win.fetch,
+                    matches!(loss, LossAccount::None { .. })
+                        || bounds.mutant == Mutant::MajorityIsEnough,
+                )
             }
             // The mutant believes that any majority has every acknowledged write.
             Standing::Unfenced { .. } if bounds.mutant == Mutant::MajorityIsEnough => (None, true),
             Standing::Unfenced { .. } | Standing::Waiting { .. } => return,
         };
-        // An account that is not "none" is beyond every plan's limit here; who overrides accepts what it may cost.
+        // An account that is not "none" is beyond every plan's limit here; who overrides accepts
+        // what it may cost.
         if !clean && attested.is_empty() {
             return;
         }
         // A climb counts only while the old lease is valid.
-        if self.nodes[at].climbing && !self.nodes[at].holder.as_ref().is_some_and(|h| h.holds(now)) {
+        if self.nodes[at].climbing && !self.nodes[at].holder.as_ref().is_some_and(|h| h.holds(now))
+        {
             self.nodes[at].claim = None;
             return;
         }
@@ -267,7 +296,8 @@ impl World {
         if let Some(record) = node.voter.as_mut().unwrap().mark_won(request.epoch).persist {
             node.durable = record;
         }
-        let mut holder = Holder::new(me, request.epoch, request.voters.clone(), request.sync.clone(), TERMS, 0);
+        let mut holder =
+            Holder::new(me, request.epoch, request.voters.clone(), request.sync.clone(), TERMS, 0);
         for voter in &granted {
             holder.granted(voter, claim.sent());
         }
@@ -302,7 +332,9 @@ impl World {
                         }
                         self.send(at, from, Body::Ack(ack));
                     }
-                    Err(Refusal::NewerEpoch { epoch }) => self.send(at, from, Body::NotAcked(epoch)),
+                    Err(Refusal::NewerEpoch { epoch }) => {
+                        self.send(at, from, Body::NotAcked(epoch))
+                    }
                     Err(_) => {}
                 }
             }
@@ -318,7 +350,8 @@ impl World {
             }
             Body::NotAcked(epoch) => {
                 let node = &self.nodes[at];
-                let holds = node.holder.as_ref().is_some_and(|h| h.holds(now) && epoch >= h.epoch());
+                let holds =
+                    node.holder.as_ref().is_some_and(|h| h.holds(now) && epoch >= h.epoch());
                 if holds && node.claim.is_none() && bounds.mutant != Mutant::NoClimb {
                     self.claim(at, epoch.next(), true, bounds);
                 }
@@ -352,7 +385,8 @@ impl World {
         }
     }
 
-    /// The holder asks everybody, its own voter first, for another lease; it carries the stage of its synchronous sets.
+    /// The holder asks everybody, its own voter first, for another lease; it carries the stage of
+    /// its synchronous sets.
     pub fn renew(&mut self, n: usize) {
         let now = Timestamp(self.time);
         let node = &mut self.nodes[n];
@@ -368,7 +402,8 @@ impl World {
         self.broadcast(n, &Body::Renew(renew));
     }
 
-    /// The holder changes who votes, as the agent's machine does: its own voter first, then everybody.
+    /// The holder changes who votes, as the agent's machine does: its own voter first, then
+    /// everybody.
     pub fn change_voters(&mut self, n: usize, change: impl FnOnce(&mut VoterSet), bounds: &Bounds) {
         self.left[8] -= 1;
         let now = Timestamp(self.time);
@@ -380,7 +415,8 @@ impl World {
         holder.begin_change(set.clone());
         if bounds.mutant == Mutant::NewVotersAtOnce {
             // Its word alone is taken for everybody's.
-            let everybody: Vec<Member> = holder.voters().members.iter().chain(set.members.iter()).cloned().collect();
+            let everybody: Vec<Member> =
+                holder.voters().members.iter().chain(set.members.iter()).cloned().collect();
             everybody.iter().for_each(|m| _ = holder.changed(m));
         }
         let message = VoterChange { epoch: holder.epoch(), holder: node.member.clone(), set };
@@ -406,7 +442,10 @@ impl World {
         node.voter = Some(Voter::restore(record.clone(), TERMS, Timestamp(self.time)));
         node.upstream = None;
         // What the agent finds on a host whose database is down: it gives back what was its own.
-        if record.holder.as_ref() == Some(&node.member) && !record.is_released() && record.epoch > Epoch(0) {
+        if record.holder.as_ref() == Some(&node.member)
+            && !record.is_released()
+            && record.epoch > Epoch(0)
+        {
             self.release(n, record.epoch, record.is_won());
         }
     }

@@ -9,8 +9,13 @@ use quorate::lab::Options;
 use crate::{Cluster, quick};
 
 fn quorate(args: &[&str]) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_quorate")).args(args).env_remove("QUORATE_IDENTITY").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .args(args)
+        .env_remove("QUORATE_IDENTITY")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
     (output.status.code().unwrap_or(-1), text)
 }
 
@@ -20,7 +25,9 @@ fn files() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::Builder::new().prefix("qt-").tempdir_in("/tmp").unwrap();
     // Every agent has written its record before its guard starts.
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !(1..=3).all(|n| cluster.folder.path().join(format!("lab/node-{n}/state/guard.pid")).exists()) {
+    while !(1..=3)
+        .all(|n| cluster.folder.path().join(format!("lab/node-{n}/state/guard.pid")).exists())
+    {
         assert!(std::time::Instant::now() < end, "{}", cluster.logs());
         std::thread::yield_now();
     }
@@ -66,20 +73,35 @@ fn an_agent_says_what_is_wrong_before_it_touches_anything() {
     edit(&config, "heartbeat_ms", "hartbeat_ms");
     let (code, text) = agent(&config);
     assert_eq!(code, 1);
-    assert!(text.contains("agent.yaml:10:1") && text.contains("did you mean \"heartbeat_ms\"?"), "{text}");
+    assert!(
+        text.contains("agent.yaml:10:1") && text.contains("did you mean \"heartbeat_ms\"?"),
+        "{text}"
+    );
 
     std::fs::write(&config, good.replace("node_id: node-2", "node_id: node-22")).unwrap();
     let (code, text) = agent(&config);
     assert_eq!(code, 1);
-    assert!(text.contains("node_id \"node-22\" is not in cluster lab: it has node-1, node-2, node-3"), "{text}");
+    assert!(
+        text.contains("node_id \"node-22\" is not in cluster lab: it has node-1, node-2, node-3"),
+        "{text}"
+    );
 
-    std::fs::write(&config, good.replace("  data_dir: data\n", "  data_dir: data\n  bin_dir: /nowhere\n")).unwrap();
+    std::fs::write(
+        &config,
+        good.replace("  data_dir: data\n", "  data_dir: data\n  bin_dir: /nowhere\n"),
+    )
+    .unwrap();
     let (code, text) = agent(&config);
     assert_eq!(code, 1);
-    assert!(text.contains("PostgreSQL was not found in /nowhere") && text.contains("apt-get install postgresql"), "{text}");
+    assert!(
+        text.contains("PostgreSQL was not found in /nowhere")
+            && text.contains("apt-get install postgresql"),
+        "{text}"
+    );
 
     std::fs::write(&config, &good).unwrap();
-    let port: u16 = good.split("listen: 127.0.0.1:").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    let port: u16 =
+        good.split("listen: 127.0.0.1:").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
     let holder = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let (code, text) = agent(&config);
     assert_eq!(code, 1);
@@ -105,9 +127,14 @@ fn an_agent_says_what_is_wrong_before_it_touches_anything() {
     other.kill().unwrap();
     other.wait().unwrap();
     assert_eq!(code, 1);
-    assert!(text.contains(&format!("is in use by process {}", other.id())) && text.contains("Nothing was touched"), "{text}");
+    assert!(
+        text.contains(&format!("is in use by process {}", other.id()))
+            && text.contains("Nothing was touched"),
+        "{text}"
+    );
 
-    std::fs::write(&config, good.replace("state_dir: state", "state_dir: ../node-3/state")).unwrap();
+    std::fs::write(&config, good.replace("state_dir: state", "state_dir: ../node-3/state"))
+        .unwrap();
     let (code, text) = agent(&config);
     assert_eq!(code, 1);
     assert!(text.contains("belongs to node-3, this is node-2"), "{text}");
@@ -123,7 +150,8 @@ fn a_data_directory_of_another_version_is_left_alone() {
     cluster.lab().heal("node-3").unwrap();
     let told = |v: &quorate::model::view::ClusterView| {
         let node = v.nodes.iter().find(|n| n.node.as_str() == "node-3");
-        node.and_then(|n| n.report.as_ref()).is_some_and(|r| r.resource.trouble.contains("was made by PostgreSQL 12"))
+        node.and_then(|n| n.report.as_ref())
+            .is_some_and(|r| r.resource.trouble.contains("was made by PostgreSQL 12"))
     };
     cluster.until("the trouble to be named", 30, told);
     assert!(cluster.folder.path().join("lab/node-3/data/global/pg_control").exists());
@@ -138,7 +166,11 @@ fn files_with_contradictions_start_nothing() {
     let good = std::fs::read_to_string(&cluster).unwrap();
     for (from, to, expected) in [
         ("role: secondary", "role: primary", "node-2 is a second primary"),
-        ("regions: [local]", "quorum_size: 1\nregions: [local]", "quorum_size 1 is refused: with 3 nodes it is at least 2"),
+        (
+            "regions: [local]",
+            "quorum_size: 1\nregions: [local]",
+            "quorum_size 1 is refused: with 3 nodes it is at least 2",
+        ),
         ("hostname", "hostnam", "did you mean \"hostname\"?"),
     ] {
         std::fs::write(&cluster, good.replacen(from, to, 1)).unwrap();
@@ -151,7 +183,13 @@ fn files_with_contradictions_start_nothing() {
 #[test]
 fn nobody_answers_at_the_planes_address() {
     let (_folder, lab) = files();
-    let (code, text) = quorate(&["status", "--identity", lab.join("operator").to_str().unwrap(), "--plane", "127.0.0.1:1"]);
+    let (code, text) = quorate(&[
+        "status",
+        "--identity",
+        lab.join("operator").to_str().unwrap(),
+        "--plane",
+        "127.0.0.1:1",
+    ]);
     assert_eq!(code, 1);
     assert!(text.contains("the plane at 127.0.0.1:1 cannot be reached"), "{text}");
 }
@@ -161,10 +199,21 @@ fn a_full_disk_under_the_planes_store_decides_nothing_and_costs_nothing() {
     let mut cluster = Cluster::start(quick());
     let before = cluster.calm();
     cluster.lab().kill_plane().unwrap();
-    // Its store may not grow any more; the signal for that is ignored, so that it shows as a failed write.
+    // Its store may not grow any more; the signal for that is ignored, so that it shows as a failed
+    // write.
     let config = cluster.folder.path().join("lab/plane/plane.yaml");
-    let script = format!("trap '' XFSZ; ulimit -f 1; exec {} plane --config {}", env!("CARGO_BIN_EXE_quorate"), config.display());
-    let mut plane = Command::new("sh").arg("-c").arg(script).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 1; exec {} plane --config {}",
+        env!("CARGO_BIN_EXE_quorate"),
+        config.display()
+    );
+    let mut plane = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let said = cluster.runtime.block_on(quorate::lab::measure::until(
         &cluster.client,
         std::time::Duration::from_secs(8),
@@ -187,7 +236,10 @@ fn a_reader_that_goes_away_is_no_error() {
     let mut cluster = Cluster::start(quick());
     cluster.calm();
     let dir = cluster.lab().dir().to_str().unwrap().to_owned();
-    let script = format!("{} lab status --dir {dir} --output json | head -c 1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_quorate"));
+    let script = format!(
+        "{} lab status --dir {dir} --output json | head -c 1; exit ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_quorate")
+    );
     let output = Command::new("bash").arg("-c").arg(script).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));

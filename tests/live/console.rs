@@ -1,5 +1,5 @@
-//! A real terminal drives the built program: a person sees the primary die, opens the plan, types the demoted node's name,
-//! confirms, and reads "verified".
+//! A real terminal drives the built program: a person sees the primary die, opens the plan, types
+//! the demoted node's name, confirms, and reads "verified".
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,7 +17,19 @@ impl Terminal {
     fn start(width: u16, height: u16, command: &str) -> Self {
         let terminal = Self { socket: format!("quorate-{}-{}", std::process::id(), width) };
         let (w, h) = (width.to_string(), height.to_string());
-        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &w, "-y", &h, "-s", "t", command]);
+        terminal.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            &w,
+            "-y",
+            &h,
+            "-s",
+            "t",
+            command,
+        ]);
         terminal
     }
     fn tmux(&self, args: &[&str]) -> String {
@@ -60,7 +72,8 @@ fn a_person_fails_over_from_the_console() {
     let mut cluster = Cluster::start(Options { strategy: Strategy::Manual, ..quick() });
     cluster.calm();
     let identity = cluster.lab().identity("operator");
-    let command = format!("{} console --identity {}", env!("CARGO_BIN_EXE_quorate"), identity.display());
+    let command =
+        format!("{} console --identity {}", env!("CARGO_BIN_EXE_quorate"), identity.display());
     let terminal = Terminal::start(80, 24, &command);
     terminal.wait("● HEALTHY");
     terminal.wait("if node-1 died now → after a person's word node-2 promotes");

@@ -70,6 +70,8 @@ fn the_whole_cluster_restarts() {
     for node in ["node-1", "node-2", "node-3"] {
         cluster.lab().heal(node).unwrap();
     }
-    let view = cluster.until("writable again without a person", 60, |v| quorate::lab::measure::is_calm(v) && v.epoch > before.epoch);
+    let view = cluster.until("writable again without a person", 60, |v| {
+        quorate::lab::measure::is_calm(v) && v.epoch > before.epoch
+    });
     assert!(view.primary.is_some());
 }

@@ -1,7 +1,11 @@
-//! Real PostgreSQL, real processes, real signals. Conditions with deadlines, no sleeps as synchronisation; correctness is
-//! asserted, times are reported.
+//! Real PostgreSQL, real processes, real signals. Conditions with deadlines, no sleeps as
+//! synchronisation; correctness is asserted, times are reported.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod bad_days;
 mod console;
@@ -32,7 +36,8 @@ impl Cluster {
         let lab = Lab::create(&folder.path().join("lab"), options, program, |_| {}).unwrap();
         let identity = Identity::read(&lab.identity("operator")).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let client = runtime.block_on(async { Client::new(&identity.plane, "plane", &identity.tls).unwrap() });
+        let client = runtime
+            .block_on(async { Client::new(&identity.plane, "plane", &identity.tls).unwrap() });
         Self { lab: Some(lab), folder, identity, client, runtime }
     }
     fn lab(&mut self) -> &mut Lab {
@@ -51,7 +56,12 @@ impl Cluster {
         seconds: u64,
         holds: impl Fn(&quorate::model::view::ClusterView) -> bool,
     ) -> quorate::model::view::ClusterView {
-        let found = self.runtime.block_on(measure::until(&self.client, Duration::from_secs(seconds), what, holds));
+        let found = self.runtime.block_on(measure::until(
+            &self.client,
+            Duration::from_secs(seconds),
+            what,
+            holds,
+        ));
         found.unwrap_or_else(|e| panic!("{e}\n{}", self.logs()))
     }
     fn calm(&self) -> quorate::model::view::ClusterView {
@@ -64,7 +74,10 @@ impl Cluster {
         for log in ["plane.log", "node-1/agent.log", "node-2/agent.log", "node-3/agent.log"] {
             let all = std::fs::read_to_string(lab.join(log)).unwrap_or_default();
             let tail: Vec<&str> = all.lines().rev().take(25).collect();
-            text.push_str(&format!("--- {log}\n{}\n", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
+            text.push_str(&format!(
+                "--- {log}\n{}\n",
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            ));
         }
         text
     }

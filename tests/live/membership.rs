@@ -1,5 +1,5 @@
-//! Who votes, on real PostgreSQL: a node is removed, comes back with empty disks, is a stranger, and is readmitted. And the
-//! commands that explain, verify and replay, against a plane that lives.
+//! Who votes, on real PostgreSQL: a node is removed, comes back with empty disks, is a stranger,
+//! and is readmitted. And the commands that explain, verify and replay, against a plane that lives.
 
 use std::process::Command;
 
@@ -13,7 +13,11 @@ impl Cluster {
     /// The program as a person runs it: exit code, output, errors.
     fn quorate(&self, arguments: &[&str]) -> (i32, String, String) {
         let identity = self.lab.as_ref().unwrap().identity("operator");
-        let output = Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments).env("QUORATE_IDENTITY", identity).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(arguments)
+            .env("QUORATE_IDENTITY", identity)
+            .output()
+            .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
@@ -37,8 +41,13 @@ fn a_node_leaves_comes_back_reinstalled_and_is_readmitted() {
     assert_eq!(code, 3, "the holder does not remove itself: {err}");
     cluster.runs(&["node", "remove", "node-3", "--reason", "new disks"]);
     cluster.until("two voters", 20, |v| voters(v) == 2);
-    let member =
-        |v: &ClusterView| v.nodes.iter().find(|n| n.node.as_str() == "node-3").and_then(|n| n.report.as_ref()).map(|r| r.member.clone());
+    let member = |v: &ClusterView| {
+        v.nodes
+            .iter()
+            .find(|n| n.node.as_str() == "node-3")
+            .and_then(|n| n.report.as_ref())
+            .map(|r| r.member.clone())
+    };
     let former = member(&cluster.until("node-3 is heard", 10, |v| member(v).is_some()));
     // Two of two: its log is no longer needed, its vote neither; the host may go.
     cluster.lab().kill("node-3", What::Host).unwrap();
@@ -46,7 +55,8 @@ fn a_node_leaves_comes_back_reinstalled_and_is_readmitted() {
         std::fs::remove_dir_all(cluster.folder.path().join("lab/node-3").join(folder)).unwrap();
     }
     cluster.lab().heal("node-3").unwrap();
-    cluster.until("the reinstalled node is heard", 30, |v| member(v).is_some() && member(v) != former);
+    cluster
+        .until("the reinstalled node is heard", 30, |v| member(v).is_some() && member(v) != former);
     cluster.runs(&["node", "add", "node-3"]);
     cluster.until("three voters, and it streams", 60, |v| voters(v) == 3 && measure::is_calm(v));
     // And it counts: with the primary gone, what it confirmed is proved.
@@ -58,18 +68,45 @@ fn a_node_leaves_comes_back_reinstalled_and_is_readmitted() {
 fn a_region_is_evacuated_by_a_plan_of_plans() {
     let cluster = Cluster::start(Options { regions: 3, ..quick() });
     let before = cluster.calm().primary.unwrap();
-    let plan = cluster.runs(&["evacuate", "--leave", "region-1", "--to", "region-3", "--dry-run", "--output", "table"]);
-    assert!(plan.contains("wave 1    lab") && plan.contains("node-1 → node-3 (region-3)"), "{plan}");
+    let plan = cluster.runs(&[
+        "evacuate",
+        "--leave",
+        "region-1",
+        "--to",
+        "region-3",
+        "--dry-run",
+        "--output",
+        "table",
+    ]);
+    assert!(
+        plan.contains("wave 1    lab") && plan.contains("node-1 → node-3 (region-3)"),
+        "{plan}"
+    );
     let (code, _, err) = cluster.quorate(&["evacuate", "--leave", "region-4", "--dry-run"]);
     assert!(code == 1 && err.contains("no cluster has a node in region \"region-4\""), "{err}");
-    let (code, _, err) = cluster.quorate(&["evacuate", "--leave", "region-1", "--confirm", "region-2"]);
+    let (code, _, err) =
+        cluster.quorate(&["evacuate", "--leave", "region-1", "--confirm", "region-2"]);
     assert!(code == 1 && err.contains("nothing was done"), "{err}");
-    let done = cluster.runs(&["evacuate", "--leave", "region-1", "--to", "region-3", "--confirm", "region-1", "--output", "table"]);
+    let done = cluster.runs(&[
+        "evacuate",
+        "--leave",
+        "region-1",
+        "--to",
+        "region-3",
+        "--confirm",
+        "region-1",
+        "--output",
+        "table",
+    ]);
     assert!(done.contains("lab                  moved"), "{done}");
     let after = cluster.calm();
     assert_eq!((before.as_str(), after.primary.unwrap().as_str()), ("node-1", "node-3"));
-    let again = cluster.runs(&["evacuate", "--leave", "region-1", "--dry-run", "--output", "table"]);
-    assert!(again.contains("stays     lab                  node-3 holds the role in region-3"), "{again}");
+    let again =
+        cluster.runs(&["evacuate", "--leave", "region-1", "--dry-run", "--output", "table"]);
+    assert!(
+        again.contains("stays     lab                  node-3 holds the role in region-3"),
+        "{again}"
+    );
 }
 
 #[test]
@@ -96,6 +133,16 @@ fn the_plane_explains_verifies_and_its_journal_replays() {
     assert!(code == 0 && err.contains("identical to the recorded ones"), "{err}");
     let policy = cluster.folder.path().join("manual.yaml");
     std::fs::write(&policy, "policy_id: manual\nname: Manual\nstrategy: manual\n").unwrap();
-    let tested = cluster.runs(&["backtest", &journal, "--policy", &policy.display().to_string(), "--output", "table"]);
-    assert!(tested.contains("not then") && tested.contains("only then"), "a manual policy would have waited: {tested}");
+    let tested = cluster.runs(&[
+        "backtest",
+        &journal,
+        "--policy",
+        &policy.display().to_string(),
+        "--output",
+        "table",
+    ]);
+    assert!(
+        tested.contains("not then") && tested.contains("only then"),
+        "a manual policy would have waited: {tested}"
+    );
 }

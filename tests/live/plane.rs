@@ -18,7 +18,11 @@ struct Load {
 
 impl Cluster {
     fn load(&mut self) -> Load {
-        let target = Target { nodes: self.lab().postgres_ports().clone(), user: "postgres".into(), database: "postgres".into() };
+        let target = Target {
+            nodes: self.lab().postgres_ports().clone(),
+            user: "postgres".into(),
+            database: "postgres".into(),
+        };
         self.runtime.block_on(target.prepare(Duration::from_secs(20))).unwrap();
         let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let running = self.runtime.spawn({
@@ -48,7 +52,9 @@ impl Load {
 
 /// Longer than many leases. Three minutes by hand: `QUORATE_TEST_PLANE_GONE_S=180`.
 fn gone_for() -> Duration {
-    Duration::from_secs(std::env::var("QUORATE_TEST_PLANE_GONE_S").ok().and_then(|s| s.parse().ok()).unwrap_or(12))
+    Duration::from_secs(
+        std::env::var("QUORATE_TEST_PLANE_GONE_S").ok().and_then(|s| s.parse().ok()).unwrap_or(12),
+    )
 }
 
 #[test]
@@ -70,8 +76,8 @@ fn without_a_plane_the_primary_stays_writable_and_nothing_fails_over() {
     assert_eq!((after.epoch, after.primary), (before.epoch, before.primary));
 }
 
-/// The plane is killed so many milliseconds after the fault: before it heard, while it decides, claims, promotes,
-/// verifies, and after.
+/// The plane is killed so many milliseconds after the fault: before it heard, while it decides,
+/// claims, promotes, verifies, and after.
 #[test]
 fn a_plane_killed_in_the_middle_of_a_failover_leaves_nothing_half_done() {
     let mut cluster = Cluster::start(quick());
@@ -86,11 +92,22 @@ fn a_plane_killed_in_the_middle_of_a_failover_leaves_nothing_half_done() {
         }
         cluster.lab().kill_plane().unwrap();
         cluster.lab().start_plane().unwrap();
-        let view = cluster.until("a primary in a newer epoch", 60, |v| v.epoch > before.epoch && measure::is_calm(v));
+        let view = cluster.until("a primary in a newer epoch", 60, |v| {
+            v.epoch > before.epoch && measure::is_calm(v)
+        });
         load.reach(100);
         let report = load.end(&cluster);
-        let ran = view.run.map(|r| format!("{:?} {:?}", r.outcome, r.steps.iter().map(|s| s.state.word()).collect::<Vec<_>>()));
-        println!("plane killed {delay_ms} ms after the fault: outage {:.0} ms, run {ran:?}", report.longest_outage_ms);
+        let ran = view.run.map(|r| {
+            format!(
+                "{:?} {:?}",
+                r.outcome,
+                r.steps.iter().map(|s| s.state.word()).collect::<Vec<_>>()
+            )
+        });
+        println!(
+            "plane killed {delay_ms} ms after the fault: outage {:.0} ms, run {ran:?}",
+            report.longest_outage_ms
+        );
         assert_eq!((report.lost, report.overlaps), (0, 0), "{report:?}");
         let restarted_in_place = report.by_node.len() == 1;
         if !restarted_in_place {

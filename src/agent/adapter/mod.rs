@@ -10,7 +10,8 @@ use super::machine::{Goal, Resource};
 use crate::model::observation::ResourceFacts;
 
 /// Why no adapter here serves a share of the traffic.
-pub(crate) const ONE_WRITER: &str = "this database has one writer: it cannot serve a share of the traffic beside others";
+pub(crate) const ONE_WRITER: &str =
+    "this database has one writer: it cannot serve a share of the traffic beside others";
 
 /// What an adapter tells the runtime.
 #[derive(Clone, Debug)]

@@ -9,8 +9,14 @@ pub async fn run(mut port: Port) {
     loop {
         let settled = port.goal.borrow_and_update().0;
         let resource = Resource { settled, ..Resource::default() };
-        let facts = ResourceFacts { kind: "none".into(), state: ResourceState::None, ..ResourceFacts::default() };
-        if port.seen.send(Seen::Now(Box::new((resource, facts, None)))).await.is_err() || port.goal.changed().await.is_err() {
+        let facts = ResourceFacts {
+            kind: "none".into(),
+            state: ResourceState::None,
+            ..ResourceFacts::default()
+        };
+        if port.seen.send(Seen::Now(Box::new((resource, facts, None)))).await.is_err()
+            || port.goal.changed().await.is_err()
+        {
             return;
         }
     }

@@ -1,15 +1,19 @@
-//! One attempt to win an epoch: as the armed candidate of a plan, as a former holder that takes its role back, as the
-//! founder, or as a holder that climbs above a stranded voter.
+//! One attempt to win an epoch: as the armed candidate of a plan, as a former holder that takes its
+//! role back, as the founder, or as a holder that climbs above a stranded voter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Goal, Machine, Tenure, Turn, Upstream};
 use crate::lease::claim::Win;
-use crate::lease::{Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing, Voter, VoterRecord};
+use crate::lease::{
+    Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing, Voter, VoterRecord,
+};
 use crate::model::observation::{ArmedFacts, ArmedStage};
 use crate::model::plan::{Approval, Plan};
 use crate::model::planted::{Bug, planted};
-use crate::model::{Digest, Epoch, Member, NodeId, Position, Span, SyncSet, SyncStage, Timestamp, VoterSet};
+use crate::model::{
+    Digest, Epoch, Member, NodeId, Position, Span, SyncSet, SyncStage, Timestamp, VoterSet,
+};
 use crate::wire::message::PeerMessage;
 
 /// Why an epoch is claimed.
@@ -112,11 +116,16 @@ impl Attempt {
     }
 
     pub(super) fn words(&self) -> String {
-        let why = |default: &str| if self.why.is_empty() { default.to_owned() } else { self.why.clone() };
+        let why =
+            |default: &str| if self.why.is_empty() { default.to_owned() } else { self.why.clone() };
         match &self.stage {
             Stage::Asking { .. } => format!("waits to claim: {}", why("asks the voters")),
-            Stage::Claiming { claim, .. } => format!("claims epoch {}: {}", claim.request().epoch, why("counts grants")),
-            Stage::Fetching { from, target, .. } => format!("fetches log from {from} up to {target}"),
+            Stage::Claiming { claim, .. } => {
+                format!("claims epoch {}: {}", claim.request().epoch, why("counts grants"))
+            }
+            Stage::Fetching { from, target, .. } => {
+                format!("fetches log from {from} up to {target}")
+            }
         }
     }
 
@@ -124,8 +133,12 @@ impl Attempt {
         let (_, digest) = self.plan()?;
         let (stage, epoch, win) = match &self.stage {
             Stage::Asking { .. } => (ArmedStage::Waiting, None, None),
-            Stage::Claiming { claim, .. } => (ArmedStage::Claiming, Some(claim.request().epoch), None),
-            Stage::Fetching { claim, win, .. } => (ArmedStage::Fetching, Some(claim.request().epoch), Some(win)),
+            Stage::Claiming { claim, .. } => {
+                (ArmedStage::Claiming, Some(claim.request().epoch), None)
+            }
+            Stage::Fetching { claim, win, .. } => {
+                (ArmedStage::Fetching, Some(claim.request().epoch), Some(win))
+            }
         };
         let left = voter.lease_left(now);
         let why = if stage == ArmedStage::Waiting && left > Span::ZERO {
@@ -133,13 +146,24 @@ impl Attempt {
         } else {
             self.words()
         };
-        Some(ArmedFacts { plan: digest.clone(), stage, epoch, fence: win.map(|w| w.fence), loss: win.map(|w| w.loss.clone()), why })
+        Some(ArmedFacts {
+            plan: digest.clone(),
+            stage,
+            epoch,
+            fence: win.map(|w| w.fence),
+            loss: win.map(|w| w.loss.clone()),
+            why,
+        })
     }
 
     pub(super) fn next_wakeup(&self, voter: &Voter) -> Option<Timestamp> {
         let next = match &self.stage {
             // While its own promise to the old holder runs there is nothing to ask for.
-            Stage::Asking { next, .. } if self.reason == Reason::Climb || voter.record().is_released() => *next,
+            Stage::Asking { next, .. }
+                if self.reason == Reason::Climb || voter.record().is_released() =>
+            {
+                *next
+            }
             Stage::Asking { next, .. } => (*next).max(voter.lease_until()),
             Stage::Claiming { resend, until, .. } => (*resend).min(*until),
             Stage::Fetching { until, .. } => *until,
@@ -172,23 +196,38 @@ impl Machine {
         let record = self.voter.record();
         let claimed = matches!(attempt.stage, Stage::Claiming { .. } | Stage::Fetching { .. });
         match &attempt.reason {
-            Reason::Armed { plan, .. } if !claimed && record.is_won() && record.epoch > plan.epoch => {
+            Reason::Armed { plan, .. }
+                if !claimed && record.is_won() && record.epoch > plan.epoch =>
+            {
                 Some(format!("the world moved: epoch {} was won by another", record.epoch))
             }
-            Reason::Climb if self.tenure.held(self.now).is_none() => Some("the role was lost before the climb was won".into()),
-            Reason::Reclaim | Reason::Found if !claimed && record.is_won() && record.holder.as_ref() != Some(&self.setup.me) => {
+            Reason::Climb if self.tenure.held(self.now).is_none() => {
+                Some("the role was lost before the climb was won".into())
+            }
+            Reason::Reclaim | Reason::Found
+                if !claimed
+                    && record.is_won()
+                    && record.holder.as_ref() != Some(&self.setup.me) =>
+            {
                 Some("another node holds the role".into())
             }
             Reason::Armed { .. } | Reason::Reclaim | Reason::Found | Reason::Climb => None,
         }
     }
 
-    /// A holder that renews for as long as a lease was not gone: the failover that this node waits with has lost its reason,
-    /// and the plane that made it may not live any more to say so.
-    pub(super) fn hear_holder(&mut self, now: Timestamp, renew: &crate::lease::Renew, turn: &mut Turn) {
+    /// A holder that renews for as long as a lease was not gone: the failover that this node waits
+    /// with has lost its reason, and the plane that made it may not live any more to say so.
+    pub(super) fn hear_holder(
+        &mut self,
+        now: Timestamp,
+        renew: &crate::lease::Renew,
+        turn: &mut Turn,
+    ) {
         let Some(attempt) = self.attempt.as_mut().filter(|a| a.is_waiting()) else { return };
         let void = attempt.plan().is_some_and(|(plan, _)| {
-            plan.kind == crate::model::plan::PlanKind::Failover && plan.from.as_ref() == Some(&renew.holder) && renew.epoch == plan.epoch
+            plan.kind == crate::model::plan::PlanKind::Failover
+                && plan.from.as_ref() == Some(&renew.holder)
+                && renew.epoch == plan.epoch
         });
         if !void {
             return;
@@ -237,7 +276,9 @@ impl Machine {
         let floor = voters.override_floor().unwrap_or_default();
         let epoch = Epoch(record.epoch.max(highest).max(floor).0.max(timeline) + 1);
         let (plan, approvals) = match self.attempt.as_ref().map(|a| &a.reason) {
-            Some(Reason::Armed { digest, approvals, .. }) => (Some(digest.clone()), approvals.clone()),
+            Some(Reason::Armed { digest, approvals, .. }) => {
+                (Some(digest.clone()), approvals.clone())
+            }
             Some(Reason::Reclaim | Reason::Found | Reason::Climb) | None => (None, vec![]),
         };
         let released = record.released.clone();
@@ -253,16 +294,22 @@ impl Machine {
         }
     }
 
-    /// The synchronous sets of the epoch it wants. A holder that climbs keeps its stage. Where another number of standbys
-    /// confirmed before, both numbers bind: the old acknowledgements are only where the old number put them.
+    /// The synchronous sets of the epoch it wants. A holder that climbs keeps its stage. Where
+    /// another number of standbys confirmed before, both numbers bind: the old acknowledgements are
+    /// only where the old number put them.
     fn claimed_sync(&self) -> SyncStage {
-        if let (Tenure::Holding { holder, .. }, Some(Reason::Climb)) = (&self.tenure, self.attempt.as_ref().map(|a| &a.reason)) {
+        if let (Tenure::Holding { holder, .. }, Some(Reason::Climb)) =
+            (&self.tenure, self.attempt.as_ref().map(|a| &a.reason))
+        {
             return holder.sync().clone();
         }
         let set = self.sync_set();
         let before = self.voter.record().last_won().and_then(|w| w.sync.sets.last()).map(|s| s.k);
         match before.filter(|k| *k != set.k && *k > 0) {
-            Some(k) => SyncStage { number: 0, sets: vec![SyncSet { k: k.min(set.members.len()), ..set.clone() }, set] },
+            Some(k) => SyncStage {
+                number: 0,
+                sets: vec![SyncSet { k: k.min(set.members.len()), ..set.clone() }, set],
+            },
             None => set.into(),
         }
     }
@@ -286,7 +333,16 @@ impl Machine {
 
     fn mind_claiming(&mut self, now: Timestamp, turn: &mut Turn) {
         let local = self.local();
-        let Some(Attempt { stage: Stage::Claiming { claim, resend, until }, reason, why, highest, .. }) = &mut self.attempt else { return };
+        let Some(Attempt {
+            stage: Stage::Claiming { claim, resend, until },
+            reason,
+            why,
+            highest,
+            ..
+        }) = &mut self.attempt
+        else {
+            return;
+        };
         if now >= *resend {
             *resend = now + CLAIM_RESEND;
             let climbs_now = *reason == Reason::Climb;
@@ -302,7 +358,12 @@ impl Machine {
                     Err(refusal) => *why = format!("{} itself: {refusal}", self.setup.me.node),
                 }
             }
-            for peer in self.setup.nodes.iter().filter(|n| **n != self.setup.me.node && !granted.contains(*n)) {
+            for peer in self
+                .setup
+                .nodes
+                .iter()
+                .filter(|n| **n != self.setup.me.node && !granted.contains(*n))
+            {
                 turn.effects.push(Effect::Send(peer.clone(), PeerMessage::Claim(request.clone())));
             }
         }
@@ -314,17 +375,27 @@ impl Machine {
             Reason::Reclaim | Reason::Found | Reason::Climb => false,
         };
         match claim.standing(&self.voter.record().attested, accept_lease_only) {
-            // More grants can only make the account better; a majority alone is not the end while some may still come.
+            // More grants can only make the account better; a majority alone is not the end while
+            // some may still come.
             Standing::Won(win) if own_granted && (climbs || claim.own_position().is_some()) => {
                 let enough = matches!(win.loss, crate::model::loss::LossAccount::None { .. });
-                // An account that the plan would refuse is not settled for while grants may still come.
+                // An account that the plan would refuse is not settled for while grants may still
+                // come.
                 let tolerated = match reason {
-                    Reason::Armed { plan, .. } => win.loss.within(plan.max_loss_bytes) || plan.accept_unknown_loss,
-                    Reason::Reclaim | Reason::Found => loses_nothing(self.voter.record(), claim, &win),
+                    Reason::Armed { plan, .. } => {
+                        win.loss.within(plan.max_loss_bytes) || plan.accept_unknown_loss
+                    }
+                    Reason::Reclaim | Reason::Found => {
+                        loses_nothing(self.voter.record(), claim, &win)
+                    }
                     Reason::Climb => true,
                 };
-                let patience = if tolerated || planted(Bug::SettlesEarly) { CLAIM_SETTLE } else { CLAIM_MAX };
-                if enough || claim.granted_by().count() == claim.voters().members.len() || now.since(claim.sent()) >= patience {
+                let patience =
+                    if tolerated || planted(Bug::SettlesEarly) { CLAIM_SETTLE } else { CLAIM_MAX };
+                if enough
+                    || claim.granted_by().count() == claim.voters().members.len()
+                    || now.since(claim.sent()) >= patience
+                {
                     let claim = claim.clone();
                     self.won(now, claim, win, turn);
                     return;
@@ -340,33 +411,63 @@ impl Machine {
         }
     }
 
-    /// Granted by a majority, and the former holder is fenced. The win is durable before anything rests on it.
+    /// Granted by a majority, and the former holder is fenced. The win is durable before anything
+    /// rests on it.
     fn won(&mut self, now: Timestamp, claim: Box<Claim>, win: Win, turn: &mut Turn) {
         let epoch = claim.request().epoch;
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
         if let Some(Attempt { reason: Reason::Armed { plan, .. }, .. }) = &self.attempt {
             let loss_fine = win.loss.within(plan.max_loss_bytes) || plan.accept_unknown_loss;
             if win.fence > plan.least_fence && !plan.accept_unknown_loss {
-                let why = format!("the fence is only \"{}\", the plan wants \"{}\"", win.fence.words(), plan.least_fence.words());
+                let why = format!(
+                    "the fence is only \"{}\", the plan wants \"{}\"",
+                    win.fence.words(),
+                    plan.least_fence.words()
+                );
                 return self.abandon(&why, turn);
             }
             if !loss_fine {
-                let why = format!("the loss would be {}, the plan tolerates {} B", win.loss.short(), plan.max_loss_bytes);
+                let why = format!(
+                    "the loss would be {}, the plan tolerates {} B",
+                    win.loss.short(),
+                    plan.max_loss_bytes
+                );
                 return self.abandon(&why, turn);
             }
         }
-        let alone = self.attempt.as_ref().is_some_and(|a| matches!(a.reason, Reason::Reclaim | Reason::Found));
-        if alone && !loses_nothing(self.voter.record(), &claim, &win) && !planted(Bug::ReclaimsAtAnyLoss) {
-            // Another may have held the role since and acknowledged what is not here: not for a node to decide alone.
-            let why = format!("taking the role back would lose {}: {}", win.loss.short(), win.loss.reason());
+        let alone = self
+            .attempt
+            .as_ref()
+            .is_some_and(|a| matches!(a.reason, Reason::Reclaim | Reason::Found));
+        if alone
+            && !loses_nothing(self.voter.record(), &claim, &win)
+            && !planted(Bug::ReclaimsAtAnyLoss)
+        {
+            // Another may have held the role since and acknowledged what is not here: not for a
+            // node to decide alone.
+            let why = format!(
+                "taking the role back would lose {}: {}",
+                win.loss.short(),
+                win.loss.reason()
+            );
             return self.abandon(&why, turn);
         }
-        turn.effects.push(Effect::Note(format!("won epoch {epoch}; fence: {}; loss: {}", win.fence.words(), win.loss)));
+        turn.effects.push(Effect::Note(format!(
+            "won epoch {epoch}; fence: {}; loss: {}",
+            win.fence.words(),
+            win.loss
+        )));
         if let Some((from, target)) = win.fetch.clone().filter(|_| !climb) {
             let upstream = Upstream { node: from.clone(), epoch, history: None };
             self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
             if let Some(attempt) = &mut self.attempt {
-                attempt.stage = Stage::Fetching { claim, win: Box::new(win), target, from, until: now + FETCH_MAX };
+                attempt.stage = Stage::Fetching {
+                    claim,
+                    win: Box::new(win),
+                    target,
+                    from,
+                    until: now + FETCH_MAX,
+                };
             }
             turn.effects.push(Effect::Report);
             return;
@@ -375,8 +476,15 @@ impl Machine {
     }
 
     fn mind_fetching(&mut self, now: Timestamp, turn: &mut Turn) {
-        let Some(Attempt { stage: Stage::Fetching { claim, win, target, from, until }, .. }) = &self.attempt else { return };
-        let reached = self.resource.position.is_some_and(|p| p.timeline == target.timeline && p.lsn >= target.lsn);
+        let Some(Attempt { stage: Stage::Fetching { claim, win, target, from, until }, .. }) =
+            &self.attempt
+        else {
+            return;
+        };
+        let reached = self
+            .resource
+            .position
+            .is_some_and(|p| p.timeline == target.timeline && p.lsn >= target.lsn);
         if reached && !self.resource.writable {
             let (claim, win) = (claim.clone(), win.clone());
             self.take_role(now, &claim, &win, turn);
@@ -395,13 +503,23 @@ impl Machine {
         Self::persist(turn, said.persist);
         let sync = request.sync.sets.last().cloned().unwrap_or_default();
         let round = self.setup.first_round + request.epoch.0 * 1_000_000;
-        let mut holder = Holder::new(self.setup.me.clone(), request.epoch, voters, request.sync.clone(), self.setup.terms, round);
+        let mut holder = Holder::new(
+            self.setup.me.clone(),
+            request.epoch,
+            voters,
+            request.sync.clone(),
+            self.setup.terms,
+            round,
+        );
         for voter in claim.granted_by() {
             holder.granted(voter, claim.sent());
         }
         let promoted = match &self.tenure {
             Tenure::Holding { promoted, .. } if climb => promoted.clone(),
-            Tenure::None | Tenure::Resuming { .. } | Tenure::Holding { .. } | Tenure::Ending { .. } => None,
+            Tenure::None
+            | Tenure::Resuming { .. }
+            | Tenure::Holding { .. }
+            | Tenure::Ending { .. } => None,
         };
         if let Some((_, digest)) = self.attempt.as_ref().and_then(Attempt::plan) {
             self.last_armed = Some(ArmedFacts {
@@ -420,21 +538,33 @@ impl Machine {
         self.mind_tenure(now, turn);
     }
 
-    /// Gives an attempt up. An epoch that was claimed is abandoned durably, then released, so that nobody waits for it.
+    /// Gives an attempt up. An epoch that was claimed is abandoned durably, then released, so that
+    /// nobody waits for it.
     pub(super) fn abandon(&mut self, why: &str, turn: &mut Turn) {
         let Some(attempt) = self.attempt.take() else { return };
         self.complaint = format!("gave up: {why}");
         turn.effects.push(Effect::Note(self.complaint.clone()));
         if let Some((_, digest)) = attempt.plan() {
             let stage = ArmedStage::Abandoned;
-            self.last_armed = Some(ArmedFacts { plan: digest.clone(), stage, epoch: None, fence: None, loss: None, why: why.to_owned() });
+            self.last_armed = Some(ArmedFacts {
+                plan: digest.clone(),
+                stage,
+                epoch: None,
+                fence: None,
+                loss: None,
+                why: why.to_owned(),
+            });
         }
         let claimed = match &attempt.stage {
-            Stage::Claiming { claim, .. } | Stage::Fetching { claim, .. } => Some(claim.request().epoch),
+            Stage::Claiming { claim, .. } | Stage::Fetching { claim, .. } => {
+                Some(claim.request().epoch)
+            }
             Stage::Asking { .. } => None,
         };
         let record = self.voter.record();
-        let voted = claimed.filter(|epoch| record.epoch == *epoch && record.holder.as_ref() == Some(&self.setup.me));
+        let voted = claimed.filter(|epoch| {
+            record.epoch == *epoch && record.holder.as_ref() == Some(&self.setup.me)
+        });
         if attempt.reason == Reason::Climb {
             // The database runs in the old epoch; if that was lost the fence has begun already.
         } else if let Some(epoch) = voted {
@@ -478,16 +608,20 @@ impl Machine {
 
     /// It held the role in the newest epoch that is known to be won, and still has that database.
     pub(super) fn is_incumbent(&self) -> bool {
-        self.resource.has_data && self.voter.record().last_won().is_some_and(|won| won.holder == self.setup.me)
+        self.resource.has_data
+            && self.voter.record().last_won().is_some_and(|won| won.holder == self.setup.me)
     }
 
     /// A former holder takes the role back when nobody else did.
     pub(super) fn mind_reclaim(&mut self, now: Timestamp, turn: &mut Turn) {
         if self.idle_at.is_some_and(|at| now >= at) && !planted(Bug::StaysStopped) {
             self.idle_at = None;
-            let idle = matches!(self.goal, Goal::Stopped(_)) && self.attempt.is_none() && self.resource.stopped.is_some();
+            let idle = matches!(self.goal, Goal::Stopped(_))
+                && self.attempt.is_none()
+                && self.resource.stopped.is_some();
             if idle && self.resource.has_data && self.is_settled() {
-                // Nobody can be followed: cut off but running, it can at least say where its log ends.
+                // Nobody can be followed: cut off but running, it can at least say where its log
+                // ends.
                 self.cut(turn);
             }
         }
@@ -513,7 +647,8 @@ impl Machine {
     }
 }
 
-/// A node may decide alone that it takes the role: nothing is lost, but for what two persons accepted with an override.
+/// A node may decide alone that it takes the role: nothing is lost, but for what two persons
+/// accepted with an override.
 fn loses_nothing(record: &VoterRecord, claim: &Claim, win: &Win) -> bool {
     win.loss.within(0) || (record.unknown_accepted && claim.known_loss().within(0))
 }
@@ -524,6 +659,9 @@ fn fine(refusal: &Refusal) -> bool {
 }
 
 fn answers_win(answers: &BTreeMap<Member, Answer>, voters: &VoterSet) -> bool {
-    let yes = answers.values().filter(|a| voters.contains(&a.voter) && a.refusal.as_ref().is_none_or(fine)).count();
+    let yes = answers
+        .values()
+        .filter(|a| voters.contains(&a.voter) && a.refusal.as_ref().is_none_or(fine))
+        .count();
     yes >= voters.majority()
 }

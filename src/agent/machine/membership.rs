@@ -1,9 +1,11 @@
-//! Who votes and who confirms commits: the holder changes both, one node at a time, while it holds the role.
+//! Who votes and who confirms commits: the holder changes both, one node at a time, while it holds
+//! the role.
 //!
-//! A node that leaves stops confirming commits before it stops voting; one that comes votes before it confirms. The voter
-//! set is in force when a majority of both sets has it; the synchronous set passes through a joint stage, and the database
-//! uses the new one only once that stage is durable at a majority. Everything is derived again from what is true, so a
-//! message that is lost or said twice does no harm.
+//! A node that leaves stops confirming commits before it stops voting; one that comes votes before
+//! it confirms. The voter set is in force when a majority of both sets has it; the synchronous set
+//! passes through a joint stage, and the database uses the new one only once that stage is durable
+//! at a majority. Everything is derived again from what is true, so a message that is lost or said
+//! twice does no harm.
 
 use super::{Effect, Goal, Machine, Met, Tenure, Turn};
 use crate::lease::{Refusal, VoterChange};
@@ -36,12 +38,15 @@ impl Machine {
         if self.wish.as_ref().is_some_and(|w| w.order == order) {
             return Ok(());
         }
-        // One that waits and has changed nothing gives way: the node it waits for may be the one that the next order replaces.
+        // One that waits and has changed nothing gives way: the node it waits for may be the one
+        // that the next order replaces.
         let joint = |m: &Member| {
             let sets = &holder.sync().sets;
-            sets.iter().any(|s| s.members.contains(m)) && !sets.iter().all(|s| s.members.contains(m))
+            sets.iter().any(|s| s.members.contains(m))
+                && !sets.iter().all(|s| s.members.contains(m))
         };
-        // A joint stage may be older than the wish: only one for its own member shows that it has begun.
+        // A joint stage may be older than the wish: only one for its own member shows that it has
+        // begun.
         let begun = |wish: &Wish| {
             let added = wish.order.add.as_ref().filter(|m| holder.voters().contains(m));
             holder.next_voters().is_some() || wish.order.remove.iter().chain(added).any(joint)
@@ -64,12 +69,15 @@ impl Machine {
                 return Err(format!("{} is not in the voter set", remove.node));
             }
             if order.add.is_none() && holder.voters().members.len() <= 2 {
-                let why = "one voter alone could never take in another: add or readmit a node first";
+                let why =
+                    "one voter alone could never take in another: add or readmit a node first";
                 return Err(format!("{}: {why}", remove.node));
             }
             let sync = holder.sync_set();
-            if sync.members.contains(remove) && order.add.is_none() && sync.members.len() <= sync.k {
-                let why = "commits wait for that many standbys, and fewer would be left: lower synchronous_standbys first";
+            if sync.members.contains(remove) && order.add.is_none() && sync.members.len() <= sync.k
+            {
+                let why = "commits wait for that many standbys, and fewer would be left: lower \
+                    synchronous_standbys first";
                 return Err(format!("{}: {why}", remove.node));
             }
         }
@@ -91,11 +99,13 @@ impl Machine {
         if self.attempt.is_some() {
             return;
         }
-        let (voters, sync, stage) = (holder.voters().clone(), holder.sync_set(), holder.sync().clone());
+        let (voters, sync, stage) =
+            (holder.voters().clone(), holder.sync_set(), holder.sync().clone());
         let joint = stage.sets.len() > 1;
         self.mind_stragglers(now, &voters, turn);
         let Some(wish) = &self.wish else {
-            // A joint stage that is left over stays: whoever claims satisfies both, and the next change ends it.
+            // A joint stage that is left over stays: whoever claims satisfies both, and the next
+            // change ends it.
             return;
         };
         let order = wish.order.clone();
@@ -127,7 +137,11 @@ impl Machine {
                 return;
             }
         }
-        turn.effects.push(Effect::Note(format!("done: {}; voter set version {}", order.words(), voters.version)));
+        turn.effects.push(Effect::Note(format!(
+            "done: {}; voter set version {}",
+            order.words(),
+            voters.version
+        )));
         turn.effects.push(Effect::Report);
         self.wish = None;
     }
@@ -154,28 +168,48 @@ impl Machine {
         if self.goal != goal {
             self.set_goal(goal, turn);
         } else if settled {
-            // The database reached its goal: a write waited for the new set, so everything before it is there too.
+            // The database reached its goal: a write waited for the new set, so everything before
+            // it is there too.
             holder.begin_stage(vec![target.clone()]);
             *renew_at = now;
         }
     }
 
     /// One step towards another voter set.
-    fn drive_voters(&mut self, now: Timestamp, change: impl FnOnce(&mut VoterSet), turn: &mut Turn) {
+    fn drive_voters(
+        &mut self,
+        now: Timestamp,
+        change: impl FnOnce(&mut VoterSet),
+        turn: &mut Turn,
+    ) {
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
         if holder.next_voters().is_none() {
             let mut next = holder.voters().clone();
             change(&mut next);
-            // Without a majority of the new set in reach the holder would lose its own lease by the change.
+            // Without a majority of the new set in reach the holder would lose its own lease by the
+            // change.
             let here = holder.promised_by(now);
             // Who comes has promised nothing yet; that it answers is known from its hello.
-            let answers = |m: &Member| self.met.get(&m.node).is_some_and(|met| met.member == *m && now.since(met.at) <= ANSWERS);
-            let in_reach = |m: &&Member| here.contains(&m.node) || (!holder.voters().contains(m) && answers(m));
+            let answers = |m: &Member| {
+                self.met
+                    .get(&m.node)
+                    .is_some_and(|met| met.member == *m && now.since(met.at) <= ANSWERS)
+            };
+            let in_reach = |m: &&Member| {
+                here.contains(&m.node) || (!holder.voters().contains(m) && answers(m))
+            };
             if next.members.iter().filter(in_reach).count() < next.majority() {
-                "the change waits: too few voters of the new set are in reach".clone_into(&mut self.complaint);
+                "the change waits: too few voters of the new set are in reach"
+                    .clone_into(&mut self.complaint);
                 return;
             }
-            let newest = self.voter.record().voters.as_ref().filter(|v| v.version > next.version).unwrap_or(holder.voters());
+            let newest = self
+                .voter
+                .record()
+                .voters
+                .as_ref()
+                .filter(|v| v.version > next.version)
+                .unwrap_or(holder.voters());
             next.version = newest.next_version(holder.epoch());
             holder.begin_change(next);
         } else if self.wish.as_ref().is_some_and(|w| now < w.resend) {
@@ -201,15 +235,19 @@ impl Machine {
         self.broadcast(&PeerMessage::Change(message), turn);
     }
 
-    /// A voter that missed a change hears it again; one that kept a change which never came into force is brought back by
-    /// a newer version of the set that is.
+    /// A voter that missed a change hears it again; one that kept a change which never came into
+    /// force is brought back by a newer version of the set that is.
     fn mind_stragglers(&mut self, now: Timestamp, voters: &VoterSet, turn: &mut Turn) {
         if now < self.straggle_at || self.wish.is_some() {
             return;
         }
         self.straggle_at = now + Span(RESEND.0 * 5);
-        let behind = |met: &&Met| voters.contains(&met.member) && met.version > 0 && met.version != voters.version;
-        let Some(newest) = self.met.values().filter(behind).map(|met| met.version).max() else { return };
+        let behind = |met: &&Met| {
+            voters.contains(&met.member) && met.version > 0 && met.version != voters.version
+        };
+        let Some(newest) = self.met.values().filter(behind).map(|met| met.version).max() else {
+            return;
+        };
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
         if newest > voters.version && holder.next_voters().is_none() {
             let seen = VoterSet { version: newest, members: voters.members.clone() };
@@ -231,12 +269,18 @@ impl Machine {
         }
     }
 
-    /// Removes voters that two persons attested as powered off. The caller has checked the signatures.
-    pub(super) fn remove_attested(&mut self, order: &OverrideOrder, turn: &mut Turn) -> Result<(), String> {
+    /// Removes voters that two persons attested as powered off. The caller has checked the
+    /// signatures.
+    pub(super) fn remove_attested(
+        &mut self,
+        order: &OverrideOrder,
+        turn: &mut Turn,
+    ) -> Result<(), String> {
         if order.cluster != self.setup.cluster {
             return Err(format!("the override is for cluster {}", order.cluster));
         }
-        let said = self.voter.remove_attested(&order.left, &order.remove, order.accept_unknown_loss);
+        let said =
+            self.voter.remove_attested(&order.left, &order.remove, order.accept_unknown_loss);
         Self::persist(turn, said.persist);
         said.reply.map_err(|refusal: Refusal| refusal.to_string())?;
         turn.effects.push(Effect::Note(format!("OVERRIDE: {}", order.words())));

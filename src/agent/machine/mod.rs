@@ -1,12 +1,12 @@
 //! What an agent decides, without a clock, a socket or a disk.
 //!
-//! Inputs: a moment, a peer's message or answer, what the adapter sees, an order from the plane. Output: a [`Turn`] —
-//! what must be durable first, then what is done. The resource gets a *level* ("be a standby of b"), never an edge, so a
-//! lost or repeated effect does no harm.
+//! Inputs: a moment, a peer's message or answer, what the adapter sees, an order from the plane.
+//! Output: a [`Turn`] — what must be durable first, then what is done. The resource gets a *level*
+//! ("be a standby of b"), never an edge, so a lost or repeated effect does no harm.
 //!
-//! Laws, each a line of code below: a resource is writable only in `Tenure::Holding`; a release is said only with
-//! evidence that the resource is stopped; a node follows only the holder its voter durably knows; an order is refused
-//! when the world it was made for is gone.
+//! Laws, each a line of code below: a resource is writable only in `Tenure::Holding`; a release is
+//! said only with evidence that the resource is stopped; a node follows only the holder its voter
+//! durably knows; an order is refused when the world it was made for is gone.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod attempt;
@@ -28,7 +28,9 @@ use crate::lease::{Cut, Local, ReleaseNotice, Terms, Voter, VoterRecord};
 use crate::model::observation::{ArmedFacts, HoldingFacts, StopEvidence, VoteFacts};
 use crate::model::share::Shares;
 use crate::model::topology::Strategy;
-use crate::model::{ClusterId, Epoch, Member, NodeId, Position, Span, SyncSet, TimelineHistory, Timestamp};
+use crate::model::{
+    ClusterId, Epoch, Member, NodeId, Position, Span, SyncSet, TimelineHistory, Timestamp,
+};
 use crate::wire::message::PeerMessage;
 
 /// What the resource shall be.
@@ -75,7 +77,8 @@ pub struct Upstream {
     pub node: NodeId,
     /// In which epoch.
     pub epoch: Epoch,
-    /// Its history, once it is promoted; before that only a node that shares its timeline can follow.
+    /// Its history, once it is promoted; before that only a node that shares its timeline can
+    /// follow.
     pub history: Option<TimelineHistory>,
 }
 
@@ -109,7 +112,8 @@ pub struct Resource {
 pub enum Effect {
     /// Tell a peer; its answer comes back as an input.
     Send(NodeId, PeerMessage),
-    /// The resource shall be this. Numbered, so that "reached" can be told apart from "reached before".
+    /// The resource shall be this. Numbered, so that "reached" can be told apart from "reached
+    /// before".
     SetGoal(u64, Goal),
     /// The guard kills at this moment unless told otherwise.
     Guard(Timestamp),
@@ -209,8 +213,8 @@ const FIRST_VERSION: u64 = 1;
 const FOUND_INTERVAL: Span = Span::millis(100);
 
 impl Machine {
-    /// Starts with the record read from disk. Nothing of an old role is trusted: the resource is cut off, unless it runs
-    /// under a living guard and the voters still hold the promise.
+    /// Starts with the record read from disk. Nothing of an old role is trusted: the resource is
+    /// cut off, unless it runs under a living guard and the voters still hold the promise.
     pub fn start(now: Timestamp, setup: Setup, record: VoterRecord, found: &Found) -> (Self, Turn) {
         assert_eq!(setup.me, record.me, "a record belongs to the incarnation that wrote it");
         let voter = Voter::restore(record, setup.terms, now);
@@ -273,7 +277,10 @@ impl Machine {
     }
     /// The plan it was armed with, and how far it is.
     pub fn armed(&self) -> Option<ArmedFacts> {
-        self.attempt.as_ref().and_then(|a| a.facts(&self.voter, self.now)).or_else(|| self.last_armed.clone())
+        self.attempt
+            .as_ref()
+            .and_then(|a| a.facts(&self.voter, self.now))
+            .or_else(|| self.last_armed.clone())
     }
     /// In words, what it is doing; empty when nothing moves.
     pub fn activity(&self) -> String {
@@ -283,7 +290,9 @@ impl Machine {
             (Tenure::Ending { why, .. }, _) => format!("stops its database: {why}"),
             (_, Some(attempt)) => attempt.words(),
             (Tenure::Holding { promoted: None, .. }, None) => "promotes".into(),
-            (Tenure::Holding { .. }, None) if self.wish.is_some() => "changes who votes and confirms commits".into(),
+            (Tenure::Holding { .. }, None) if self.wish.is_some() => {
+                "changes who votes and confirms commits".into()
+            }
             (Tenure::Holding { .. } | Tenure::None, None) => String::new(),
         }
     }
@@ -296,7 +305,10 @@ impl Machine {
         let founding = (self.setup.founder && self.founding()).then_some(self.found_at);
         let reclaim = self.found_reclaim.filter(|_| self.attempt.is_none());
         let attempt = self.attempt.as_ref().and_then(|a| a.next_wakeup(&self.voter));
-        [founding, reclaim, attempt, self.idle_at, self.tenure.next_wakeup()].into_iter().flatten().min()
+        [founding, reclaim, attempt, self.idle_at, self.tenure.next_wakeup()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A moment passed.
@@ -308,7 +320,9 @@ impl Machine {
     pub fn observed(&mut self, now: Timestamp, resource: Resource) -> Turn {
         self.turn(now, |machine, turn| {
             let before = std::mem::replace(&mut machine.resource, resource);
-            if before.settled != machine.resource.settled || before.stopped.is_some() != machine.resource.stopped.is_some() {
+            if before.settled != machine.resource.settled
+                || before.stopped.is_some() != machine.resource.stopped.is_some()
+            {
                 turn.effects.push(Effect::Report);
             }
         })
@@ -338,7 +352,8 @@ impl Machine {
         turn.effects.push(Effect::SetGoal(self.goal_id, goal));
     }
 
-    /// Cuts a replica off. A node that is stopping its database finishes that first: it cannot receive then either.
+    /// Cuts a replica off. A node that is stopping its database finishes that first: it cannot
+    /// receive then either.
     fn cut(&mut self, turn: &mut Turn) {
         if !matches!(self.tenure, Tenure::None) {
             return;
@@ -370,7 +385,10 @@ impl Machine {
         } else {
             Cut::Not
         };
-        Local { not_writable: !self.resource.writable && !matches!(self.tenure, Tenure::Holding { .. }), cut }
+        Local {
+            not_writable: !self.resource.writable && !matches!(self.tenure, Tenure::Holding { .. }),
+            cut,
+        }
     }
 
     /// What its voter has promised, for reports.
@@ -416,10 +434,18 @@ impl Machine {
         }
     }
 
-    /// Gives an epoch back: durable first, then said to everybody. Only with the resource stopped, or never promoted.
-    fn release(&mut self, epoch: Epoch, final_position: Option<Position>, promoted: bool, turn: &mut Turn) {
+    /// Gives an epoch back: durable first, then said to everybody. Only with the resource stopped,
+    /// or never promoted.
+    fn release(
+        &mut self,
+        epoch: Epoch,
+        final_position: Option<Position>,
+        promoted: bool,
+        turn: &mut Turn,
+    ) {
         assert!(!self.resource.writable, "a release needs evidence that the resource is stopped");
-        let notice = ReleaseNotice { epoch, holder: self.setup.me.clone(), final_position, promoted };
+        let notice =
+            ReleaseNotice { epoch, holder: self.setup.me.clone(), final_position, promoted };
         let said = self.voter.release(&notice);
         Self::persist(turn, said.persist);
         self.broadcast(&PeerMessage::Release(notice), turn);
@@ -428,8 +454,10 @@ impl Machine {
 
     fn sync_set(&self) -> SyncSet {
         let Some(voters) = &self.voter.record().voters else { return SyncSet::default() };
-        let others = |m: &&Member| m.node != self.setup.me.node && !self.setup.witnesses.contains(&m.node);
-        let members: crate::model::Members = voters.members.iter().filter(others).cloned().collect();
+        let others =
+            |m: &&Member| m.node != self.setup.me.node && !self.setup.witnesses.contains(&m.node);
+        let members: crate::model::Members =
+            voters.members.iter().filter(others).cloned().collect();
         let k = self.setup.synchronous_standbys.min(members.len());
         SyncSet { members, k }
     }

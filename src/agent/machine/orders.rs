@@ -8,8 +8,14 @@ use crate::model::plan::Plan;
 use crate::model::{Digest, Epoch, Timestamp};
 
 impl Machine {
-    /// An order. `authority` says whether its plan carries what the policy asks for, checked by the caller against keys.
-    pub fn order(&mut self, now: Timestamp, order: Order, authority: Result<(), String>) -> (Turn, Result<(), String>) {
+    /// An order. `authority` says whether its plan carries what the policy asks for, checked by the
+    /// caller against keys.
+    pub fn order(
+        &mut self,
+        now: Timestamp,
+        order: Order,
+        authority: Result<(), String>,
+    ) -> (Turn, Result<(), String>) {
         let mut outcome = Ok(());
         let turn = self.turn(now, |machine, turn| {
             outcome = machine.obey(now, order, authority, turn);
@@ -20,7 +26,13 @@ impl Machine {
         (turn, outcome)
     }
 
-    fn obey(&mut self, now: Timestamp, order: Order, authority: Result<(), String>, turn: &mut Turn) -> Result<(), String> {
+    fn obey(
+        &mut self,
+        now: Timestamp,
+        order: Order,
+        authority: Result<(), String>,
+        turn: &mut Turn,
+    ) -> Result<(), String> {
         match order {
             Order::Arm { plan, approvals } => {
                 authority?;
@@ -30,7 +42,10 @@ impl Machine {
                 }
                 self.fits(&plan)?;
                 if plan.to != self.setup.me {
-                    return Err(format!("the plan's candidate is {:?}, this is {:?}", plan.to, self.setup.me));
+                    return Err(format!(
+                        "the plan's candidate is {:?}, this is {:?}",
+                        plan.to, self.setup.me
+                    ));
                 }
                 if !matches!(self.tenure, Tenure::None) {
                     return Err("this node holds the role".into());
@@ -47,13 +62,18 @@ impl Machine {
                 if matches!(self.goal, Goal::Stopped(_)) {
                     self.cut(turn);
                 }
-                self.attempt = Some(Attempt::new(now, Reason::Armed { plan, digest, approvals }, Epoch(0)));
+                self.attempt =
+                    Some(Attempt::new(now, Reason::Armed { plan, digest, approvals }, Epoch(0)));
                 turn.effects.push(Effect::Report);
                 Ok(())
             }
             Order::Demote { plan, .. } => {
                 authority?;
-                let done = self.record().released.iter().any(|r| r.epoch == plan.epoch && r.holder == self.setup.me);
+                let done = self
+                    .record()
+                    .released
+                    .iter()
+                    .any(|r| r.epoch == plan.epoch && r.holder == self.setup.me);
                 if done {
                     return Ok(());
                 }
@@ -75,7 +95,10 @@ impl Machine {
                 Ok(())
             }
             Order::Disarm { plan } => {
-                let waits = self.attempt.as_ref().is_some_and(|a| a.is_waiting() && a.plan().is_some_and(|(_, d)| *d == plan));
+                let waits = self
+                    .attempt
+                    .as_ref()
+                    .is_some_and(|a| a.is_waiting() && a.plan().is_some_and(|(_, d)| *d == plan));
                 if waits {
                     self.abandon("disarmed by the plane", turn);
                 }
@@ -103,9 +126,11 @@ impl Machine {
         }
     }
 
-    /// The promotion of an armed plan is done: said once the role is held and the log has its history.
+    /// The promotion of an armed plan is done: said once the role is held and the log has its
+    /// history.
     pub fn note_done(&mut self) {
-        if let (Some(armed), Tenure::Holding { promoted: Some(_), .. }) = (&mut self.last_armed, &self.tenure)
+        if let (Some(armed), Tenure::Holding { promoted: Some(_), .. }) =
+            (&mut self.last_armed, &self.tenure)
             && armed.stage == ArmedStage::Promoting
         {
             armed.stage = ArmedStage::Done;
@@ -114,7 +139,11 @@ impl Machine {
 
     fn knows(&self, digest: &Digest) -> bool {
         let armed = self.attempt.as_ref().and_then(Attempt::plan).is_some_and(|(_, d)| d == digest);
-        armed || self.last_armed.as_ref().is_some_and(|a| a.plan == *digest && a.stage != ArmedStage::Abandoned)
+        armed
+            || self
+                .last_armed
+                .as_ref()
+                .is_some_and(|a| a.plan == *digest && a.stage != ArmedStage::Abandoned)
     }
 
     /// The plan was made for this world: this cluster, this epoch, this holder.
@@ -129,10 +158,17 @@ impl Machine {
             None => (record.epoch, record.holder.as_ref()),
         };
         if epoch != plan.epoch {
-            return Err(format!("the world moved: the plan was made in epoch {}, here epoch {epoch} is known to be won", plan.epoch));
+            return Err(format!(
+                "the world moved: the plan was made in epoch {}, here epoch {epoch} is known to \
+                    be won",
+                plan.epoch
+            ));
         }
         if holder != plan.from.as_ref() {
-            return Err(format!("the world moved: the plan demotes {:?}, here {holder:?} is known as holder", plan.from));
+            return Err(format!(
+                "the world moved: the plan demotes {:?}, here {holder:?} is known as holder",
+                plan.from
+            ));
         }
         Ok(())
     }

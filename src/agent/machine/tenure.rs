@@ -11,7 +11,8 @@ use crate::wire::message::PeerMessage;
 pub enum Tenure {
     /// It does not hold it.
     None,
-    /// Its agent restarted under a living guard: it finds out whether the voters still keep their promise.
+    /// Its agent restarted under a living guard: it finds out whether the voters still keep their
+    /// promise.
     Resuming {
         /// Counts the answers.
         holder: Holder,
@@ -46,7 +47,8 @@ pub enum Tenure {
     },
 }
 
-/// A promotion, with the fetch of missing log and recovery, may take so long before the lease is let go.
+/// A promotion, with the fetch of missing log and recovery, may take so long before the lease is
+/// let go.
 const PROMOTION_MAX: Span = Span::secs(60);
 /// A planned stop may take so long before it is forced.
 pub(super) const PLANNED_STOP_MAX: Span = Span::secs(20);
@@ -66,7 +68,10 @@ impl Tenure {
     pub fn held(&self, now: Timestamp) -> Option<&Holder> {
         match self {
             Tenure::Holding { holder, .. } if holder.holds(now) => Some(holder),
-            Tenure::None | Tenure::Resuming { .. } | Tenure::Holding { .. } | Tenure::Ending { .. } => None,
+            Tenure::None
+            | Tenure::Resuming { .. }
+            | Tenure::Holding { .. }
+            | Tenure::Ending { .. } => None,
         }
     }
 }
@@ -78,23 +83,43 @@ impl Machine {
     }
 
     pub(super) fn resume(&mut self, now: Timestamp, record: &VoterRecord, turn: &mut Turn) {
-        let Some((voters, entry)) = record.voters.clone().zip(record.last_won().cloned()) else { return };
-        let holder = Holder::new(self.setup.me.clone(), record.epoch, voters, entry.sync.clone(), self.setup.terms, self.setup.first_round);
+        let Some((voters, entry)) = record.voters.clone().zip(record.last_won().cloned()) else {
+            return;
+        };
+        let holder = Holder::new(
+            self.setup.me.clone(),
+            record.epoch,
+            voters,
+            entry.sync.clone(),
+            self.setup.terms,
+            self.setup.first_round,
+        );
         // The database is left as it is; the guard ends it if the voters do not answer in time.
         // In a joint stage the first set is always allowed.
         let sync = entry.sync.sets.first().cloned().unwrap_or_default();
         self.set_goal(Goal::Primary { epoch: record.epoch, sync }, turn);
-        turn.effects.push(Effect::Note(format!("found the database running under its guard in epoch {}: asking the voters", record.epoch)));
-        self.tenure = Tenure::Resuming { holder, renew_at: now, until: now + self.setup.terms.duration };
+        turn.effects.push(Effect::Note(format!(
+            "found the database running under its guard in epoch {}: asking the voters",
+            record.epoch
+        )));
+        self.tenure =
+            Tenure::Resuming { holder, renew_at: now, until: now + self.setup.terms.duration };
     }
 
     /// The write role begins here: won, durable.
-    pub(super) fn begin_holding(&mut self, now: Timestamp, holder: Holder, promoted: Option<TimelineHistory>, turn: &mut Turn) {
+    pub(super) fn begin_holding(
+        &mut self,
+        now: Timestamp,
+        holder: Holder,
+        promoted: Option<TimelineHistory>,
+        turn: &mut Turn,
+    ) {
         if let Some(until) = holder.held_until() {
             turn.effects.push(Effect::Guard(until - Terms::KILL_TIME));
         }
         self.found_reclaim = None;
-        self.tenure = Tenure::Holding { holder, renew_at: now, since: now, promoted, stopping: None };
+        self.tenure =
+            Tenure::Holding { holder, renew_at: now, since: now, promoted, stopping: None };
         turn.effects.push(Effect::Report);
     }
 
@@ -107,31 +132,41 @@ impl Machine {
         }
     }
 
-    /// Epochs in the record that are this node's, without a tenure: unfinished claims, or a role lost with the host. Once
-    /// nothing here can write they are given back, so that nobody has to wait for them or wonder.
+    /// Epochs in the record that are this node's, without a tenure: unfinished claims, or a role
+    /// lost with the host. Once nothing here can write they are given back, so that nobody has to
+    /// wait for them or wonder.
     fn mind_unheld(&mut self, turn: &mut Turn) {
-        let stopped = self.is_settled() && !self.resource.writable && !matches!(self.goal, Goal::Primary { .. });
+        let stopped = self.is_settled()
+            && !self.resource.writable
+            && !matches!(self.goal, Goal::Primary { .. });
         if !stopped || self.attempt.is_some() {
             return;
         }
         let record = self.voter.record();
         let me = &self.setup.me;
-        let released = |epoch: Epoch| record.released.iter().any(|r| r.epoch == epoch && r.holder == *me);
-        let kept =
-            |h: &crate::lease::EpochSync| planted(Bug::KeepsOldEpochs) && (h.epoch, Some(me)) != (record.epoch, record.holder.as_ref());
-        // One that somebody's promotion has closed needs no release, and none would be taken down: it would be said for ever.
-        let closed = record.history.iter().filter(|h| h.promoted).map(|h| h.epoch).max().unwrap_or(Epoch(0));
+        let released =
+            |epoch: Epoch| record.released.iter().any(|r| r.epoch == epoch && r.holder == *me);
+        let kept = |h: &crate::lease::EpochSync| {
+            planted(Bug::KeepsOldEpochs)
+                && (h.epoch, Some(me)) != (record.epoch, record.holder.as_ref())
+        };
+        // One that somebody's promotion has closed needs no release, and none would be taken down:
+        // it would be said for ever.
+        let closed =
+            record.history.iter().filter(|h| h.promoted).map(|h| h.epoch).max().unwrap_or(Epoch(0));
         let open = record
             .history
             .iter()
             .find(|h| h.holder == *me && h.epoch >= closed && !released(h.epoch) && !kept(h))
             .map(|h| (h.epoch, h.won, h.promoted));
         let Some((epoch, won, was_promoted)) = open else { return };
-        // A promotion begins its timeline before the first write, and a log that took another way since would have closed the epoch.
+        // A promotion begins its timeline before the first write, and a log that took another way
+        // since would have closed the epoch.
         let timeline = self.resource.position.map(|p| p.timeline).or(self.resource.newest_timeline);
         // An epoch that was climbed to is written on the timeline of the one before.
         let promoted = won && (was_promoted || timeline.is_none_or(|t| u64::from(t) >= epoch.0));
-        turn.effects.push(Effect::Note(format!("gives epoch {epoch} back: nothing here can write")));
+        turn.effects
+            .push(Effect::Note(format!("gives epoch {epoch} back: nothing here can write")));
         self.release(epoch, None, promoted, turn);
         if won && self.is_incumbent() {
             self.plan_reclaim(self.now, false);
@@ -156,12 +191,17 @@ impl Machine {
     }
 
     fn mind_holding(&mut self, now: Timestamp, turn: &mut Turn) {
-        let Tenure::Holding { holder, promoted, stopping, since, .. } = &mut self.tenure else { return };
+        let Tenure::Holding { holder, promoted, stopping, since, .. } = &mut self.tenure else {
+            return;
+        };
         let epoch = holder.epoch();
         let (planned, since) = (stopping.is_some(), *since);
-        if let Some(evidence) = self.resource.stopped.clone().filter(|_| promoted.is_some() || planned) {
+        if let Some(evidence) =
+            self.resource.stopped.clone().filter(|_| promoted.is_some() || planned)
+        {
             let why = if planned { "handed over as planned" } else { "its database stopped" };
-            turn.effects.push(Effect::Note(format!("{why} ({}): gives epoch {epoch} back", evidence.how)));
+            turn.effects
+                .push(Effect::Note(format!("{why} ({}): gives epoch {epoch} back", evidence.how)));
             let was_promoted = promoted.is_some();
             self.given_back(now, epoch, planned, was_promoted, turn);
             return;
@@ -172,7 +212,10 @@ impl Machine {
             return;
         }
         if promoted.is_none() {
-            if self.resource.settled == self.goal_id && self.resource.writable && self.resource.history.is_some() {
+            if self.resource.settled == self.goal_id
+                && self.resource.writable
+                && self.resource.history.is_some()
+            {
                 promoted.clone_from(&self.resource.history);
                 // The others learn at once that there is something to follow.
                 if let Tenure::Holding { renew_at, .. } = &mut self.tenure {
@@ -198,15 +241,20 @@ impl Machine {
         let (holder, renew_at, promoted) = match &mut self.tenure {
             Tenure::Holding { holder, renew_at, promoted, stopping, since } => {
                 let writes = self.resource.write_ok.map_or(*since, |ok| ok.max(*since));
-                let excused = promoted.is_none() || stopping.as_ref().is_some_and(|(_, until)| now < *until);
+                let excused =
+                    promoted.is_none() || stopping.as_ref().is_some_and(|(_, until)| now < *until);
                 if !excused && now.since(writes) > patience {
-                    "the database has not completed a write for a whole lease: letting the lease run out".clone_into(&mut self.complaint);
+                    "the database has not completed a write for a whole lease: letting the lease \
+                        run out"
+                        .clone_into(&mut self.complaint);
                     *renew_at = now + interval;
                     return;
                 }
                 (holder, renew_at, promoted.clone())
             }
-            Tenure::Resuming { holder, renew_at, .. } => (holder, renew_at, self.resource.history.clone()),
+            Tenure::Resuming { holder, renew_at, .. } => {
+                (holder, renew_at, self.resource.history.clone())
+            }
             Tenure::None | Tenure::Ending { .. } => return,
         };
         if now < *renew_at {
@@ -219,7 +267,9 @@ impl Machine {
         if let Ok(ack) = &own.reply {
             let before = holder.held_until();
             holder.ack(ack);
-            if let Some(until) = holder.held_until().filter(|_| holder.held_until() > before && holder.holds(now)) {
+            if let Some(until) =
+                holder.held_until().filter(|_| holder.held_until() > before && holder.holds(now))
+            {
                 turn.effects.push(Effect::Guard(until - Terms::KILL_TIME));
             }
         }
@@ -228,7 +278,10 @@ impl Machine {
 
     /// A voter promised.
     pub(super) fn acked(&mut self, now: Timestamp, ack: &Ack, turn: &mut Turn) {
-        let (Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. }) = &mut self.tenure else { return };
+        let (Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. }) = &mut self.tenure
+        else {
+            return;
+        };
         let before = holder.held_until();
         holder.ack(ack);
         let after = holder.held_until();
@@ -240,10 +293,13 @@ impl Machine {
         }
     }
 
-    /// A voter did not promise. One that knows a higher epoch is stranded: the holder climbs above it.
+    /// A voter did not promise. One that knows a higher epoch is stranded: the holder climbs above
+    /// it.
     pub(super) fn not_acked(&mut self, now: Timestamp, by: &NodeId, why: &Refusal) {
         let Refusal::NewerEpoch { epoch } = why else { return };
-        let Tenure::Holding { holder, stopping: None, promoted: Some(_), .. } = &self.tenure else { return };
+        let Tenure::Holding { holder, stopping: None, promoted: Some(_), .. } = &self.tenure else {
+            return;
+        };
         if *epoch >= holder.epoch() && holder.holds(now) && self.attempt.is_none() {
             self.complaint = format!("{by} knows epoch {epoch}: climbing above it");
             self.attempt = Some(Attempt::new(now, Reason::Climb, *epoch));
@@ -272,10 +328,19 @@ impl Machine {
         }
     }
 
-    fn given_back(&mut self, now: Timestamp, epoch: Epoch, planned: bool, was_promoted: bool, turn: &mut Turn) {
+    fn given_back(
+        &mut self,
+        now: Timestamp,
+        epoch: Epoch,
+        planned: bool,
+        was_promoted: bool,
+        turn: &mut Turn,
+    ) {
         let final_position = self.resource.stopped.as_ref().and_then(|s| s.final_position);
-        // A promotion begins its timeline before the first write: without that timeline nothing was written.
-        let promoted = was_promoted || self.resource.newest_timeline.is_none_or(|t| u64::from(t) >= epoch.0);
+        // A promotion begins its timeline before the first write: without that timeline nothing was
+        // written.
+        let promoted =
+            was_promoted || self.resource.newest_timeline.is_none_or(|t| u64::from(t) >= epoch.0);
         self.attempt = None;
         self.tenure = Tenure::None;
         self.set_goal(Goal::Stopped(Manner::Kill), turn);
@@ -285,7 +350,8 @@ impl Machine {
         self.plan_reclaim(now, planned);
     }
 
-    /// A person who wants to decide is not overtaken; a planned move that nobody completes is undone.
+    /// A person who wants to decide is not overtaken; a planned move that nobody completes is
+    /// undone.
     fn plan_reclaim(&mut self, now: Timestamp, planned: bool) {
         let by_itself = planned || self.setup.strategy != crate::model::topology::Strategy::Manual;
         self.found_reclaim = by_itself.then(|| now + self.setup.reclaim_after);

@@ -33,9 +33,16 @@ fn setup(node: &str) -> Setup {
 
 /// A record in which n1 won epoch 2.
 fn record(node: &str) -> VoterRecord {
-    let voters = VoterSet { version: 1, members: ["n1", "n2", "n3"].map(member).into_iter().collect() };
+    let voters =
+        VoterSet { version: 1, members: ["n1", "n2", "n3"].map(member).into_iter().collect() };
     let sync = SyncSet { members: ["n2", "n3"].map(member).into_iter().collect(), k: 1 };
-    let entry = EpochSync { epoch: Epoch(2), holder: member("n1"), sync: sync.into(), won: true, promoted: true };
+    let entry = EpochSync {
+        epoch: Epoch(2),
+        holder: member("n1"),
+        sync: sync.into(),
+        won: true,
+        promoted: true,
+    };
     VoterRecord {
         voters: Some(voters),
         epoch: Epoch(2),
@@ -48,7 +55,8 @@ fn record(node: &str) -> VoterRecord {
 
 /// n1's agent was started again under a living guard, and n2 confirms that it still holds the role.
 fn holding() -> Machine {
-    let (mut machine, turn) = Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: true });
+    let (mut machine, turn) =
+        Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: true });
     assert!(matches!(machine.tenure(), Tenure::Resuming { .. }), "{turn:?}");
     let turn = machine.wakeup(at(1));
     let round = turn
@@ -59,9 +67,18 @@ fn holding() -> Machine {
             _ => None,
         })
         .expect("it asks the voters");
-    let ack = Ack { voter: member("n2"), holder: member("n1"), epoch: Epoch(2), round, duration: Span::secs(2) };
+    let ack = Ack {
+        voter: member("n2"),
+        holder: member("n1"),
+        epoch: Epoch(2),
+        round,
+        duration: Span::secs(2),
+    };
     let turn = machine.reply(at(2), &"n2".into(), PeerReply::Ack(ack));
-    assert!(turn.effects.iter().any(|e| matches!(e, Effect::Guard(_))), "the guard is told: {turn:?}");
+    assert!(
+        turn.effects.iter().any(|e| matches!(e, Effect::Guard(_))),
+        "the guard is told: {turn:?}"
+    );
     assert!(machine.tenure().held(at(2)).is_some());
     let turn = machine.observed(at(3), writable(&machine));
     drop(turn);
@@ -80,8 +97,20 @@ fn writable(machine: &Machine) -> Resource {
 }
 
 fn stopped(machine: &Machine) -> Resource {
-    let evidence = StopEvidence { at: WallTime(0), how: "kill".into(), killed: 3, remaining: 0, final_position: None };
-    Resource { settled: machine.goal_id, stopped: Some(evidence), has_data: true, newest_timeline: Some(2), ..Resource::default() }
+    let evidence = StopEvidence {
+        at: WallTime(0),
+        how: "kill".into(),
+        killed: 3,
+        remaining: 0,
+        final_position: None,
+    };
+    Resource {
+        settled: machine.goal_id,
+        stopped: Some(evidence),
+        has_data: true,
+        newest_timeline: Some(2),
+        ..Resource::default()
+    }
 }
 
 fn released(turn: &Turn) -> Option<&ReleaseNotice> {
@@ -105,8 +134,8 @@ fn without_renewals_the_database_is_stopped_before_the_lease_ends_and_the_role_g
     assert!(machine.record().is_released());
 }
 
-/// Seen on a frozen agent that woke: a claim that had waited in its socket turned "stop" into "be a standby", and the
-/// node never gave its role back nor followed anybody.
+/// Seen on a frozen agent that woke: a claim that had waited in its socket turned "stop" into "be a
+/// standby", and the node never gave its role back nor followed anybody.
 #[test]
 fn a_claim_that_arrives_while_the_database_stops_does_not_stop_the_stopping() {
     let mut machine = holding();
@@ -136,8 +165,11 @@ fn a_claim_that_arrives_while_the_database_stops_does_not_stop_the_stopping() {
 #[test]
 fn a_hung_database_loses_the_lease() {
     let mut machine = holding();
-    // Promises come, but no write has reached the disk for a whole lease: it does not ask for another.
-    let renewals = |turn: &Turn| turn.effects.iter().filter(|e| matches!(e, Effect::Send(_, PeerMessage::Renew(_)))).count();
+    // Promises come, but no write has reached the disk for a whole lease: it does not ask for
+    // another.
+    let renewals = |turn: &Turn| {
+        turn.effects.iter().filter(|e| matches!(e, Effect::Send(_, PeerMessage::Renew(_)))).count()
+    };
     assert!(renewals(&machine.wakeup(at(400))) > 0);
     let Tenure::Holding { holder, .. } = &mut machine.tenure else { panic!() };
     holder.granted(&member("n2"), at(3_000));
@@ -148,24 +180,39 @@ fn a_hung_database_loses_the_lease() {
 
 #[test]
 fn a_restart_without_a_guard_trusts_nothing() {
-    let (mut machine, turn) = Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: false });
+    let (mut machine, turn) =
+        Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: false });
     drop(turn);
     assert_eq!(machine.goal(), &Goal::Standby { upstream: None, may_init: false });
     assert!(matches!(machine.tenure(), Tenure::None));
     // Once nothing here can write, the role is given back and taken back only after a while.
-    let cut = Resource { settled: machine.goal_id, has_data: true, position: Some(Position::default()), ..Resource::default() };
+    let cut = Resource {
+        settled: machine.goal_id,
+        has_data: true,
+        position: Some(Position::default()),
+        ..Resource::default()
+    };
     let turn = machine.observed(at(50), cut);
     assert!(released(&turn).is_some());
     assert_eq!(machine.next_wakeup(), Some(at(10_050)));
 }
 
-/// A founder that was reinstalled votes by a set that a holder made: there is a cluster, and it is not the one to begin it.
+/// A founder that was reinstalled votes by a set that a holder made: there is a cluster, and it is
+/// not the one to begin it.
 #[test]
 fn a_founder_that_was_readmitted_founds_nothing() {
-    let ready = |m: &Machine| Resource { settled: m.goal_id, has_data: true, position: Some(Position::default()), ..Resource::default() };
+    let ready = |m: &Machine| Resource {
+        settled: m.goal_id,
+        has_data: true,
+        position: Some(Position::default()),
+        ..Resource::default()
+    };
     let claims = |version: u64| {
         let members = ["n1", "n2", "n3"].map(member).into_iter().collect();
-        let record = VoterRecord { voters: Some(VoterSet { version, members }), ..VoterRecord::new(member("n1")) };
+        let record = VoterRecord {
+            voters: Some(VoterSet { version, members }),
+            ..VoterRecord::new(member("n1"))
+        };
         let (mut machine, turn) = Machine::start(at(0), setup("n1"), record, &Found::default());
         drop(turn);
         assert_eq!(machine.goal(), &Goal::Standby { upstream: None, may_init: false });
@@ -200,8 +247,15 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
     };
     let (turn, reply) = machine.message(at(2), PeerMessage::Renew(renew), Ok(()));
     assert!(matches!(reply, PeerReply::Ack(_)), "{turn:?}");
-    assert!(matches!(machine.goal(), Goal::Standby { upstream: Some(u), .. } if u.node.as_str() == "n1"));
-    let notice = ReleaseNotice { epoch: Epoch(2), holder: member("n1"), final_position: None, promoted: true };
+    assert!(
+        matches!(machine.goal(), Goal::Standby { upstream: Some(u), .. } if u.node.as_str() == "n1")
+    );
+    let notice = ReleaseNotice {
+        epoch: Epoch(2),
+        holder: member("n1"),
+        final_position: None,
+        promoted: true,
+    };
     let (turn, _) = machine.message(at(3), PeerMessage::Release(notice), Ok(()));
     assert!(turn.persist.is_some());
     assert_eq!(machine.goal(), &Goal::Standby { upstream: None, may_init: false });
@@ -212,7 +266,8 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
     assert!(matches!(machine.local().cut, Cut::At(_)));
 }
 
-/// Every order that a plane can give has an answer in every state of an agent: taken up, or refused in words.
+/// Every order that a plane can give has an answer in every state of an agent: taken up, or refused
+/// in words.
 #[test]
 fn every_order_has_an_answer_in_every_state() {
     let plan = || -> Box<crate::model::plan::Plan> {
@@ -243,9 +298,24 @@ fn every_order_has_an_answer_in_every_state() {
         })
     };
     let voters = record("n1").voters.unwrap();
-    let change = VoterOrder { cluster: "c".into(), from_version: 1, remove: Some(member("n3")), add: None, reason: String::new() };
-    let left = VoterSet { version: voters.override_version(Epoch(1)), members: voters.members.iter().take(2).cloned().collect() };
-    let gone = OverrideOrder { cluster: "c".into(), left, remove: vec![member("n3")], accept_unknown_loss: false, reason: String::new() };
+    let change = VoterOrder {
+        cluster: "c".into(),
+        from_version: 1,
+        remove: Some(member("n3")),
+        add: None,
+        reason: String::new(),
+    };
+    let left = VoterSet {
+        version: voters.override_version(Epoch(1)),
+        members: voters.members.iter().take(2).cloned().collect(),
+    };
+    let gone = OverrideOrder {
+        cluster: "c".into(),
+        left,
+        remove: vec![member("n3")],
+        accept_unknown_loss: false,
+        reason: String::new(),
+    };
     let orders = || {
         vec![
             Order::Arm { plan: plan(), approvals: vec![] },
@@ -269,13 +339,19 @@ fn every_order_has_an_answer_in_every_state() {
             | Order::Override { .. } => {}
         }
     }
-    let start =
-        |node: &str, record: VoterRecord, guarded| Machine::start(at(0), setup(node), record, &Found { running_guarded: guarded }).0;
+    let start = |node: &str, record: VoterRecord, guarded| {
+        Machine::start(at(0), setup(node), record, &Found { running_guarded: guarded }).0
+    };
     let armed = || {
         let mut machine = start("n2", record("n2"), false);
         drop(machine.observed(
             at(1),
-            Resource { settled: machine.goal_id, has_data: true, position: Some(Position::default()), ..Resource::default() },
+            Resource {
+                settled: machine.goal_id,
+                has_data: true,
+                position: Some(Position::default()),
+                ..Resource::default()
+            },
         ));
         drop(machine.order(at(2), Order::Arm { plan: plan(), approvals: vec![] }, Ok(())));
         machine
@@ -317,7 +393,10 @@ fn every_order_has_an_answer_in_every_state() {
             assert!(outcome.as_ref().err().is_none_or(|why| !why.is_empty()), "{name}: {text}");
             // Said twice it does no harm.
             let (_turn, again) = machine.order(Timestamp(now.0 + 1_000_000), order, Ok(()));
-            assert!(outcome.is_err() || again.is_ok(), "{name}: {text}: {outcome:?} then {again:?}");
+            assert!(
+                outcome.is_err() || again.is_ok(),
+                "{name}: {text}: {outcome:?} then {again:?}"
+            );
         }
     }
 }

@@ -1,23 +1,40 @@
 //! Answering peers: promise, grant, note a release; and the first voter set.
 
-use super::{Attempt, Effect, FIRST_VERSION, FOUND_INTERVAL, Goal, Machine, Met, Reason, Resource, Tenure, Turn, Upstream};
+use super::{
+    Attempt, Effect, FIRST_VERSION, FOUND_INTERVAL, Goal, Machine, Met, Reason, Resource, Tenure,
+    Turn, Upstream,
+};
 use crate::lease::{Refusal, ReleaseNotice, Renew};
 use crate::model::{Epoch, NodeId, Timestamp, VoterSet};
 use crate::wire::message::{Hello, PeerMessage, PeerReply};
 
 impl Machine {
     /// A peer's message. The answer is said only after the turn's record is durable.
-    pub fn message(&mut self, now: Timestamp, message: PeerMessage, approved: Result<(), String>) -> (Turn, PeerReply) {
+    pub fn message(
+        &mut self,
+        now: Timestamp,
+        message: PeerMessage,
+        approved: Result<(), String>,
+    ) -> (Turn, PeerReply) {
         let mut reply = PeerReply::Noted;
-        let turn = self.turn(now, |machine, turn| reply = machine.answer(now, message, approved, turn));
+        let turn =
+            self.turn(now, |machine, turn| reply = machine.answer(now, message, approved, turn));
         (turn, reply)
     }
 
-    fn answer(&mut self, now: Timestamp, message: PeerMessage, approved: Result<(), String>, turn: &mut Turn) -> PeerReply {
+    fn answer(
+        &mut self,
+        now: Timestamp,
+        message: PeerMessage,
+        approved: Result<(), String>,
+        turn: &mut Turn,
+    ) -> PeerReply {
         let me = self.setup.me.clone();
         if self.setup.declared_shares.is_some() {
             // Nobody votes and nobody holds a lease here; peers only see each other.
-            let why = Refusal::Stranger { why: "several nodes accept writes in this cluster: nobody votes".into() };
+            let why = Refusal::Stranger {
+                why: "several nodes accept writes in this cluster: nobody votes".into(),
+            };
             return if matches!(message, PeerMessage::Hello) {
                 PeerReply::Hello(self.hello(&self.resource))
             } else {
@@ -38,7 +55,9 @@ impl Machine {
                     Err(refusal) => refused(refusal),
                 }
             }
-            PeerMessage::Ask(request) => PeerReply::Answer(self.voter.ask(now, &request, self.local())),
+            PeerMessage::Ask(request) => {
+                PeerReply::Answer(self.voter.ask(now, &request, self.local()))
+            }
             PeerMessage::Claim(request) => {
                 if let Err(why) = approved {
                     return refused(Refusal::NotApproved { why });
@@ -94,7 +113,8 @@ impl Machine {
         Self::persist(turn, said.persist);
         let follows = matches!(self.goal, Goal::Standby { upstream: Some(_), .. });
         if said.reply && follows && self.attempt.as_ref().is_none_or(Attempt::is_waiting) {
-            // Nothing more comes from there; cutting now makes the end of this log certain, and a grant quick.
+            // Nothing more comes from there; cutting now makes the end of this log certain, and a
+            // grant quick.
             self.cut(turn);
         }
         turn.effects.push(Effect::Report);
@@ -120,7 +140,10 @@ impl Machine {
 
     /// A winner renewed here: receive its log.
     fn follow(&mut self, renew: &Renew, turn: &mut Turn) {
-        if renew.holder == self.setup.me || self.is_witness() || !matches!(self.tenure, Tenure::None) {
+        if renew.holder == self.setup.me
+            || self.is_witness()
+            || !matches!(self.tenure, Tenure::None)
+        {
             return;
         }
         if self.attempt.is_some() {
@@ -133,19 +156,30 @@ impl Machine {
             }
         }
         let before = match &self.goal {
-            Goal::Standby { upstream: Some(upstream), .. } => Some((upstream.epoch, upstream.history.is_some())),
-            Goal::Standby { upstream: None, .. } | Goal::Stopped(_) | Goal::Primary { .. } | Goal::Sharing { .. } => None,
+            Goal::Standby { upstream: Some(upstream), .. } => {
+                Some((upstream.epoch, upstream.history.is_some()))
+            }
+            Goal::Standby { upstream: None, .. }
+            | Goal::Stopped(_)
+            | Goal::Primary { .. }
+            | Goal::Sharing { .. } => None,
         };
-        // Before the promotion is done there is no history to compare with; a node that was cut for this very claim
-        // shares the winner's log and may connect already.
+        // Before the promotion is done there is no history to compare with; a node that was cut for
+        // this very claim shares the winner's log and may connect already.
         if renew.promoted.is_none() && before.is_some() {
             return;
         }
-        let prepared = matches!(self.goal, Goal::Standby { upstream: None, .. }) && self.is_settled() && self.resource.position.is_some();
+        let prepared = matches!(self.goal, Goal::Standby { upstream: None, .. })
+            && self.is_settled()
+            && self.resource.position.is_some();
         if renew.promoted.is_none() && !prepared {
             return;
         }
-        let upstream = Upstream { node: renew.holder.node.clone(), epoch: renew.epoch, history: renew.promoted.clone() };
+        let upstream = Upstream {
+            node: renew.holder.node.clone(),
+            epoch: renew.epoch,
+            history: renew.promoted.clone(),
+        };
         self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
     }
 
@@ -170,7 +204,8 @@ impl Machine {
                     machine.released(notice, turn);
                 }
                 // So do a newer voter set, and who held the role since.
-                let holds = matches!(machine.tenure, Tenure::Holding { .. } | Tenure::Resuming { .. });
+                let holds =
+                    matches!(machine.tenure, Tenure::Holding { .. } | Tenure::Resuming { .. });
                 if let Some(set) = hello.voters.as_ref().filter(|_| !holds) {
                     let said = machine.voter.hear_set(set);
                     Self::persist(turn, said.persist);
@@ -193,20 +228,25 @@ impl Machine {
         record.voters.is_none() || self.is_unborn() || self.without_set().next().is_some()
     }
 
-    /// Nobody ever held the role, as far as is known here; whoever votes by a set that was changed came later and knows nothing.
+    /// Nobody ever held the role, as far as is known here; whoever votes by a set that was changed
+    /// came later and knows nothing.
     pub(super) fn is_unborn(&self) -> bool {
         let record = self.voter.record();
-        record.epoch == Epoch(0) && record.last_won().is_none() && record.voters.as_ref().is_none_or(|set| set.version == FIRST_VERSION)
+        record.epoch == Epoch(0)
+            && record.last_won().is_none()
+            && record.voters.as_ref().is_none_or(|set| set.version == FIRST_VERSION)
     }
 
     fn without_set(&self) -> impl Iterator<Item = &NodeId> {
         let record = self.voter.record();
-        let missing = |met: &Met| met.version == 0 && record.voters.as_ref().is_some_and(|set| set.contains(&met.member));
+        let missing = |met: &Met| {
+            met.version == 0 && record.voters.as_ref().is_some_and(|set| set.contains(&met.member))
+        };
         self.met.iter().filter(move |(_, met)| missing(met)).map(|(node, _)| node)
     }
 
-    /// The founder makes the first voter set when it has met every node of the file, none of which has one; then it
-    /// claims the first epoch.
+    /// The founder makes the first voter set when it has met every node of the file, none of which
+    /// has one; then it claims the first epoch.
     pub(super) fn found(&mut self, now: Timestamp, turn: &mut Turn) {
         if !self.setup.founder || !self.founding() || now < self.found_at {
             return;
@@ -215,12 +255,15 @@ impl Machine {
         if self.voter.record().voters.is_none() {
             let all_blank = self.met.values().all(|met| met.version == 0);
             if self.met.len() + 1 == self.setup.nodes.len() && all_blank {
-                let mut members: crate::model::Members = self.met.values().map(|met| met.member.clone()).collect();
+                let mut members: crate::model::Members =
+                    self.met.values().map(|met| met.member.clone()).collect();
                 members.insert(self.setup.me.clone());
                 let said = self.voter.install(VoterSet { version: FIRST_VERSION, members });
                 Self::persist(turn, said.persist);
             } else if !all_blank {
-                "this node is new, but its peers belong to a cluster already: it has to be readmitted".clone_into(&mut self.complaint);
+                "this node is new, but its peers belong to a cluster already: it has to be \
+                    readmitted"
+                    .clone_into(&mut self.complaint);
             }
         }
         if let Some(set) = self.voter.record().voters.clone() {
@@ -231,8 +274,13 @@ impl Machine {
             if self.is_unborn() && self.attempt.is_none() && !self.resource.has_data {
                 self.set_goal(Goal::Standby { upstream: None, may_init: true }, turn);
             }
-            let ready = self.is_settled() && self.resource.has_data && self.resource.position.is_some();
-            if self.is_unborn() && self.attempt.is_none() && ready && self.without_set().next().is_none() {
+            let ready =
+                self.is_settled() && self.resource.has_data && self.resource.position.is_some();
+            if self.is_unborn()
+                && self.attempt.is_none()
+                && ready
+                && self.without_set().next().is_none()
+            {
                 self.attempt = Some(Attempt::new(now, Reason::Found, Epoch(0)));
             }
         }

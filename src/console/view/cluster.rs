@@ -13,7 +13,9 @@ use crate::model::view::{ClusterState, ClusterView, NodeView, Phase};
 use crate::model::{NodeId, Span};
 
 pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, area: Rect) {
-    let nodes = u16::try_from(view.nodes.len()).unwrap_or(u16::MAX).min(area.height.saturating_sub(14).max(3));
+    let nodes = u16::try_from(view.nodes.len())
+        .unwrap_or(u16::MAX)
+        .min(area.height.saturating_sub(14).max(3));
     let [machine, table, detail, next, records] = Layout::vertical([
         Constraint::Length(5),
         Constraint::Length(nodes + 1),
@@ -45,8 +47,8 @@ fn short(phase: Phase) -> &'static str {
     }
 }
 
-/// Words with the current one lit, in brackets too so that the place is seen without colour. A bracket takes the place of
-/// a space, so nothing moves when the place does.
+/// Words with the current one lit, in brackets too so that the place is seen without colour. A
+/// bracket takes the place of a space, so nothing moves when the place does.
 fn ladder(model: &Model, label: &str, words: &[(&'static str, bool)]) -> Line<'static> {
     let mut pieces = vec![piece(model, Role::Text, label.to_owned())];
     let mut before = true;
@@ -58,16 +60,26 @@ fn ladder(model: &Model, label: &str, words: &[(&'static str, bool)]) -> Line<'s
         } else {
             (" ", "")
         };
-        pieces.push(piece(model, if *on { Role::Current } else { Role::Muted }, format!("{open}{word}{close}")));
+        pieces.push(piece(
+            model,
+            if *on { Role::Current } else { Role::Muted },
+            format!("{open}{word}{close}"),
+        ));
         before = *on;
     }
     Line::from(pieces)
 }
 
 fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
-    let states = [ClusterState::Healthy, ClusterState::Degraded, ClusterState::Critical, ClusterState::Unknown];
+    let states = [
+        ClusterState::Healthy,
+        ClusterState::Degraded,
+        ClusterState::Critical,
+        ClusterState::Unknown,
+    ];
     let states = ladder(model, " state ", &states.map(|s| (s.word(), view.state == s)));
-    let phases = ladder(model, " phase ", &Phase::LADDER.map(|p| (short(p), view.phase.phase == p)));
+    let phases =
+        ladder(model, " phase ", &Phase::LADDER.map(|p| (short(p), view.phase.phase == p)));
     let exit = matches!(view.phase.phase, Phase::Aborted | Phase::RolledBack | Phase::NeedsPerson);
     let p = &view.phase;
     let mut clock = vec![Text::raw("       ")];
@@ -90,7 +102,8 @@ fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stat
         if exit { Role::Warn } else { Role::Muted },
         words::cut(&words_of, usize::from(width).saturating_sub(if exit { 26 } else { 8 })),
     ));
-    let dots: String = (0..view.voters).map(|i| words::dot(model, i < view.votes)).collect::<Vec<_>>().join("");
+    let dots: String =
+        (0..view.voters).map(|i| words::dot(model, i < view.votes)).collect::<Vec<_>>().join("");
     let enough = view.votes >= view.quorum;
     let policy = view.strategy.map_or("unknown", |s| s.word());
     let quorum = vec![
@@ -109,7 +122,8 @@ const SPARK: usize = 10;
 
 fn draw_nodes(model: &Model, view: &ClusterView, area: Rect) -> Vec<Line<'static>> {
     let wide = area.width >= 110;
-    let mut extra = if wide { format!(" {:<19} {:>8}", "position", "sessions") } else { String::new() };
+    let mut extra =
+        if wide { format!(" {:<19} {:>8}", "position", "sessions") } else { String::new() };
     if area.width >= 132 {
         extra.push_str(&format!(" {:>10}  {:<14}", "disk free", "place"));
     }
@@ -141,9 +155,17 @@ fn node_line(model: &Model, view: &ClusterView, node: &NodeView, width: u16) -> 
         piece(
             model,
             if selected { Role::Selected } else { Role::Text },
-            format!("{} {:<10} ", if selected { " >" } else { "  " }, words::cut(node.node.as_str(), 10)),
+            format!(
+                "{} {:<10} ",
+                if selected { " >" } else { "  " },
+                words::cut(node.node.as_str(), 10)
+            ),
         ),
-        piece(model, if is_primary { Role::Title } else { Role::Text }, format!("{:<9} ", node.role.word())),
+        piece(
+            model,
+            if is_primary { Role::Title } else { Role::Text },
+            format!("{:<9} ", node.role.word()),
+        ),
         piece(model, role, format!("{glyph} {:<8} ", node.verdict.word())),
         piece(model, database_role(resource.map(|r| &r.state)), format!("{database:<10} ")),
         piece(model, Role::Text, format!("{:>5} ", phi(node.phi_milli))),
@@ -154,16 +176,28 @@ fn node_line(model: &Model, view: &ClusterView, node: &NodeView, width: u16) -> 
     if width >= 110
         && let Some(r) = resource
     {
-        pieces.push(piece(model, Role::Muted, format!(" {:<19} {:>8}", r.position.to_string(), r.sessions)));
+        pieces.push(piece(
+            model,
+            Role::Muted,
+            format!(" {:<19} {:>8}", r.position.to_string(), r.sessions),
+        ));
         if width >= 132 {
-            pieces.push(piece(model, Role::Muted, format!(" {:>10}  {:<14}", words::bytes(r.disk_free), words::cut(&node.place, 14))));
+            pieces.push(piece(
+                model,
+                Role::Muted,
+                format!(" {:>10}  {:<14}", words::bytes(r.disk_free), words::cut(&node.place, 14)),
+            ));
         }
     }
     Line::from(pieces)
 }
 
 fn phi(milli: u64) -> String {
-    if milli >= 100_000 { ">99".into() } else { format!("{}.{}", milli / 1_000, milli % 1_000 / 100) }
+    if milli >= 100_000 {
+        ">99".into()
+    } else {
+        format!("{}.{}", milli / 1_000, milli % 1_000 / 100)
+    }
 }
 
 fn database_role(state: Option<&ResourceState>) -> Role {
@@ -179,8 +213,11 @@ fn database_role(state: Option<&ResourceState>) -> Role {
 /// The selected node, or the first that is not well.
 fn draw_detail(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
     let unwell = || view.nodes.iter().find(|n| !n.why.is_empty()).map(|n| n.node.clone());
-    let chosen: Option<NodeId> = model.node.clone().or_else(unwell).or_else(|| view.primary.clone());
-    let Some(node) = chosen.and_then(|id| view.nodes.iter().find(|n| n.node == id)) else { return vec![] };
+    let chosen: Option<NodeId> =
+        model.node.clone().or_else(unwell).or_else(|| view.primary.clone());
+    let Some(node) = chosen.and_then(|id| view.nodes.iter().find(|n| n.node == id)) else {
+        return vec![];
+    };
     let width = usize::from(width).saturating_sub(4);
     let mut lines = vec![Line::default()];
     let why = if node.why.is_empty() { "nothing is wrong".to_owned() } else { node.why.clone() };
@@ -194,14 +231,28 @@ fn draw_detail(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stati
         }
     }
     for line in words::wrap(&first, width).into_iter().take(2) {
-        lines.push(Line::from(piece(model, if node.why.is_empty() { Role::Muted } else { Role::Warn }, format!("  {line}"))));
+        lines.push(Line::from(piece(
+            model,
+            if node.why.is_empty() { Role::Muted } else { Role::Warn },
+            format!("  {line}"),
+        )));
     }
-    let votes: Vec<String> = node.votes.iter().map(|(n, sees)| format!("{n} {}", if *sees { "sees it" } else { "does not" })).collect();
-    let mut second = if votes.is_empty() { String::new() } else { format!("observers: {}", votes.join(", ")) };
+    let votes: Vec<String> = node
+        .votes
+        .iter()
+        .map(|(n, sees)| format!("{n} {}", if *sees { "sees it" } else { "does not" }))
+        .collect();
+    let mut second =
+        if votes.is_empty() { String::new() } else { format!("observers: {}", votes.join(", ")) };
     if let Some(r) = &node.report
-        && let Some(holding) = r.holding.as_ref().filter(|_| node.heartbeat_age.is_some_and(|a| a < Span::secs(2)))
+        && let Some(holding) =
+            r.holding.as_ref().filter(|_| node.heartbeat_age.is_some_and(|a| a < Span::secs(2)))
     {
-        second = format!("lease: {} left, promised by {} · {second}", holding.left, holding.promised_by.len());
+        second = format!(
+            "lease: {} left, promised by {} · {second}",
+            holding.left,
+            holding.promised_by.len()
+        );
     }
     lines.push(Line::from(piece(model, Role::Muted, format!("  {}", words::cut(&second, width)))));
     lines
@@ -209,8 +260,10 @@ fn draw_detail(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stati
 
 fn draw_next(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
     let width = usize::from(width).saturating_sub(8);
-    let mut lines =
-        vec![Line::from(vec![piece(model, Role::Text, " next  "), piece(model, Role::Title, words::cut(&view.outlook.next, width))])];
+    let mut lines = vec![Line::from(vec![
+        piece(model, Role::Text, " next  "),
+        piece(model, Role::Title, words::cut(&view.outlook.next, width)),
+    ])];
     for line in words::wrap(&view.outlook.if_primary_died, width).into_iter().take(2) {
         lines.push(Line::from(piece(model, Role::Text, format!("       {line}"))));
     }
@@ -220,8 +273,17 @@ fn draw_next(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>
 fn draw_records(model: &Model, view: &ClusterView, area: Rect) -> Vec<Line<'static>> {
     let mut lines = vec![];
     for record in view.records.iter().rev().take(usize::from(area.height)) {
-        let text = format!(" {} {:>4} {}", record.record.wall.clock(), record.record.rule, record.record.text);
-        lines.push(Line::from(piece(model, Role::Muted, words::cut(&text, usize::from(area.width)))));
+        let text = format!(
+            " {} {:>4} {}",
+            record.record.wall.clock(),
+            record.record.rule,
+            record.record.text
+        );
+        lines.push(Line::from(piece(
+            model,
+            Role::Muted,
+            words::cut(&text, usize::from(area.width)),
+        )));
     }
     lines
 }

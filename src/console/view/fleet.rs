@@ -11,17 +11,28 @@ use super::{piece, words};
 use crate::model::view::ClusterView;
 
 pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, area: Rect) {
-    let head = format!(" {:<16} {:<10} {:<12} {:<8} {:<7} {}", "cluster", "state", "primary", "epoch", "votes", "phase");
+    let head = format!(
+        " {:<16} {:<10} {:<12} {:<8} {:<7} {}",
+        "cluster", "state", "primary", "epoch", "votes", "phase"
+    );
     let mut lines = vec![Line::default(), Line::from(piece(model, Role::Muted, head))];
     let (glyph, role) = words::state(model, view.state);
     let primary = view.primary.as_ref().map_or("nobody", |p| p.as_str());
     lines.push(Line::from(vec![
-        Text::styled(format!(" {:<16}", words::cut(&view.name, 16)), model.theme.style(Role::Selected)),
+        Text::styled(
+            format!(" {:<16}", words::cut(&view.name, 16)),
+            model.theme.style(Role::Selected),
+        ),
         piece(model, role, format!(" {glyph} {:<8}", view.state.word())),
         piece(
             model,
             Role::Text,
-            format!(" {primary:<12} {:<8} {:<7} {}", view.epoch, format!("{}/{}", view.votes, view.voters), view.phase.phase.word()),
+            format!(
+                " {primary:<12} {:<8} {:<7} {}",
+                view.epoch,
+                format!("{}/{}", view.votes, view.voters),
+                view.phase.phase.word()
+            ),
         ),
     ]));
     lines.push(Line::default());

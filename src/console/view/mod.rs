@@ -1,5 +1,5 @@
-//! Drawing: a model → a frame, and nothing else. One file a screen. At 80×24 everything essential is there; a wider screen
-//! adds, it never rearranges.
+//! Drawing: a model → a frame, and nothing else. One file a screen. At 80×24 everything essential
+//! is there; a wider screen adds, it never rearranges.
 
 mod audit;
 mod cluster;
@@ -33,8 +33,13 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
         too_small(model, frame, area);
         return;
     }
-    let [bar, body, told, footer] =
-        Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)]).areas(area);
+    let [bar, body, told, footer] = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Min(1),
+        Constraint::Length(1),
+        Constraint::Length(1),
+    ])
+    .areas(area);
     draw_bar(model, frame, bar);
     match (model.view(), model.screen) {
         (None, _) => draw_waiting(model, frame, body),
@@ -76,9 +81,16 @@ fn to_ascii(buffer: &mut ratatui::buffer::Buffer) {
 fn too_small(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Clear, area);
     let state = model.view().map_or("no picture yet".to_owned(), |v| {
-        format!("{} {}", v.state.word(), v.primary.as_ref().map_or("no primary".into(), ToString::to_string))
+        format!(
+            "{} {}",
+            v.state.word(),
+            v.primary.as_ref().map_or("no primary".into(), ToString::to_string)
+        )
     });
-    let text = format!("{state}\ntoo small: {}x{}\nneeds {}x{}\nq quits", area.width, area.height, SIZE_MIN.0, SIZE_MIN.1);
+    let text = format!(
+        "{state}\ntoo small: {}x{}\nneeds {}x{}\nq quits",
+        area.width, area.height, SIZE_MIN.0, SIZE_MIN.1
+    );
     frame.render_widget(Paragraph::new(text).style(model.theme.style(Role::Warn)), area);
 }
 
@@ -91,14 +103,21 @@ fn link_words(model: &Model) -> (Role, String) {
     let age = model.age().map_or(String::new(), |a| format!(" {a}"));
     match &model.link {
         Link::Idle => (Role::Muted, "starting".into()),
-        Link::Connecting { target, attempt } => (Role::Warn, format!("connecting to {target} ({attempt})")),
-        Link::Live { plane: true, .. } if model.stale().is_none() => (Role::Good, "plane live".into()),
-        Link::Live { plane: true, .. } => (Role::Bad, format!("STALE{age}")),
-        Link::Live { target, .. } if model.stale().is_none() => (Role::Warn, format!("NO PLANE, {target}")),
-        Link::Live { target, .. } => (Role::Bad, format!("STALE{age}, {target}")),
-        Link::Lost { attempt, retry_at, .. } => {
-            (Role::Bad, format!("STALE{age}, retry in {} ({attempt})", model.moment.now.until(*retry_at)))
+        Link::Connecting { target, attempt } => {
+            (Role::Warn, format!("connecting to {target} ({attempt})"))
         }
+        Link::Live { plane: true, .. } if model.stale().is_none() => {
+            (Role::Good, "plane live".into())
+        }
+        Link::Live { plane: true, .. } => (Role::Bad, format!("STALE{age}")),
+        Link::Live { target, .. } if model.stale().is_none() => {
+            (Role::Warn, format!("NO PLANE, {target}"))
+        }
+        Link::Live { target, .. } => (Role::Bad, format!("STALE{age}, {target}")),
+        Link::Lost { attempt, retry_at, .. } => (
+            Role::Bad,
+            format!("STALE{age}, retry in {} ({attempt})", model.moment.now.until(*retry_at)),
+        ),
     }
 }
 
@@ -106,7 +125,11 @@ fn draw_bar(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let style = model.theme.style(Role::Bar);
     let mut left = vec![];
     if let Some(v) = model.view() {
-        let role = if v.environment.to_uppercase().starts_with("PROD") { Role::Production } else { Role::Environment };
+        let role = if v.environment.to_uppercase().starts_with("PROD") {
+            Role::Production
+        } else {
+            Role::Environment
+        };
         left.push(piece(model, role, format!(" {} ", v.environment)));
         if v.simulated {
             left.push(piece(model, Role::Simulated, " SIMULATED "));
@@ -120,13 +143,22 @@ fn draw_bar(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     }
     if let Some((_, missed)) = &model.frozen {
         let at = model.view().map_or(String::new(), |v| v.made.clock());
-        let now = model.seen.as_ref().filter(|s| Some(s.view.state) != model.view().map(|v| v.state));
+        let now =
+            model.seen.as_ref().filter(|s| Some(s.view.state) != model.view().map(|v| v.state));
         let now = now.map_or(String::new(), |s| format!(", NOW {}", s.view.state.word()));
-        left.push(piece(model, Role::Danger, format!(" FROZEN at {at}, {missed} pictures since{now} ")));
+        left.push(piece(
+            model,
+            Role::Danger,
+            format!(" FROZEN at {at}, {missed} pictures since{now} "),
+        ));
     }
     let (role, words) = link_words(model);
-    let right = Line::from(vec![piece(model, role, words), Text::styled(format!("  {} ", model.moment.wall.clock()), style)]);
-    let [top, second] = Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(area);
+    let right = Line::from(vec![
+        piece(model, role, words),
+        Text::styled(format!("  {} ", model.moment.wall.clock()), style),
+    ]);
+    let [top, second] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(area);
     frame.buffer_mut().set_style(top, style);
     let width = u16::try_from(right.width()).unwrap_or(0).min(top.width);
     let [a, b] = Layout::horizontal([Constraint::Min(1), Constraint::Length(width)]).areas(top);
@@ -139,11 +171,18 @@ fn draw_bar(model: &Model, frame: &mut Frame<'_>, area: Rect) {
             Some(why) if model.frozen.is_none() => Line::from(piece(
                 model,
                 Role::Stale,
-                words::cut(&format!(" ? UNKNOWN now; was {}: {why}", v.state.word()), usize::from(area.width)),
+                words::cut(
+                    &format!(" ? UNKNOWN now; was {}: {why}", v.state.word()),
+                    usize::from(area.width),
+                ),
             )),
             _ => Line::from(vec![
                 piece(model, role, format!(" {glyph} {} ", v.state.word())),
-                piece(model, Role::Text, words::cut(&v.why, usize::from(area.width).saturating_sub(14))),
+                piece(
+                    model,
+                    Role::Text,
+                    words::cut(&v.why, usize::from(area.width).saturating_sub(14)),
+                ),
             ]),
         };
         frame.render_widget(line, second);
@@ -159,7 +198,9 @@ fn draw_waiting(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         Link::Idle if model.starting.is_empty() => "starting".to_owned(),
         Link::Idle => "the lab is being made".to_owned(),
         Link::Connecting { target, attempt } => format!("connecting to {target}, try {attempt}"),
-        Link::Live { target, .. } => format!("connected to {target}, waiting for the first picture"),
+        Link::Live { target, .. } => {
+            format!("connected to {target}, waiting for the first picture")
+        }
         Link::Lost { why, attempt, retry_at } => {
             format!("{why}; try {attempt} in {}", model.moment.now.until(*retry_at))
         }
@@ -170,8 +211,14 @@ fn draw_waiting(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 
 fn draw_told(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let line = match (&model.told, &model.calling, &model.link) {
-        (Some(told), _, _) => piece(model, if told.bad { Role::Bad } else { Role::Title }, format!(" {}", told.text)),
-        (None, Some(since), _) => piece(model, Role::Warn, format!(" waiting for the plane's answer, {}", model.moment.now.since(*since))),
+        (Some(told), _, _) => {
+            piece(model, if told.bad { Role::Bad } else { Role::Title }, format!(" {}", told.text))
+        }
+        (None, Some(since), _) => piece(
+            model,
+            Role::Warn,
+            format!(" waiting for the plane's answer, {}", model.moment.now.since(*since)),
+        ),
         (None, None, Link::Lost { why, .. }) => piece(model, Role::Bad, format!(" {why}")),
         _ => piece(model, Role::Muted, ""),
     };
@@ -209,7 +256,11 @@ fn scrolled(model: &Model, lines: Vec<Line<'static>>, area: Rect) -> Vec<Line<'s
     let mut shown: Vec<Line<'static>> = lines.into_iter().skip(top).take(height).collect();
     if more > 0 {
         shown.pop();
-        shown.push(Line::from(piece(model, Role::Warn, format!(" … {} more lines: page down", more + 1))));
+        shown.push(Line::from(piece(
+            model,
+            Role::Warn,
+            format!(" … {} more lines: page down", more + 1),
+        )));
     }
     shown
 }

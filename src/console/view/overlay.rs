@@ -21,12 +21,28 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     }
 }
 
-fn window(model: &Model, frame: &mut Frame<'_>, area: Rect, size: (u16, u16), title: &str, role: Role) -> Rect {
-    let (width, height) = (size.0.min(area.width.saturating_sub(2)), size.1.min(area.height.saturating_sub(2)));
-    let outer = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+fn window(
+    model: &Model,
+    frame: &mut Frame<'_>,
+    area: Rect,
+    size: (u16, u16),
+    title: &str,
+    role: Role,
+) -> Rect {
+    let (width, height) =
+        (size.0.min(area.width.saturating_sub(2)), size.1.min(area.height.saturating_sub(2)));
+    let outer = Rect {
+        x: area.x + (area.width - width) / 2,
+        y: area.y + (area.height - height) / 2,
+        width,
+        height,
+    };
     frame.render_widget(Clear, outer);
     frame.buffer_mut().set_style(outer, model.theme.style(Role::Text));
-    let block = Block::bordered().title(format!(" {title} ")).border_style(model.theme.style(role)).title_style(model.theme.style(role));
+    let block = Block::bordered()
+        .title(format!(" {title} "))
+        .border_style(model.theme.style(role))
+        .title_style(model.theme.style(role));
     let inner = block.inner(outer);
     frame.render_widget(block, outer);
     inner
@@ -38,13 +54,20 @@ fn help(model: &Model, frame: &mut Frame<'_>, area: Rect, scroll: usize) {
     let lines: Vec<Line<'_>> = Action::ALL
         .into_iter()
         .map(|action| {
-            let keys = if action.is_mutating() { format!(":{}", action.name()) } else { model.keymap.keys_of(action).join(" ") };
+            let keys = if action.is_mutating() {
+                format!(":{}", action.name())
+            } else {
+                model.keymap.keys_of(action).join(" ")
+            };
             let (role, text) = match action.unavailable(model) {
                 None => (Role::Text, action.doc().to_owned()),
                 Some(why) => (Role::Muted, format!("not now: {why}")),
             };
             let head = format!("{:<12} {:<11} ", words::cut(&keys, 12), action.name());
-            Line::from(vec![piece(model, Role::Key, head), piece(model, role, words::cut(&text, width.saturating_sub(25)))])
+            Line::from(vec![
+                piece(model, Role::Key, head),
+                piece(model, role, words::cut(&text, width.saturating_sub(25))),
+            ])
         })
         .collect();
     let top = scroll.min(lines.len().saturating_sub(usize::from(inner.height)));
@@ -52,14 +75,29 @@ fn help(model: &Model, frame: &mut Frame<'_>, area: Rect, scroll: usize) {
 }
 
 fn palette(model: &Model, frame: &mut Frame<'_>, area: Rect, input: &str, selected: usize) {
-    let inner = window(model, frame, area, (90, 14), "command (Tab completes, Esc closes)", Role::Key);
+    let inner =
+        window(model, frame, area, (90, 14), "command (Tab completes, Esc closes)", Role::Key);
     let width = usize::from(inner.width);
-    let mut lines = vec![Line::from(vec![piece(model, Role::Key, ":"), piece(model, Role::Title, format!("{input}_"))])];
-    for (i, action) in suggestions(input).into_iter().take(usize::from(inner.height).saturating_sub(1)).enumerate() {
-        let keys = if action.is_mutating() { "plan".to_owned() } else { model.keymap.keys_of(action).join(" ") };
+    let mut lines = vec![Line::from(vec![
+        piece(model, Role::Key, ":"),
+        piece(model, Role::Title, format!("{input}_")),
+    ])];
+    for (i, action) in
+        suggestions(input).into_iter().take(usize::from(inner.height).saturating_sub(1)).enumerate()
+    {
+        let keys = if action.is_mutating() {
+            "plan".to_owned()
+        } else {
+            model.keymap.keys_of(action).join(" ")
+        };
         let why = action.unavailable(model);
         let text = why.as_ref().map_or(action.doc().to_owned(), |w| format!("not now: {w}"));
-        let row = format!("{} {:<11} {:<10} {text}", if i == selected { ">" } else { " " }, action.name(), words::cut(&keys, 10));
+        let row = format!(
+            "{} {:<11} {:<10} {text}",
+            if i == selected { ">" } else { " " },
+            action.name(),
+            words::cut(&keys, 10)
+        );
         let role = if i == selected {
             Role::Selected
         } else if why.is_some() {
@@ -89,7 +127,10 @@ fn gate(model: &Model, frame: &mut Frame<'_>, area: Rect, confirm: &Confirm) {
                 plan_of.epoch
             ),
         )),
-        Line::from(vec![piece(model, Role::Text, " loss: "), piece(model, plan::loss_role(&plan_of.loss), plan_of.loss.short())]),
+        Line::from(vec![
+            piece(model, Role::Text, " loss: "),
+            piece(model, plan::loss_role(&plan_of.loss), plan_of.loss.short()),
+        ]),
     ];
     for line in words::wrap(plan_of.loss.reason(), width.saturating_sub(7)).into_iter().take(3) {
         lines.push(Line::from(piece(model, Role::Muted, format!("       {line}"))));
@@ -102,7 +143,10 @@ fn gate(model: &Model, frame: &mut Frame<'_>, area: Rect, confirm: &Confirm) {
     )));
     lines.push(Line::from(piece(model, Role::Muted, " Enter alone or Esc cancels.")));
     lines.push(Line::default());
-    lines.push(Line::from(vec![piece(model, Role::Danger, " demote "), piece(model, Role::Title, format!(" {}_", confirm.typed))]));
+    lines.push(Line::from(vec![
+        piece(model, Role::Danger, " demote "),
+        piece(model, Role::Title, format!(" {}_", confirm.typed)),
+    ]));
     if !confirm.hint.is_empty() {
         lines.push(Line::from(piece(model, Role::Bad, format!(" {}", confirm.hint))));
     }

@@ -1,4 +1,5 @@
-//! The plan that waits, or what would be chosen now: the loss account first, then steps and the whole candidate table.
+//! The plan that waits, or what would be chosen now: the loss account first, then steps and the
+//! whole candidate table.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -44,7 +45,10 @@ fn waiting(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
             piece(model, Role::Title, format!(" {} {from} → {}", plan.kind.word(), plan.to.node)),
             piece(model, Role::Muted, format!("  epoch {}  by {}", plan.epoch, plan.requested_by)),
         ]),
-        Line::from(vec![piece(model, Role::Text, " loss  "), piece(model, loss_role(&plan.loss), plan.loss.short())]),
+        Line::from(vec![
+            piece(model, Role::Text, " loss  "),
+            piece(model, loss_role(&plan.loss), plan.loss.short()),
+        ]),
     ];
     for line in words::wrap(plan.loss.reason(), width.saturating_sub(9)) {
         lines.push(Line::from(piece(model, Role::Muted, format!("       {line}"))));
@@ -56,14 +60,24 @@ fn waiting(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
             }
         }
     }
-    lines.push(Line::from(piece(model, Role::Text, format!(" fence at least \"{}\" · budget {}", plan.least_fence.words(), plan.budget))));
-    for text in plan.blast_radius.iter().chain(std::iter::once(&plan.way_back)).filter(|t| !t.is_empty()) {
+    lines.push(Line::from(piece(
+        model,
+        Role::Text,
+        format!(" fence at least \"{}\" · budget {}", plan.least_fence.words(), plan.budget),
+    )));
+    for text in
+        plan.blast_radius.iter().chain(std::iter::once(&plan.way_back)).filter(|t| !t.is_empty())
+    {
         for line in words::wrap(text, width.saturating_sub(3)) {
             lines.push(Line::from(piece(model, Role::Muted, format!("  {line}"))));
         }
     }
     for transfer in &plan.transfers {
-        lines.push(Line::from(piece(model, Role::Warn, words::cut(&format!(" transfer {transfer}"), width))));
+        lines.push(Line::from(piece(
+            model,
+            Role::Warn,
+            words::cut(&format!(" transfer {transfer}"), width),
+        )));
     }
     lines.push(Line::from(piece(model, Role::Key, " :execute goes on · :dismiss drops it")));
     for (i, step) in plan.steps.iter().enumerate() {
@@ -73,7 +87,13 @@ fn waiting(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
             lines.push(Line::from(piece(model, Role::Text, format!("{indent}{line}"))));
         }
         if width >= 110 {
-            let text = format!("{}proof: {} · undo: {} · within {}", " ".repeat(23), step.verification, step.compensation, step.budget);
+            let text = format!(
+                "{}proof: {} · undo: {} · within {}",
+                " ".repeat(23),
+                step.verification,
+                step.compensation,
+                step.budget
+            );
             lines.push(Line::from(piece(model, Role::Muted, words::cut(&text, width))));
         }
     }
@@ -86,25 +106,46 @@ fn nothing_waits(model: &Model, view: &ClusterView) -> Vec<Line<'static>> {
         Line::from(piece(model, Role::Muted, " ask for one: :switchover [NODE]")),
     ];
     if let Some(run) = view.run.as_ref().filter(|r| r.outcome.is_none()) {
-        lines.push(Line::from(piece(model, Role::Warn, format!(" plan {} runs: see run", run.plan.short()))));
+        lines.push(Line::from(piece(
+            model,
+            Role::Warn,
+            format!(" plan {} runs: see run", run.plan.short()),
+        )));
     }
     lines
 }
 
-pub(super) fn candidate_lines(model: &Model, candidate: &Candidate, width: usize, lines: &mut Vec<Line<'static>>) {
+pub(super) fn candidate_lines(
+    model: &Model,
+    candidate: &Candidate,
+    width: usize,
+    lines: &mut Vec<Line<'static>>,
+) {
     let (glyph, role) = words::held(model, candidate.eligible);
-    let rank = if candidate.eligible { format!("rank {}", candidate.rank) } else { "not eligible".to_owned() };
+    let rank = if candidate.eligible {
+        format!("rank {}", candidate.rank)
+    } else {
+        "not eligible".to_owned()
+    };
     lines.push(Line::from(vec![
         piece(model, role, format!("  {glyph} {:<10} {rank:<13}", candidate.node)),
         piece(model, Role::Muted, words::cut(&passed(candidate), width.saturating_sub(28))),
     ]));
     for check in candidate.checks.iter().filter(|c| !c.passed) {
-        let text = format!("      {} is {}, limit {}; until {}", check.name, check.value, check.limit, check.would_change);
+        let text = format!(
+            "      {} is {}, limit {}; until {}",
+            check.name, check.value, check.limit, check.would_change
+        );
         lines.push(Line::from(piece(model, Role::Bad, words::cut(&text, width))));
     }
 }
 
 fn passed(candidate: &Candidate) -> String {
-    let list: Vec<String> = candidate.checks.iter().filter(|c| c.passed).map(|c| format!("{} {}", c.name, c.value)).collect();
+    let list: Vec<String> = candidate
+        .checks
+        .iter()
+        .filter(|c| c.passed)
+        .map(|c| format!("{} {}", c.name, c.value))
+        .collect();
     list.join(" · ")
 }

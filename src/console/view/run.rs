@@ -1,4 +1,5 @@
-//! The run, or the last one: every step with its time against its budget, then the verification and what was measured.
+//! The run, or the last one: every step with its time against its budget, then the verification and
+//! what was measured.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -12,7 +13,8 @@ use crate::model::view::{ClusterView, Outcome};
 
 pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, area: Rect) {
     let Some(run) = &view.run else {
-        let lines = vec![Line::default(), Line::from(piece(model, Role::Title, " nothing ran yet"))];
+        let lines =
+            vec![Line::default(), Line::from(piece(model, Role::Title, " nothing ran yet"))];
         frame.render_widget(Paragraph::new(lines), area);
         return;
     };
@@ -26,11 +28,24 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
     let mut lines = vec![
         Line::from(vec![
             piece(model, role, format!(" {word} ")),
-            piece(model, Role::Title, format!(" plan {}  {} {from} → {}", run.plan.short(), run.body.kind.word(), run.body.to.node)),
+            piece(
+                model,
+                Role::Title,
+                format!(
+                    " plan {}  {} {from} → {}",
+                    run.plan.short(),
+                    run.body.kind.word(),
+                    run.body.to.node
+                ),
+            ),
             piece(model, Role::Muted, format!("  {}", run.age)),
         ]),
         Line::default(),
-        Line::from(piece(model, Role::Muted, format!("   {:<8} {:<10} {:<8} {:>9} {:>9}", "step", "node", "state", "took", "budget"))),
+        Line::from(piece(
+            model,
+            Role::Muted,
+            format!("   {:<8} {:<10} {:<8} {:>9} {:>9}", "step", "node", "state", "took", "budget"),
+        )),
     ];
     for step in &run.steps {
         let (glyph, role) = words::step(model, step.state);
@@ -40,13 +55,27 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
             piece(model, Role::Text, format!("{:<10} ", words::cut(step.node.as_str(), 10))),
             piece(model, role, format!("{:<8} ", step.state.word())),
             piece(model, Role::Text, format!("{took:>9} {:>9}  ", step.budget.to_string())),
-            piece(model, Role::Muted, if width >= 110 { words::cut(&step.found, width.saturating_sub(53)) } else { String::new() }),
+            piece(
+                model,
+                Role::Muted,
+                if width >= 110 {
+                    words::cut(&step.found, width.saturating_sub(53))
+                } else {
+                    String::new()
+                },
+            ),
         ]));
     }
     // On a narrow screen what was found has its own lines, for the step that matters now.
-    let newest = run.steps.iter().rev().find(|s| s.state != crate::model::view::StepState::Waiting && run.outcome.is_none());
+    let newest = run
+        .steps
+        .iter()
+        .rev()
+        .find(|s| s.state != crate::model::view::StepState::Waiting && run.outcome.is_none());
     if let Some(step) = newest.filter(|_| width < 110) {
-        for line in words::wrap(&format!("{}: {}", step.kind.word(), step.found), width.saturating_sub(5)) {
+        for line in
+            words::wrap(&format!("{}: {}", step.kind.word(), step.found), width.saturating_sub(5))
+        {
             lines.push(Line::from(piece(model, Role::Muted, format!("   {line}"))));
         }
     }
@@ -65,17 +94,27 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
         lines.push(Line::from(vec![
             Text::raw(" "),
             piece(model, Role::Title, format!("RTO {rto}")),
-            piece(model, Role::Muted, "  from the last sign of the old primary to the proof on the new one"),
+            piece(
+                model,
+                Role::Muted,
+                "  from the last sign of the old primary to the proof on the new one",
+            ),
         ]));
     }
     if let Some(loss) = &run.rpo {
-        lines.push(Line::from(vec![piece(model, Role::Title, " RPO "), piece(model, plan::loss_role(loss), loss.short())]));
+        lines.push(Line::from(vec![
+            piece(model, Role::Title, " RPO "),
+            piece(model, plan::loss_role(loss), loss.short()),
+        ]));
         for line in words::wrap(loss.reason(), width.saturating_sub(7)) {
             lines.push(Line::from(piece(model, Role::Muted, format!("     {line}"))));
         }
     }
     if let Some(fence) = run.fence {
-        lines.push(Line::from(vec![piece(model, Role::Title, " fence "), piece(model, Role::Text, fence.words())]));
+        lines.push(Line::from(vec![
+            piece(model, Role::Title, " fence "),
+            piece(model, Role::Text, fence.words()),
+        ]));
     }
     let shown = super::scrolled(model, lines, area);
     frame.render_widget(Paragraph::new(shown), area);

@@ -1,4 +1,5 @@
-//! Why it is as it is: the answer in a sentence, what the policy says of a move now, every candidate through every check.
+//! Why it is as it is: the answer in a sentence, what the policy says of a move now, every
+//! candidate through every check.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -30,9 +31,20 @@ pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, are
     lines.push(Line::from(piece(model, Role::Title, " nodes")));
     for node in &view.nodes {
         let (sees, of) = (node.votes.iter().filter(|(_, v)| *v).count(), node.votes.len());
-        let score = node.health.as_ref().map_or(String::new(), |h| format!(" · health {}.{:02}", h.score / 1_000, h.score % 1_000 / 10));
-        let text = format!("  {:<12} {:<9} seen by {sees} of {of}{score}  {}", node.node, node.verdict.word(), node.why);
-        lines.push(Line::from(piece(model, words::verdict(model, node.verdict).1, words::cut(&text, width))));
+        let score = node.health.as_ref().map_or(String::new(), |h| {
+            format!(" · health {}.{:02}", h.score / 1_000, h.score % 1_000 / 10)
+        });
+        let text = format!(
+            "  {:<12} {:<9} seen by {sees} of {of}{score}  {}",
+            node.node,
+            node.verdict.word(),
+            node.why
+        );
+        lines.push(Line::from(piece(
+            model,
+            words::verdict(model, node.verdict).1,
+            words::cut(&text, width),
+        )));
     }
     lines.push(Line::from(piece(model, Role::Title, " candidates")));
     for candidate in &view.outlook.candidates {

@@ -1,4 +1,5 @@
-//! Glyphs, and text that fits. Every glyph is one cell wide, has an ASCII twin, and stands beside a word.
+//! Glyphs, and text that fits. Every glyph is one cell wide, has an ASCII twin, and stands beside a
+//! word.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -41,7 +42,11 @@ pub(super) fn step(model: &Model, state: StepState) -> (&'static str, Role) {
 }
 
 pub(super) fn held(model: &Model, held: bool) -> (&'static str, Role) {
-    if held { (glyph(model, "✓", "+"), Role::Good) } else { (glyph(model, "✗", "X"), Role::Bad) }
+    if held {
+        (glyph(model, "✓", "+"), Role::Good)
+    } else {
+        (glyph(model, "✗", "X"), Role::Bad)
+    }
 }
 
 pub(super) fn dot(model: &Model, on: bool) -> &'static str {
@@ -96,8 +101,14 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The last lags against the limit: one cell a sample, a gap drawn as a gap, over the limit as a mark.
-pub(super) fn sparkline(model: &Model, samples: &[Option<u64>], limit: u64, width: usize) -> String {
+/// The last lags against the limit: one cell a sample, a gap drawn as a gap, over the limit as a
+/// mark.
+pub(super) fn sparkline(
+    model: &Model,
+    samples: &[Option<u64>],
+    limit: u64,
+    width: usize,
+) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const ASCII: [char; 8] = ['_', '.', ':', '-', '=', '+', '*', '#'];
     let bars = if model.ascii { ASCII } else { BARS };
@@ -108,7 +119,8 @@ pub(super) fn sparkline(model: &Model, samples: &[Option<u64>], limit: u64, widt
             None => ' ',
             Some(n) if *n > limit => '!',
             Some(n) => {
-                // By powers of two: a lag of a few pages and one of a few megabytes are both to be seen.
+                // By powers of two: a lag of a few pages and one of a few megabytes are both to be
+                // seen.
                 let full = u64::from(64 - limit.max(2).leading_zeros());
                 let part = u64::from(64 - n.leading_zeros());
                 bars[usize::try_from(part * 7 / full).unwrap_or(7).min(7)]

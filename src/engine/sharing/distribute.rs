@@ -1,4 +1,5 @@
-//! Who carries how much. Integer arithmetic only, and the same answer for the same question on every machine.
+//! Who carries how much. Integer arithmetic only, and the same answer for the same question on
+//! every machine.
 
 use std::collections::BTreeMap;
 
@@ -22,18 +23,27 @@ pub(in crate::engine) struct Distribution {
     pub(in crate::engine) shed: u64,
 }
 
-/// `demand` over the active tier in proportion to what each declares, nobody beyond its capacity; what the tier cannot carry
-/// goes to the reserve, in its order and to as few of it as possible; what is left then is shed.
-pub(in crate::engine) fn distribute(demand: u64, active: &[Carrier], reserve: &[Carrier]) -> Distribution {
+/// `demand` over the active tier in proportion to what each declares, nobody beyond its capacity;
+/// what the tier cannot carry goes to the reserve, in its order and to as few of it as possible;
+/// what is left then is shed.
+pub(in crate::engine) fn distribute(
+    demand: u64,
+    active: &[Carrier],
+    reserve: &[Carrier],
+) -> Distribution {
     let mut of: BTreeMap<NodeId, u64> = active.iter().map(|c| (c.node.clone(), 0)).collect();
     let mut left = demand;
     // Whoever would get more than it can carry gets its capacity; the others share what remains.
     let mut open: Vec<&Carrier> = active.iter().filter(|c| c.capacity > 0).collect();
     while !open.is_empty() {
         let weight: u64 = open.iter().map(|c| c.declared).sum::<u64>().max(1);
-        let part = |c: &Carrier| u64::try_from(u128::from(left) * u128::from(c.declared) / u128::from(weight)).unwrap_or(u64::MAX);
+        let part = |c: &Carrier| {
+            u64::try_from(u128::from(left) * u128::from(c.declared) / u128::from(weight))
+                .unwrap_or(u64::MAX)
+        };
         let parts: Vec<(&Carrier, u64)> = open.iter().map(|c| (*c, part(c))).collect();
-        let full: Vec<&Carrier> = parts.iter().filter(|(c, part)| *part >= c.capacity).map(|(c, _)| *c).collect();
+        let full: Vec<&Carrier> =
+            parts.iter().filter(|(c, part)| *part >= c.capacity).map(|(c, _)| *c).collect();
         if full.is_empty() {
             left -= parts.iter().map(|(_, part)| part).sum::<u64>();
             // Rounding leaves less than one unit for each.
@@ -87,18 +97,35 @@ mod tests {
         let d = distribute(100, &carriers(&[(30, 80), (20, 80)], "n"), &[]);
         assert_eq!((units(&d), d.shed), (vec![60, 40], 0));
         let d = distribute(100, &carriers(&[(30, 50), (20, 80)], "n"), &[]);
-        assert_eq!((units(&d), d.shed), (vec![50, 50], 0), "the first is full, the second takes the rest");
+        assert_eq!(
+            (units(&d), d.shed),
+            (vec![50, 50], 0),
+            "the first is full, the second takes the rest"
+        );
     }
 
     #[test]
     fn the_reserve_is_for_what_the_tier_cannot_carry() {
-        let (tier, reserve) = (carriers(&[(30, 50), (20, 40)], "n"), carriers(&[(0, 40), (0, 40)], "r"));
+        let (tier, reserve) =
+            (carriers(&[(30, 50), (20, 40)], "n"), carriers(&[(0, 40), (0, 40)], "r"));
         let d = distribute(80, &tier, &reserve);
-        assert_eq!((units(&d), d.shed), (vec![48, 32, 0, 0], 0), "the tier carries it: nobody is promoted");
+        assert_eq!(
+            (units(&d), d.shed),
+            (vec![48, 32, 0, 0], 0),
+            "the tier carries it: nobody is promoted"
+        );
         let d = distribute(100, &tier, &reserve);
-        assert_eq!((units(&d), d.shed), (vec![50, 40, 10, 0], 0), "as few of the reserve as possible");
+        assert_eq!(
+            (units(&d), d.shed),
+            (vec![50, 40, 10, 0], 0),
+            "as few of the reserve as possible"
+        );
         let d = distribute(200, &tier, &reserve);
-        assert_eq!((units(&d), d.shed), (vec![50, 40, 40, 40], 30), "the rest is shed, and said so");
+        assert_eq!(
+            (units(&d), d.shed),
+            (vec![50, 40, 40, 40], 30),
+            "the rest is shed, and said so"
+        );
     }
 
     proptest! {

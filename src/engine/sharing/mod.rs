@@ -1,5 +1,6 @@
-//! Clusters in which several nodes accept writes (active-active, hybrid): who carries which share of the traffic, and what
-//! is done when one cannot. There is no lease and no fence here; what two nodes accept is settled by the conflict policy.
+//! Clusters in which several nodes accept writes (active-active, hybrid): who carries which share
+//! of the traffic, and what is done when one cannot. There is no lease and no fence here; what two
+//! nodes accept is settled by the conflict policy.
 
 mod distribute;
 mod plan;
@@ -17,19 +18,27 @@ use crate::model::topology::Node;
 use crate::model::view::ClusterState;
 use crate::model::{NodeId, Span};
 
-/// A plan for one node's share waits at most so long for the verdict about others that fell silent with it.
+/// A plan for one node's share waits at most so long for the verdict about others that fell silent
+/// with it.
 pub(super) const GATHER_MAX: Span = Span::millis(800);
-/// Whoever was away takes the shares in force from its peers within this; longer apart, and none may be in force.
+/// Whoever was away takes the shares in force from its peers within this; longer apart, and none
+/// may be in force.
 pub(super) const APART_MAX: Span = Span::secs(3);
-/// Whoever speaks and took no shares, from the plane or from a peer, for so long after the first order cannot be reached.
+/// Whoever speaks and took no shares, from the plane or from a peer, for so long after the first
+/// order cannot be reached.
 pub(super) const DEAF_AFTER: Span = Span::secs(5);
 /// It is ordered again after this.
 pub(super) const DEAF_RETRY: Span = Span::secs(60);
-/// Load is looked at for so long after a change: the routers need a moment to follow, and it is measured over seconds.
+/// Load is looked at for so long after a change: the routers need a moment to follow, and it is
+/// measured over seconds.
 pub(super) const KEEP_FOR: Span = Span::secs(3);
 
 /// What a node can carry, in whole units.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the configuration bounds it to 0 to 1e9")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the configuration bounds it to 0 to 1e9"
+)]
 pub(super) fn units_of(node: &Node) -> u64 {
     node.capacity as u64
 }
@@ -42,7 +51,11 @@ impl Engine {
 
     /// The shares in force, as far as this plane knows.
     pub(super) fn shares(&self) -> Shares {
-        let none = || Shares { epoch: self.durable.epoch, plan: None, of: std::collections::BTreeMap::new() };
+        let none = || Shares {
+            epoch: self.durable.epoch,
+            plan: None,
+            of: std::collections::BTreeMap::new(),
+        };
         self.durable.shares.clone().or_else(|| self.cluster.declared_shares()).unwrap_or_else(none)
     }
 
@@ -61,11 +74,15 @@ impl Engine {
 
     /// Its agent is heard as usual, whatever its database does: an order should get there.
     pub(super) fn in_reach(&self, node: &NodeId) -> bool {
-        let heard = |m: &NodeMind| m.age(self.now).is_some_and(|a| a < Span::secs(2)) && m.detector.silence(self.now) <= Silence::None;
+        let heard = |m: &NodeMind| {
+            m.age(self.now).is_some_and(|a| a < Span::secs(2))
+                && m.detector.silence(self.now) <= Silence::None
+        };
         self.nodes.get(node).is_some_and(heard)
     }
 
-    /// How long it has taken none of the shares that it was ordered to, once that is too long for a node that orders reach.
+    /// How long it has taken none of the shares that it was ordered to, once that is too long for a
+    /// node that orders reach.
     pub(super) fn deaf_for(&self, node: &NodeId) -> Option<Span> {
         let since = self.nodes.get(node)?.ordered_since?;
         Some(self.now.since(since)).filter(|behind| *behind >= DEAF_AFTER)
@@ -74,15 +91,20 @@ impl Engine {
     /// A node that accepts writes now, by its own fresh word.
     pub(super) fn accepts(&self, node: &NodeId) -> Option<&NodeReport> {
         let mind = self.nodes.get(node)?;
-        let fresh = mind.verdict <= Verdict::Degraded && mind.age(self.now).is_some_and(|age| age < Span::secs(2));
+        let fresh = mind.verdict <= Verdict::Degraded
+            && mind.age(self.now).is_some_and(|age| age < Span::secs(2));
         mind.report.as_ref().filter(|r| fresh && r.resource.state == ResourceState::Primary)
     }
 
     /// The newest shares that any agent keeps; of several with one number, those that most keep.
     pub(super) fn judge_shares(&mut self) {
-        let all = || self.nodes.values().filter_map(|m| m.report.as_ref()).filter_map(|r| r.shares.as_ref());
+        let all = || {
+            self.nodes.values().filter_map(|m| m.report.as_ref()).filter_map(|r| r.shares.as_ref())
+        };
         let count = |shares: &Shares| all().filter(|s| *s == shares).count();
-        let newest = all().max_by_key(|s| (s.epoch, count(s), s.plan.as_ref().map(|d| d.as_str().to_owned()))).cloned();
+        let newest = all()
+            .max_by_key(|s| (s.epoch, count(s), s.plan.as_ref().map(|d| d.as_str().to_owned())))
+            .cloned();
         let Some(newest) = newest.filter(|s| s.epoch >= self.durable.epoch) else { return };
         if newest.epoch > self.durable.epoch {
             self.low_since = None;
@@ -90,19 +112,27 @@ impl Engine {
             self.given_up.clear();
         }
         self.durable.epoch = newest.epoch;
-        self.started_calm |= newest.of.iter().filter(|(_, units)| **units > 0).all(|(node, _)| self.accepts(node).is_some());
-        let same = |m: &NodeMind| m.report.as_ref().is_some_and(|r| r.shares.as_ref() == Some(&newest));
+        self.started_calm |= newest
+            .of
+            .iter()
+            .filter(|(_, units)| **units > 0)
+            .all(|(node, _)| self.accepts(node).is_some());
+        let same =
+            |m: &NodeMind| m.report.as_ref().is_some_and(|r| r.shares.as_ref() == Some(&newest));
         let heard: Vec<NodeId> = self.nodes.keys().filter(|n| self.in_reach(n)).cloned().collect();
         for (node, mind) in &mut self.nodes {
             if same(mind) || !heard.contains(node) {
                 mind.ordered_since = None;
             }
         }
-        // Peers pass on what a majority keeps; what fewer keep only an order brings, also to one that took none so far.
+        // Peers pass on what a majority keeps; what fewer keep only an order brings, also to one
+        // that took none so far.
         let passed_on = heard.iter().filter(|n| same(&self.nodes[*n])).count() >= self.quorum();
-        // Once a minute it is tried again: perhaps only its own link is back, and no majority of its peers to tell it.
+        // Once a minute it is tried again: perhaps only its own link is back, and no majority of
+        // its peers to tell it.
         let tried_again = |deaf: Span| deaf.0 % DEAF_RETRY.0 >= DEAF_RETRY.0 - DEAF_AFTER.0;
-        let given_up = |n: &NodeId| passed_on && self.deaf_for(n).is_some_and(|deaf| !tried_again(deaf));
+        let given_up =
+            |n: &NodeId| passed_on && self.deaf_for(n).is_some_and(|deaf| !tried_again(deaf));
         let apart = heard.iter().any(|n| !same(&self.nodes[n]) && !given_up(n));
         self.apart_since = if apart { self.apart_since.or(Some(self.now)) } else { None };
         self.durable.shares = Some(newest);
@@ -126,7 +156,8 @@ impl Engine {
             };
             (rank, health::score(mind, &self.policy, self.now), u64::MAX - self.units(node))
         };
-        let serving = shares.of.iter().filter(|(node, units)| **units > 0 && self.nodes.contains_key(*node));
+        let serving =
+            shares.of.iter().filter(|(node, units)| **units > 0 && self.nodes.contains_key(*node));
         serving.map(|(node, _)| node).min_by_key(|node| worry(node)).cloned()
     }
 
@@ -137,7 +168,11 @@ impl Engine {
         }
         let shares = self.shares();
         let carried: u64 = shares.of.values().sum();
-        let settled = |n: &NodeId| self.nodes.get(n).is_some_and(|m| m.verdict <= Verdict::Degraded && m.verdict != Verdict::Unknown);
+        let settled = |n: &NodeId| {
+            self.nodes
+                .get(n)
+                .is_some_and(|m| m.verdict <= Verdict::Degraded && m.verdict != Verdict::Unknown)
+        };
         carried < self.demand()
             && shares.of.iter().filter(|(_, units)| **units > 0).all(|(n, _)| settled(n))
             && self.demand() - carried > self.without(&[]).shed
@@ -150,7 +185,12 @@ impl Engine {
 
     pub(super) fn conclude_sharing(&self) -> (ClusterState, String) {
         let shares = self.shares();
-        let carried: u64 = shares.of.iter().filter(|(node, _)| self.accepts(node).is_some()).map(|(_, units)| units).sum();
+        let carried: u64 = shares
+            .of
+            .iter()
+            .filter(|(node, _)| self.accepts(node).is_some())
+            .map(|(_, units)| units)
+            .sum();
         let demand = self.demand();
         if carried == 0 {
             return (ClusterState::Critical, "no node with a share accepts writes".into());
@@ -159,9 +199,16 @@ impl Engine {
         if carried < demand {
             wrong.push(format!("{carried} of {demand} units of the load are carried"));
         }
-        let heard = self.nodes.values().filter(|m| m.age(self.now).is_some_and(|a| a < Span::secs(2))).count();
+        let heard = self
+            .nodes
+            .values()
+            .filter(|m| m.age(self.now).is_some_and(|a| a < Span::secs(2)))
+            .count();
         if heard < self.quorum() {
-            wrong.push(format!("{heard} of {} agents are heard: shares cannot change", self.nodes.len()));
+            wrong.push(format!(
+                "{heard} of {} agents are heard: shares cannot change",
+                self.nodes.len()
+            ));
         }
         let unwell = self.nodes.iter().filter(|(_, m)| m.verdict != Verdict::Healthy);
         wrong.extend(unwell.map(|(n, m)| format!("{n} {}", m.verdict.word())));
@@ -172,7 +219,12 @@ impl Engine {
             wrong.push(format!("shares of epoch {} are not the declared ones", shares.epoch));
         }
         if wrong.is_empty() {
-            (ClusterState::Healthy, format!("every node is healthy and {demand} of {demand} units of the load are carried"))
+            (
+                ClusterState::Healthy,
+                format!(
+                    "every node is healthy and {demand} of {demand} units of the load are carried"
+                ),
+            )
         } else {
             (ClusterState::Degraded, wrong.join(", "))
         }
@@ -186,12 +238,23 @@ impl Engine {
         for (other, units) in &distribution.of {
             let had = before.of.get(other).copied().unwrap_or(0);
             if *units > had {
-                let promoted = if had == 0 && self.cluster.pattern == Pattern::Hybrid { " (promoted)" } else { "" };
+                let promoted = if had == 0 && self.cluster.pattern == Pattern::Hybrid {
+                    " (promoted)"
+                } else {
+                    ""
+                };
                 gains.push(format!("{other} {had} → {units}{promoted}"));
             }
         }
-        let shed = if distribution.shed > 0 { format!(" · {} units are refused", distribution.shed) } else { String::new() };
-        let gains = if gains.is_empty() { "nobody can take more".to_owned() } else { gains.join(", ") };
-        format!("if {node} died now → {gains}{shed} · its newest writes wait on it until it is back")
+        let shed = if distribution.shed > 0 {
+            format!(" · {} units are refused", distribution.shed)
+        } else {
+            String::new()
+        };
+        let gains =
+            if gains.is_empty() { "nobody can take more".to_owned() } else { gains.join(", ") };
+        format!(
+            "if {node} died now → {gains}{shed} · its newest writes wait on it until it is back"
+        )
     }
 }

@@ -1,7 +1,8 @@
 //! PostgreSQL 13 to 17: pursues a goal, watches the server, and reports.
 //!
-//! The server is never writable unless the goal is `Primary`: every start is a start as a standby, and only a promotion
-//! makes it writable. The death of the postmaster is noticed at once (pidfd), not at the next look.
+//! The server is never writable unless the goal is `Primary`: every start is a start as a standby,
+//! and only a promotion makes it writable. The death of the postmaster is noticed at once (pidfd),
+//! not at the next look.
 
 mod files;
 mod programs;
@@ -25,7 +26,9 @@ use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::config::agent::{PostgresConfig, Route};
-use crate::model::observation::{CheckTimes, ResourceFacts, ResourceState, StopEvidence, WriteProof};
+use crate::model::observation::{
+    CheckTimes, ResourceFacts, ResourceState, StopEvidence, WriteProof,
+};
 use crate::model::{Epoch, NodeId, Position, Span, SyncSet, Timestamp};
 use files::Settings;
 use sql::{Look, StandbyLook};
@@ -106,7 +109,12 @@ struct Driver {
 pub async fn run(setup: Setup, mut port: Port) {
     let kind = "postgres".to_owned();
     let mut driver = Driver {
-        facts: ResourceFacts { kind, version: setup.programs.version.clone(), since: host::wall(), ..ResourceFacts::default() },
+        facts: ResourceFacts {
+            kind,
+            version: setup.programs.version.clone(),
+            since: host::wall(),
+            ..ResourceFacts::default()
+        },
         sync: default_sync(&setup),
         setup,
         out: port.seen,
@@ -140,7 +148,8 @@ pub async fn run(setup: Setup, mut port: Port) {
 }
 
 fn default_sync(setup: &Setup) -> SyncSet {
-    let members: crate::model::Members = setup.default_sync.iter().map(|n| crate::model::Member::new(n.clone(), "")).collect();
+    let members: crate::model::Members =
+        setup.default_sync.iter().map(|n| crate::model::Member::new(n.clone(), "")).collect();
     let k = setup.synchronous_standbys.min(members.len());
     SyncSet { members, k }
 }
@@ -184,7 +193,8 @@ impl Driver {
                         self.note_death(goal).await;
                         self.tell().await;
                         match goal {
-                            // A standby is started again; a primary is not: whoever held the role has to win it anew.
+                            // A standby is started again; a primary is not: whoever held the role
+                            // has to win it anew.
                             Goal::Standby { .. } => { tokio::time::sleep(Duration::from_millis(200)).await; break; }
                             Goal::Primary { .. } | Goal::Sharing { .. } | Goal::Stopped(_) => {}
                         }
@@ -209,7 +219,9 @@ impl Driver {
         match goal {
             Goal::Stopped(Manner::Kill) => self.kill("kill").await,
             Goal::Stopped(Manner::Graceful) => self.stop_gracefully().await,
-            Goal::Standby { upstream, may_init } => self.stand_by(upstream.as_ref(), *may_init).await,
+            Goal::Standby { upstream, may_init } => {
+                self.stand_by(upstream.as_ref(), *may_init).await
+            }
             Goal::Primary { epoch, sync } => self.promote(*epoch, sync).await,
             Goal::Sharing { .. } => failed(ONE_WRITER),
         }
@@ -224,7 +236,10 @@ impl Driver {
         self.facts.unsynchronised_sessions = self.cancelled_waits;
         let postmaster = self.exit.as_ref().map(|(pid, _)| *pid);
         // The runtime going away ends the whole process.
-        let _ = self.out.send(Seen::Now(Box::new((self.resource.clone(), self.facts.clone(), postmaster)))).await;
+        let _ = self
+            .out
+            .send(Seen::Now(Box::new((self.resource.clone(), self.facts.clone(), postmaster))))
+            .await;
     }
 
     fn state(&mut self, state: ResourceState) {
@@ -286,19 +301,30 @@ impl Driver {
         if self.resource.stopped.is_some() && host::processes_in(&folder).is_empty() {
             return Ok(());
         }
-        let postmaster = self.exit.as_ref().map(|(pid, _)| *pid).or_else(|| host::postmaster(&folder));
+        let postmaster =
+            self.exit.as_ref().map(|(pid, _)| *pid).or_else(|| host::postmaster(&folder));
         let until = host::now() + Span::secs(5);
-        let (killed, remaining) = tokio::task::spawn_blocking(move || host::kill_all_in(&folder, postmaster, until)).await?;
+        let (killed, remaining) =
+            tokio::task::spawn_blocking(move || host::kill_all_in(&folder, postmaster, until))
+                .await?;
         self.forget_server();
         if !remaining.is_empty() {
-            return failed(format!("processes {remaining:?} survive SIGKILL (in uninterruptible sleep?)"));
+            return failed(format!(
+                "processes {remaining:?} survive SIGKILL (in uninterruptible sleep?)"
+            ));
         }
         self.stopped(how, killed, None);
         Ok(())
     }
 
     fn stopped(&mut self, how: &str, killed: u32, final_position: Option<Position>) {
-        let evidence = StopEvidence { at: host::wall(), how: how.to_owned(), killed, remaining: 0, final_position };
+        let evidence = StopEvidence {
+            at: host::wall(),
+            how: how.to_owned(),
+            killed,
+            remaining: 0,
+            final_position,
+        };
         self.resource.writable = false;
         self.resource.position = final_position;
         self.resource.history = None;
@@ -307,20 +333,26 @@ impl Driver {
         self.state(ResourceState::Stopped(evidence));
     }
 
-    /// A checkpoint first (the stop is then quick), then fast, immediate, kill. The end of the log is read when the stop
-    /// was clean.
+    /// A checkpoint first (the stop is then quick), then fast, immediate, kill. The end of the log
+    /// is read when the stop was clean.
     async fn stop_gracefully(&mut self) -> Done {
         if !self.adopt() {
             return self.kill("found dead").await;
         }
         if let Ok(client) = sql::connect(&self.setup.config).await {
             // Only a help: the stop itself makes the checkpoint that counts.
-            let _ = tokio::time::timeout(Duration::from_secs(5), client.batch_execute("CHECKPOINT")).await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(5), client.batch_execute("CHECKPOINT"))
+                    .await;
         }
         self.client = None;
-        let Some(pid) = self.exit.as_ref().map(|(pid, _)| *pid) else { return self.kill("kill").await };
+        let Some(pid) = self.exit.as_ref().map(|(pid, _)| *pid) else {
+            return self.kill("kill").await;
+        };
         let mut how = "fast";
-        for (signal, word, limit) in [(Signal::INT, "fast", FAST_STOP_MAX), (Signal::QUIT, "immediate", IMMEDIATE_STOP_MAX)] {
+        for (signal, word, limit) in
+            [(Signal::INT, "fast", FAST_STOP_MAX), (Signal::QUIT, "immediate", IMMEDIATE_STOP_MAX)]
+        {
             how = word;
             host::signal(pid, signal);
             if tokio::time::timeout(limit.std(), self.exited()).await.is_ok() {
@@ -350,12 +382,15 @@ impl Driver {
             return self.reclone(upstream).await;
         }
         if !runs {
-            // What is started from here on has no upstream in its settings, however long it takes or if it ever starts.
+            // What is started from here on has no upstream in its settings, however long it takes
+            // or if it ever starts.
             self.resource.deaf = upstream.is_none();
             self.tell().await;
             if !files::has_data(&data_dir) {
                 match upstream {
-                    Some(upstream) if upstream.history.is_some() => self.clone_from(upstream).await?,
+                    Some(upstream) if upstream.history.is_some() => {
+                        self.clone_from(upstream).await?
+                    }
                     _ if may_init => self.init().await?,
                     // Nothing to run yet: waits for somebody to clone.
                     _ => {
@@ -388,7 +423,8 @@ impl Driver {
             return Err(error);
         }
         let client = self.client().await?;
-        let recovery: bool = sql::bounded(client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
+        let recovery: bool =
+            sql::bounded(client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
         if !recovery {
             // It runs as a primary without a lease: an old role is never trusted.
             self.kill("ran as primary without a lease").await?;
@@ -415,14 +451,20 @@ impl Driver {
         Settings { upstream: conninfo, sync: self.sync.clone() }
     }
 
-    /// A server counts a connection as a synchronous standby by its name: only the standby itself may use this node's.
+    /// A server counts a connection as a synchronous standby by its name: only the standby itself
+    /// may use this node's.
     fn conninfo(&self, node: &NodeId, name: &str) -> Option<String> {
         let route = self.setup.routes.get(node)?;
         let (host, port) = route.postgres.rsplit_once(':')?;
         let config = &self.setup.config;
-        let passfile = config.replication_passfile.as_ref().map(|p| format!(" passfile={}", p.display())).unwrap_or_default();
+        let passfile = config
+            .replication_passfile
+            .as_ref()
+            .map(|p| format!(" passfile={}", p.display()))
+            .unwrap_or_default();
         Some(format!(
-            "host={host} port={port} user={} application_name={name}{passfile} connect_timeout=2 tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3",
+            "host={host} port={port} user={} application_name={name}{passfile} connect_timeout=2 \
+                tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3",
             config.user
         ))
     }
@@ -435,7 +477,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Cut off: durably, and then waits until no receiver remains and the end of the log is certain.
+    /// Cut off: durably, and then waits until no receiver remains and the end of the log is
+    /// certain.
     async fn cut(&mut self) -> Done {
         self.following = None;
         self.facts.receiving_from = None;
@@ -445,11 +488,16 @@ impl Driver {
         loop {
             let client = self.client().await?;
             let look = sql::look_standby(client).await?;
-            // This session has the empty setting, so the postmaster has told every process. A receiver that was being
-            // started meanwhile shows within a moment, and ends.
-            let quiet = look.conninfo.is_empty() && look.receiver.is_none() && (look.received.is_some() || look.exhausted);
+            // This session has the empty setting, so the postmaster has told every process. A
+            // receiver that was being started meanwhile shows within a moment, and ends.
+            let quiet = look.conninfo.is_empty()
+                && look.receiver.is_none()
+                && (look.received.is_some() || look.exhausted);
             let now = host::now();
-            if let Some(receiver) = look.receiver.filter(|_| look.conninfo.is_empty() && now.since(began) >= Span::millis(10)) {
+            if let Some(receiver) = look
+                .receiver
+                .filter(|_| look.conninfo.is_empty() && now.since(began) >= Span::millis(10))
+            {
                 // The startup process may be too busy to end it.
                 host::signal(receiver, Signal::TERM);
             }
@@ -499,7 +547,8 @@ impl Driver {
         self.facts.replayed = look.replayed;
         self.facts.upstream_age = look.upstream_age;
         self.facts.sessions = look.sessions;
-        self.facts.receiving_from = self.following.as_ref().filter(|_| look.streaming).map(|u| u.node.clone());
+        self.facts.receiving_from =
+            self.following.as_ref().filter(|_| look.streaming).map(|u| u.node.clone());
         self.facts.standbys.clear();
         self.state(ResourceState::Standby);
         position
@@ -509,7 +558,8 @@ impl Driver {
         if self.writer.as_ref().is_some_and(|w| !w.is_finished()) {
             return;
         }
-        let (config, ok, pause) = (self.setup.config.clone(), Arc::clone(&self.write_ok), self.setup.write_check.std());
+        let (config, ok, pause) =
+            (self.setup.config.clone(), Arc::clone(&self.write_ok), self.setup.write_check.std());
         let write_took = Arc::clone(&self.write_took);
         ok.store(host::now().0, Ordering::Relaxed);
         self.writer = Some(tokio::spawn(async move {
@@ -538,7 +588,8 @@ impl Driver {
 
     /// How long the last write took; one that does not come back takes as long as it is overdue.
     fn write_latency(&self) -> Option<Span> {
-        let (ok, took) = (self.write_ok.load(Ordering::Relaxed), self.write_took.load(Ordering::Relaxed));
+        let (ok, took) =
+            (self.write_ok.load(Ordering::Relaxed), self.write_took.load(Ordering::Relaxed));
         let overdue = host::now().since(Timestamp(ok)).0.saturating_sub(self.setup.write_check.0);
         (ok > 0 && took > 0).then(|| Span(took.max(overdue)))
     }
@@ -560,12 +611,15 @@ impl Driver {
             Err(failure) => Err(sql::LookError::Said(failure.0)),
         };
         let took = host::now().since(started);
-        self.facts.check = CheckTimes { live: look.is_ok().then_some(took), ..CheckTimes::default() };
+        self.facts.check =
+            CheckTimes { live: look.is_ok().then_some(took), ..CheckTimes::default() };
         match look {
             Ok(Look::Standby(look)) => {
                 let position = self.note_standby(&look);
-                // Whether it receives is the lag's matter; a cut standby that knows where its log ends is ready to be promoted.
-                self.facts.check.ready = (look.streaming || look.received.is_some() || look.exhausted).then_some(took);
+                // Whether it receives is the lag's matter; a cut standby that knows where its log
+                // ends is ready to be promoted.
+                self.facts.check.ready =
+                    (look.streaming || look.received.is_some() || look.exhausted).then_some(took);
                 self.resource.writable = false;
                 if look.received.is_some() || look.exhausted {
                     self.resource.position = Some(position);
@@ -594,8 +648,8 @@ impl Driver {
         }
     }
 
-    /// Commits whose wait for a standby was cancelled are visible but may be nowhere else; the server says so in its log
-    /// only.
+    /// Commits whose wait for a standby was cancelled are visible but may be nowhere else; the
+    /// server says so in its log only.
     fn count_cancelled_waits(&mut self) {
         let count = self.new_log().matches("canceling wait for synchronous replication").count();
         self.cancelled_waits += u32::try_from(count).unwrap_or(u32::MAX);
@@ -609,7 +663,10 @@ impl Driver {
             self.log_read = 0;
         }
         let mut fresh = Vec::new();
-        if let Ok(n) = file.seek(SeekFrom::Start(self.log_read)).and_then(|_| file.take(1 << 20).read_to_end(&mut fresh)) {
+        if let Ok(n) = file
+            .seek(SeekFrom::Start(self.log_read))
+            .and_then(|_| file.take(1 << 20).read_to_end(&mut fresh))
+        {
             self.log_read += n as u64;
         }
         String::from_utf8_lossy(&fresh).into_owned()
@@ -619,9 +676,11 @@ impl Driver {
         self.setup.config.data_dir.with_extension("log")
     }
 
-    /// A standby that does not stream, and whose log says that its upstream no longer has what it needs, is cloned anew.
+    /// A standby that does not stream, and whose log says that its upstream no longer has what it
+    /// needs, is cloned anew.
     fn must_rebuild(&mut self, goal: &Goal) -> bool {
-        let follows = matches!(goal, Goal::Standby { upstream: Some(u), .. } if u.history.is_some());
+        let follows =
+            matches!(goal, Goal::Standby { upstream: Some(u), .. } if u.history.is_some());
         if !follows || self.exit.is_none() || self.facts.receiving_from.is_some() {
             self.dry_since = None;
             return follows && self.exit.is_none();
@@ -633,7 +692,8 @@ impl Driver {
         }
         self.dry_since = None;
         let log = self.new_log();
-        self.clone_needed = log.contains("has already been removed") || log.contains("could not receive timeline history file");
+        self.clone_needed = log.contains("has already been removed")
+            || log.contains("could not receive timeline history file");
         self.clone_needed
     }
 }

@@ -48,7 +48,9 @@ impl Programs {
     /// [`ProgramError::Missing`] or [`ProgramError::Unsupported`].
     pub fn find(folder: Option<&Path>) -> Result<Self, ProgramError> {
         if let Some(folder) = folder {
-            return Self::at(folder).unwrap_or_else(|| Err(ProgramError::Missing(format!(" in {}", folder.display()))));
+            return Self::at(folder).unwrap_or_else(|| {
+                Err(ProgramError::Missing(format!(" in {}", folder.display())))
+            });
         }
         let mut unsupported = None;
         for folder in places() {
@@ -66,7 +68,9 @@ impl Programs {
         // A link on PATH leads to the folder where the other programs are.
         let postgres = folder.join("postgres").canonicalize().ok()?;
         let folder = postgres.parent()?.to_owned();
-        let complete = ["initdb", "pg_controldata", "pg_rewind", "pg_basebackup"].iter().all(|p| folder.join(p).exists());
+        let complete = ["initdb", "pg_controldata", "pg_rewind", "pg_basebackup"]
+            .iter()
+            .all(|p| folder.join(p).exists());
         if !complete {
             return None;
         }
@@ -89,7 +93,11 @@ impl Programs {
     /// A command that dies with its future, in the C locale.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.path(program));
-        command.kill_on_drop(true).env("LC_ALL", "C").env("PGCONNECT_TIMEOUT", "5").stdin(Stdio::null());
+        command
+            .kill_on_drop(true)
+            .env("LC_ALL", "C")
+            .env("PGCONNECT_TIMEOUT", "5")
+            .stdin(Stdio::null());
         command
     }
 
@@ -97,7 +105,11 @@ impl Programs {
     ///
     /// # Errors
     /// [`ProgramError::Failed`] with the end of what it said.
-    pub async fn run(&self, program: &str, configure: impl FnOnce(&mut Command)) -> Result<String, ProgramError> {
+    pub async fn run(
+        &self,
+        program: &str,
+        configure: impl FnOnce(&mut Command),
+    ) -> Result<String, ProgramError> {
         let mut command = self.command(program);
         configure(&mut command);
         let failed = |why: String| ProgramError::Failed { program: program.to_owned(), why };
@@ -112,7 +124,8 @@ impl Programs {
 }
 
 fn places() -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+    let mut places: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
     for major in (13..=17).rev() {
         places.push(format!("/usr/lib/postgresql/{major}/bin").into());
         places.push(format!("/usr/pgsql-{major}/bin").into());

@@ -1,4 +1,5 @@
-//! From standby to primary, and a primary under a changed synchronous set: each with the proof that it is so.
+//! From standby to primary, and a primary under a changed synchronous set: each with the proof that
+//! it is so.
 
 use std::time::Duration;
 
@@ -8,16 +9,21 @@ use crate::agent::host;
 use crate::model::{Epoch, NodeId, Span, SyncSet};
 
 impl Driver {
-    /// Promotes in `epoch`: the synchronous set first, the timeline of that number, and the proof that it is so.
+    /// Promotes in `epoch`: the synchronous set first, the timeline of that number, and the proof
+    /// that it is so.
     pub(super) async fn promote(&mut self, epoch: Epoch, sync: &SyncSet) -> Done {
         self.resource.stopped = None;
         if !self.adopt() {
             return failed("the database is not running, so it cannot be promoted");
         }
-        let names = |s: &SyncSet| (s.members.iter().map(|m| m.node.clone()).collect::<Vec<_>>(), s.k);
+        let names =
+            |s: &SyncSet| (s.members.iter().map(|m| m.node.clone()).collect::<Vec<_>>(), s.k);
         let before = std::mem::replace(&mut self.sync, sync.clone());
         let changed = names(&before) != names(sync);
-        let recovery: bool = sql::bounded(self.client().await?.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
+        let recovery: bool =
+            sql::bounded(self.client().await?.query_one("SELECT pg_is_in_recovery()", &[]))
+                .await?
+                .get(0);
         let data_dir = self.setup.config.data_dir.clone();
         self.promoting = recovery;
         if recovery {
@@ -28,19 +34,29 @@ impl Driver {
         let expected = files::sync_setting(sync);
         let until = host::now() + PROMOTE_MAX;
         loop {
-            let row = sql::bounded(self.client().await?.query_one("SELECT current_setting('synchronous_standby_names')", &[])).await?;
+            let row = sql::bounded(
+                self.client()
+                    .await?
+                    .query_one("SELECT current_setting('synchronous_standby_names')", &[]),
+            )
+            .await?;
             if row.get::<_, String>(0) == expected {
                 break;
             }
             if host::now() > until {
-                return failed(format!("synchronous_standby_names is {:?} although {expected:?} was written", row.get::<_, String>(0)));
+                return failed(format!(
+                    "synchronous_standby_names is {:?} although {expected:?} was written",
+                    row.get::<_, String>(0)
+                ));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         if recovery {
             sql::bounded(self.client().await?.query_one("SELECT pg_promote(false)", &[])).await?;
             loop {
-                let row = sql::bounded(self.client().await?.query_one("SELECT pg_is_in_recovery()", &[])).await?;
+                let row =
+                    sql::bounded(self.client().await?.query_one("SELECT pg_is_in_recovery()", &[]))
+                        .await?;
                 if !row.get::<_, bool>(0) {
                     break;
                 }
@@ -51,9 +67,14 @@ impl Driver {
             }
             self.cancelled_waits = 0;
         }
-        let Look::Primary(look) = sql::look(self.client().await?).await? else { return failed("the server is in recovery again") };
+        let Look::Primary(look) = sql::look(self.client().await?).await? else {
+            return failed("the server is in recovery again");
+        };
         if recovery && u64::from(look.timeline) != epoch.0 {
-            return failed(format!("the promotion made timeline {}, not {epoch}: a history file is missing or foreign", look.timeline));
+            return failed(format!(
+                "the promotion made timeline {}, not {epoch}: a history file is missing or foreign",
+                look.timeline
+            ));
         }
         self.resource.writable = true;
         self.resource.history = Some(files::history(&data_dir, look.timeline));
@@ -64,8 +85,8 @@ impl Driver {
         Ok(())
     }
 
-    /// A changed synchronous set is in force when every walsender has taken it up and a write has waited for it: what was
-    /// confirmed before is then on the new set too.
+    /// A changed synchronous set is in force when every walsender has taken it up and a write has
+    /// waited for it: what was confirmed before is then on the new set too.
     async fn confirm_under(&mut self, epoch: Epoch, sync: &SyncSet) -> Done {
         let mut write: Option<tokio::task::JoinHandle<Result<Span, sql::LookError>>> = None;
         loop {
@@ -76,7 +97,9 @@ impl Driver {
             }
             let named = |node: &NodeId| sync.members.iter().any(|m| m.node == *node);
             let standbys = self.facts.standbys.iter().filter(|s| s.state == "streaming");
-            let taken_up = standbys.into_iter().all(|s| (s.sync_state != "async") == (named(&s.node) && sync.k > 0));
+            let taken_up = standbys
+                .into_iter()
+                .all(|s| (s.sync_state != "async") == (named(&s.node) && sync.k > 0));
             match &mut write {
                 None if taken_up => {
                     let config = self.setup.config.clone();
@@ -85,7 +108,8 @@ impl Driver {
                 Some(under_way) if under_way.is_finished() => match under_way.await? {
                     Ok(_) => return Ok(()),
                     Err(error) => {
-                        self.facts.trouble = format!("a write under the changed synchronous set: {error}");
+                        self.facts.trouble =
+                            format!("a write under the changed synchronous set: {error}");
                         write = None;
                     }
                 },

@@ -1,4 +1,5 @@
-//! Making, starting, rewinding and cloning an instance. Log that a rebuild would erase is copied away first.
+//! Making, starting, rewinding and cloning an instance. Log that a rebuild would erase is copied
+//! away first.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,10 +14,12 @@ use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
 use crate::model::{Lsn, Position, TimelineHistory};
 
-/// The name under which tools connect: never a node's, or a server would take their word for a standby's.
+/// The name under which tools connect: never a node's, or a server would take their word for a
+/// standby's.
 const TOOL: &str = "quorate-rebuild";
 
-/// Beside the data directory while it is rebuilt: what is in it cannot be used. (Inside, a rewind would remove it.)
+/// Beside the data directory while it is rebuilt: what is in it cannot be used. (Inside, a rewind
+/// would remove it.)
 fn unfinished(data_dir: &Path) -> std::path::PathBuf {
     data_dir.with_extension("rebuilding")
 }
@@ -41,8 +44,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Starts the server as a standby, whatever it was, and waits until it answers. One that was rewound needs its
-    /// upstream's log before it does.
+    /// Starts the server as a standby, whatever it was, and waits until it answers. One that was
+    /// rewound needs its upstream's log before it does.
     pub(super) async fn start(&mut self, upstream: Option<&Upstream>) -> Done {
         let config = self.setup.config.clone();
         let data_dir = &config.data_dir;
@@ -60,9 +63,17 @@ impl Driver {
         }
         let strays = host::processes_in(data_dir);
         if !strays.is_empty() {
-            let evidence = host::kill_all_in(data_dir, host::postmaster(data_dir), host::now() + crate::model::Span::secs(2));
+            let evidence = host::kill_all_in(
+                data_dir,
+                host::postmaster(data_dir),
+                host::now() + crate::model::Span::secs(2),
+            );
             if !evidence.1.is_empty() {
-                return failed(format!("{} is in use by processes {:?}", data_dir.display(), evidence.1));
+                return failed(format!(
+                    "{} is in use by processes {:?}",
+                    data_dir.display(),
+                    evidence.1
+                ));
             }
         }
         files::remove_loose_placeholders(data_dir)?;
@@ -74,7 +85,13 @@ impl Driver {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
         self.log_read = log.metadata().map_or(0, |m| m.len());
         let mut command = std::process::Command::new(self.setup.programs.path("postgres"));
-        command.arg("-D").arg(data_dir).env("LC_ALL", "C").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .arg("-D")
+            .arg(data_dir)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         // A group of its own: what ends the agent's terminal does not end the database.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
@@ -100,7 +117,8 @@ impl Driver {
         }
     }
 
-    /// Before a start that will follow `upstream`: a former primary past the switch point is rewound or cloned.
+    /// Before a start that will follow `upstream`: a former primary past the switch point is
+    /// rewound or cloned.
     pub(super) async fn make_followable(&mut self, upstream: &Upstream) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let Some(history) = &upstream.history else { return Ok(()) };
@@ -119,15 +137,25 @@ impl Driver {
     /// A running standby is past the switch point: stop it and rewind it.
     pub(super) async fn rejoin(&mut self, upstream: &Upstream, position: Position) -> Done {
         let Some(history) = &upstream.history else { return Ok(()) };
-        tracing::warn!("{position} is not on the way of {}'s timeline {}: rewinding", upstream.node, history.timeline);
-        // While the source does not answer, a standby of nobody is worth more than a stopped one: it can say where its log ends.
+        tracing::warn!(
+            "{position} is not on the way of {}'s timeline {}: rewinding",
+            upstream.node,
+            history.timeline
+        );
+        // While the source does not answer, a standby of nobody is worth more than a stopped one:
+        // it can say where its log ends.
         checkpoint_at(self, upstream).await?;
         self.stop_gracefully().await?;
         let control = Control::read(&self.setup.programs, &self.setup.config.data_dir).await?;
         self.rewind(upstream, history, &control).await
     }
 
-    async fn rewind(&mut self, upstream: &Upstream, history: &TimelineHistory, control: &Control) -> Done {
+    async fn rewind(
+        &mut self,
+        upstream: &Upstream,
+        history: &TimelineHistory,
+        control: &Control,
+    ) -> Done {
         checkpoint_at(self, upstream).await?;
         self.state(ResourceState::Rebuilding);
         self.facts.trouble = format!("rewinding to follow {}", upstream.node);
@@ -135,17 +163,29 @@ impl Driver {
         self.tell().await;
         let data_dir = self.setup.config.data_dir.clone();
         self.keep_fork(history, control)?;
-        let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
+        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
+            return failed("no way to it is configured");
+        };
         let source = format!("{source} dbname={}", self.setup.config.database);
         host::write_durably(&unfinished(&data_dir), "pg_rewind\n")?;
         let result = self
             .setup
             .programs
-            .run("pg_rewind", |c| _ = c.arg("-D").arg(&data_dir).arg("--source-server").arg(source).arg("--no-ensure-shutdown"))
+            .run("pg_rewind", |c| {
+                _ = c
+                    .arg("-D")
+                    .arg(&data_dir)
+                    .arg("--source-server")
+                    .arg(source)
+                    .arg("--no-ensure-shutdown")
+            })
             .await;
         let result = match result {
-            // A crashed primary needs its own recovery first; then the rewind has a consistent state to start from.
-            Err(e) if e.to_string().contains("must be shut down cleanly") => self.recover_and_rewind(upstream).await.map_err(|f| f.0),
+            // A crashed primary needs its own recovery first; then the rewind has a consistent
+            // state to start from.
+            Err(e) if e.to_string().contains("must be shut down cleanly") => {
+                self.recover_and_rewind(upstream).await.map_err(|f| f.0)
+            }
             other => other.map(|_| ()).map_err(|e| e.to_string()),
         };
         match result {
@@ -167,22 +207,41 @@ impl Driver {
         self.setup
             .programs
             .run("postgres", |c| {
-                c.args(["--single", "-F", "-D"]).arg(&data_dir).args(["-c", "synchronous_standby_names=", "template1"]);
+                c.args(["--single", "-F", "-D"]).arg(&data_dir).args([
+                    "-c",
+                    "synchronous_standby_names=",
+                    "template1",
+                ]);
             })
             .await?;
-        let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
+        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
+            return failed("no way to it is configured");
+        };
         let source = format!("{source} dbname={}", self.setup.config.database);
-        self.setup.programs.run("pg_rewind", |c| _ = c.arg("-D").arg(&data_dir).arg("--source-server").arg(source)).await?;
+        self.setup
+            .programs
+            .run("pg_rewind", |c| _ = c.arg("-D").arg(&data_dir).arg("--source-server").arg(source))
+            .await?;
         Ok(())
     }
 
-    /// Every timeline here is kept from where it leaves the history that is followed; a foreign one whole.
+    /// Every timeline here is kept from where it leaves the history that is followed; a foreign one
+    /// whole.
     fn keep_fork(&self, history: &TimelineHistory, control: &Control) -> Done {
         let data_dir = &self.setup.config.data_dir;
         for timeline in files::timelines(data_dir).into_iter().filter(|t| *t != history.timeline) {
             let from = history.left_at(timeline).unwrap_or(Lsn(0));
-            let (folder, count) = files::keep_fork(data_dir, &self.setup.forks, timeline, from, control.segment_bytes)?;
-            tracing::warn!("kept {count} log segments of timeline {timeline} from {from} on in {}", folder.display());
+            let (folder, count) = files::keep_fork(
+                data_dir,
+                &self.setup.forks,
+                timeline,
+                from,
+                control.segment_bytes,
+            )?;
+            tracing::warn!(
+                "kept {count} log segments of timeline {timeline} from {from} on in {}",
+                folder.display()
+            );
         }
         Ok(())
     }
@@ -196,7 +255,8 @@ impl Driver {
         Ok(())
     }
 
-    /// A copy of `upstream`. An unfinished copy is thrown away; what was here before goes when the copy is whole.
+    /// A copy of `upstream`. An unfinished copy is thrown away; what was here before goes when the
+    /// copy is whole.
     pub(super) async fn clone_from(&mut self, upstream: &Upstream) -> Done {
         self.state(ResourceState::Rebuilding);
         self.facts.trouble = format!("cloning {}", upstream.node);
@@ -208,11 +268,16 @@ impl Driver {
                 std::fs::remove_dir_all(leftover)?;
             }
         }
-        let Some(source) = self.conninfo(&upstream.node, TOOL) else { return failed("no way to it is configured") };
+        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
+            return failed("no way to it is configured");
+        };
         self.setup
             .programs
             .run("pg_basebackup", |c| {
-                c.arg("-D").arg(&next).args(["-X", "stream", "-c", "fast", "--no-sync", "-d"]).arg(source);
+                c.arg("-D")
+                    .arg(&next)
+                    .args(["-X", "stream", "-c", "fast", "--no-sync", "-d"])
+                    .arg(source);
             })
             .await?;
         rustix::fs::sync();
@@ -228,14 +293,23 @@ impl Driver {
     }
 }
 
-/// `pg_rewind` before version 16 reads the source's timeline from its last checkpoint; one that is older than the
-/// promotion makes it see nothing to do.
+/// `pg_rewind` before version 16 reads the source's timeline from its last checkpoint; one that is
+/// older than the promotion makes it see nothing to do.
 async fn checkpoint_at(driver: &Driver, upstream: &Upstream) -> Result<(), Failed> {
-    let Some(route) = driver.setup.routes.get(&upstream.node) else { return failed("no way to it is configured") };
-    let Some((host, port)) = route.postgres.rsplit_once(':') else { return failed("its address has no port") };
+    let Some(route) = driver.setup.routes.get(&upstream.node) else {
+        return failed("no way to it is configured");
+    };
+    let Some((host, port)) = route.postgres.rsplit_once(':') else {
+        return failed("its address has no port");
+    };
     let config = &driver.setup.config;
     let mut settings = tokio_postgres::Config::new();
-    settings.host(host).port(port.parse().unwrap_or(5432)).user(&config.user).dbname(&config.database).application_name("quorate");
+    settings
+        .host(host)
+        .port(port.parse().unwrap_or(5432))
+        .user(&config.user)
+        .dbname(&config.database)
+        .application_name("quorate");
     settings.connect_timeout(Duration::from_secs(3));
     let (client, connection) = sql::bounded(settings.connect(NoTls)).await?;
     tokio::spawn(connection);
@@ -247,6 +321,10 @@ async fn checkpoint_at(driver: &Driver, upstream: &Upstream) -> Result<(), Faile
 
 fn last_line(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let line = text.lines().rev().find(|l| l.contains("FATAL") || l.contains("PANIC")).or_else(|| text.lines().last());
+    let line = text
+        .lines()
+        .rev()
+        .find(|l| l.contains("FATAL") || l.contains("PANIC"))
+        .or_else(|| text.lines().last());
     line.unwrap_or("it said nothing").to_owned()
 }

@@ -35,7 +35,9 @@ impl From<tokio_postgres::Error> for LookError {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn bounded<T>(query: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, LookError> {
+pub async fn bounded<T>(
+    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, LookError> {
     match tokio::time::timeout(QUERY_TIMEOUT, query).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(LookError::Silent),
@@ -48,7 +50,12 @@ pub async fn bounded<T>(query: impl Future<Output = Result<T, tokio_postgres::Er
 /// [`LookError`].
 pub async fn connect(config: &PostgresConfig) -> Result<Client, LookError> {
     let mut settings = tokio_postgres::Config::new();
-    settings.host_path(&config.socket_dir).port(config.port).user(&config.user).dbname(&config.database).application_name("quorate");
+    settings
+        .host_path(&config.socket_dir)
+        .port(config.port)
+        .user(&config.user)
+        .dbname(&config.database)
+        .application_name("quorate");
     let (client, connection) = bounded(settings.connect(NoTls)).await?;
     tokio::spawn(connection);
     Ok(client)
@@ -101,27 +108,46 @@ pub enum Look {
     Primary(PrimaryLook),
 }
 
-const STANDBY: &str = "SELECT pg_is_in_recovery() AS recovery, pg_last_wal_receive_lsn()::text AS received, \
-    coalesce(pg_last_wal_replay_lsn(), '0/0')::text AS replayed, (SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receiver, coalesce(r.status, '') = 'streaming' AS streaming, \
-    (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::bigint AS upstream_age, \
-    coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), '') AS waits, \
+const STANDBY: &str = "\
+    SELECT pg_is_in_recovery() AS recovery, pg_last_wal_receive_lsn()::text AS received, \
+    coalesce(pg_last_wal_replay_lsn(), '0/0')::text AS replayed, \
+    (SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receiver, \
+    coalesce(r.status, '') = 'streaming' AS streaming, \
+    (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::bigint \
+        AS upstream_age, \
+    coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), '') \
+        AS waits, \
     current_setting('primary_conninfo') AS conninfo, \
-    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> 'quorate')::int AS sessions \
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
+        AND application_name <> 'quorate')::int AS sessions \
     FROM (SELECT) one LEFT JOIN pg_stat_wal_receiver r ON true";
 
-const PRIMARY: &str = "SELECT pg_current_wal_lsn()::text AS written, pg_current_wal_flush_lsn()::text AS flushed, \
-    pg_walfile_name(pg_current_wal_lsn()) AS segment, current_setting('synchronous_standby_names') AS sync, \
-    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> 'quorate')::int AS sessions";
+const PRIMARY: &str = "\
+    SELECT pg_current_wal_lsn()::text AS written, pg_current_wal_flush_lsn()::text AS flushed, \
+    pg_walfile_name(pg_current_wal_lsn()) AS segment, \
+    current_setting('synchronous_standby_names') AS sync, \
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
+        AND application_name <> 'quorate')::int AS sessions";
 
-const STANDBYS: &str = "SELECT application_name AS node, state, sync_state, coalesce(sent_lsn, '0/0')::text AS sent, \
-    coalesce(flush_lsn, '0/0')::text AS flushed, coalesce(replay_lsn, '0/0')::text AS replayed, \
-    (extract(epoch FROM flush_lag) * 1000)::bigint AS lag FROM pg_stat_replication ORDER BY application_name";
+const STANDBYS: &str = "\
+    SELECT application_name AS node, state, sync_state, \
+    coalesce(sent_lsn, '0/0')::text AS sent, coalesce(flush_lsn, '0/0')::text AS flushed, \
+    coalesce(replay_lsn, '0/0')::text AS replayed, \
+    (extract(epoch FROM flush_lag) * 1000)::bigint AS lag \
+    FROM pg_stat_replication ORDER BY application_name";
 
 fn lsn(row: &Row, column: &str) -> Lsn {
-    row.try_get::<_, Option<String>>(column).ok().flatten().and_then(|t| t.parse().ok()).unwrap_or_default()
+    row.try_get::<_, Option<String>>(column)
+        .ok()
+        .flatten()
+        .and_then(|t| t.parse().ok())
+        .unwrap_or_default()
 }
 fn millis(row: &Row, column: &str) -> Option<Span> {
-    row.try_get::<_, Option<i64>>(column).ok().flatten().map(|ms| Span::millis(u64::try_from(ms).unwrap_or(0)))
+    row.try_get::<_, Option<i64>>(column)
+        .ok()
+        .flatten()
+        .map(|ms| Span::millis(u64::try_from(ms).unwrap_or(0)))
 }
 fn sessions(row: &Row) -> u32 {
     u32::try_from(row.get::<_, i32>("sessions")).unwrap_or(0)
@@ -185,7 +211,8 @@ pub async fn look_standby(client: &Client) -> Result<StandbyLook, LookError> {
     })
 }
 
-/// Commits a real write that waits for the synchronous standbys, and reads it back. Returns how long the commit took.
+/// Commits a real write that waits for the synchronous standbys, and reads it back. Returns how
+/// long the commit took.
 ///
 /// # Errors
 /// In words.
@@ -199,13 +226,19 @@ pub async fn prove(config: &PostgresConfig, epoch: u64) -> Result<Span, LookErro
     let started = host::now();
     let token = format!("{}", started.0);
     let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
-    let insert =
-        "INSERT INTO quorate.proof (epoch, token) VALUES ($1, $2) ON CONFLICT (epoch) DO UPDATE SET token = excluded.token, at = now()";
+    let insert = "INSERT INTO quorate.proof (epoch, token) VALUES ($1, $2) ON CONFLICT (epoch) DO \
+        UPDATE SET token = excluded.token, at = now()";
     bounded(client.execute(insert, &[&epoch, &token])).await?;
     let took = host::now().since(started);
-    let row = bounded(client.query_one("SELECT token FROM quorate.proof WHERE epoch = $1", &[&epoch])).await?;
+    let row =
+        bounded(client.query_one("SELECT token FROM quorate.proof WHERE epoch = $1", &[&epoch]))
+            .await?;
     let read: String = row.get(0);
-    if read == token { Ok(took) } else { Err(LookError::Said(format!("wrote {token} and read back {read}"))) }
+    if read == token {
+        Ok(took)
+    } else {
+        Err(LookError::Said(format!("wrote {token} and read back {read}")))
+    }
 }
 
 /// Writes to the log and waits for the disk, and for nobody else: whether the write path works.
@@ -213,8 +246,9 @@ pub async fn prove(config: &PostgresConfig, epoch: u64) -> Result<Span, LookErro
 /// # Errors
 /// [`LookError`].
 pub async fn write_path(client: &Client) -> Result<(), LookError> {
-    bounded(
-        client.batch_execute("BEGIN; SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'quorate', ''); COMMIT"),
-    )
+    bounded(client.batch_execute(
+        "BEGIN; SET LOCAL synchronous_commit = local; SELECT \
+            pg_logical_emit_message(true, 'quorate', ''); COMMIT",
+    ))
     .await
 }

@@ -1,5 +1,6 @@
-//! The simulated database's own process. One line in, one line out: `status`, `standby`, `cut`, `follow ADDRESS NAME`,
-//! `primary TIMELINE`, `set TIMELINE LSN`, and `stream NAME LSN` from a standby.
+//! The simulated database's own process. One line in, one line out: `status`, `standby`, `cut`,
+//! `follow ADDRESS NAME`, `primary TIMELINE`, `set TIMELINE LSN`, and `stream NAME LSN` from a
+//! standby.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -55,7 +56,11 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 /// When the port cannot be had.
 pub fn run(port: u16) -> std::io::Result<()> {
     let text = std::fs::read_to_string(STATE).unwrap_or_default();
-    let mut status: Status = serde_json::from_str(&text).unwrap_or(Status { timeline: 1, lsn: 0x0100_0000, ..Status::default() });
+    let mut status: Status = serde_json::from_str(&text).unwrap_or(Status {
+        timeline: 1,
+        lsn: 0x0100_0000,
+        ..Status::default()
+    });
     status.primary = false;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     let state = Arc::new(Mutex::new(State { status, ..State::default() }));
@@ -73,7 +78,10 @@ pub fn run(port: u16) -> std::io::Result<()> {
 }
 
 fn keep(status: &Status) -> std::io::Result<()> {
-    crate::agent::host::write_durably(Path::new(STATE), &serde_json::to_string(status).unwrap_or_default())
+    crate::agent::host::write_durably(
+        Path::new(STATE),
+        &serde_json::to_string(status).unwrap_or_default(),
+    )
 }
 
 /// A primary's log grows only while a standby confirms, as synchronous commit would have it.
@@ -81,7 +89,8 @@ fn grow(state: &Mutex<State>) {
     loop {
         std::thread::sleep(PACE);
         let mut state = lock(state);
-        let confirmed = state.asked.values().any(|(at, _)| at.elapsed() < Duration::from_millis(200));
+        let confirmed =
+            state.asked.values().any(|(at, _)| at.elapsed() < Duration::from_millis(200));
         if state.status.primary && confirmed {
             state.status.lsn += 96;
         }
@@ -101,19 +110,23 @@ fn follow(state: &Mutex<State>) {
             continue;
         };
         if connection.as_ref().is_none_or(|(to, _)| *to != address) {
-            connection = TcpStream::connect(&address).ok().map(|s| (address.clone(), BufReader::new(s)));
+            connection =
+                TcpStream::connect(&address).ok().map(|s| (address.clone(), BufReader::new(s)));
         }
         let Some((_, reader)) = &mut connection else { continue };
         let _ = reader.get_ref().set_read_timeout(Some(Duration::from_millis(500)));
         let mut line = String::new();
-        let asked = writeln!(reader.get_ref(), "stream {name} {at}").and_then(|()| reader.read_line(&mut line));
-        let Some(upstream) = asked.ok().and_then(|_| serde_json::from_str::<Status>(&line).ok()) else {
+        let asked = writeln!(reader.get_ref(), "stream {name} {at}")
+            .and_then(|()| reader.read_line(&mut line));
+        let Some(upstream) = asked.ok().and_then(|_| serde_json::from_str::<Status>(&line).ok())
+        else {
             connection = None;
             continue;
         };
         let mut state = lock(state);
         if state.follow.is_some() {
-            (state.status.timeline, state.status.lsn, state.status.left) = (upstream.timeline, upstream.lsn, upstream.left);
+            (state.status.timeline, state.status.lsn, state.status.left) =
+                (upstream.timeline, upstream.lsn, upstream.left);
             state.heard = Some(Instant::now());
         }
     }
@@ -152,8 +165,10 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
             _ => {}
         }
         let mut status = state.status.clone();
-        status.heard_ms = state.heard.map(|t| u64::try_from(t.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let recent = state.asked.iter().filter(|(_, (at, _))| at.elapsed() < Duration::from_millis(500));
+        status.heard_ms =
+            state.heard.map(|t| u64::try_from(t.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let recent =
+            state.asked.iter().filter(|(_, (at, _))| at.elapsed() < Duration::from_millis(500));
         status.standbys = recent.map(|(name, (_, at))| (name.clone(), *at)).collect();
         drop(state);
         if writeln!(write, "{}", serde_json::to_string(&status).unwrap_or_default()).is_err() {

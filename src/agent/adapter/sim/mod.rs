@@ -1,5 +1,6 @@
-//! A simulated database, for trying the lab where no PostgreSQL is: a real process that can be killed, frozen and cut, with
-//! a log position that grows and is copied by its standbys. It holds no data and proves nothing about any.
+//! A simulated database, for trying the lab where no PostgreSQL is: a real process that can be
+//! killed, frozen and cut, with a log position that grows and is copied by its standbys. It holds
+//! no data and proves nothing about any.
 
 pub mod database;
 
@@ -15,7 +16,9 @@ use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Resource};
 use crate::config::agent::{PostgresConfig, Route};
-use crate::model::observation::{ResourceFacts, ResourceState, StandbyFacts, StopEvidence, WriteProof};
+use crate::model::observation::{
+    ResourceFacts, ResourceState, StandbyFacts, StopEvidence, WriteProof,
+};
 use crate::model::{Lsn, NodeId, Position, Span, TimelineHistory};
 use database::Status;
 
@@ -33,9 +36,28 @@ struct Driver {
 }
 
 /// Runs until the runtime goes away.
-pub async fn run(me: NodeId, config: PostgresConfig, routes: BTreeMap<NodeId, Route>, mut port: Port) {
-    let facts = ResourceFacts { kind: "sim".into(), version: "simulated".into(), since: host::wall(), ..ResourceFacts::default() };
-    let mut driver = Driver { me, config, routes, out: port.seen, exit: None, resource: Resource::default(), facts, following: None };
+pub async fn run(
+    me: NodeId,
+    config: PostgresConfig,
+    routes: BTreeMap<NodeId, Route>,
+    mut port: Port,
+) {
+    let facts = ResourceFacts {
+        kind: "sim".into(),
+        version: "simulated".into(),
+        since: host::wall(),
+        ..ResourceFacts::default()
+    };
+    let mut driver = Driver {
+        me,
+        config,
+        routes,
+        out: port.seen,
+        exit: None,
+        resource: Resource::default(),
+        facts,
+        following: None,
+    };
     loop {
         let (id, goal) = port.goal.borrow_and_update().clone();
         tokio::select! {
@@ -53,7 +75,8 @@ impl Driver {
                 match self.reach(goal).await {
                     Ok(()) => {
                         self.resource.settled = id;
-                        (self.resource.failure, self.facts.trouble) = (String::new(), String::new());
+                        (self.resource.failure, self.facts.trouble) =
+                            (String::new(), String::new());
                     }
                     Err(why) => {
                         self.facts.trouble.clone_from(&why);
@@ -96,11 +119,15 @@ impl Driver {
                 if let Some(upstream) = upstream {
                     let status = self.status().await?;
                     let position = Position { timeline: status.timeline, lsn: Lsn(status.lsn) };
-                    if let Some(history) = upstream.history.as_ref().filter(|h| !h.continues(position)) {
-                        let (timeline, at) = history.left.last().copied().unwrap_or((history.timeline, Lsn(0)));
+                    if let Some(history) =
+                        upstream.history.as_ref().filter(|h| !h.continues(position))
+                    {
+                        let (timeline, at) =
+                            history.left.last().copied().unwrap_or((history.timeline, Lsn(0)));
                         self.say(&format!("set {timeline} {}", at.0)).await?;
                     }
-                    let route = self.routes.get(&upstream.node).ok_or("no way to it is configured")?;
+                    let route =
+                        self.routes.get(&upstream.node).ok_or("no way to it is configured")?;
                     self.say(&format!("follow {} {}", route.postgres, self.me)).await?;
                     self.following = Some(upstream.node.clone());
                 } else {
@@ -128,7 +155,11 @@ impl Driver {
         host::kill_all_in(&self.config.data_dir, None, host::now() + Span::secs(2));
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut command = std::process::Command::new(program);
-        command.arg("sim-database").arg("--port").arg(self.config.port.to_string()).current_dir(&self.config.data_dir);
+        command
+            .arg("sim-database")
+            .arg("--port")
+            .arg(self.config.port.to_string())
+            .current_dir(&self.config.data_dir);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(|e| e.to_string())?;
@@ -147,12 +178,23 @@ impl Driver {
 
     fn stop(&mut self, how: &str) {
         let postmaster = self.exit.take().map(|(pid, _)| pid);
-        let (killed, left) = host::kill_all_in(&self.config.data_dir, postmaster, host::now() + Span::secs(5));
+        let (killed, left) =
+            host::kill_all_in(&self.config.data_dir, postmaster, host::now() + Span::secs(5));
         if !left.is_empty() || (self.resource.stopped.is_some() && killed == 0) {
             return;
         }
-        let evidence = StopEvidence { at: host::wall(), how: how.into(), killed, remaining: 0, final_position: None };
-        self.resource = Resource { settled: self.resource.settled, stopped: Some(evidence.clone()), ..Resource::default() };
+        let evidence = StopEvidence {
+            at: host::wall(),
+            how: how.into(),
+            killed,
+            remaining: 0,
+            final_position: None,
+        };
+        self.resource = Resource {
+            settled: self.resource.settled,
+            stopped: Some(evidence.clone()),
+            ..Resource::default()
+        };
         self.facts.state = ResourceState::Stopped(evidence);
         (self.facts.standbys, self.facts.receiving_from) = (vec![], None);
     }
@@ -185,7 +227,10 @@ impl Driver {
         }
         let postmaster = self.exit.as_ref().map(|(pid, _)| *pid);
         // The runtime going away ends the whole process.
-        let _ = self.out.send(Seen::Now(Box::new((self.resource.clone(), self.facts.clone(), postmaster)))).await;
+        let _ = self
+            .out
+            .send(Seen::Now(Box::new((self.resource.clone(), self.facts.clone(), postmaster))))
+            .await;
     }
 
     fn note(&mut self, status: &Status) {
@@ -195,13 +240,16 @@ impl Driver {
         self.resource.writable = status.primary;
         self.resource.stopped = None;
         let left = status.left.iter().map(|(t, at)| (*t, Lsn(*at))).collect();
-        self.resource.history = status.primary.then_some(TimelineHistory { timeline: status.timeline, left });
+        self.resource.history =
+            status.primary.then_some(TimelineHistory { timeline: status.timeline, left });
         self.resource.write_ok = status.primary.then(host::now);
-        self.facts.state = if status.primary { ResourceState::Primary } else { ResourceState::Standby };
+        self.facts.state =
+            if status.primary { ResourceState::Primary } else { ResourceState::Standby };
         self.facts.check.live = Some(Span::millis(1));
         let fresh = status.heard_ms.map(Span::millis);
         self.facts.upstream_age = fresh;
-        self.facts.receiving_from = self.following.clone().filter(|_| fresh.is_some_and(|age| age < Span::millis(500)));
+        self.facts.receiving_from =
+            self.following.clone().filter(|_| fresh.is_some_and(|age| age < Span::millis(500)));
         self.facts.standbys = status
             .standbys
             .iter()

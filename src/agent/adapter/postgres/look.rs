@@ -1,0 +1,175 @@
+//! Looking at the running server: what it is, what it says, whether it still writes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio_postgres::Client;
+
+use super::sql::{self, Look, StandbyLook};
+use super::{DRY_MAX, Driver, files};
+use crate::agent::host;
+use crate::agent::machine::Goal;
+use crate::model::observation::{CheckTimes, ResourceState, WriteProof};
+use crate::model::{Epoch, Position, Span, Timestamp};
+
+impl Driver {
+    pub(super) fn note_standby(&mut self, look: &StandbyLook) -> Position {
+        let lsn = look.received.unwrap_or_default().max(look.replayed);
+        let timeline = files::newest_timeline(&self.setup.config.data_dir).unwrap_or(0);
+        let position = Position { timeline, lsn };
+        self.facts.position = position;
+        self.facts.flushed = lsn;
+        self.facts.replayed = look.replayed;
+        self.facts.upstream_age = look.upstream_age;
+        self.facts.sessions = look.sessions;
+        self.facts.receiving_from =
+            self.following.as_ref().filter(|_| look.streaming).map(|u| u.node.clone());
+        self.facts.standbys.clear();
+        self.state(ResourceState::Standby);
+        position
+    }
+
+    pub(super) fn start_writer(&mut self) {
+        if self.writer.as_ref().is_some_and(|w| !w.is_finished()) {
+            return;
+        }
+        let (config, ok, pause) =
+            (self.setup.config.clone(), Arc::clone(&self.write_ok), self.setup.write_check.std());
+        let write_took = Arc::clone(&self.write_took);
+        ok.store(host::now().0, Ordering::Relaxed);
+        self.writer = Some(tokio::spawn(async move {
+            let mut client: Option<Client> = None;
+            loop {
+                if client.as_ref().is_none_or(Client::is_closed) {
+                    client = sql::connect(&config).await.ok();
+                }
+                if let Some(c) = &client {
+                    let began = host::now();
+                    match sql::write_path(c).await {
+                        Ok(()) => {
+                            write_took.store(host::now().since(began).0, Ordering::Relaxed);
+                            ok.store(host::now().0, Ordering::Relaxed);
+                        }
+                        Err(error) => {
+                            tracing::warn!("write-path check: {error}");
+                            client = None;
+                        }
+                    }
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }));
+    }
+
+    /// How long the last write took; one that does not come back takes as long as it is overdue.
+    pub(super) fn write_latency(&self) -> Option<Span> {
+        let (ok, took) =
+            (self.write_ok.load(Ordering::Relaxed), self.write_took.load(Ordering::Relaxed));
+        let overdue = host::now().since(Timestamp(ok)).0.saturating_sub(self.setup.write_check.0);
+        (ok > 0 && took > 0).then(|| Span(took.max(overdue)))
+    }
+
+    pub(super) async fn prove(&mut self, epoch: Epoch) {
+        match sql::prove(&self.setup.config, epoch.0).await {
+            Ok(took) => self.facts.proof = Some(WriteProof { epoch, took, at: host::wall() }),
+            Err(error) => self.facts.trouble = format!("the proving write failed: {error}"),
+        }
+    }
+
+    pub(super) async fn look(&mut self) {
+        if self.exit.is_none() {
+            return;
+        }
+        let started = host::now();
+        let look = match self.client().await {
+            Ok(client) => sql::look(client).await,
+            Err(failure) => Err(sql::LookError::Said(failure.0)),
+        };
+        let took = host::now().since(started);
+        self.facts.check =
+            CheckTimes { live: look.is_ok().then_some(took), ..CheckTimes::default() };
+        match look {
+            Ok(Look::Standby(look)) => {
+                let position = self.note_standby(&look);
+                // Whether it receives is the lag's matter; a cut standby that knows where its log
+                // ends is ready to be promoted.
+                self.facts.check.ready =
+                    (look.streaming || look.received.is_some() || look.exhausted).then_some(took);
+                self.resource.writable = false;
+                if look.received.is_some() || look.exhausted {
+                    self.resource.position = Some(position);
+                }
+            }
+            Ok(Look::Primary(look)) => {
+                let position = Position { timeline: look.timeline, lsn: look.written };
+                self.facts.position = position;
+                (self.facts.flushed, self.facts.replayed) = (look.flushed, look.written);
+                (self.facts.sync_setting, self.facts.sessions) = (look.sync_setting, look.sessions);
+                self.facts.standbys = look.standbys;
+                self.facts.receiving_from = None;
+                self.facts.upstream_age = None;
+                self.facts.check.ready = Some(took);
+                self.facts.check.deep = self.write_latency();
+                self.resource.writable = true;
+                self.resource.position = Some(position);
+                self.state(ResourceState::Primary);
+                self.count_cancelled_waits();
+            }
+            Err(error) => {
+                self.facts.trouble = error.to_string();
+                self.client = None;
+                self.state(ResourceState::Hung);
+            }
+        }
+    }
+
+    /// Commits whose wait for a standby was cancelled are visible but may be nowhere else; the
+    /// server says so in its log only.
+    pub(super) fn count_cancelled_waits(&mut self) {
+        let count = self.new_log().matches("canceling wait for synchronous replication").count();
+        self.cancelled_waits += u32::try_from(count).unwrap_or(u32::MAX);
+    }
+
+    /// What the server's log has gained since it was last read here.
+    pub(super) fn new_log(&mut self) -> String {
+        use std::io::{Read as _, Seek as _, SeekFrom};
+        let Ok(mut file) = std::fs::File::open(self.log_path()) else { return String::new() };
+        if file.metadata().map_or(0, |m| m.len()) < self.log_read {
+            self.log_read = 0;
+        }
+        let mut fresh = Vec::new();
+        if let Ok(n) = file
+            .seek(SeekFrom::Start(self.log_read))
+            .and_then(|_| file.take(1 << 20).read_to_end(&mut fresh))
+        {
+            self.log_read += n as u64;
+        }
+        String::from_utf8_lossy(&fresh).into_owned()
+    }
+
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.setup.config.data_dir.with_extension("log")
+    }
+
+    /// A standby that does not stream, and whose log says that its upstream no longer has what it
+    /// needs, is cloned anew.
+    pub(super) fn must_rebuild(&mut self, goal: &Goal) -> bool {
+        let follows =
+            matches!(goal, Goal::Standby { upstream: Some(u), .. } if u.history.is_some());
+        if !follows || self.exit.is_none() || self.facts.receiving_from.is_some() {
+            self.dry_since = None;
+            return follows && self.exit.is_none();
+        }
+        let now = host::now();
+        let since = *self.dry_since.get_or_insert(now);
+        if now.since(since) < DRY_MAX {
+            return false;
+        }
+        self.dry_since = None;
+        let log = self.new_log();
+        self.clone_needed = log.contains("has already been removed")
+            || log.contains("could not receive timeline history file");
+        self.clone_needed
+    }
+}

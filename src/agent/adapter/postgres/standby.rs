@@ -1,0 +1,175 @@
+//! A standby of somebody, or of nobody.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::files::{self, Settings};
+use super::sql::{self, StandbyLook};
+use super::{Done, Driver, Failed, failed};
+use crate::agent::host;
+use crate::agent::machine::Upstream;
+use crate::model::observation::{ResourceState, StopEvidence};
+use crate::model::{NodeId, Span, Timestamp};
+
+impl Driver {
+    /// A standby of `upstream`, or of nobody.
+    pub(super) async fn stand_by(&mut self, upstream: Option<&Upstream>, may_init: bool) -> Done {
+        let data_dir = self.setup.config.data_dir.clone();
+        let runs = self.adopt();
+        if std::mem::take(&mut self.clone_needed)
+            && let Some(upstream) = upstream.filter(|u| u.history.is_some())
+        {
+            self.stop_gracefully().await?;
+            return self.reclone(upstream).await;
+        }
+        if !runs {
+            // What is started from here on has no upstream in its settings, however long it takes
+            // or if it ever starts.
+            self.resource.deaf = upstream.is_none();
+            self.tell().await;
+            if !files::has_data(&data_dir) {
+                match upstream {
+                    Some(upstream) if upstream.history.is_some() => {
+                        self.clone_from(upstream).await?
+                    }
+                    _ if may_init => self.init().await?,
+                    // Nothing to run yet: waits for somebody to clone.
+                    _ => {
+                        self.resource.stopped = None;
+                        self.resource.writable = false;
+                        self.state(ResourceState::Stopped(StopEvidence {
+                            at: host::wall(),
+                            how: "empty".into(),
+                            killed: 0,
+                            remaining: 0,
+                            final_position: None,
+                        }));
+                        return Ok(());
+                    }
+                }
+            }
+            if let Some(upstream) = upstream
+                && let Err(why) = self.make_followable(upstream).await
+            {
+                self.start(None).await?;
+                return Err(why);
+            }
+            self.start(upstream.filter(|u| u.history.is_some())).await?;
+        }
+        if let Err(error) = self.client().await {
+            // Not consistent yet, perhaps for want of log that only the upstream has.
+            if let Some(upstream) = upstream.filter(|u| u.history.is_some()) {
+                self.reload(&self.settings(Some(upstream)))?;
+            }
+            return Err(error);
+        }
+        let client = self.client().await?;
+        let recovery: bool =
+            sql::bounded(client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
+        if !recovery {
+            // It runs as a primary without a lease: an old role is never trusted.
+            self.kill("ran as primary without a lease").await?;
+            return failed("it ran as primary without a lease; stopped");
+        }
+        self.resource.stopped = None;
+        self.resource.writable = false;
+        self.resource.deaf = false;
+        match upstream {
+            None => self.cut().await,
+            Some(upstream) => self.follow(upstream).await,
+        }
+    }
+
+    pub(super) fn settings(&self, upstream: Option<&Upstream>) -> Settings {
+        let conninfo = upstream.and_then(|u| self.conninfo(&u.node, self.setup.me.as_str()));
+        Settings { upstream: conninfo, sync: self.sync.clone() }
+    }
+
+    /// A server counts a connection as a synchronous standby by its name: only the standby itself
+    /// may use this node's.
+    pub(super) fn conninfo(&self, node: &NodeId, name: &str) -> Option<String> {
+        let route = self.setup.routes.get(node)?;
+        let (host, port) = route.postgres.rsplit_once(':')?;
+        let config = &self.setup.config;
+        let passfile = config
+            .replication_passfile
+            .as_ref()
+            .map(|p| format!(" passfile={}", p.display()))
+            .unwrap_or_default();
+        Some(format!(
+            "host={host} port={port} user={} application_name={name}{passfile} connect_timeout=2 \
+                tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3",
+            config.user
+        ))
+    }
+
+    pub(super) fn reload(&self, settings: &Settings) -> Done {
+        files::write_settings(&self.setup.config, settings)?;
+        if let Some((pid, _)) = &self.exit {
+            host::signal(*pid, Signal::HUP);
+        }
+        Ok(())
+    }
+
+    /// Cut off: durably, and then waits until no receiver remains and the end of the log is
+    /// certain.
+    pub(super) async fn cut(&mut self) -> Done {
+        self.following = None;
+        self.facts.receiving_from = None;
+        self.reload(&self.settings(None))?;
+        let mut quiet_since: Option<Timestamp> = None;
+        let began = host::now();
+        loop {
+            let client = self.client().await?;
+            let look = sql::look_standby(client).await?;
+            // This session has the empty setting, so the postmaster has told every process. A
+            // receiver that was being started meanwhile shows within a moment, and ends.
+            let quiet = look.conninfo.is_empty()
+                && look.receiver.is_none()
+                && (look.received.is_some() || look.exhausted);
+            let now = host::now();
+            if let Some(receiver) = look
+                .receiver
+                .filter(|_| look.conninfo.is_empty() && now.since(began) >= Span::millis(10))
+            {
+                // The startup process may be too busy to end it.
+                host::signal(receiver, Signal::TERM);
+            }
+            if !quiet {
+                quiet_since = None;
+            } else if now.since(*quiet_since.get_or_insert(now)) >= Span::millis(8) {
+                let position = self.note_standby(&look);
+                self.resource.position = Some(position);
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    pub(super) async fn follow(&mut self, upstream: &Upstream) -> Done {
+        if let Some(history) = &upstream.history {
+            let look = self.certain_look().await?;
+            let position = self.note_standby(&look);
+            if !history.continues(position) {
+                self.rejoin(upstream, position).await?;
+                return failed("rebuilt; starting again");
+            }
+        }
+        self.reload(&self.settings(Some(upstream)))?;
+        self.following = Some(upstream.clone());
+        Ok(())
+    }
+
+    /// Where its log ends, once it has replayed what was here when it started.
+    pub(super) async fn certain_look(&mut self) -> Result<StandbyLook, Failed> {
+        loop {
+            let client = self.client().await?;
+            let look = sql::look_standby(client).await?;
+            if look.received.is_some() || look.exhausted {
+                return Ok(look);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

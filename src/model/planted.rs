@@ -19,12 +19,20 @@ pub enum Bug {
     NoCut,
     /// The lease runs out and nobody stops the database.
     NoFence,
+    /// A guard goes on guarding what it was started with.
+    OldGuard,
+    /// A server is stopped when no process is found by its directory's path.
+    StoppedByPath,
+    /// After a flush failed, what is read back is taken for written.
+    TrustsTheCache,
+    /// Nobody stops what a person made writable.
+    LeavesStrays,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 7] = [
+    pub const ALL: [Bug; 11] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -32,6 +40,10 @@ impl Bug {
         Bug::NoBlackout,
         Bug::NoCut,
         Bug::NoFence,
+        Bug::OldGuard,
+        Bug::StoppedByPath,
+        Bug::TrustsTheCache,
+        Bug::LeavesStrays,
     ];
 }
 

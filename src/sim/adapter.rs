@@ -5,8 +5,9 @@ use super::world::{Event, World};
 use crate::agent::machine::{Goal, Manner, Upstream};
 use crate::model::loss::LossAccount;
 use crate::model::observation::{ResourceState, StopEvidence, WriteProof};
+use crate::model::planted::{Bug, planted};
 use crate::model::topology::Role;
-use crate::model::{Lsn, Position, Span, Timestamp};
+use crate::model::{Lsn, Position, Span};
 
 /// A graceful stop is forced after this.
 const FAST_STOP_MAX: Span = Span::secs(15);
@@ -113,7 +114,7 @@ impl World {
             }
             _ => {
                 if self.hosts[host].db.running || !stopped {
-                    self.kill_database(host);
+                    self.kill_by_identity(host);
                     self.note_stopped(host, "kill", 1, None);
                 }
                 self.settle(host);
@@ -135,7 +136,7 @@ impl World {
                 let late = self.now.since(since) >= FAST_STOP_MAX;
                 if (sent && !db.hung) || late {
                     let end = (!late && db.primary).then(|| db.position());
-                    self.kill_database(host);
+                    self.kill_by_identity(host);
                     self.note_stopped(host, if late { "immediate" } else { "fast" }, 0, end);
                     self.settle(host);
                 } else {
@@ -167,7 +168,7 @@ impl World {
         let known = upstream.and_then(|u| u.history.as_ref());
         if self.hosts[host].db.running && self.hosts[host].db.primary {
             // An old role is never trusted.
-            self.kill_database(host);
+            self.kill_by_identity(host);
             self.note_stopped(host, "ran as primary without a lease", 1, None);
             self.fail(host, "it ran as primary without a lease; stopped");
             return;
@@ -219,6 +220,9 @@ impl World {
         if self.hosts[host].disk.full {
             return self.fail(host, "could not start: no space left on device");
         }
+        if self.hosts[host].disk.broken {
+            return self.fail(host, "could not start: input/output error");
+        }
         if let Some(agent) = &mut self.hosts[host].agent {
             agent.resource.deaf = upstream.is_none();
         }
@@ -235,6 +239,9 @@ impl World {
             let Some(source) = upstream.and_then(|u| self.source(host, u)) else {
                 return self.fail(host, "the source of the rebuild is not reachable");
             };
+            if has_data && self.hosts[source].db.system != self.hosts[host].db.system {
+                return self.fail(host, "another cluster's data is here; nothing of it is touched");
+            }
             self.rebuild(host, source);
             let took = self.random.span(Span::millis(50), Span::millis(250));
             return self.next_step(host, Task::Starting, took);
@@ -305,11 +312,13 @@ impl World {
             db.log.extend_from_slice(&from.log[keep..]);
         }
         db.has_data = true;
+        db.rebuilt += 1;
         db.history = from.history;
         db.end = from.end;
         db.cut_log(from.flushed);
         db.flushed = db.end;
         self.hosts[host].durable_log = self.hosts[host].db.end;
+        self.hosts[host].stray = false;
         let text =
             format!("rebuilt from {} up to {}", self.name(source), self.hosts[host].db.position());
         let name = self.name(host);
@@ -362,12 +371,12 @@ impl World {
         db.cancelled = 0;
         let name = self.name(host);
         self.oracle.wrote(self.now, name.as_str(), timeline);
-        let account = self.hosts[host]
+        let armed = self.hosts[host]
             .agent
             .as_ref()
             .and_then(|a| a.machine.armed())
-            .filter(|a| a.epoch.is_some_and(|e| e.0 == u64::from(timeline)))
-            .and_then(|a| a.loss);
+            .filter(|a| a.epoch.is_some_and(|e| e.0 == u64::from(timeline)));
+        let (account, fence) = armed.map_or((None, None), |a| (a.loss, a.fence));
         // A former holder that takes the role back after an override says "unknown", and two
         // persons accepted that.
         let overridden = self.hosts[host].record.unknown_accepted;
@@ -376,7 +385,8 @@ impl World {
                 .then(|| LossAccount::Unknown { why: "voters were removed by override".into() })
         });
         let db = self.hosts[host].db.clone();
-        self.oracle.promoted(self.now, name.as_str(), &db, account.as_ref());
+        self.oracle.promoted(self.now, name.as_str(), &db, account.as_ref(), fence);
+        self.check_fenced(host, fence);
         self.fact(name, 0, format!("accepts writes on timeline {timeline}"));
         self.settle(host);
         self.check_overlap(host);
@@ -403,11 +413,54 @@ impl World {
         self.agent_done(host);
     }
 
+    /// A database found writable under any goal but primary, or under that one without being what
+    /// this agent opened, is stopped at once.
+    pub(super) fn mind_stray(&mut self, host: usize) {
+        let here = &self.hosts[host];
+        let (db, Some(agent)) = (&here.db, &here.agent) else { return };
+        if db.running && db.unlinked && planted(Bug::StoppedByPath) {
+            // No process has that working directory, as far as its path tells.
+            if agent.resource.stopped.is_none() {
+                self.note_stopped(host, "found dead", 0, None);
+            }
+            return;
+        }
+        let allowed = match &agent.goal.1 {
+            Goal::Primary { .. } => !db.by_hand,
+            Goal::Stopped(Manner::Graceful) => db.stopping || !db.by_hand,
+            // On its way already.
+            Goal::Stopped(Manner::Kill) => agent.task != Task::Settled,
+            Goal::Sharing { .. } => true,
+            Goal::Standby { .. } => false,
+        };
+        if !db.running || !db.primary || allowed || planted(Bug::LeavesStrays) {
+            return;
+        }
+        self.kill_by_identity(host);
+        self.hosts[host].stray = true;
+        self.note_stopped(host, "ran writable without a lease", 1, None);
+        let name = self.name(host);
+        self.fact(name, 0, "found writable without a lease: stopped");
+        if matches!(self.hosts[host].agent.as_ref().map(|a| &a.goal.1), Some(Goal::Standby { .. }))
+        {
+            self.next_step(host, Task::Begin, Span::millis(200));
+        }
+    }
+
+    /// Kills what the host's own notes say is the server: its processes, by who they are.
+    pub(super) fn kill_by_identity(&mut self, host: usize) {
+        if !(self.hosts[host].db.unlinked && planted(Bug::StoppedByPath)) {
+            self.kill_database(host);
+        }
+    }
+
     /// Every process of the server is gone, at once.
     pub(super) fn kill_database(&mut self, host: usize) {
         self.hosts[host].db.kill();
-        self.hosts[host].guard =
-            self.hosts[host].guard.filter(|_| self.hosts[host].agent.is_none());
+        self.hosts[host].loose = false;
+        if self.hosts[host].db.unlinked {
+            self.forget_data(host);
+        }
         // Whoever was connected sees the connection end, if the network lets it.
         for other in 0..self.hosts.len() {
             if other == host {
@@ -427,25 +480,6 @@ impl World {
         if let Some(born) = self.hosts[host].agent.as_ref().map(|a| a.born) {
             let after = self.random.span(Span(500_000), Span::millis(4));
             self.after(after, Event::Died { host, born });
-        }
-    }
-
-    /// The guard's deadline: nothing that could write survives it.
-    pub(super) fn guard_fires(&mut self, host: usize, until: Timestamp) {
-        let here = &self.hosts[host];
-        if here.guard != Some(until) {
-            return;
-        }
-        if here.clock(self.now) < until {
-            let at = here.world(until);
-            self.queue.push(at, Event::Guard { host, until });
-            return;
-        }
-        self.hosts[host].guard = None;
-        if self.hosts[host].db.running {
-            let name = self.name(host);
-            self.fact(name, 0, "the guard kills the database: its deadline passed");
-            self.kill_database(host);
         }
     }
 

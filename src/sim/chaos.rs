@@ -217,7 +217,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     events.sort_by_key(|(at, _)| *at);
     let mut removed: Vec<Whom> = vec![];
     for (at, fault) in events {
-        world.run_until(begin + at);
+        world.run_watched(begin + at);
         match fault {
             // Who was removed by override is wiped before it is switched on again (docs/safety.md).
             Fault::PowerOn(_) if !removed.is_empty() => {
@@ -236,7 +236,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
             fault => world.inject(&fault),
         }
     }
-    world.run_until(begin + STORM);
+    world.run_watched(begin + STORM);
     if !removed.is_empty() {
         world.inject(&Fault::Reinstall(removed));
     }
@@ -251,7 +251,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     let k = cluster.synchronous_standbys;
     let mut writable = false;
     while world.now < mended + RECOVERY_MAX && !writable {
-        world.run_until(world.now + Span::millis(100));
+        world.run_watched(world.now + Span::millis(100));
         world.readmit();
         writable = world.oracle.last_ack() > mended + Span::millis(50);
     }
@@ -266,7 +266,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     } else if broken.is_none() && writable {
         // With nothing broken everybody comes back.
         while world.now < mended + RECOVERY_MAX + RECOVERY_MAX && !world.is_whole() {
-            world.run_until(world.now + Span::millis(100));
+            world.run_watched(world.now + Span::millis(100));
             world.readmit();
         }
         if !world.is_whole() && world.has_a_majority() {

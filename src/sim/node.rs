@@ -8,6 +8,7 @@ use super::net::Carries;
 use super::world::{Event, PLANES, World};
 use crate::access;
 use crate::agent::machine::{Effect, Found, Goal, Machine, Resource, Tenure, Turn};
+use crate::lease::{Ack, Grant, VoterRecord};
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::{
     CheckTimes, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, StandbyFacts,
@@ -20,7 +21,7 @@ use crate::wire::message::{PeerMessage, PeerReply};
 /// The adapter looks at its database this often.
 const LOOK_INTERVAL: Span = Span::millis(100);
 /// The agent's own work on one input, at least.
-const THINK: Span = Span(50_000);
+pub(super) const THINK: Span = Span(50_000);
 /// Free disk where nothing is wrong, in bytes.
 const DISK_FREE: u64 = 50 << 30;
 
@@ -32,9 +33,28 @@ impl World {
         let here = &mut self.hosts[host];
         here.frozen = false;
         here.inbox.clear();
-        let guarded = here.guard.is_some_and(|until| now < until) && here.db.running;
+        if here.disk.broken && !planted(Bug::TrustsTheCache) {
+            // What is read may never have been written, and cannot be written anew: no vote.
+            self.after(super::fault::SUPERVISOR, Event::AgentStart { host });
+            return;
+        }
+        let here = &mut self.hosts[host];
+        // The kernel has dropped what was never written, or not.
+        if here.disk.broken && self.random.chance(500) {
+            here.record = here.durable_record.clone();
+        }
+        let record = here.record.clone();
+        if !here.disk.broken && !here.disk.lies {
+            here.durable_record = record.clone();
+        }
+        self.oracle.remembers(self.now, &record.me, record.epoch);
+        let armed = here.guard.and_then(|g| g.until).is_some_and(|until| now < until);
+        // Only a server that it started itself is taken up again.
+        let guarded = armed && here.db.running && !here.db.by_hand;
+        here.by_hand_at =
+            here.by_hand_at.max(if here.db.by_hand { self.now } else { Timestamp(0) });
         let (machine, turn) =
-            Machine::start(now, setup, here.record.clone(), &Found { running_guarded: guarded });
+            Machine::start(now, setup, record, &Found { running_guarded: guarded });
         here.agent = Some(Agent {
             machine,
             born,
@@ -57,6 +77,9 @@ impl World {
             proof: None,
             following: None,
             looks: 0,
+            fence: None,
+            withheld: None,
+            unsaved: None,
         });
         let beat = self.random.span(Span::ZERO, self.conditions.heartbeat);
         self.after(beat, Event::Beat { host, born });
@@ -93,6 +116,12 @@ impl World {
     pub(super) fn agent_beat(&mut self, host: usize, born: u64) {
         let Some((agent, _)) = self.agent(host, born) else { return };
         agent.report_due = true;
+        if agent.unsaved.is_some() {
+            self.perform(host, Turn::default());
+        }
+        if self.hosts[host].node.role != Role::Witness {
+            self.mind_guard(host);
+        }
         for peer in 0..self.hosts.len() {
             if peer != host {
                 self.send(host, peer, Rc::new(PeerMessage::Hello), Span::ZERO);
@@ -111,6 +140,7 @@ impl World {
         let jitter = self.random.below(2_000_000);
         self.after(LOOK_INTERVAL + Span(jitter), Event::Look { host, born });
         self.keep_alive(host);
+        self.mind_stray(host);
         self.observe(host);
         self.agent_done(host);
     }
@@ -171,6 +201,24 @@ impl World {
         let Some(agent) = &mut here.agent else { return };
         let (turn, reply) = agent.machine.message(now, message.clone(), approved);
         let Some(took) = self.perform(to, turn) else { return };
+        let (PeerReply::Ack(Ack { epoch, .. }) | PeerReply::Grant(Grant { epoch, .. })) = &reply
+        else {
+            return self.reply(to, from, born, reply, took, sent);
+        };
+        let (me, epoch) = (self.hosts[to].record.me.clone(), *epoch);
+        self.oracle.spoke(&me, epoch);
+        self.reply(to, from, born, reply, took, sent);
+    }
+
+    fn reply(
+        &mut self,
+        to: usize,
+        from: usize,
+        born: u64,
+        reply: PeerReply,
+        took: Span,
+        sent: Timestamp,
+    ) {
         for delay in self.net.send(&mut self.random, to, from).into_iter().flatten() {
             let answer =
                 Event::Answer { to: from, from: to, born, reply: Box::new(reply.clone()), sent };
@@ -220,10 +268,15 @@ impl World {
     /// then nothing is done.
     pub(super) fn perform(&mut self, host: usize, turn: Turn) -> Option<Span> {
         let mut took = THINK;
-        if let Some(record) = turn.persist {
+        let unsaved = self.hosts[host].agent.as_mut().and_then(|a| a.unsaved.take());
+        if let Some(record) = turn.persist.or(unsaved) {
             let here = &mut self.hosts[host];
+            if here.disk.broken {
+                self.store_breaks(host, record);
+                return None;
+            }
             if here.disk.full {
-                self.restart_machine(host);
+                self.keep_for_later(host, record, turn.effects);
                 return None;
             }
             if record.epoch < here.record.epoch {
@@ -251,6 +304,46 @@ impl World {
         Some(took)
     }
 
+    /// No room: it goes on without a vote. What rests on something unsaved is neither said nor done;
+    /// stopping, cutting and the guard always are, and a lease that is saved as won is renewed.
+    fn keep_for_later(&mut self, host: usize, record: VoterRecord, effects: Vec<Effect>) {
+        let saved = &self.hosts[host].record;
+        let (epoch, won) = (saved.epoch, saved.is_won());
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.unsaved = Some(record);
+        }
+        for effect in effects {
+            let harmless = match &effect {
+                Effect::Send(_, PeerMessage::Renew(renew)) => won && renew.epoch == epoch,
+                Effect::SetGoal(_, goal) => matches!(
+                    goal,
+                    Goal::Stopped(_) | Goal::Standby { upstream: None, may_init: false }
+                ),
+                Effect::Send(..) | Effect::Prove => false,
+                Effect::Guard(_) | Effect::StandDown | Effect::Report | Effect::Note(_) => true,
+            };
+            if harmless {
+                self.act(host, effect, THINK);
+            }
+        }
+    }
+
+    /// A flush failed: what is read back afterwards may never have been written. The process ends;
+    /// its successor writes everything anew before it votes.
+    fn store_breaks(&mut self, host: usize, record: VoterRecord) {
+        // In memory it is there, and stays readable for a while.
+        self.hosts[host].record = record;
+        let name = self.name(host);
+        self.fact(name, 0, "the agent's store fails: input/output error");
+        if planted(Bug::TrustsTheCache) {
+            return self.restart_machine(host);
+        }
+        self.hosts[host].agent = None;
+        self.hosts[host].inbox.clear();
+        self.note_loose(host);
+        self.after(super::fault::SUPERVISOR, Event::AgentStart { host });
+    }
+
     /// In memory the machine is ahead of what is on disk: it starts again from there.
     fn restart_machine(&mut self, host: usize) {
         let (setup, record) = (self.setup(host), self.hosts[host].record.clone());
@@ -270,36 +363,16 @@ impl World {
     fn act(&mut self, host: usize, effect: Effect, took: Span) {
         match effect {
             Effect::Send(to, message) => {
+                if matches!(message, PeerMessage::Release(_)) {
+                    self.check_stopped(host);
+                }
                 if let Some(to) = self.index(&to) {
                     self.send(host, to, Rc::new(message), took);
                 }
             }
-            Effect::SetGoal(id, goal) => {
-                let at = self.now + took;
-                let Some(agent) = &mut self.hosts[host].agent else { return };
-                if agent.goal.0 == id && agent.goal.1 == goal {
-                    return;
-                }
-                let text = goal_words(&goal);
-                agent.goal = (id, goal);
-                agent.generation += 1;
-                agent.task = Task::Begin;
-                agent.resource.failure.clear();
-                agent.resource.deaf = false;
-                let (born, generation) = (agent.born, agent.generation);
-                self.queue.push(at, Event::Step { host, born, generation });
-                let name = self.name(host);
-                self.fact(name, 0, text);
-            }
-            // Without a fence there is no guard either.
-            Effect::Guard(_) if planted(Bug::NoFence) => {}
-            Effect::Guard(until) => {
-                let here = &mut self.hosts[host];
-                here.guard = Some(until);
-                let at = here.world(until).max(self.now);
-                self.queue.push(at, Event::Guard { host, until });
-            }
-            Effect::StandDown => self.hosts[host].guard = None,
+            Effect::SetGoal(id, goal) => self.set_goal(host, id, goal, took),
+            Effect::Guard(until) => self.arm(host, until),
+            Effect::StandDown => self.stand_down(host),
             Effect::Report => {
                 if let Some(agent) = &mut self.hosts[host].agent {
                     agent.report_due = true;
@@ -311,6 +384,33 @@ impl World {
                 self.fact(name, 0, text);
             }
         }
+    }
+
+    /// A goal for the adapter. Nothing becomes writable before a guard guards it.
+    pub(super) fn set_goal(&mut self, host: usize, id: u64, goal: Goal, took: Span) {
+        let writable = matches!(goal, Goal::Primary { .. });
+        let guarded = !writable || self.has_guard(host);
+        let at = self.now + took;
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        agent.withheld = None;
+        if agent.goal.0 == id && agent.goal.1 == goal {
+            return;
+        }
+        if !guarded {
+            "no guard answers: the database is not made writable".clone_into(&mut agent.trouble);
+            agent.withheld = Some((id, goal));
+            return;
+        }
+        let text = goal_words(&goal);
+        agent.goal = (id, goal);
+        agent.generation += 1;
+        agent.task = Task::Begin;
+        agent.resource.failure.clear();
+        agent.resource.deaf = false;
+        let (born, generation) = (agent.born, agent.generation);
+        self.queue.push(at, Event::Step { host, born, generation });
+        let name = self.name(host);
+        self.fact(name, 0, text);
     }
 
     fn send(&mut self, from: usize, to: usize, message: Rc<PeerMessage>, took: Span) {
@@ -327,6 +427,7 @@ impl World {
     /// After every input: what the oracle has to know, the next wake-up, the report.
     pub(super) fn agent_done(&mut self, host: usize) {
         self.schedule_wake(host);
+        self.note_lease(host);
         if self.hosts[host].agent.as_ref().is_some_and(|a| a.report_due) {
             self.report(host);
         }
@@ -347,6 +448,7 @@ impl World {
 
     fn report(&mut self, host: usize) {
         let report = self.make_report(host);
+        self.check_report(host, &report.resource.state);
         for plane in 0..PLANES {
             if !self.planes[plane].is_up() {
                 continue;
@@ -435,6 +537,19 @@ impl World {
             shares: agent.machine.shares().cloned(),
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
+        }
+    }
+
+    /// Until when it may acknowledge, as its agent knows now.
+    fn note_lease(&mut self, host: usize) {
+        let now = self.hosts[host].clock(self.now);
+        let here = &mut self.hosts[host];
+        let Some(agent) = &here.agent else { return };
+        let held = agent.machine.tenure().held(now).and_then(crate::lease::Holder::held_until);
+        if let Some(until) = held {
+            let end = here.world(until);
+            here.loose &= end <= here.lease_end;
+            here.lease_end = end;
         }
     }
 

@@ -306,6 +306,12 @@ impl World {
                 }
             }
             Effect::Prove => self.prove(host),
+            Effect::Renounce(why) => {
+                let name = self.name(host);
+                self.fact(name, 0, why);
+                self.forget_votes(host);
+                self.restart_machine(host);
+            }
             Effect::Note(text) => {
                 let name = self.name(host);
                 self.fact(name, 0, text);

@@ -308,6 +308,14 @@ impl Agent {
             self.restart();
             return false;
         }
+        self.adapter.data.send_if_modified(|known| {
+            let mark = &self.machine.record().data;
+            let news = known.system != mark.system || known.line != mark.line;
+            if news {
+                known.clone_from(mark);
+            }
+            news
+        });
         for effect in turn.effects {
             self.act(effect);
         }
@@ -529,6 +537,7 @@ impl Agent {
             shares: self.machine.shares().cloned(),
             activity: self.machine.activity(),
             complaint,
+            data_fault: self.machine.data_fault(),
         };
         self.shown.send_modify(|s| s.report = Some(report));
     }

@@ -426,6 +426,7 @@ impl World {
             },
             proof: agent.proof.clone(),
             trouble: agent.trouble.clone(),
+            found: vec![],
         };
         NodeReport {
             member: here.record.me.clone(),
@@ -441,6 +442,7 @@ impl World {
             shares: agent.machine.shares().cloned(),
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
+            data_fault: agent.machine.data_fault(),
         }
     }
 

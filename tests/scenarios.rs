@@ -89,23 +89,18 @@ impl World {
         };
         let voters = ["n1", "n2", "n3"].map(|node| {
             let record = VoterRecord {
-                me: member(node),
                 voters: Some(set()),
                 epoch: Epoch(1),
                 holder: Some(member("n1")),
-                released: vec![],
-                promised_max: Span::ZERO,
                 history: vec![entry.clone()],
-                attested: vec![],
-                unknown_accepted: false,
-                shares: None,
+                ..VoterRecord::new(member(node))
             };
             let cut = if node == "n1" { Cut::Nothing } else { Cut::Not };
             (
                 node.to_owned(),
                 (
                     Voter::restore(record, TERMS, Timestamp(0)),
-                    Local { not_writable: node != "n1", cut },
+                    Local { not_writable: node != "n1", cut, unproved_line: false },
                 ),
             )
         });
@@ -128,6 +123,7 @@ impl World {
             plan: None,
             approvals: vec![],
             released: self.voters[node].0.record().released.clone(),
+            process: 0,
         }
     }
 
@@ -166,6 +162,8 @@ impl World {
                     duration: Span(words.number("duration", 100)),
                     promoted: (words.value("promoted").as_deref() != Some("no"))
                         .then(TimelineHistory::default),
+                    system: None,
+                    process: 0,
                 };
                 let promised = |node: &String, world: &mut Self| {
                     let voter = &mut world.voters.get_mut(node).unwrap().0;
@@ -240,9 +238,10 @@ impl World {
                     holder,
                     final_position: end,
                     promoted: words.value("promoted").as_deref() != Some("no"),
+                    process: 0,
                 };
                 for to in words.to() {
-                    let _ = self.voters.get_mut(&to).unwrap().0.release(&notice);
+                    let _ = self.voters.get_mut(&to).unwrap().0.release(now, &notice);
                 }
                 vec![]
             }

@@ -219,15 +219,17 @@ fn load(store: &mut Sqlite, config: &AgentConfig) -> Result<VoterRecord, StartEr
         }
         return Ok(record);
     }
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|e| StartError::Other(format!("no randomness: {e}")))?;
-    let me = Member {
-        node: config.node.node_id.clone(),
-        incarnation: Incarnation::new(hex::encode(random)),
-    };
-    let record = VoterRecord::new(me);
+    let record = stranger(config)?;
     keep(store, &record)?;
     Ok(record)
+}
+
+/// An empty record with an identity that nobody ever had.
+fn stranger(config: &AgentConfig) -> Result<VoterRecord, StartError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|e| StartError::Other(format!("no randomness: {e}")))?;
+    let incarnation = Incarnation::new(hex::encode(random));
+    Ok(VoterRecord::new(Member { node: config.node.node_id.clone(), incarnation }))
 }
 
 fn keep(store: &mut Sqlite, record: &VoterRecord) -> Result<(), crate::store::StoreError> {
@@ -306,6 +308,14 @@ impl Agent {
             self.restart();
             return false;
         }
+        self.adapter.data.send_if_modified(|known| {
+            let mark = &self.machine.record().data;
+            let news = known.system != mark.system || known.line != mark.line;
+            if news {
+                known.clone_from(mark);
+            }
+            news
+        });
         for effect in turn.effects {
             self.act(effect);
         }
@@ -367,8 +377,34 @@ impl Agent {
                 self.proves += 1;
                 self.adapter.prove.send_replace(self.proves);
             }
+            Effect::Renounce(why) => self.renounce(&why),
             Effect::Note(text) => tracing::info!("{text}"),
         }
+    }
+
+    /// A new incarnation, a stranger to everybody: what the old one promised is not known here any
+    /// more.
+    fn renounce(&mut self, why: &str) {
+        tracing::error!("{why}");
+        let fresh = match stranger(&self.config) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::error!("{error}");
+                return;
+            }
+        };
+        if let Err(error) = keep(&mut self.store, &fresh) {
+            tracing::error!("{error}");
+            self.trouble = error.to_string();
+            return;
+        }
+        self.setup.me = fresh.me.clone();
+        self.setup.first_round = host::now().0;
+        let (machine, turn) =
+            Machine::start(host::now(), self.setup.clone(), fresh, &Found::default());
+        self.machine = machine;
+        self.trouble = why.to_owned();
+        self.perform(turn);
     }
 
     /// A guard that died is replaced at once.
@@ -501,6 +537,7 @@ impl Agent {
             shares: self.machine.shares().cloned(),
             activity: self.machine.activity(),
             complaint,
+            data_fault: self.machine.data_fault(),
         };
         self.shown.send_modify(|s| s.report = Some(report));
     }

@@ -37,6 +37,7 @@ impl Engine {
             .filter(|n| Some(&n.node_id) != from)
             .filter_map(|n| self.nodes[&n.node_id].report.as_ref())
             .filter(|r| !matches!(r.resource.state, ResourceState::Stopped(_)))
+            .filter(|r| r.data_fault.is_none())
             .map(|r| r.resource.position)
             .max()
     }
@@ -157,6 +158,15 @@ impl Engine {
             if shares { "standby or primary" } else { "standby" },
             "its database runs as a standby",
         ));
+        if let Some(fault) = &report.data_fault {
+            measured(check(
+                "data",
+                false,
+                fault.to_string(),
+                "the cluster's, as far as this node once had it",
+                "it is rewound or cloned from the primary",
+            ));
+        }
         if !shares {
             measured(check(
                 "votes",

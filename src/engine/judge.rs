@@ -3,6 +3,7 @@
 use super::decision::Making;
 use super::mind::NodeMind;
 use super::{Engine, health, quorum, rules};
+use crate::model::observation::Found;
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};
@@ -19,6 +20,7 @@ impl Engine {
         } else {
             self.judge_holder();
         }
+        self.record_found(making);
         self.judge_nodes(making);
         self.judge_cluster(making);
         if self.durable.run.is_some() {
@@ -27,6 +29,24 @@ impl Engine {
             self.consider(making);
         }
         self.disarm(making);
+    }
+
+    /// What was found on a node and not ordered, once each.
+    fn record_found(&mut self, making: &mut Making) {
+        let news: Vec<(NodeId, Found)> = self
+            .nodes
+            .iter()
+            .filter_map(|(node, mind)| Some((node, mind.report.as_ref()?)))
+            .flat_map(|(node, report)| report.resource.found.iter().map(move |f| (node, f)))
+            .filter(|(node, f)| self.durable.found.get(*node).is_none_or(|seen| *seen < f.at))
+            .map(|(node, f)| (node.clone(), f.clone()))
+            .collect();
+        for (node, found) in news {
+            let text = format!("{node}: {}: {}", found.what, found.done);
+            let data = serde_json::json!({ "found": found });
+            self.note(making, rules::FOUND, "plane", "found", text, data);
+            self.durable.found.insert(node, found.at);
+        }
     }
 
     /// Who holds the role: the newest epoch that a holder itself reports as held.

@@ -181,6 +181,8 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
         || a.resource.position.timeline != b.resource.position.timeline
         || a.resource.receiving_from != b.resource.receiving_from
         || a.resource.trouble != b.resource.trouble
+        || a.resource.found != b.resource.found
+        || a.data_fault != b.data_fault
         || a.resource.proof != b.resource.proof
         || streams(a) != streams(b)
         || a.armed != b.armed

@@ -140,6 +140,9 @@ pub struct Snapshot {
     /// Nodes that a person moved the role or its share away from, until a failback.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub drained: BTreeSet<NodeId>,
+    /// The newest difference of each node that is recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub found: BTreeMap<NodeId, WallTime>,
 }
 
 /// Moves and failures remembered for cooldown, rate and crash loops.
@@ -216,6 +219,7 @@ impl Engine {
             at: now,
             epoch: Epoch(0),
             holder: None,
+            found: BTreeMap::new(),
             plans: 0,
             pending: None,
             run: None,

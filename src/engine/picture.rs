@@ -127,6 +127,11 @@ pub fn from_agents(
 /// What a node's own report says of it.
 pub fn own_word(report: &NodeReport) -> (Verdict, String) {
     let resource = &report.resource;
+    if let Some(fault) = &report.data_fault
+        && !matches!(resource.state, ResourceState::Stopped(_))
+    {
+        return (Verdict::Degraded, fault.to_string());
+    }
     match &resource.state {
         ResourceState::Stopped(evidence) if evidence.how == "empty" => {
             (Verdict::Degraded, "no data yet".into())

@@ -313,10 +313,9 @@ impl Engine {
                 !reinstalled.contains(n)
                     && mind.verdict <= Verdict::Degraded
                     && mind.age(self.now).is_some_and(|a| a < Span::secs(2))
-                    && mind
-                        .report
-                        .as_ref()
-                        .is_some_and(|r| r.resource.state == ResourceState::Standby)
+                    && mind.report.as_ref().is_some_and(|r| {
+                        r.resource.state == ResourceState::Standby && r.data_fault.is_none()
+                    })
             })
             .cloned()
             .collect();

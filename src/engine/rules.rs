@@ -16,6 +16,8 @@ rules! {
     VERDICT = 102, "A node's verdict changed: by its own word, by silence, or by the votes of its \
         observers.";
     CLUSTER_STATE = 103, "The cluster's state changed.";
+    FOUND = 105, "On a node something was found that nobody ordered: what it was, and what was \
+        done about it.";
     SUSPECTING = 201, "The primary is silent or contradicted, and a quorum has not concluded that \
         it failed.";
     HEARD_AGAIN = 202, "The primary holds the role again before anything was begun: nothing moves.";

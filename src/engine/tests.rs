@@ -170,6 +170,7 @@ fn report(node: &str) -> NodeReport {
         shares: None,
         activity: String::new(),
         complaint: String::new(),
+        data_fault: None,
     }
 }
 

@@ -239,6 +239,18 @@ impl Claim {
                 .into();
             return LossAccount::Unknown { why };
         }
+        let reached = self.best().map(|(_, p)| p.timeline);
+        let unproved =
+            |g: &&Grant| g.unproved_line && g.position.is_some_and(|p| Some(p.timeline) == reached);
+        if let Some(grant) = self.grants.values().find(unproved) {
+            let why = format!(
+                "{} has log of timeline {}, which may be that of an epoch that was won; nothing \
+                 proves that its winner wrote it",
+                grant.voter.node,
+                reached.unwrap_or_default()
+            );
+            return LossAccount::Unknown { why };
+        }
         self.known_loss()
     }
 

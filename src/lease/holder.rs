@@ -125,7 +125,14 @@ impl Holder {
     }
 
     /// The next renewal, to be sent to every voter, this node's own included.
-    pub fn renew(&mut self, now: Timestamp, promoted: Option<TimelineHistory>) -> Renew {
+    /// `process` names the agent process, `system` its data.
+    pub fn renew(
+        &mut self,
+        now: Timestamp,
+        promoted: Option<TimelineHistory>,
+        system: Option<u64>,
+        process: u64,
+    ) -> Renew {
         self.round += 1;
         self.sent.insert(self.round, now);
         while self.sent.len() > ROUNDS_MAX {
@@ -139,6 +146,8 @@ impl Holder {
             duration: self.terms.duration,
             sync: self.sync.clone(),
             promoted,
+            system,
+            process,
         }
     }
 

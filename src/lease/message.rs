@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::voter::EpochSync;
 use crate::model::plan::Approval;
-use crate::model::{Digest, Epoch, Member, Position, Span, SyncStage, TimelineHistory, VoterSet};
+use crate::model::{
+    Digest, Epoch, Member, NodeId, Position, Span, SyncStage, TimelineHistory, VoterSet,
+};
 
 /// From a holder that has won: promise me another lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,6 +25,12 @@ pub struct Renew {
     pub sync: SyncStage,
     /// The history of the holder's log, once its promotion is done.
     pub promoted: Option<TimelineHistory>,
+    /// The system identifier of the holder's data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<u64>,
+    /// Names the holder's agent process: two that speak in turn are two. 0: not known.
+    #[serde(default)]
+    pub process: u64,
 }
 
 /// From a holder: this is the voter set from now on. One voter more or less than before; in force
@@ -50,6 +58,9 @@ pub struct Ack {
     pub round: u64,
     /// The D that was promised.
     pub duration: Span,
+    /// How often its store was written: one that says less than before was restored.
+    #[serde(default)]
+    pub writes: u64,
 }
 
 /// Ask for, or claim, an epoch. Asking binds nobody.
@@ -72,6 +83,9 @@ pub struct ClaimRequest {
     pub approvals: Vec<Approval>,
     /// Releases that the claimant has seen: final, so they may be passed on.
     pub released: Vec<ReleaseNotice>,
+    /// Names the claimant's agent process; 0: not known.
+    #[serde(default)]
+    pub process: u64,
 }
 
 /// A voter's answer to an ask.
@@ -102,6 +116,13 @@ pub struct Grant {
     pub history: Vec<EpochSync>,
     /// Epochs whose holder said that it stopped, as far as this voter has that word.
     pub released: Vec<ReleaseNotice>,
+    /// Its log is on a line that may have been won, and nothing here proves that the winner wrote
+    /// it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproved_line: bool,
+    /// How often its store was written: one that says less than before was restored.
+    #[serde(default)]
+    pub writes: u64,
 }
 
 /// From a holder (or a claimant that gave up): final. It is never renewed again.
@@ -115,6 +136,9 @@ pub struct ReleaseNotice {
     pub final_position: Option<Position>,
     /// Whether its database may have accepted a write in that epoch.
     pub promoted: bool,
+    /// Names the agent process that says so; 0: not known.
+    #[serde(default)]
+    pub process: u64,
 }
 
 /// Why a voter does not grant or promise.
@@ -152,6 +176,11 @@ pub enum Refusal {
     },
     /// Its log is still being received; it is cutting it off. Ask again.
     Cutting,
+    /// Two processes speak with one identity: neither counts until one of them is gone.
+    Twice {
+        /// Whose.
+        who: NodeId,
+    },
 }
 
 impl std::fmt::Display for Refusal {
@@ -169,6 +198,11 @@ impl std::fmt::Display for Refusal {
             Refusal::NotStoppedHere => write!(f, "the old primary's database here is not stopped"),
             Refusal::NotApproved { why } => write!(f, "not approved: {why}"),
             Refusal::Cutting => write!(f, "cutting off its upstream"),
+            Refusal::Twice { who } => write!(
+                f,
+                "two agents speak as {who}: neither counts until one of them is stopped (a copied \
+                 host or volume?)"
+            ),
         }
     }
 }

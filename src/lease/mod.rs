@@ -16,6 +16,7 @@
 pub mod claim;
 pub mod holder;
 pub mod message;
+mod speakers;
 pub mod voter;
 
 #[cfg(test)]

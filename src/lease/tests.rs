@@ -17,7 +17,8 @@ fn terms() -> Terms {
     Terms { duration: Span(100), grace: Span(10) }
 }
 fn at(lsn: u64) -> Local {
-    Local { not_writable: true, cut: Cut::At(Position { timeline: 1, lsn: Lsn(lsn) }) }
+    let cut = Cut::At(Position { timeline: 1, lsn: Lsn(lsn) });
+    Local { not_writable: true, cut, unproved_line: false }
 }
 fn voter(n: u8) -> Voter {
     let mut v = Voter::restore(VoterRecord::new(member(n)), terms(), Timestamp(0));
@@ -34,6 +35,7 @@ fn claim(epoch: u64, by: u8, s: SyncSet) -> ClaimRequest {
         plan: None,
         approvals: vec![],
         released: vec![],
+        process: 0,
     }
 }
 fn renew(epoch: u64, by: u8) -> Renew {
@@ -45,6 +47,8 @@ fn renew(epoch: u64, by: u8) -> Renew {
         duration: Span(100),
         sync: sync(&[2, 3], 1).into(),
         promoted: None,
+        system: None,
+        process: 0,
     }
 }
 
@@ -93,9 +97,14 @@ fn after_a_restart_the_longest_promise_is_presumed() {
 fn a_release_is_final() {
     let mut v = voter(2);
     let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
-    let notice =
-        ReleaseNotice { epoch: Epoch(1), holder: member(1), final_position: None, promoted: true };
-    let said = v.release(&notice);
+    let notice = ReleaseNotice {
+        epoch: Epoch(1),
+        holder: member(1),
+        final_position: None,
+        promoted: true,
+        process: 0,
+    };
+    let said = v.release(Timestamp(0), &notice);
     assert!(said.persist.is_some() && said.reply);
     assert_eq!(
         v.renew(Timestamp(1), &renew(1, 1)).reply.unwrap_err(),
@@ -144,14 +153,15 @@ fn strangers_neither_get_nor_give() {
 #[test]
 fn a_holder_counts_from_when_it_asked() {
     let mut h = Holder::new(member(1), Epoch(1), set(), sync(&[2, 3], 1).into(), terms(), 7);
-    let first = h.renew(Timestamp(10), None);
-    let second = h.renew(Timestamp(20), None);
+    let first = h.renew(Timestamp(10), None, None, 0);
+    let second = h.renew(Timestamp(20), None, None, 0);
     let ack = |n, round, duration| Ack {
         voter: member(n),
         holder: member(1),
         epoch: Epoch(1),
         round,
         duration: Span(duration),
+        writes: 0,
     };
     h.ack(&ack(1, second.round, 100));
     assert_eq!(h.held_until(), None, "one of three is no majority");
@@ -189,6 +199,8 @@ fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
         position: Some(Position { timeline: 1, lsn: Lsn(lsn) }),
         history,
         released: vec![],
+        unproved_line: false,
+        writes: 0,
     }
 }
 
@@ -219,6 +231,7 @@ fn a_clean_stop_gives_an_exact_account() {
         holder: member(1),
         final_position: end(100),
         promoted: true,
+        process: 0,
     }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     c.grant(grant(2, 100, won_history()));
@@ -247,6 +260,7 @@ fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
         holder: member(1),
         final_position: None,
         promoted: true,
+        process: 0,
     }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     let g = |n, h: Vec<EpochSync>| Grant { epoch: Epoch(3), ..grant(n, 10, h) };
@@ -270,12 +284,16 @@ fn an_abandoned_claim_does_not_strand_the_living_holder() {
     // serves n1.
     let mut v = voter(2);
     let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
-    let _ = v.release(&ReleaseNotice {
-        epoch: Epoch(2),
-        holder: member(3),
-        final_position: None,
-        promoted: true,
-    });
+    let _ = v.release(
+        Timestamp(0),
+        &ReleaseNotice {
+            epoch: Epoch(2),
+            holder: member(3),
+            final_position: None,
+            promoted: true,
+            process: 0,
+        },
+    );
     assert!(v.renew(Timestamp(1), &renew(1, 1)).reply.is_ok());
 }
 
@@ -290,10 +308,11 @@ fn a_release_outlives_an_abandoned_claim_behind_it() {
         holder: member(by),
         final_position: None,
         promoted: true,
+        process: 0,
     };
-    let _ = v.release(&notice(1, 1));
+    let _ = v.release(Timestamp(0), &notice(1, 1));
     assert!(v.claim(Timestamp(1), &claim(2, 3, sync(&[1, 2], 1)), at(0)).reply.is_ok());
-    let _ = v.release(&notice(2, 3));
+    let _ = v.release(Timestamp(0), &notice(2, 3));
     let grant = v.claim(Timestamp(2), &claim(3, 2, sync(&[1, 3], 1)), at(0)).reply.unwrap();
     assert_eq!(grant.released, [notice(1, 1), notice(2, 3)]);
 }

@@ -11,9 +11,10 @@ use super::Terms;
 use super::message::{
     Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange,
 };
+use super::speakers::Speakers;
 use crate::model::planted::{Bug, planted};
 use crate::model::share::Shares;
-use crate::model::{Epoch, Member, Position, Span, SyncStage, Timestamp, VoterSet};
+use crate::model::{DataMark, Epoch, Member, Position, Span, SyncStage, Timestamp, VoterSet};
 
 /// The synchronous set of an epoch that was, or may have been, won.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,6 +58,15 @@ pub struct VoterRecord {
     /// The newest shares it was given, where several nodes accept writes and nobody votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
+    /// Which data it answers for.
+    #[serde(default)]
+    pub data: DataMark,
+    /// How often this record was written; it never falls unless the store was restored.
+    #[serde(default)]
+    pub writes: u64,
+    /// The same of its peers, as far as it has heard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<(Member, u64)>,
 }
 
 impl VoterRecord {
@@ -73,6 +83,32 @@ impl VoterRecord {
             attested: vec![],
             unknown_accepted: false,
             shares: None,
+            data: DataMark::default(),
+            writes: 0,
+            known: vec![],
+        }
+    }
+    /// How often a peer's store was written, as far as was heard.
+    pub fn known_writes(&self, peer: &Member) -> u64 {
+        self.known.iter().find(|(m, _)| m == peer).map_or(0, |(_, n)| *n)
+    }
+    /// Remembers it; the most that was heard counts. True when it is news.
+    pub fn know_writes(&mut self, peer: &Member, writes: u64) -> bool {
+        match self.known.iter_mut().find(|(m, _)| m.node == peer.node) {
+            Some((m, n)) if m == peer => {
+                let news = writes > *n;
+                *n = writes.max(*n);
+                news
+            }
+            Some(other) => {
+                *other = (peer.clone(), writes);
+                true
+            }
+            None => {
+                self.known.push((peer.clone(), writes));
+                self.known.sort();
+                true
+            }
         }
     }
     /// Whether the epoch it voted in was released by the holder it voted for.
@@ -131,6 +167,8 @@ pub struct Local {
     pub not_writable: bool,
     /// Whether its log is cut off from its upstream.
     pub cut: Cut,
+    /// Its log is on a line that may have been won, which nothing here proves.
+    pub unproved_line: bool,
 }
 
 /// Whether a node could still help its old holder by receiving its log.
@@ -162,6 +200,7 @@ pub struct Voter {
     lease_until: Timestamp,
     /// Set after a restart: the promise may be to anybody.
     presumed: bool,
+    speakers: Speakers,
 }
 
 /// A grant is made in two steps: the record must be durable before the grant is said.
@@ -181,7 +220,7 @@ impl Voter {
         let presumed =
             record.promised_max > Span::ZERO && !record.is_released() && !planted(Bug::NoBlackout);
         let lease_until = if presumed { now + record.promised_max + terms.grace } else { now };
-        Self { record, terms, lease_until, presumed }
+        Self { record, terms, lease_until, presumed, speakers: Speakers::default() }
     }
 
     /// The durable part.
@@ -313,7 +352,16 @@ impl Voter {
         if newer && let Err(refusal) = self.free_for(now, &renew.holder) {
             return refuse(refusal);
         }
+        let patience = self.terms.promise();
+        if !self.speakers.hear(now, &renew.holder, renew.process, patience) {
+            return refuse(Refusal::Twice { who: renew.holder.node.clone() });
+        }
         let before = self.record.clone();
+        // A winner's data is the cluster's: a majority granted to it.
+        self.record.data.system = renew.system.or(self.record.data.system);
+        if let Some(line) = &renew.promoted {
+            self.record.data.line = Some(line.clone());
+        }
         self.record.epoch = renew.epoch;
         self.record.holder = Some(renew.holder.clone());
         self.record.promised_max = self.record.promised_max.max(renew.duration);
@@ -344,6 +392,7 @@ impl Voter {
             epoch: renew.epoch,
             round: renew.round,
             duration: renew.duration,
+            writes: self.record.writes,
         };
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(ack) }
     }
@@ -370,7 +419,8 @@ impl Voter {
             return Err(Refusal::NewerEpoch { epoch: floor });
         }
         let again = claim.epoch == self.record.epoch
-            && self.record.holder.as_ref() == Some(&claim.candidate);
+            && self.record.holder.as_ref() == Some(&claim.candidate)
+            && self.speakers.is_last(&claim.candidate, claim.process);
         if claim.epoch <= self.record.epoch && !again {
             return Err(Refusal::NewerEpoch { epoch: self.record.epoch });
         }
@@ -378,7 +428,9 @@ impl Voter {
             return Err(Refusal::Released { epoch: claim.epoch });
         }
         let released_now = claim.released.iter().any(|r| {
-            r.epoch == self.record.epoch && Some(&r.holder) == self.record.holder.as_ref()
+            r.epoch == self.record.epoch
+                && Some(&r.holder) == self.record.holder.as_ref()
+                && self.is_credible(now, r)
         });
         if !released_now {
             self.free_for(now, &claim.candidate)?;
@@ -403,6 +455,9 @@ impl Voter {
         if let Err(refusal) = self.would_grant(now, claim, local) {
             return refuse(refusal);
         }
+        if !self.speakers.hear(now, &claim.candidate, claim.process, self.terms.promise()) {
+            return refuse(Refusal::Twice { who: claim.candidate.node.clone() });
+        }
         let climb = self.is_holder(now, &claim.candidate);
         if local.cut == Cut::Not && !climb && !planted(Bug::NoCut) {
             return refuse(Refusal::Cutting);
@@ -410,7 +465,9 @@ impl Voter {
         let before = self.record.clone();
         let again = claim.epoch == self.record.epoch;
         for notice in &claim.released {
-            self.record.see_release(notice);
+            if self.is_credible(now, notice) {
+                self.record.see_release(notice);
+            }
         }
         // At least as new as this voter's own: whoever has a newer one would have refused.
         self.record.set_voters(&claim.voters);
@@ -440,17 +497,45 @@ impl Voter {
                 .cloned()
                 .collect(),
             released: self.record.released.clone(),
+            unproved_line: local.unproved_line,
+            writes: self.record.writes,
         };
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(grant) }
     }
 
     /// Release: final, durable first. True if it ended this voter's own promise.
-    pub fn release(&mut self, notice: &ReleaseNotice) -> Said<bool> {
-        let news = self.record.see_release(notice);
+    /// One that another process says than the one that renews counts once the promise has run out:
+    /// it may be a copy of the holder's host that finds nothing running.
+    pub fn release(&mut self, now: Timestamp, notice: &ReleaseNotice) -> Said<bool> {
+        let news = self.is_credible(now, notice) && self.record.see_release(notice);
         Said {
             persist: news.then(|| self.record.clone()),
             reply: news && self.record.is_released(),
         }
+    }
+
+    fn is_credible(&self, now: Timestamp, notice: &ReleaseNotice) -> bool {
+        let running = self.record.epoch == notice.epoch
+            && self.record.holder.as_ref() == Some(&notice.holder)
+            && now < self.lease_until;
+        !running || self.speakers.is_last(&notice.holder, notice.process)
+    }
+
+    /// How far the log here is flushed, and on which data; never falls but by a rebuild.
+    pub fn note_data(&mut self, mark: DataMark) -> VoterRecord {
+        self.record.data = mark;
+        self.record.clone()
+    }
+
+    /// How often a peer's store was written. True when it is news; not worth a write of its own.
+    pub fn know_writes(&mut self, peer: &Member, writes: u64) -> bool {
+        self.record.know_writes(peer, writes)
+    }
+
+    /// The record is about to be written.
+    pub fn count_write(&mut self) -> VoterRecord {
+        self.record.writes += 1;
+        self.record.clone()
     }
 
     /// What another voter knows to be won. It binds nobody; it keeps a former holder from taking

@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod constraints;
+pub mod data;
 pub mod id;
 pub mod loss;
 pub mod observation;
@@ -16,6 +17,7 @@ pub mod time;
 pub mod topology;
 pub mod view;
 
+pub use data::{DataFault, DataFound, DataMark};
 pub use id::{
     ClusterId, Digest, Epoch, Incarnation, Member, Members, NodeId, SyncSet, SyncStage, VoterSet,
 };

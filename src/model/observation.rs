@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::share::Shares;
-use super::{Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime};
+use super::{DataFault, Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime};
 
 /// One agent's report; sent at every interval and at once when something changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct NodeReport {
     pub activity: String,
     /// Why it last refused or gave up something, in words; empty when nothing.
     pub complaint: String,
+    /// Why the data here has no position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_fault: Option<DataFault>,
 }
 
 /// Process ids of one node.
@@ -184,6 +187,20 @@ pub struct ResourceFacts {
     pub proof: Option<WriteProof>,
     /// What is wrong, in words.
     pub trouble: String,
+    /// Where what was found was not what was ordered, the last few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<Found>,
+}
+
+/// Something that was found and not ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// When, by the node's wall clock.
+    pub at: WallTime,
+    /// What.
+    pub what: String,
+    /// What was done about it.
+    pub done: String,
 }
 
 /// How long the layered checks took; `None` where one failed or was not made.

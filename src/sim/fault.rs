@@ -528,6 +528,18 @@ impl World {
     }
 
     fn reinstall(&mut self, host: usize) {
+        self.forget_votes(host);
+        let here = &mut self.hosts[host];
+        here.db = super::database::Database::empty();
+        here.durable_log = crate::model::Lsn(0);
+        here.stray = false;
+        // Every disk is gone, one after the other: nobody is left who could know that anything was
+        // ever written.
+        self.oracle.forgiven |= self.hosts.iter().all(|h| h.record.voters.is_none());
+    }
+
+    /// A new incarnation, with an empty record.
+    pub(super) fn forget_votes(&mut self, host: usize) {
         let here = &mut self.hosts[host];
         let count = here
             .record
@@ -544,12 +556,6 @@ impl World {
         };
         here.record = VoterRecord::new(me);
         here.durable_record = here.record.clone();
-        here.db = super::database::Database::empty();
-        here.durable_log = crate::model::Lsn(0);
-        here.stray = false;
-        // Every disk is gone, one after the other: nobody is left who could know that anything was
-        // ever written.
-        self.oracle.forgiven |= self.hosts.iter().all(|h| h.record.voters.is_none());
     }
 
     fn cancel_waits(&mut self) {

@@ -379,6 +379,12 @@ impl World {
                 }
             }
             Effect::Prove => self.prove(host),
+            Effect::Renounce(why) => {
+                let name = self.name(host);
+                self.fact(name, 0, why);
+                self.forget_votes(host);
+                self.restart_machine(host);
+            }
             Effect::Note(text) => {
                 let name = self.name(host);
                 self.fact(name, 0, text);
@@ -522,6 +528,7 @@ impl World {
             },
             proof: agent.proof.clone(),
             trouble: agent.trouble.clone(),
+            found: vec![],
         };
         NodeReport {
             member: here.record.me.clone(),
@@ -537,6 +544,7 @@ impl World {
             shares: agent.machine.shares().cloned(),
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
+            data_fault: agent.machine.data_fault(),
         }
     }
 

@@ -84,6 +84,12 @@ pub struct Hello {
     /// The shares it keeps, where several nodes accept writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
+    /// How often its store was written.
+    #[serde(default)]
+    pub writes: u64,
+    /// The same of its peers, as far as it has heard: a restored store is found out by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<(Member, u64)>,
     /// Its last report, for a picture without a plane.
     pub report: Option<Box<NodeReport>>,
 }

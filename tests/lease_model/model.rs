@@ -152,6 +152,8 @@ impl Model for Bounds {
                     duration: TERMS.duration,
                     sync: sync.clone().into(),
                     promoted: Some(TimelineHistory::default()),
+                    system: None,
+                    process: 0,
                 };
                 assert_eq!(voter.renew(Timestamp(0), &renew).reply.is_ok(), votes);
                 let mut holder =

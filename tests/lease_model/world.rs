@@ -113,7 +113,7 @@ impl Node {
         } else {
             Cut::Not
         };
-        Local { not_writable: !self.writable, cut }
+        Local { not_writable: !self.writable, cut, unproved_line: false }
     }
     pub fn acts(&self) -> bool {
         self.voter.is_some() && !self.paused
@@ -178,8 +178,9 @@ impl World {
             holder: self.nodes[n].member.clone(),
             final_position: None,
             promoted,
+            process: 0,
         };
-        self.keep(n, |voter| voter.release(&notice).persist);
+        self.keep(n, |voter| voter.release(Timestamp(0), &notice).persist);
         self.broadcast(n, &Body::Release(notice));
     }
 
@@ -199,6 +200,7 @@ impl World {
             plan: None,
             approvals: vec![],
             released: self.nodes[n].durable.released.clone(),
+            process: 0,
         };
         let node = &mut self.nodes[n];
         if !climbing {
@@ -378,7 +380,7 @@ impl World {
             Body::Grant(grant) => self.on_grant(at, grant, bounds),
             Body::Release(notice) => {
                 let node = &mut self.nodes[at];
-                if let Some(record) = node.voter.as_mut().unwrap().release(&notice).persist {
+                if let Some(record) = node.voter.as_mut().unwrap().release(now, &notice).persist {
                     node.durable = record;
                 }
             }
@@ -391,7 +393,7 @@ impl World {
         let now = Timestamp(self.time);
         let node = &mut self.nodes[n];
         let Some(holder) = &mut node.holder else { return };
-        let renew = holder.renew(now, Some(TimelineHistory::default()));
+        let renew = holder.renew(now, Some(TimelineHistory::default()), None, 0);
         let own = node.voter.as_mut().unwrap().renew(now, &renew);
         if let Some(record) = own.persist {
             node.durable = record;

@@ -7,6 +7,7 @@ pub mod sim;
 use tokio::sync::{mpsc, watch};
 
 use super::machine::{Goal, Resource};
+use crate::model::DataMark;
 use crate::model::observation::ResourceFacts;
 
 /// Why no adapter here serves a share of the traffic.
@@ -27,6 +28,8 @@ pub struct Handle {
     pub goal: watch::Sender<(u64, Goal)>,
     /// Rises with every wish to have a real write proved.
     pub prove: watch::Sender<u64>,
+    /// Which data the voter answers for.
+    pub data: watch::Sender<DataMark>,
     /// What it sees.
     pub seen: mpsc::Receiver<Seen>,
 }
@@ -38,6 +41,8 @@ pub struct Port {
     pub goal: watch::Receiver<(u64, Goal)>,
     /// Rises with every wish to have a real write proved.
     pub prove: watch::Receiver<u64>,
+    /// Which data the voter answers for: nothing else is started or replaced.
+    pub data: watch::Receiver<DataMark>,
     /// Where to tell what is seen.
     pub seen: mpsc::Sender<Seen>,
 }
@@ -47,6 +52,8 @@ pub fn pair() -> (Handle, Port) {
     let start = Goal::Standby { upstream: None, may_init: false };
     let (goal, goal_port) = watch::channel((0, start));
     let (prove, prove_port) = watch::channel(0);
+    let (data, data_port) = watch::channel(DataMark::default());
     let (seen_port, seen) = mpsc::channel(64);
-    (Handle { goal, prove, seen }, Port { goal: goal_port, prove: prove_port, seen: seen_port })
+    let handle = Handle { goal, prove, data, seen };
+    (handle, Port { goal: goal_port, prove: prove_port, data: data_port, seen: seen_port })
 }

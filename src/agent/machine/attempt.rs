@@ -291,6 +291,7 @@ impl Machine {
             plan,
             approvals,
             released,
+            process: self.setup.first_round,
         }
     }
 
@@ -320,7 +321,8 @@ impl Machine {
         let request = self.request(&voters, attempt.highest);
         let climbs = attempt.reason == Reason::Climb;
         turn.effects.push(Effect::Note(format!("claims epoch {}", request.epoch)));
-        let claim = Box::new(Claim::new(request, voters, now, self.resource.has_data));
+        let has_data = self.resource.has_data && self.data_fault().is_none();
+        let claim = Box::new(Claim::new(request, voters, now, has_data));
         if let Some(attempt) = &mut self.attempt {
             attempt.stage = Stage::Claiming { claim, resend: now, until: now + CLAIM_MAX };
         }
@@ -458,7 +460,8 @@ impl Machine {
             win.loss
         )));
         if let Some((from, target)) = win.fetch.clone().filter(|_| !climb) {
-            let upstream = Upstream { node: from.clone(), epoch, history: None };
+            let system = self.voter.record().data.system;
+            let upstream = Upstream { node: from.clone(), epoch, history: None, system };
             self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
             if let Some(attempt) = &mut self.attempt {
                 attempt.stage = Stage::Fetching {
@@ -589,6 +592,9 @@ impl Machine {
     }
 
     pub(super) fn granted(&mut self, grant: Grant, turn: &mut Turn) {
+        if self.is_restored(&grant.voter, grant.writes) {
+            return;
+        }
         // Who held the role since this node did.
         let said = self.voter.learn(&grant.history);
         Self::persist(turn, said.persist);
@@ -609,6 +615,7 @@ impl Machine {
     /// It held the role in the newest epoch that is known to be won, and still has that database.
     pub(super) fn is_incumbent(&self) -> bool {
         self.resource.has_data
+            && self.data_fault().is_none()
             && self.voter.record().last_won().is_some_and(|won| won.holder == self.setup.me)
     }
 

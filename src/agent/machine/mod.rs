@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod attempt;
+mod data;
 mod membership;
 mod orders;
 mod sharing;
@@ -29,7 +30,8 @@ use crate::model::observation::{ArmedFacts, HoldingFacts, StopEvidence, VoteFact
 use crate::model::share::Shares;
 use crate::model::topology::Strategy;
 use crate::model::{
-    ClusterId, Epoch, Member, NodeId, Position, Span, SyncSet, TimelineHistory, Timestamp,
+    ClusterId, DataFound, Epoch, Member, NodeId, Position, Span, SyncSet, TimelineHistory,
+    Timestamp,
 };
 use crate::wire::message::PeerMessage;
 
@@ -80,6 +82,8 @@ pub struct Upstream {
     /// Its history, once it is promoted; before that only a node that shares its timeline can
     /// follow.
     pub history: Option<TimelineHistory>,
+    /// The system identifier of its data, once known: nothing of another system follows it.
+    pub system: Option<u64>,
 }
 
 /// What the adapter sees, as far as decisions need it.
@@ -103,6 +107,8 @@ pub struct Resource {
     pub newest_timeline: Option<u32>,
     /// It was started with no upstream, or does not run: it cannot receive, wherever its log ends.
     pub deaf: bool,
+    /// Which data that is.
+    pub data: DataFound,
     /// Why the goal cannot be reached; empty while there is hope.
     pub failure: String,
 }
@@ -123,6 +129,9 @@ pub enum Effect {
     Report,
     /// As primary: commit a real write and read it back.
     Prove,
+    /// The store of this node is older than what its peers heard from it: it was restored. Its
+    /// identity is given up; a new incarnation waits to be readmitted.
+    Renounce(String),
     /// For the log.
     Note(String),
 }
@@ -195,6 +204,12 @@ pub struct Machine {
     straggle_at: Timestamp,
     last_armed: Option<ArmedFacts>,
     complaint: String,
+    /// Peers whose store says less than it did: neither their promises nor their grants count.
+    restored: BTreeSet<Member>,
+    /// When the mark of the data here was last made durable.
+    marked_at: Timestamp,
+    /// How many rebuilds of its data it has taken note of.
+    rebuilt: u64,
     now: Timestamp,
 }
 
@@ -236,6 +251,9 @@ impl Machine {
             straggle_at: now,
             last_armed: None,
             complaint: String::new(),
+            restored: BTreeSet::new(),
+            marked_at: now,
+            rebuilt: 0,
             now,
         };
         let mut turn = Turn::default();
@@ -320,6 +338,7 @@ impl Machine {
     pub fn observed(&mut self, now: Timestamp, resource: Resource) -> Turn {
         self.turn(now, |machine, turn| {
             let before = std::mem::replace(&mut machine.resource, resource);
+            machine.note_data(now, turn);
             if before.settled != machine.resource.settled
                 || before.stopped.is_some() != machine.resource.stopped.is_some()
             {
@@ -340,6 +359,7 @@ impl Machine {
         self.mind_attempt(now, &mut turn);
         self.mind_reclaim(now, &mut turn);
         self.mind_membership(now, &mut turn);
+        self.count_write(&mut turn);
         turn
     }
 
@@ -371,7 +391,14 @@ impl Machine {
 
     /// What only this host knows at the moment of a claim.
     fn local(&self) -> Local {
+        let no_position = self.data_fault().is_some();
         let cut = if self.is_witness() || (self.resource.stopped.is_some() && self.is_settled()) {
+            Cut::Nothing
+        } else if no_position
+            && self.is_settled()
+            && matches!(self.goal, Goal::Standby { upstream: None, .. })
+        {
+            // Cut off, and of no use: a vote, and no more.
             Cut::Nothing
         } else if self.is_settled() && matches!(self.goal, Goal::Standby { upstream: None, .. }) {
             match self.resource.position {
@@ -388,6 +415,7 @@ impl Machine {
         Local {
             not_writable: !self.resource.writable && !matches!(self.tenure, Tenure::Holding { .. }),
             cut,
+            unproved_line: self.line_is_unproved(),
         }
     }
 
@@ -444,9 +472,14 @@ impl Machine {
         turn: &mut Turn,
     ) {
         assert!(!self.resource.writable, "a release needs evidence that the resource is stopped");
-        let notice =
-            ReleaseNotice { epoch, holder: self.setup.me.clone(), final_position, promoted };
-        let said = self.voter.release(&notice);
+        let notice = ReleaseNotice {
+            epoch,
+            holder: self.setup.me.clone(),
+            final_position,
+            promoted,
+            process: self.setup.first_round,
+        };
+        let said = self.voter.release(self.now, &notice);
         Self::persist(turn, said.persist);
         self.broadcast(&PeerMessage::Release(notice), turn);
         turn.effects.push(Effect::Report);

@@ -58,6 +58,9 @@ impl Machine {
                 if !self.resource.has_data {
                     return Err("there is no database here".into());
                 }
+                if let Some(fault) = self.data_fault() {
+                    return Err(fault.to_string());
+                }
                 turn.effects.push(Effect::Note(format!("armed with plan {}", digest.short())));
                 if matches!(self.goal, Goal::Stopped(_)) {
                     self.cut(turn);

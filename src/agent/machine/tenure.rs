@@ -261,7 +261,8 @@ impl Machine {
             return;
         }
         *renew_at = now + interval;
-        let renew = holder.renew(now, promoted);
+        let system = self.resource.data.system;
+        let renew = holder.renew(now, promoted, system, self.setup.first_round);
         let own = self.voter.renew(now, &renew);
         Self::persist(turn, own.persist);
         if let Ok(ack) = &own.reply {
@@ -278,6 +279,9 @@ impl Machine {
 
     /// A voter promised.
     pub(super) fn acked(&mut self, now: Timestamp, ack: &Ack, turn: &mut Turn) {
+        if self.is_restored(&ack.voter, ack.writes) {
+            return;
+        }
         let (Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. }) = &mut self.tenure
         else {
             return;

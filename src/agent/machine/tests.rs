@@ -73,6 +73,7 @@ fn holding() -> Machine {
         epoch: Epoch(2),
         round,
         duration: Span::secs(2),
+        writes: 0,
     };
     let turn = machine.reply(at(2), &"n2".into(), PeerReply::Ack(ack));
     assert!(
@@ -151,6 +152,7 @@ fn a_claim_that_arrives_while_the_database_stops_does_not_stop_the_stopping() {
         plan: None,
         approvals: vec![],
         released: vec![],
+        process: 0,
     };
     let resource = Resource { writable: false, ..writable(&machine) };
     let turn = machine.observed(at(5_001), Resource { settled: 0, ..resource });
@@ -244,6 +246,8 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
         duration: Span::secs(2),
         sync: SyncSet::default().into(),
         promoted: Some(TimelineHistory { timeline: 2, left: vec![] }),
+        system: None,
+        process: 0,
     };
     let (turn, reply) = machine.message(at(2), PeerMessage::Renew(renew), Ok(()));
     assert!(matches!(reply, PeerReply::Ack(_)), "{turn:?}");
@@ -255,6 +259,7 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
         holder: member("n1"),
         final_position: None,
         promoted: true,
+        process: 0,
     };
     let (turn, _) = machine.message(at(3), PeerMessage::Release(notice), Ok(()));
     assert!(turn.persist.is_some());

@@ -106,7 +106,7 @@ impl Machine {
     }
 
     fn released(&mut self, notice: &ReleaseNotice, turn: &mut Turn) {
-        let said = self.voter.release(notice);
+        let said = self.voter.release(self.now, notice);
         if said.persist.is_none() {
             return;
         }
@@ -134,6 +134,8 @@ impl Machine {
             resource_runs,
             releases,
             shares: self.shares().cloned(),
+            writes: self.voter.record().writes,
+            known: self.voter.record().known.clone(),
             report: None,
         }
     }
@@ -179,6 +181,7 @@ impl Machine {
             node: renew.holder.node.clone(),
             epoch: renew.epoch,
             history: renew.promoted.clone(),
+            system: renew.system,
         };
         self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
     }
@@ -214,6 +217,7 @@ impl Machine {
                     let said = machine.voter.learn(std::slice::from_ref(won));
                     Self::persist(turn, said.persist);
                 }
+                machine.hear_writes(&hello.member, hello.writes, &hello.known, turn);
                 let met = Met { member: hello.member, version: hello.voters_version, at: now };
                 machine.met.insert(from.clone(), met);
             }

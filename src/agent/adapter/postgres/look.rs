@@ -7,17 +7,22 @@ use std::sync::atomic::Ordering;
 use tokio_postgres::Client;
 
 use super::sql::{self, Look, StandbyLook};
-use super::{DRY_MAX, Driver, files};
+use super::{DRY_MAX, Driver};
 use crate::agent::host;
 use crate::agent::machine::Goal;
 use crate::model::observation::{CheckTimes, ResourceState, WriteProof};
-use crate::model::{Epoch, Position, Span, Timestamp};
+use crate::model::{Epoch, Lsn, Position, Span, Timestamp};
 
 impl Driver {
     pub(super) fn note_standby(&mut self, look: &StandbyLook) -> Position {
         let lsn = look.received.unwrap_or_default().max(look.replayed);
-        let timeline = files::newest_timeline(&self.setup.config.data_dir).unwrap_or(0);
+        self.find_data();
+        let timeline = self.resource.data.line.as_ref().map_or(0, |l| l.timeline);
         let position = Position { timeline, lsn };
+        // What is replayed was flushed before, and ends with a whole record.
+        if look.replayed > Lsn(0) {
+            self.resource.data.flushed = Some(Position { timeline, lsn: look.replayed });
+        }
         self.facts.position = position;
         self.facts.flushed = lsn;
         self.facts.replayed = look.replayed;
@@ -103,6 +108,8 @@ impl Driver {
             }
             Ok(Look::Primary(look)) => {
                 let position = Position { timeline: look.timeline, lsn: look.written };
+                self.find_data();
+                self.note_flushed(look.timeline, look.inserted, look.flushed);
                 self.facts.position = position;
                 (self.facts.flushed, self.facts.replayed) = (look.flushed, look.written);
                 (self.facts.sync_setting, self.facts.sessions) = (look.sync_setting, look.sessions);

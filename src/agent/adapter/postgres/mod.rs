@@ -4,6 +4,7 @@
 //! and only a promotion makes it writable. The death of the postmaster is noticed at once (pidfd),
 //! not at the next look.
 
+mod data;
 mod files;
 mod look;
 mod programs;
@@ -29,7 +30,7 @@ use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{ResourceFacts, ResourceState};
-use crate::model::{NodeId, Span, SyncSet, Timestamp};
+use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
 
 /// Time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -101,6 +102,10 @@ struct Driver {
     dry_since: Option<Timestamp>,
     /// Its upstream no longer has the log it needs.
     clone_needed: bool,
+    /// Which data the voter answers for.
+    expected: watch::Receiver<DataMark>,
+    /// Where a primary inserted at the last look.
+    inserted: Option<Position>,
 }
 
 /// Runs until the runtime goes away. The server goes on: only goals stop it.
@@ -128,6 +133,8 @@ pub async fn run(setup: Setup, mut port: Port) {
         cancelled_waits: 0,
         dry_since: None,
         clone_needed: false,
+        expected: port.data,
+        inserted: None,
     };
     loop {
         let (id, goal) = port.goal.borrow_and_update().clone();
@@ -205,8 +212,9 @@ impl Driver {
                     }
                     _ = tick.tick() => {
                         self.look().await;
+                        let again = self.keep_order(goal).await;
                         self.tell().await;
-                        if self.must_rebuild(goal) { break; }
+                        if again || self.must_rebuild(goal) { break; }
                     }
                 }
             }

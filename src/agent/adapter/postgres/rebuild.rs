@@ -126,7 +126,14 @@ impl Driver {
             return self.reclone(upstream).await;
         }
         let control = Control::read(&self.setup.programs, &data_dir).await?;
-        let fits = control.is_clean_primary() && history.continues(control.checkpoint);
+        if self.must_be_cloned(history) {
+            self.keep_fork(history, &control)?;
+            self.keep_stray(&control)?;
+            return self.reclone(upstream).await;
+        }
+        let fits = !self.resource.data.stray
+            && control.is_clean_primary()
+            && history.continues(control.checkpoint);
         if fits || control.was_standby() || control.checkpoint.timeline == history.timeline {
             return Ok(());
         }
@@ -147,6 +154,11 @@ impl Driver {
         checkpoint_at(self, upstream).await?;
         self.stop_gracefully().await?;
         let control = Control::read(&self.setup.programs, &self.setup.config.data_dir).await?;
+        if self.must_be_cloned(history) {
+            self.keep_fork(history, &control)?;
+            self.keep_stray(&control)?;
+            return self.reclone(upstream).await;
+        }
         self.rewind(upstream, history, &control).await
     }
 
@@ -192,7 +204,7 @@ impl Driver {
             Ok(()) => {
                 std::fs::remove_file(unfinished(&data_dir))?;
                 tracing::info!("rewound to follow {}", upstream.node);
-                Ok(())
+                self.note_rebuilt()
             }
             Err(why) => {
                 tracing::warn!("pg_rewind could not: {why}; cloning instead");
@@ -289,7 +301,7 @@ impl Driver {
             std::fs::remove_dir_all(&old)?;
         }
         tracing::info!("cloned {}", upstream.node);
-        Ok(())
+        self.note_rebuilt()
     }
 }
 

@@ -89,6 +89,8 @@ pub struct PrimaryLook {
     pub written: Lsn,
     /// Flushed.
     pub flushed: Lsn,
+    /// Where the next record begins.
+    pub inserted: Lsn,
     /// Its timeline.
     pub timeline: u32,
     /// `synchronous_standby_names` in force.
@@ -124,6 +126,7 @@ const STANDBY: &str = "\
 
 const PRIMARY: &str = "\
     SELECT pg_current_wal_lsn()::text AS written, pg_current_wal_flush_lsn()::text AS flushed, \
+    pg_current_wal_insert_lsn()::text AS inserted, \
     pg_walfile_name(pg_current_wal_lsn()) AS segment, \
     current_setting('synchronous_standby_names') AS sync, \
     (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
@@ -185,6 +188,7 @@ pub async fn look(client: &Client) -> Result<Look, LookError> {
     Ok(Look::Primary(PrimaryLook {
         written,
         flushed: lsn(&row, "flushed"),
+        inserted: lsn(&row, "inserted"),
         timeline: segment.get(..8).and_then(|t| u32::from_str_radix(t, 16).ok()).unwrap_or(0),
         sync_setting: row.get("sync"),
         sessions: sessions(&row),

@@ -17,6 +17,9 @@ impl Driver {
     pub(super) async fn stand_by(&mut self, upstream: Option<&Upstream>, may_init: bool) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let runs = self.adopt();
+        if files::has_data(&data_dir) {
+            self.refuse_foreign(upstream)?;
+        }
         if std::mem::take(&mut self.clone_needed)
             && let Some(upstream) = upstream.filter(|u| u.history.is_some())
         {
@@ -151,7 +154,7 @@ impl Driver {
         if let Some(history) = &upstream.history {
             let look = self.certain_look().await?;
             let position = self.note_standby(&look);
-            if !history.continues(position) {
+            if !self.fits(history, position) {
                 self.rejoin(upstream, position).await?;
                 return failed("rebuilt; starting again");
             }

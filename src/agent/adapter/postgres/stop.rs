@@ -91,7 +91,9 @@ impl Driver {
         self.resource.writable = false;
         self.resource.position = final_position;
         self.resource.history = None;
-        self.resource.newest_timeline = files::newest_timeline(&self.setup.config.data_dir);
+        self.inserted = None;
+        self.find_data();
+        self.resource.newest_timeline = self.resource.data.line.as_ref().map(|l| l.timeline);
         self.resource.stopped = Some(evidence.clone());
         self.state(ResourceState::Stopped(evidence));
     }

@@ -1,0 +1,179 @@
+//! Which data is here: the system identifier, the line, and whether it ever went its own way. A
+//! database that is found writable without a lease is stopped at once, and marked: its log may bear
+//! the number of a line that somebody else wrote.
+
+use std::path::{Path, PathBuf};
+
+use super::files::{self, Control};
+use super::{Done, Driver, failed};
+use crate::agent::host;
+use crate::agent::machine::{Goal, Upstream};
+use crate::model::observation::{ResourceState, StopEvidence};
+use crate::model::{DataFound, Lsn, Position, TimelineHistory};
+
+/// Inside the data directory of a database that was writable without a lease; a clone or rewind
+/// takes it away with the data.
+fn stray_mark(data_dir: &Path) -> PathBuf {
+    data_dir.join("quorate.stray")
+}
+
+/// The first eight bytes of the control file are the system identifier, in every version
+/// (`pg_control.h`, in the machine's byte order).
+pub fn system_identifier(data_dir: &Path) -> Option<u64> {
+    use std::io::Read as _;
+    let mut bytes = [0; 8];
+    let mut file = std::fs::File::open(data_dir.join("global/pg_control")).ok()?;
+    file.read_exact(&mut bytes).ok()?;
+    Some(u64::from_ne_bytes(bytes))
+}
+
+impl Driver {
+    /// What is on the disk now; the flushed end is the look's matter.
+    pub(super) fn find_data(&mut self) {
+        let data_dir = &self.setup.config.data_dir;
+        let known = &self.resource.data;
+        self.resource.data = DataFound {
+            system: system_identifier(data_dir),
+            line: files::newest_timeline(data_dir).map(|t| files::history(data_dir, t)),
+            stray: stray_mark(data_dir).exists(),
+            flushed: known.flushed,
+            rebuilt: known.rebuilt,
+            unsafe_setting: known.unsafe_setting.clone(),
+        };
+    }
+
+    /// A record boundary up to which a primary's log is on disk: where it inserted at the look
+    /// before, once that is flushed.
+    pub(super) fn note_flushed(&mut self, timeline: u32, inserted: Lsn, flushed: Lsn) {
+        let before = self.inserted.replace(Position { timeline, lsn: inserted });
+        if let Some(before) = before.filter(|b| b.timeline == timeline && b.lsn <= flushed) {
+            self.resource.data.flushed = Some(before);
+        }
+    }
+
+    /// The data was rewound or cloned: it is another now.
+    pub(super) fn note_rebuilt(&mut self) -> Done {
+        let mark = stray_mark(&self.setup.config.data_dir);
+        if mark.exists() {
+            std::fs::remove_file(mark)?;
+        }
+        self.resource.data.rebuilt += 1;
+        self.resource.data.flushed = None;
+        self.find_data();
+        Ok(())
+    }
+
+    /// Another cluster's data is neither started, nor rewound, nor replaced.
+    pub(super) fn refuse_foreign(&mut self, upstream: Option<&Upstream>) -> Done {
+        self.find_data();
+        let expected = upstream.and_then(|u| u.system).or(self.expected.borrow().system);
+        let (Some(found), Some(expected)) = (self.resource.data.system, expected) else {
+            return Ok(());
+        };
+        if found == expected {
+            return Ok(());
+        }
+        let fault = crate::model::DataFault::AnotherSystem { found, expected };
+        let dir = self.setup.config.data_dir.display().to_string();
+        if self.exit.is_none() {
+            let evidence = StopEvidence {
+                at: host::wall(),
+                how: "not started: another cluster's data".into(),
+                killed: 0,
+                remaining: 0,
+                final_position: None,
+            };
+            self.resource.deaf = true;
+            self.resource.writable = false;
+            self.resource.position = None;
+            self.state(ResourceState::Stopped(evidence));
+        }
+        failed(format!("{dir} holds {fault}"))
+    }
+
+    /// Whether following that history takes a clone, because a line here bears a number of it and
+    /// is another: a rewind would see nothing to do.
+    pub(super) fn must_be_cloned(&self, history: &TimelineHistory) -> bool {
+        let data = &self.resource.data;
+        let Some(line) = &data.line else { return false };
+        let same_number =
+            line.timeline == history.timeline || history.left_at(line.timeline).is_some();
+        let same_branches = line.left.iter().all(|(t, at)| history.left_at(*t) == Some(*at));
+        same_number && (data.stray || !same_branches)
+    }
+
+    /// Whether the data here is on the way of that history.
+    pub(super) fn fits(&self, history: &TimelineHistory, position: Position) -> bool {
+        !self.resource.data.stray && !self.must_be_cloned(history) && history.continues(position)
+    }
+
+    /// What was ordered against what is found, at every look. True when the goal has to be reached
+    /// again.
+    pub(super) async fn keep_order(&mut self, goal: &Goal) -> bool {
+        match goal {
+            Goal::Standby { .. } if self.resource.writable => {
+                self.stop_stray("it accepted writes without a lease (promoted or started by hand)")
+                    .await;
+                true
+            }
+            Goal::Stopped(_) if self.exit.is_none() && self.adopt() => {
+                self.stop_stray("it was started while it had to be stopped").await;
+                false
+            }
+            Goal::Primary { epoch, .. } if self.resource.writable => {
+                let found = self.facts.position.timeline;
+                let accepted = self.expected.borrow().line.as_ref().map(|l| l.timeline);
+                let right = u64::from(found) == epoch.0 || accepted.is_none_or(|t| t == found);
+                if !right {
+                    let why = format!(
+                        "it accepts writes on timeline {found}, which epoch {epoch} did not open"
+                    );
+                    self.stop_stray(&why).await;
+                }
+                false
+            }
+            Goal::Standby { .. } | Goal::Stopped(_) | Goal::Primary { .. } => false,
+            Goal::Sharing { .. } => false,
+        }
+    }
+
+    /// Marks it first: whatever happens next, what it has is not the cluster's history.
+    async fn stop_stray(&mut self, why: &str) {
+        let data_dir = self.setup.config.data_dir.clone();
+        let timeline = files::newest_timeline(&data_dir).unwrap_or_default();
+        let text = format!("{} timeline {timeline}: {why}\n", host::wall().rfc3339());
+        tracing::error!("{why}: stopping it");
+        // One that was started but never wrote is a stray too: nobody can tell.
+        if let Err(error) = host::write_durably(&stray_mark(&data_dir), &text) {
+            tracing::error!("{}: {error}", stray_mark(&data_dir).display());
+        }
+        self.resource.stopped = None;
+        let how = format!("stopped at once: {why}");
+        if let Err(failure) = self.kill(&how).await {
+            self.facts.trouble = format!("{why}, and it cannot be stopped: {}", failure.0);
+        }
+        self.facts.found.push(crate::model::observation::Found {
+            at: host::wall(),
+            what: format!("{why}; timeline {timeline}"),
+            done: "stopped at once; its log is kept as a fork when it is rebuilt".into(),
+        });
+        let surplus = self.facts.found.len().saturating_sub(FOUND_MAX);
+        self.facts.found.drain(..surplus);
+        self.find_data();
+    }
+
+    /// The log of a line that a rebuild would erase, though it bears a number of the history that is
+    /// followed.
+    pub(super) fn keep_stray(&self, control: &Control) -> Done {
+        let Some(line) = &self.resource.data.line else { return Ok(()) };
+        let from = line.left.last().map_or(Lsn(0), |(_, at)| *at);
+        let (dir, forks) = (&self.setup.config.data_dir, &self.setup.forks);
+        let (folder, count) =
+            files::keep_fork(dir, forks, line.timeline, from, control.segment_bytes)?;
+        tracing::warn!("kept {count} log segments of a stray line in {}", folder.display());
+        Ok(())
+    }
+}
+
+/// Differences between what was ordered and what was found that a report carries.
+const FOUND_MAX: usize = 8;

@@ -1,0 +1,117 @@
+//! Which data the positions here belong to, and whether stores say what they said before.
+
+use super::{Effect, Goal, Machine, Tenure, Turn};
+use crate::model::{DataFault, Epoch, Member, Span, Timestamp};
+
+/// The mark of how far the log is flushed is made durable so often while it moves.
+const MARK_INTERVAL: Span = Span::secs(1);
+
+impl Machine {
+    /// Why what is here has no position: no grant rests on it, and it is no candidate. The vote
+    /// stays.
+    pub fn data_fault(&self) -> Option<DataFault> {
+        if !self.resource.has_data || self.is_witness() {
+            return None;
+        }
+        let record = self.voter.record();
+        let may_be_won = |epoch: Epoch| record.history.iter().any(|h| h.epoch == epoch);
+        record.data.fault(&self.resource.data, self.resource.position, may_be_won)
+    }
+
+    /// On a line that somebody may have won, and neither told by its winner nor its own.
+    pub(super) fn line_is_unproved(&self) -> bool {
+        let Some(line) = &self.resource.data.line else { return false };
+        let record = self.voter.record();
+        let epoch = Epoch(u64::from(line.timeline));
+        let mine =
+            record.history.iter().any(|h| h.epoch == epoch && h.won && h.holder == self.setup.me);
+        !mine && !record.data.accepts(line)
+    }
+
+    /// Takes note of the data here: a rebuild makes it another, a winner's log is accepted as soon
+    /// as it is received from the winner itself, and the mark follows the flushed log.
+    pub(super) fn note_data(&mut self, now: Timestamp, turn: &mut Turn) {
+        let found = &self.resource.data;
+        let mut mark = self.voter.record().data.clone();
+        let mut due = false;
+        if found.rebuilt != self.rebuilt {
+            self.rebuilt = found.rebuilt;
+            mark.high = None;
+            due = true;
+        }
+        let upstream = match &self.goal {
+            Goal::Standby { upstream: Some(u), .. } if self.is_settled() => Some(u),
+            _ => None,
+        };
+        if let (Some(upstream), Some(line)) = (upstream, &found.line)
+            && u64::from(line.timeline) == upstream.epoch.0
+            && !mark.accepts(line)
+            && !found.stray
+            && upstream.history.as_ref().is_none_or(|h| h == line)
+        {
+            mark.line = Some(line.clone());
+            due = true;
+        }
+        let sound = self.data_fault().is_none();
+        if sound
+            && let Some(flushed) = found.flushed
+            && mark.high.is_none_or(|high| high < flushed)
+            && now.since(self.marked_at) >= MARK_INTERVAL
+        {
+            mark.high = Some(flushed);
+            due = true;
+        }
+        if due && mark != self.voter.record().data {
+            self.marked_at = now;
+            let record = self.voter.note_data(mark);
+            Self::persist(turn, Some(record));
+        }
+    }
+
+    /// Every record that is written says how often that was done.
+    pub(super) fn count_write(&mut self, turn: &mut Turn) {
+        if turn.persist.is_some() {
+            turn.persist = Some(self.voter.count_write());
+        }
+    }
+
+    /// A peer whose store says less than it did was restored from an older copy.
+    pub(super) fn is_restored(&mut self, peer: &Member, writes: u64) -> bool {
+        if writes < self.voter.record().known_writes(peer) {
+            if self.restored.insert(peer.clone()) {
+                self.complaint = format!(
+                    "the store of {} is older than what it said before: it was restored, and does \
+                     not count until it is readmitted",
+                    peer.node
+                );
+            }
+            return true;
+        }
+        self.restored.contains(peer)
+    }
+
+    /// A peer says how often it and its peers wrote their stores. If it knows more of this node than
+    /// this node does, what is here was restored.
+    pub(super) fn hear_writes(
+        &mut self,
+        peer: &Member,
+        writes: u64,
+        known: &[(Member, u64)],
+        turn: &mut Turn,
+    ) {
+        if !self.is_restored(peer, writes) {
+            let _ = self.voter.know_writes(peer, writes);
+        }
+        let own = self.voter.record().writes;
+        let said = known.iter().find(|(m, _)| *m == self.setup.me).map_or(0, |(_, n)| *n);
+        if said > own && matches!(self.tenure, Tenure::None) {
+            let why = format!(
+                "{} heard of {said} writes to this node's store, here are {own}: it was restored \
+                 from an older copy. This node votes again once it is readmitted",
+                peer.node
+            );
+            self.complaint.clone_from(&why);
+            turn.effects.push(Effect::Renounce(why));
+        }
+    }
+}

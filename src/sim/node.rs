@@ -433,6 +433,7 @@ impl World {
             peers: (0..names.len()).filter(|i| *i != host).map(probe).collect(),
             armed: agent.machine.armed(),
             shares: agent.machine.shares().cloned(),
+            rooms: vec![],
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
         }

@@ -188,7 +188,7 @@ fn renewals(turn: &Turn) -> usize {
 #[test]
 fn two_voter_changes_in_a_row_lower_the_guards_deadline() {
     let mut machine = holding();
-    drop(machine.wakeup(at(336)));
+    drop(machine.wakeup(at(337)));
     let holder = |m: &mut Machine, of: &dyn Fn(&mut Holder)| match &mut m.tenure {
         Tenure::Holding { holder, .. } => of(holder),
         other => panic!("{other:?}"),
@@ -203,7 +203,7 @@ fn two_voter_changes_in_a_row_lower_the_guards_deadline() {
         members: of.iter().map(|n| member(n)).collect(),
     };
     holder(&mut machine, &|h| h.begin_change(set(2, &["n1", "n2"])));
-    assert_eq!(guard(&machine.wakeup(at(452))), Some(at(2_136)), "its own promise counts last");
+    assert_eq!(guard(&machine.wakeup(at(452))), Some(at(2_137)), "its own promise counts last");
     holder(&mut machine, &|h| {
         for voter in ["n1", "n2"] {
             h.changed(&member(voter));

@@ -275,6 +275,12 @@ impl Lab {
     fn data_dir(&self, node: &str) -> PathBuf {
         self.dir.join(node).join("data")
     }
+    /// What its server works in, whatever the data directory is called now.
+    fn folders(&self, node: &str) -> host::Folders {
+        let recorded = crate::agent::ours::recorded(&self.dir.join(node).join("state"));
+        let recorded = recorded.ok().flatten().map(|server| server.folder);
+        host::FolderId::of(&self.data_dir(node)).into_iter().chain(recorded).collect()
+    }
     fn agent_pid(&self, node: &str) -> Option<u32> {
         self.state.agents.get(node).copied().filter(|pid| process::is_ours(*pid, &self.dir))
     }
@@ -288,7 +294,8 @@ impl Lab {
         let postgres = || {
             let data = self.data_dir(node);
             // The postmaster first: nothing new is started then.
-            host::postmaster(&data).into_iter().chain(host::processes_in(&data)).collect::<Vec<_>>()
+            let rest = host::processes_in(&self.folders(node));
+            host::postmaster(&data).into_iter().chain(rest).collect::<Vec<_>>()
         };
         match what {
             What::Postgres => postgres(),
@@ -423,11 +430,9 @@ impl Lab {
         // A frozen process does not end before it is woken; SIGKILL needs no waking.
         pids.iter().for_each(|pid| host::signal(*pid, Signal::KILL));
         for node in &nodes {
-            let (_, remaining) = host::kill_all_in(
-                &self.data_dir(node),
-                host::postmaster(&self.data_dir(node)),
-                host::now() + crate::model::Span::secs(5),
-            );
+            let server = host::postmaster(&self.data_dir(node)).and_then(host::Process::of);
+            let until = host::now() + crate::model::Span::secs(5);
+            let (_, remaining) = host::kill_all_in(&self.folders(node), server, until);
             pids.extend(remaining);
             if let Some(guard) = self.guard_pid(node) {
                 host::signal(guard, Signal::KILL);
@@ -435,6 +440,10 @@ impl Lab {
             }
             let _ = std::fs::remove_file(guard::socket(&self.dir.join(node).join("state")));
         }
+        // Servers whose folder was renamed or removed under them: all below here are the lab's.
+        let strays = host::processes::working_below(&self.dir, "postgres");
+        strays.iter().for_each(|pid| host::signal(*pid, Signal::KILL));
+        pids.extend(strays);
         wait_gone(&pids)?;
         if keep {
             let _ = std::fs::remove_file(self.dir.join("lab.json"));

@@ -219,7 +219,11 @@ impl Voter {
     pub fn restore(record: VoterRecord, terms: Terms, now: Timestamp) -> Self {
         let presumed =
             record.promised_max > Span::ZERO && !record.is_released() && !planted(Bug::NoBlackout);
-        let lease_until = if presumed { now + record.promised_max + terms.grace } else { now };
+        let lease_until = if presumed {
+            now + record.promised_max + terms.grace_for(record.promised_max)
+        } else {
+            now
+        };
         Self { record, terms, lease_until, presumed, speakers: Speakers::default() }
     }
 
@@ -595,7 +599,7 @@ impl Voter {
     }
 
     fn promise(&mut self, now: Timestamp, duration: Span, to_another: bool) {
-        let until = now + duration + self.terms.grace;
+        let until = now + duration + self.terms.grace_for(duration);
         self.lease_until = if to_another { until } else { self.lease_until.max(until) };
         self.presumed = false;
     }

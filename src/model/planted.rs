@@ -27,12 +27,20 @@ pub enum Bug {
     TrustsTheCache,
     /// Nobody stops what a person made writable.
     LeavesStrays,
+    /// Positions count whatever data they are of.
+    NoMark,
+    /// A line counts whoever opened it.
+    AnyLine,
+    /// The guard's deadline only ever rises.
+    GuardOnlyRises,
+    /// A lease is renewed for ever without a guard.
+    UnguardedForEver,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 11] = [
+    pub const ALL: [Bug; 15] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -44,6 +52,10 @@ impl Bug {
         Bug::StoppedByPath,
         Bug::TrustsTheCache,
         Bug::LeavesStrays,
+        Bug::NoMark,
+        Bug::AnyLine,
+        Bug::GuardOnlyRises,
+        Bug::UnguardedForEver,
     ];
 }
 

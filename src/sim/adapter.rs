@@ -93,6 +93,7 @@ impl World {
             killed,
             remaining: 0,
             final_position: end,
+            looked: String::new(),
         };
         agent.resource.writable = false;
         agent.resource.position = end;
@@ -166,6 +167,17 @@ impl World {
         may_init: bool,
     ) {
         let known = upstream.and_then(|u| u.history.as_ref());
+        if self.is_foreign(host, upstream) {
+            // Neither started, nor rewound, nor replaced.
+            if !self.hosts[host].db.running {
+                self.note_stopped(host, "not started: another cluster's data", 0, None);
+                if let Some(agent) = &mut self.hosts[host].agent {
+                    agent.resource.deaf = true;
+                    agent.resource.stopped = None;
+                }
+            }
+            return self.fail(host, "another cluster's data is here; nothing of it is touched");
+        }
         if self.hosts[host].db.running && self.hosts[host].db.primary {
             // An old role is never trusted.
             self.kill_by_identity(host);
@@ -239,9 +251,6 @@ impl World {
             let Some(source) = upstream.and_then(|u| self.source(host, u)) else {
                 return self.fail(host, "the source of the rebuild is not reachable");
             };
-            if has_data && self.hosts[source].db.system != self.hosts[host].db.system {
-                return self.fail(host, "another cluster's data is here; nothing of it is touched");
-            }
             self.rebuild(host, source);
             let took = self.random.span(Span::millis(50), Span::millis(250));
             return self.next_step(host, Task::Starting, took);
@@ -284,6 +293,14 @@ impl World {
         }
         let took = self.random.span(Span::millis(50), Span::millis(250));
         self.next_step(host, Task::Starting, took);
+    }
+
+    /// The data here is not that of the cluster that the voter, or the one to follow, answers for.
+    fn is_foreign(&self, host: usize, upstream: Option<&Upstream>) -> bool {
+        let here = &self.hosts[host];
+        let expected = upstream.and_then(|u| u.system).or(here.record.data.system);
+        let other = expected.is_some_and(|expected| expected != here.db.system);
+        here.db.has_data && other && !planted(Bug::NoMark)
     }
 
     /// The primary to rebuild from, if it answers.

@@ -2,7 +2,6 @@
 //! it may die, it may not start, and it guards what it was started with.
 
 use super::world::{Event, World};
-use crate::lease::{Holder, Terms};
 use crate::model::Timestamp;
 use crate::model::planted::{Bug, planted};
 
@@ -28,13 +27,23 @@ impl World {
             let born = agent.born;
             self.queue.push(at, Event::SelfFence { host, born, until });
         }
-        if self.has_guard(host)
-            && let Some(guard) = &mut self.hosts[host].guard
-        {
+        let now = self.hosts[host].clock(self.now);
+        let confirmed = self.has_guard(host);
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.unconfirmed = if confirmed { None } else { agent.unconfirmed.or(Some(now)) };
+        }
+        if let Some(guard) = self.hosts[host].guard.as_mut().filter(|_| confirmed) {
             guard.until = Some(until);
             self.queue.push(at, Event::Guard { host, until });
         }
         self.note_guarded(host);
+    }
+
+    /// A guard has confirmed a deadline that still stands.
+    pub(super) fn is_guarded(&self, host: usize) -> bool {
+        let here = &self.hosts[host];
+        let confirmed = here.agent.as_ref().is_some_and(|a| a.unconfirmed.is_none());
+        confirmed && here.guard.is_some_and(|g| g.until.is_some()) || planted(Bug::NoFence)
     }
 
     pub(super) fn stand_down(&mut self, host: usize) {
@@ -42,7 +51,7 @@ impl World {
             guard.until = None;
         }
         if let Some(agent) = &mut self.hosts[host].agent {
-            agent.fence = None;
+            (agent.fence, agent.unconfirmed) = (None, None);
         }
     }
 
@@ -57,23 +66,16 @@ impl World {
         here.guard.is_some()
     }
 
-    /// At every beat: a guard that died is replaced and told what the holder may.
+    /// At every beat: a guard that died is replaced and told the newest deadline.
     pub(super) fn mind_guard(&mut self, host: usize) {
-        let now = self.hosts[host].clock(self.now);
         let had = self.hosts[host].guard;
-        if !self.has_guard(host) {
-            return self.note_guarded(host);
-        }
-        let Some(agent) = &mut self.hosts[host].agent else { return };
-        let held = agent.machine.tenure().held(now).and_then(Holder::held_until);
-        let withheld = agent.withheld.take();
-        if let Some(until) = held.filter(|_| had != self.hosts[host].guard) {
-            self.arm(host, until - Terms::KILL_TIME);
-        }
-        if let Some((id, goal)) = withheld {
-            self.set_goal(host, id, goal, super::node::THINK);
+        let has = self.has_guard(host);
+        let armed = self.hosts[host].agent.as_ref().and_then(|a| a.fence);
+        if let Some(until) = armed.filter(|_| has && had != self.hosts[host].guard) {
+            self.arm(host, until);
         }
         self.note_guarded(host);
+        self.hand_over_goal(host);
     }
 
     /// Since when nothing but the agent itself could end its database in time.

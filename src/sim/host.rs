@@ -40,6 +40,19 @@ pub(super) struct Agent {
     pub(super) withheld: Option<(u64, Goal)>,
     /// What could not be saved yet: nothing that rests on it is said.
     pub(super) unsaved: Option<VoterRecord>,
+    /// Its store was written whole since it started.
+    pub(super) whole: bool,
+    /// Since when no guard has confirmed the end of its lease, by the host's clock.
+    pub(super) unconfirmed: Option<Timestamp>,
+    /// Rebuilds that its database had seen when it started.
+    pub(super) rebuilt: u64,
+}
+
+impl Agent {
+    /// What it says is on its disk.
+    pub(super) fn is_saved(&self) -> bool {
+        self.unsaved.is_none() && self.whole
+    }
 }
 
 /// What the adapter is in the middle of.

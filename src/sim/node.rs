@@ -8,14 +8,14 @@ use super::net::Carries;
 use super::world::{Event, PLANES, World};
 use crate::access;
 use crate::agent::machine::{Effect, Found, Goal, Machine, Resource, Tenure, Turn};
-use crate::lease::{Ack, Grant, VoterRecord};
+use crate::lease::{Ack, Grant};
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::{
     CheckTimes, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, StandbyFacts,
 };
 use crate::model::planted::{Bug, planted};
 use crate::model::topology::Role;
-use crate::model::{Span, Timestamp};
+use crate::model::{DataFound, Position, Span, Timestamp};
 use crate::wire::message::{PeerMessage, PeerReply};
 
 /// The adapter looks at its database this often.
@@ -33,18 +33,15 @@ impl World {
         let here = &mut self.hosts[host];
         here.frozen = false;
         here.inbox.clear();
-        if here.disk.broken && !planted(Bug::TrustsTheCache) {
-            // What is read may never have been written, and cannot be written anew: no vote.
-            self.after(super::fault::SUPERVISOR, Event::AgentStart { host });
-            return;
-        }
         let here = &mut self.hosts[host];
         // The kernel has dropped what was never written, or not.
         if here.disk.broken && self.random.chance(500) {
             here.record = here.durable_record.clone();
         }
         let record = here.record.clone();
-        if !here.disk.broken && !here.disk.lies {
+        // Written whole before it votes.
+        let whole = !here.disk.broken && !here.disk.full || planted(Bug::TrustsTheCache);
+        if !here.disk.broken && !here.disk.full && !here.disk.lies {
             here.durable_record = record.clone();
         }
         self.oracle.remembers(self.now, &record.me, record.epoch);
@@ -80,11 +77,15 @@ impl World {
             fence: None,
             withheld: None,
             unsaved: None,
+            whole,
+            unconfirmed: None,
+            rebuilt: here.db.rebuilt,
         });
         let beat = self.random.span(Span::ZERO, self.conditions.heartbeat);
         self.after(beat, Event::Beat { host, born });
         let look = self.random.span(Span::millis(1), LOOK_INTERVAL);
         self.after(look, Event::Look { host, born });
+        self.mind_record(host);
         self.perform(host, turn);
         self.agent_done(host);
     }
@@ -116,9 +117,10 @@ impl World {
     pub(super) fn agent_beat(&mut self, host: usize, born: u64) {
         let Some((agent, _)) = self.agent(host, born) else { return };
         agent.report_due = true;
-        if agent.unsaved.is_some() {
-            self.perform(host, Turn::default());
+        if !agent.is_saved() && self.save(host).is_err() {
+            return;
         }
+        self.mind_record(host);
         if self.hosts[host].node.role != Role::Witness {
             self.mind_guard(host);
         }
@@ -152,6 +154,15 @@ impl World {
         let (db, disk) = (&here.db, &here.disk);
         let Some(agent) = &mut here.agent else { return };
         agent.resource.has_data = db.has_data;
+        let answers = db.running && !db.hung;
+        agent.resource.data = DataFound {
+            system: db.has_data.then_some(db.system),
+            line: db.has_data.then(|| db.history.clone()),
+            stray: here.stray,
+            flushed: answers.then(|| Position { timeline: db.history.timeline, lsn: db.flushed }),
+            rebuilt: db.rebuilt - agent.rebuilt,
+            unsafe_setting: db.wrong.fsync.map(|_| "fsync = off".to_owned()),
+        };
         if db.running && !db.hung {
             agent.resource.position = Some(db.position());
             agent.resource.writable = db.primary && !db.stopping;
@@ -199,7 +210,24 @@ impl World {
         let here = &mut self.hosts[to];
         let now = here.clock(self.now);
         let Some(agent) = &mut here.agent else { return };
-        let (turn, reply) = agent.machine.message(now, message.clone(), approved);
+        // A voter that cannot save what it would promise is out of reach: nobody counts on it.
+        let votes = matches!(
+            message,
+            PeerMessage::Renew(_)
+                | PeerMessage::Ask(_)
+                | PeerMessage::Claim(_)
+                | PeerMessage::Change(_)
+                | PeerMessage::Install(_)
+        );
+        if votes && !agent.is_saved() {
+            return;
+        }
+        let (turn, mut reply) = agent.machine.message(now, message.clone(), approved);
+        if let PeerReply::Hello(hello) = &mut reply
+            && !agent.is_saved()
+        {
+            hello.rest_on(&here.record);
+        }
         let Some(took) = self.perform(to, turn) else { return };
         let (PeerReply::Ack(Ack { epoch, .. }) | PeerReply::Grant(Grant { epoch, .. })) = &reply
         else {
@@ -264,84 +292,152 @@ impl World {
         self.agent_done(to);
     }
 
-    /// Durable first, then done; how long that takes. `None` when it could not be made durable:
-    /// then nothing is done.
+    /// Durable first, then done; how long that takes. While something is not durable only what does
+    /// not rest on it is done. `None`: what the turn answers may not be said.
     pub(super) fn perform(&mut self, host: usize, turn: Turn) -> Option<Span> {
         let mut took = THINK;
-        let unsaved = self.hosts[host].agent.as_mut().and_then(|a| a.unsaved.take());
-        if let Some(record) = turn.persist.or(unsaved) {
-            let here = &mut self.hosts[host];
-            if here.disk.broken {
-                self.store_breaks(host, record);
-                return None;
-            }
-            if here.disk.full {
-                self.keep_for_later(host, record, turn.effects);
-                return None;
-            }
-            if record.epoch < here.record.epoch {
-                let seen =
-                    format!("{}: {} → {}", here.node.node_id, here.record.epoch, record.epoch);
-                self.oracle.epoch_fell(self.now, seen);
-            }
-            let here = &mut self.hosts[host];
-            if !here.disk.lies {
-                here.durable_record = record.clone();
-            }
-            here.record = record;
-            let flush = here.disk.flush;
-            took = took + self.random.delay(flush);
+        let rests = turn.persist.is_some();
+        if let Some(record) = turn.persist {
             if let Some(agent) = &mut self.hosts[host].agent {
-                agent.busy_until = self.now + took;
+                agent.unsaved = Some(record);
             }
+            took = took + self.save(host).ok()?;
         }
         for effect in turn.effects {
             self.act(host, effect, took);
         }
-        if let Some(agent) = &mut self.hosts[host].agent {
-            agent.machine.note_done();
-        }
-        Some(took)
+        let agent = self.hosts[host].agent.as_mut()?;
+        agent.machine.note_done();
+        (agent.is_saved() || !rests).then_some(took)
     }
 
-    /// No room: it goes on without a vote. What rests on something unsaved is neither said nor done;
-    /// stopping, cutting and the guard always are, and a lease that is saved as won is renewed.
-    fn keep_for_later(&mut self, host: usize, record: VoterRecord, effects: Vec<Effect>) {
-        let saved = &self.hosts[host].record;
-        let (epoch, won) = (saved.epoch, saved.is_won());
-        if let Some(agent) = &mut self.hosts[host].agent {
-            agent.unsaved = Some(record);
+    /// Makes durable what is not. Where there is no room it is kept for another try.
+    ///
+    /// # Errors
+    /// The disk failed, and the process has ended.
+    fn save(&mut self, host: usize) -> Result<Span, ()> {
+        let here = &mut self.hosts[host];
+        let Some(agent) = &mut here.agent else { return Err(()) };
+        if here.disk.broken && agent.whole {
+            self.store_breaks(host);
+            return Err(());
         }
-        for effect in effects {
-            let harmless = match &effect {
-                Effect::Send(_, PeerMessage::Renew(renew)) => won && renew.epoch == epoch,
-                Effect::SetGoal(_, goal) => matches!(
-                    goal,
-                    Goal::Stopped(_) | Goal::Standby { upstream: None, may_init: false }
-                ),
-                Effect::Send(..) | Effect::Prove => false,
-                Effect::Guard(_) | Effect::StandDown | Effect::Report | Effect::Note(_) => true,
-            };
-            if harmless {
-                self.act(host, effect, THINK);
-            }
+        if here.disk.full || here.disk.broken {
+            return Ok(Span::ZERO);
         }
+        agent.whole = true;
+        let record = agent.unsaved.take().unwrap_or_else(|| here.record.clone());
+        if record.epoch < here.record.epoch {
+            let seen = format!("{}: {} → {}", here.node.node_id, here.record.epoch, record.epoch);
+            self.oracle.epoch_fell(self.now, seen);
+        }
+        let here = &mut self.hosts[host];
+        if !here.disk.lies {
+            here.durable_record = record.clone();
+        }
+        here.record = record;
+        let took = self.random.delay(here.disk.flush);
+        if let Some(agent) = &mut here.agent {
+            agent.busy_until = self.now + THINK + took;
+        }
+        Ok(took)
     }
 
     /// A flush failed: what is read back afterwards may never have been written. The process ends;
     /// its successor writes everything anew before it votes.
-    fn store_breaks(&mut self, host: usize, record: VoterRecord) {
-        // In memory it is there, and stays readable for a while.
-        self.hosts[host].record = record;
+    fn store_breaks(&mut self, host: usize) {
         let name = self.name(host);
         self.fact(name, 0, "the agent's store fails: input/output error");
+        let here = &mut self.hosts[host];
+        // It stays readable for a while.
+        if let Some(record) = here.agent.as_mut().and_then(|a| a.unsaved.take()) {
+            here.record = record;
+        }
         if planted(Bug::TrustsTheCache) {
             return self.restart_machine(host);
         }
-        self.hosts[host].agent = None;
-        self.hosts[host].inbox.clear();
+        here.agent = None;
+        here.inbox.clear();
         self.note_loose(host);
         self.after(super::fault::SUPERVISOR, Event::AgentStart { host });
+    }
+
+    /// The machine learns whether what it says can be made durable.
+    fn mind_record(&mut self, host: usize) {
+        let now = self.hosts[host].clock(self.now);
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        let saves = agent.is_saved();
+        if saves != agent.machine.saves() {
+            let turn = agent.machine.saved(now, saves);
+            self.perform(host, turn);
+        }
+        self.hand_over_goal(host);
+    }
+
+    /// The machine learns since when no guard has confirmed the end of its lease.
+    fn mind_guarded(&mut self, host: usize) {
+        let now = self.hosts[host].clock(self.now);
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        if agent.unconfirmed != agent.machine.unguarded() {
+            let turn = agent.machine.guarded(now, agent.unconfirmed);
+            self.perform(host, turn);
+        }
+    }
+
+    /// What rests on a record that is not durable is not said. A holder goes on renewing the epoch
+    /// that a restarted process would find as won.
+    fn may_send(&self, host: usize, message: &PeerMessage) -> bool {
+        let here = &self.hosts[host];
+        here.agent.as_ref().is_some_and(Agent::is_saved)
+            || match message {
+                PeerMessage::Hello => true,
+                PeerMessage::Renew(renew) => {
+                    renew.epoch == here.record.epoch
+                        && here.record.holder.as_ref() == Some(&renew.holder)
+                        && here.record.is_won()
+                }
+                _ => false,
+            }
+    }
+
+    /// Nothing is made writable before a guard has confirmed when it kills, nor on the strength of a
+    /// record that is not durable; nor is anybody followed on it.
+    fn may_pursue(&self, host: usize, goal: &Goal) -> bool {
+        let here = &self.hosts[host];
+        let Some(agent) = &here.agent else { return false };
+        match goal {
+            Goal::Primary { .. } => agent.is_saved() && self.is_guarded(host),
+            Goal::Standby { upstream: Some(upstream), .. } => {
+                let followed = here.record.holder.as_ref().is_some_and(|h| h.node == upstream.node);
+                agent.is_saved() || here.record.epoch == upstream.epoch && followed
+            }
+            Goal::Sharing { .. } => agent.is_saved(),
+            Goal::Standby { upstream: None, .. } | Goal::Stopped(_) => true,
+        }
+    }
+
+    /// The newest goal, as soon as the adapter may have it.
+    pub(super) fn hand_over_goal(&mut self, host: usize) {
+        let waits = self.hosts[host].agent.as_ref().and_then(|a| a.withheld.clone());
+        let Some((id, goal)) = waits.filter(|(_, goal)| self.may_pursue(host, goal)) else {
+            return;
+        };
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        agent.withheld = None;
+        if agent.goal.0 == id && agent.goal.1 == goal {
+            return;
+        }
+        let text = goal_words(&goal);
+        agent.goal = (id, goal);
+        agent.generation += 1;
+        agent.task = Task::Begin;
+        agent.resource.failure.clear();
+        agent.resource.deaf = false;
+        let (born, generation) = (agent.born, agent.generation);
+        let at = agent.busy_until.max(self.now + THINK);
+        self.queue.push(at, Event::Step { host, born, generation });
+        let name = self.name(host);
+        self.fact(name, 0, text);
     }
 
     /// In memory the machine is ahead of what is on disk: it starts again from there.
@@ -366,11 +462,16 @@ impl World {
                 if matches!(message, PeerMessage::Release(_)) {
                     self.check_stopped(host);
                 }
-                if let Some(to) = self.index(&to) {
+                if let Some(to) = self.index(&to).filter(|_| self.may_send(host, &message)) {
                     self.send(host, to, Rc::new(message), took);
                 }
             }
-            Effect::SetGoal(id, goal) => self.set_goal(host, id, goal, took),
+            Effect::SetGoal(id, goal) => {
+                if let Some(agent) = &mut self.hosts[host].agent {
+                    agent.withheld = Some((id, goal));
+                }
+                self.hand_over_goal(host);
+            }
             Effect::Guard(until) => self.arm(host, until),
             Effect::StandDown => self.stand_down(host),
             Effect::Report => {
@@ -392,33 +493,6 @@ impl World {
         }
     }
 
-    /// A goal for the adapter. Nothing becomes writable before a guard guards it.
-    pub(super) fn set_goal(&mut self, host: usize, id: u64, goal: Goal, took: Span) {
-        let writable = matches!(goal, Goal::Primary { .. });
-        let guarded = !writable || self.has_guard(host);
-        let at = self.now + took;
-        let Some(agent) = &mut self.hosts[host].agent else { return };
-        agent.withheld = None;
-        if agent.goal.0 == id && agent.goal.1 == goal {
-            return;
-        }
-        if !guarded {
-            "no guard answers: the database is not made writable".clone_into(&mut agent.trouble);
-            agent.withheld = Some((id, goal));
-            return;
-        }
-        let text = goal_words(&goal);
-        agent.goal = (id, goal);
-        agent.generation += 1;
-        agent.task = Task::Begin;
-        agent.resource.failure.clear();
-        agent.resource.deaf = false;
-        let (born, generation) = (agent.born, agent.generation);
-        self.queue.push(at, Event::Step { host, born, generation });
-        let name = self.name(host);
-        self.fact(name, 0, text);
-    }
-
     fn send(&mut self, from: usize, to: usize, message: Rc<PeerMessage>, took: Span) {
         let Some(born) = self.hosts[from].agent.as_ref().map(|a| a.born) else { return };
         for delay in self.net.send(&mut self.random, from, to).into_iter().flatten() {
@@ -432,6 +506,7 @@ impl World {
 
     /// After every input: what the oracle has to know, the next wake-up, the report.
     pub(super) fn agent_done(&mut self, host: usize) {
+        self.mind_guarded(host);
         self.schedule_wake(host);
         self.note_lease(host);
         if self.hosts[host].agent.as_ref().is_some_and(|a| a.report_due) {
@@ -542,6 +617,7 @@ impl World {
             peers: (0..names.len()).filter(|i| *i != host).map(probe).collect(),
             armed: agent.machine.armed(),
             shares: agent.machine.shares().cloned(),
+            rooms: vec![],
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
             data_fault: agent.machine.data_fault(),

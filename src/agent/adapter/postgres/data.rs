@@ -82,6 +82,7 @@ impl Driver {
                 killed: 0,
                 remaining: 0,
                 final_position: None,
+                looked: String::new(),
             };
             self.resource.deaf = true;
             self.resource.writable = false;

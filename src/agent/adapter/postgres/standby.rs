@@ -47,6 +47,7 @@ impl Driver {
                             killed: 0,
                             remaining: 0,
                             final_position: None,
+                            looked: String::new(),
                         }));
                         return Ok(());
                     }

@@ -4,7 +4,7 @@ use super::host::Task;
 use super::world::{Event, World};
 use crate::agent::machine::{Goal, Manner, Upstream};
 use crate::model::loss::LossAccount;
-use crate::model::observation::{ResourceState, StopEvidence, WriteProof};
+use crate::model::observation::{Found, ResourceState, StopEvidence, WriteProof};
 use crate::model::planted::{Bug, planted};
 use crate::model::topology::Role;
 use crate::model::{Lsn, Position, Span};
@@ -456,6 +456,11 @@ impl World {
         self.kill_by_identity(host);
         self.hosts[host].stray = true;
         self.note_stopped(host, "ran writable without a lease", 1, None);
+        let at = self.wall();
+        if let Some(agent) = &mut self.hosts[host].agent {
+            let what = "its database accepted writes without a lease".into();
+            agent.found.push(Found { at, what, done: "stopped".into() });
+        }
         let name = self.name(host);
         self.fact(name, 0, "found writable without a lease: stopped");
         if matches!(self.hosts[host].agent.as_ref().map(|a| &a.goal.1), Some(Goal::Standby { .. }))

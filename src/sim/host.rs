@@ -5,7 +5,7 @@ use super::guard::Guard;
 use super::world::Event;
 use crate::agent::machine::{Goal, Machine, Resource};
 use crate::lease::VoterRecord;
-use crate::model::observation::{ResourceState, WriteProof};
+use crate::model::observation::{Found, ResourceState, WriteProof};
 use crate::model::topology::Node;
 use crate::model::{NodeId, Span, Timestamp};
 
@@ -46,6 +46,8 @@ pub(super) struct Agent {
     pub(super) unconfirmed: Option<Timestamp>,
     /// Rebuilds that its database had seen when it started.
     pub(super) rebuilt: u64,
+    /// What it found and nobody had ordered.
+    pub(super) found: Vec<Found>,
 }
 
 impl Agent {

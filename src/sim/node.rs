@@ -80,6 +80,7 @@ impl World {
             whole,
             unconfirmed: None,
             rebuilt: here.db.rebuilt,
+            found: vec![],
         });
         let beat = self.random.span(Span::ZERO, self.conditions.heartbeat);
         self.after(beat, Event::Beat { host, born });
@@ -603,7 +604,7 @@ impl World {
             },
             proof: agent.proof.clone(),
             trouble: agent.trouble.clone(),
-            found: vec![],
+            found: agent.found.clone(),
         };
         NodeReport {
             member: here.record.me.clone(),
@@ -631,6 +632,15 @@ impl World {
         let Some(agent) = &here.agent else { return };
         let held = agent.machine.tenure().held(now).and_then(crate::lease::Holder::held_until);
         if let Some(until) = held {
+            let kills = here.guard.filter(|g| g.guards == here.volume).and_then(|g| g.until);
+            if let Some(kills) = kills.filter(|kills| *kills > until) {
+                let seen = format!(
+                    "the guard of {} kills {} after the end of the lease",
+                    here.node.node_id,
+                    kills.since(until)
+                );
+                self.oracle.broken(self.now, "the guard kills before the lease ends", seen);
+            }
             let end = here.world(until);
             here.loose &= end <= here.lease_end;
             here.lease_end = end;

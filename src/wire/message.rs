@@ -103,6 +103,8 @@ impl Hello {
         self.won = record.last_won().cloned();
         self.releases.clone_from(&record.released);
         self.shares.clone_from(&record.shares);
+        self.writes = record.writes;
+        self.known.clone_from(&record.known);
     }
 }
 

@@ -75,9 +75,18 @@ impl Machine {
         }
     }
 
-    /// A peer whose store says less than it did was restored from an older copy.
-    pub(super) fn is_restored(&mut self, peer: &Member, writes: u64) -> bool {
-        if writes < self.voter.record().known_writes(peer) {
+    /// A peer whose store says less than it did was restored from an older copy. Answers overtake
+    /// each other, so only one to what was asked after the greater number had come tells. `asked`
+    /// is when that was; `None`: not known.
+    pub(super) fn is_restored(
+        &mut self,
+        peer: &Member,
+        writes: u64,
+        asked: Option<Timestamp>,
+    ) -> bool {
+        let learned = self.learned.get(peer).copied();
+        let tells = learned.zip(asked).is_some_and(|(learned, asked)| learned < asked);
+        if tells && writes < self.voter.record().known_writes(peer) {
             if self.restored.insert(peer.clone()) {
                 self.complaint = format!(
                     "the store of {} is older than what it said before: it was restored, and does \
@@ -99,8 +108,8 @@ impl Machine {
         known: &[(Member, u64)],
         turn: &mut Turn,
     ) {
-        if !self.is_restored(peer, writes) {
-            let _ = self.voter.know_writes(peer, writes);
+        if !self.restored.contains(peer) && self.voter.know_writes(peer, writes) {
+            self.learned.insert(peer.clone(), self.now);
         }
         let own = self.voter.record().writes;
         let said = known.iter().find(|(m, _)| *m == self.setup.me).map_or(0, |(_, n)| *n);

@@ -212,6 +212,8 @@ pub struct Machine {
     complaint: String,
     /// Peers whose store says less than it did: neither their promises nor their grants count.
     restored: BTreeSet<Member>,
+    /// When it heard how often each peer's store was written.
+    learned: BTreeMap<Member, Timestamp>,
     /// When the mark of the data here was last made durable.
     marked_at: Timestamp,
     /// How many rebuilds of its data it has taken note of.
@@ -261,6 +263,7 @@ impl Machine {
             saves: true,
             complaint: String::new(),
             restored: BTreeSet::new(),
+            learned: BTreeMap::new(),
             marked_at: now,
             rebuilt: 0,
             now,

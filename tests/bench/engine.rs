@@ -109,6 +109,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         shares: None,
         activity: String::new(),
         complaint: String::new(),
+        data_fault: None,
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod bad_days;
 mod console;
+mod data;
 mod failover;
 mod membership;
 mod plane;

@@ -91,20 +91,32 @@ impl Driver {
         failed(format!("{dir} holds {fault}"))
     }
 
-    /// Whether following that history takes a clone, because a line here bears a number of it and
-    /// is another: a rewind would see nothing to do.
-    pub(super) fn must_be_cloned(&self, history: &TimelineHistory) -> bool {
-        let data = &self.resource.data;
-        let Some(line) = &data.line else { return false };
+    /// Whether a line here bears a number of that history and is another.
+    fn is_another_line(&self, history: &TimelineHistory) -> bool {
+        let Some(line) = &self.resource.data.line else { return false };
         let same_number =
             line.timeline == history.timeline || history.left_at(line.timeline).is_some();
         let same_branches = line.left.iter().all(|(t, at)| history.left_at(*t) == Some(*at));
-        same_number && (data.stray || !same_branches)
+        same_number && !same_branches
+    }
+
+    /// Whether following that history takes a clone: `pg_rewind` compares the timelines of the last
+    /// checkpoints, so it sees nothing to do where a line has the number of another, or where its
+    /// first checkpoint never came (pg_rewind.c, `main`).
+    pub(super) fn must_be_cloned(&self, history: &TimelineHistory, control: &Control) -> bool {
+        let data = &self.resource.data;
+        let behind = |l: &TimelineHistory| l.timeline != control.checkpoint.timeline;
+        data.stray || self.is_another_line(history) || data.line.as_ref().is_some_and(behind)
     }
 
     /// Whether the data here is on the way of that history.
     pub(super) fn fits(&self, history: &TimelineHistory, position: Position) -> bool {
-        !self.resource.data.stray && !self.must_be_cloned(history) && history.continues(position)
+        !self.is_apart(history) && history.continues(position)
+    }
+
+    /// Its data went another way, wherever its log ends.
+    pub(super) fn is_apart(&self, history: &TimelineHistory) -> bool {
+        self.resource.data.stray || self.is_another_line(history)
     }
 
     /// What was ordered against what is found, at every look. True when the goal has to be reached

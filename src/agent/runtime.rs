@@ -76,7 +76,8 @@ struct Agent {
     /// A goal that waits for a guard.
     withheld: Option<(u64, Goal)>,
     report_due: bool,
-    proves: u64,
+    /// The command that is carried out.
+    asked: String,
     shown: watch::Sender<Shown>,
     trouble: String,
 }
@@ -162,7 +163,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         sequence: 0,
         withheld: None,
         report_due: true,
-        proves: 0,
+        asked: String::new(),
         shown,
         trouble: String::new(),
     };
@@ -374,8 +375,7 @@ impl Agent {
             }
             Effect::Report => self.report_due = true,
             Effect::Prove => {
-                self.proves += 1;
-                self.adapter.prove.send_replace(self.proves);
+                self.adapter.prove.send_replace(self.asked.clone());
             }
             Effect::Renounce(why) => self.renounce(&why),
             Effect::Note(text) => tracing::info!("{text}"),
@@ -452,6 +452,7 @@ impl Agent {
                 }
             }
             Request::Order(command, answer) => {
+                self.asked.clone_from(&command.id);
                 let authority = self.authority(&command.order);
                 let (turn, outcome) = self.machine.order(now, command.order, authority);
                 if self.perform(turn) {
@@ -488,6 +489,7 @@ impl Agent {
             || facts.receiving_from != self.facts.receiving_from
             || facts.standbys.len() != self.facts.standbys.len()
             || facts.proof != self.facts.proof
+            || facts.unproved != self.facts.unproved
             || facts.trouble != self.facts.trouble;
         self.report_due |= changed;
         self.facts = facts;

@@ -184,6 +184,7 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
         || a.resource.found != b.resource.found
         || a.data_fault != b.data_fault
         || a.resource.proof != b.resource.proof
+        || a.resource.unproved != b.resource.unproved
         || streams(a) != streams(b)
         || a.armed != b.armed
 }

@@ -70,6 +70,8 @@ pub(super) struct Host {
     /// What arrived meanwhile.
     pub(super) backlog: Vec<Event>,
     pub(super) agent: Option<Agent>,
+    /// The command that its agent carries out.
+    pub(super) asked: String,
     /// The agent's process stands still.
     pub(super) frozen: bool,
     pub(super) inbox: Vec<Event>,
@@ -108,6 +110,7 @@ impl Host {
             durable_record: record.clone(),
             record,
             guard: None,
+            asked: String::new(),
             db: Database::empty(),
             store: super::sharing::Store::default(),
             durable_log: crate::model::Lsn(0),

@@ -28,7 +28,12 @@ impl Cluster {
             let (client, connection) =
                 tokio_postgres::connect(&settings, tokio_postgres::NoTls).await.map_err(words)?;
             tokio::spawn(connection);
-            let rows = client.simple_query(statement).await.map_err(words)?;
+            let answer = client.simple_query(statement);
+            let patience = std::time::Duration::from_secs(20);
+            let rows = match tokio::time::timeout(patience, answer).await {
+                Ok(rows) => rows.map_err(words)?,
+                Err(_) => return Err("no answer in 20 s".into()),
+            };
             let first = |m| match m {
                 tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
                 _ => None,
@@ -257,8 +262,10 @@ fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
     // Again, with the agent down, and writes that node-2 confirmed meanwhile.
     cluster.lab().kill("node-3", What::Agent).unwrap();
     cluster.ok("node-3", "select pg_promote(true)");
-    cluster
-        .ok("node-3", "create table theirs(i int); insert into theirs select generate_series(1,9)");
+    cluster.ok(
+        "node-3",
+        "set synchronous_commit=local; create table theirs as select generate_series(1,9)",
+    );
     cluster
         .ok("node-1", "create table acked(i int); insert into acked select generate_series(1,555)");
     cluster.lab().kill("node-1", What::Host).unwrap();

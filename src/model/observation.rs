@@ -40,6 +40,13 @@ pub struct NodeReport {
     pub complaint: String,
 }
 
+impl NodeReport {
+    /// It is one of the voters, and has no vote: what it would promise cannot be saved.
+    pub fn cannot_save(&self) -> bool {
+        !self.vote.votes && self.vote.members.contains(&self.member)
+    }
+}
+
 /// The room in one folder that matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {

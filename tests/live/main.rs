@@ -10,6 +10,7 @@
 mod bad_days;
 mod console;
 mod failover;
+mod fencing;
 mod membership;
 mod plane;
 

@@ -13,6 +13,7 @@ mod failover;
 mod fencing;
 mod membership;
 mod plane;
+mod store;
 
 use std::path::Path;
 use std::time::Duration;

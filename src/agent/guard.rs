@@ -1,19 +1,34 @@
 //! The guard: a tiny process that kills the resource unless told in time that the lease was
 //! extended. It outlives a crashed or frozen agent; a restarted agent adopts it.
 //!
-//! It listens on a Unix socket for lines: `until NANOSECONDS` (of the suspend-aware clock) and
-//! `stand-down`; each is answered with `ok UNTIL`. It holds nothing else, decides nothing else and
-//! needs no other process.
+//! It listens on a Unix socket for lines: `until NANOSECONDS FOLDER[,FOLDER…]` (of the suspend-aware
+//! clock; a folder is DEVICE:INODE:BORN), `stand-down` and `status`; each is answered with `ok
+//! NANOSECONDS FOLDERS`, which is what is armed then. It holds nothing else, decides nothing else,
+//! needs no other process and no path: what it guards is told by what it is, not by its name.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::host;
+use super::deadline::Deadline;
+use super::host::{self, Folders, processes};
 use crate::model::{Span, Timestamp};
+
+/// One answer of a guard may take so long.
+const ANSWERS_WITHIN: std::time::Duration = std::time::Duration::from_millis(200);
+/// A guard that was started answers within this.
+const STARTS_WITHIN: Span = Span::secs(5);
+
+/// What a guard has armed: when it kills, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Armed {
+    /// When.
+    pub until: Timestamp,
+    /// The folders whose processes it kills.
+    pub folders: Folders,
+}
 
 /// Where a guard listens, below an agent's state folder.
 pub fn socket(state_dir: &Path) -> PathBuf {
@@ -29,71 +44,75 @@ pub fn evidence(state_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn run(state_dir: &Path, data_dir: &Path) -> std::io::Result<()> {
+pub fn run(state_dir: &Path) -> std::io::Result<()> {
     let path = socket(state_dir);
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;
-    std::fs::write(state_dir.join("guard.pid"), std::process::id().to_string())?;
-    // 0 means that nothing is armed.
-    let until = Arc::new(AtomicU64::new(0));
-    let changed = Arc::new((Mutex::new(()), Condvar::new()));
+    // For people and tools; the agent asks the socket who answers.
+    let _ = std::fs::write(state_dir.join("guard.pid"), std::process::id().to_string());
+    let deadline = Arc::new(Deadline::<Folders>::default());
     {
-        let (until, changed, data_dir, state_dir) =
-            (Arc::clone(&until), Arc::clone(&changed), data_dir.to_owned(), state_dir.to_owned());
-        std::thread::spawn(move || watch(&until, &changed, &data_dir, &state_dir));
+        let (deadline, state_dir) = (Arc::clone(&deadline), state_dir.to_owned());
+        std::thread::spawn(move || watch(&deadline, &state_dir));
     }
     for stream in listener.incoming().flatten() {
-        let (until, changed) = (Arc::clone(&until), Arc::clone(&changed));
-        std::thread::spawn(move || serve(stream, &until, &changed));
+        let deadline = Arc::clone(&deadline);
+        std::thread::spawn(move || serve(stream, &deadline));
     }
     Ok(())
 }
 
-fn serve(mut stream: UnixStream, until: &AtomicU64, changed: &(Mutex<()>, Condvar)) {
+fn serve(mut stream: UnixStream, deadline: &Deadline<Folders>) {
     let Ok(read) = stream.try_clone() else { return };
     for line in BufReader::new(read).lines().map_while(Result::ok) {
-        match line.split_once(' ') {
-            Some(("until", at)) => match at.trim().parse() {
-                Ok(at) => until.store(at, Ordering::SeqCst),
-                Err(_) => continue,
+        match line.trim() {
+            "stand-down" => deadline.set(None),
+            "status" => {}
+            other => match other.strip_prefix("until ").and_then(parse) {
+                Some(armed) => deadline.set(Some((armed.until, armed.folders))),
+                // A word that it does not know is not answered: whoever said it looks elsewhere.
+                None => return,
             },
-            _ if line.trim() == "stand-down" => until.store(0, Ordering::SeqCst),
-            _ => {}
         }
-        changed.1.notify_all();
-        if writeln!(stream, "ok {}", until.load(Ordering::SeqCst)).is_err() {
+        let armed = deadline.armed().map(|(until, folders)| Armed { until, folders });
+        if writeln!(stream, "ok {}", words(armed.as_ref())).is_err() {
             return;
         }
     }
 }
 
-fn watch(until: &AtomicU64, changed: &(Mutex<()>, Condvar), data_dir: &Path, state_dir: &Path) {
-    let mut guard = changed.0.lock().unwrap_or_else(PoisonError::into_inner);
+fn words(armed: Option<&Armed>) -> String {
+    let Some(armed) = armed else { return "0 -".into() };
+    let folders: Vec<String> = armed.folders.iter().map(ToString::to_string).collect();
+    let folders = if folders.is_empty() { "-".to_owned() } else { folders.join(",") };
+    format!("{} {folders}", armed.until.0)
+}
+
+fn parse(text: &str) -> Option<Armed> {
+    let (until, folders) = text.split_once(' ')?;
+    let folders = if folders == "-" { "" } else { folders };
+    let folders: Result<Folders, String> =
+        folders.split(',').filter(|f| !f.is_empty()).map(str::parse).collect();
+    Some(Armed { until: Timestamp(until.parse().ok()?), folders: folders.ok()? })
+}
+
+fn watch(deadline: &Deadline<Folders>, state_dir: &Path) {
     loop {
-        if !state_dir.exists() {
-            // The node was removed; nobody will ever talk to this guard again.
-            std::process::exit(0);
-        }
-        let armed = Timestamp(until.load(Ordering::SeqCst));
+        let (until, folders) = deadline.passed(|| {
+            if !state_dir.exists() {
+                // The node was removed; nobody will ever talk to this guard again.
+                std::process::exit(0);
+            }
+        });
         let now = host::now();
-        if armed.0 > 0 && now >= armed {
-            let postmaster = host::postmaster(data_dir);
-            let (killed, remaining) = host::kill_all_in(data_dir, postmaster, now + Span::secs(30));
-            let text = format!(
-                "{{\"at\":\"{}\",\"deadline\":{},\"late_ns\":{},\"killed\":{killed},\"remaining\":{remaining:?}}}\n",
-                host::wall().rfc3339(),
-                armed.0,
-                now.since(armed).0
-            );
-            let _ = std::fs::write(evidence(state_dir), text);
-            // Only this deadline is served; one that was set meanwhile stays armed.
-            let _ = until.compare_exchange(armed.0, 0, Ordering::SeqCst, Ordering::SeqCst);
-            continue;
-        }
-        let wait =
-            if armed.0 > 0 { now.until(armed).std() } else { std::time::Duration::from_secs(5) };
-        let wait = wait.min(std::time::Duration::from_millis(500));
-        guard = changed.1.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
+        let (killed, remaining) = host::kill_all_in(&folders, None, now + Span::secs(30));
+        let text = format!(
+            "{{\"at\":\"{}\",\"deadline\":{},\"late_ns\":{},\"killed\":{killed},\"remaining\":{remaining:?}}}\n",
+            host::wall().rfc3339(),
+            until.0,
+            now.since(until).0
+        );
+        let _ = std::fs::write(evidence(state_dir), text);
     }
 }
 
@@ -106,76 +125,78 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Adopts a living guard, or starts one.
+    /// Starts one, in place of whichever guard there was: one that does not answer may be frozen,
+    /// and its old deadline would kill a healthy database when it wakes.
     ///
     /// # Errors
-    /// When none answers and none can be started.
-    pub fn adopt_or_start(
-        state_dir: &Path,
-        data_dir: &Path,
-    ) -> std::io::Result<(Self, Option<Timestamp>)> {
-        if let Ok(found) = Self::adopt(state_dir) {
-            return Ok(found);
+    /// When none can be started, or it does not answer.
+    pub fn replace(state_dir: &Path) -> std::io::Result<Self> {
+        for old in guards_of(state_dir) {
+            host::signal(old, rustix::process::Signal::KILL);
         }
-        // A guard that does not answer may be frozen: woken later, its old deadline would kill a
-        // healthy database.
-        if let Some(old) = std::fs::read_to_string(state_dir.join("guard.pid"))
-            .ok()
-            .and_then(|t| t.trim().parse::<u32>().ok())
-        {
-            let commandline = std::fs::read(format!("/proc/{old}/cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&commandline).contains(&state_dir.display().to_string()) {
-                host::signal(old, rustix::process::Signal::KILL);
-            }
-        }
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(state_dir.join("guard.log"))?;
-        let mut command = std::process::Command::new(std::env::current_exe()?);
-        command.arg("guard").arg("--state-dir").arg(state_dir).arg("--data-dir").arg(data_dir);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let log = state_dir.join("guard.log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
+        // The running program itself, though its file may have been replaced.
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.arg("guard").arg("--state-dir").arg(state_dir);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
+        std::os::unix::process::CommandExt::arg0(&mut command, "quorate");
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let _ = std::fs::remove_file(socket(state_dir));
         let mut child = command.spawn()?;
-        std::thread::spawn(move || child.wait());
-        let until = host::now() + Span::secs(5);
+        let until = host::now() + STARTS_WITHIN;
         loop {
             match Self::adopt(state_dir) {
-                Err(e) if host::now() > until => return Err(e),
-                Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
-                found => return found,
+                Ok((guard, _)) => {
+                    std::thread::spawn(move || child.wait());
+                    return Ok(guard);
+                }
+                Err(e) => {
+                    if let Some(status) = child.try_wait()? {
+                        return Err(std::io::Error::other(format!(
+                            "it ended at once ({status}); its words are in {}",
+                            state_dir.join("guard.log").display()
+                        )));
+                    }
+                    if host::now() > until {
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        return Err(e);
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
             }
         }
     }
 
-    /// A living guard and the deadline it has armed.
+    /// A living guard and what it has armed.
     ///
     /// # Errors
-    /// When none answers.
-    pub fn adopt(state_dir: &Path) -> std::io::Result<(Self, Option<Timestamp>)> {
+    /// When none answers, or one of another version.
+    pub fn adopt(state_dir: &Path) -> std::io::Result<(Self, Option<Armed>)> {
         let stream = UnixStream::connect(socket(state_dir))?;
-        stream.set_read_timeout(Some(std::time::Duration::from_millis(200)))?;
-        stream.set_write_timeout(Some(std::time::Duration::from_millis(200)))?;
-        let pid = std::fs::read_to_string(state_dir.join("guard.pid"))
-            .ok()
-            .and_then(|t| t.trim().parse().ok())
-            .unwrap_or(0);
+        stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
+        stream.set_write_timeout(Some(ANSWERS_WITHIN))?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+        let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or(0);
         let mut guard = Self { stream, pid };
         let armed = guard.say("status")?;
-        Ok((guard, (armed.0 > 0).then_some(armed)))
+        Ok((guard, armed))
     }
 
-    /// The resource is killed at `until` unless another deadline is said before.
+    /// Processes in these folders are killed at `until` unless another deadline is said before.
     ///
     /// # Errors
-    /// When the guard does not answer: then the resource must not be writable.
-    pub fn arm(&mut self, until: Timestamp) -> std::io::Result<()> {
-        let armed = self.say(&format!("until {}", until.0))?;
-        if armed == until {
+    /// When the guard does not answer with exactly this: then the resource must not be writable.
+    pub fn arm(&mut self, armed: &Armed) -> std::io::Result<()> {
+        let found = self.say(&format!("until {}", words(Some(armed))))?;
+        // A deadline that has passed by now was served.
+        let served = found.is_none() && host::now() >= armed.until;
+        if found.as_ref() == Some(armed) || served {
             Ok(())
         } else {
-            Err(std::io::Error::other(format!("the guard armed {armed:?}, not {until:?}")))
+            Err(std::io::Error::other(format!("the guard armed {found:?}, not {armed:?}")))
         }
     }
 
@@ -187,11 +208,70 @@ impl Guard {
         self.say("stand-down").map(|_| ())
     }
 
-    fn say(&mut self, line: &str) -> std::io::Result<Timestamp> {
+    fn say(&mut self, line: &str) -> std::io::Result<Option<Armed>> {
         writeln!(self.stream, "{line}")?;
         let mut answer = String::new();
         BufReader::new(&self.stream).read_line(&mut answer)?;
-        let until = answer.trim().strip_prefix("ok ").and_then(|t| t.parse().ok());
-        until.map(Timestamp).ok_or_else(|| std::io::Error::other("the guard did not answer"))
+        match answer.trim().strip_prefix("ok ") {
+            Some("0 -") => Ok(None),
+            Some(text) => parse(text).map(Some).ok_or_else(|| {
+                std::io::Error::other(format!("a guard of another version answered {text:?}"))
+            }),
+            None => Err(std::io::Error::other("the guard did not answer")),
+        }
+    }
+}
+
+/// Guards of this state folder that run, by their command line.
+fn guards_of(state_dir: &Path) -> Vec<u32> {
+    let state_dir = state_dir.display().to_string();
+    let is = |pid: &u32| {
+        let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let words: Vec<&str> = text.split('\0').collect();
+        words.get(1) == Some(&"guard") && words.contains(&state_dir.as_str())
+    };
+    processes::all().filter(is).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::host::FolderId;
+
+    #[test]
+    fn a_guard_says_when_it_kills_and_what() {
+        let folders: Folders =
+            [FolderId { dev: 1, ino: 2, born: 3 }, FolderId { dev: 4, ino: 5, born: 0 }].into();
+        let armed = Armed { until: Timestamp(17), folders };
+        assert_eq!(words(Some(&armed)), "17 1:2:3,4:5:0");
+        assert_eq!(parse("17 1:2:3,4:5:0"), Some(armed));
+        assert_eq!(words(None), "0 -");
+        let nothing = Armed { until: Timestamp(17), folders: Folders::new() };
+        assert_eq!(parse(&words(Some(&nothing))), Some(nothing));
+        for wrong in ["17", "x 1:2:3", "17 1:2", "17 1:2:3;"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    /// One that was armed for another folder, or of a version that answers with the deadline alone,
+    /// does not pass for one that guards this.
+    #[test]
+    fn what_is_not_armed_exactly_is_not_armed() {
+        for answer in ["ok 0 -", "ok 17 1:2:4", "ok 18 1:2:3", "ok 17", ""] {
+            let (here, there) = UnixStream::pair().unwrap();
+            let serve = std::thread::spawn(move || {
+                let mut line = String::new();
+                BufReader::new(&there).read_line(&mut line).unwrap();
+                let _ = writeln!(&there, "{answer}");
+                line
+            });
+            let until = Timestamp(u64::MAX / 2);
+            let answers = answer.replace("17", &until.0.to_string());
+            let armed = Armed { until, folders: [FolderId { dev: 1, ino: 2, born: 3 }].into() };
+            let mut guard = Guard { stream: here, pid: 0 };
+            assert!(guard.arm(&armed).is_err(), "{answers}");
+            assert_eq!(serve.join().unwrap(), format!("until {} 1:2:3\n", until.0));
+        }
     }
 }

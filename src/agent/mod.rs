@@ -6,9 +6,15 @@
 //! lease was extended.
 
 pub mod adapter;
+pub mod deadline;
+pub mod fence;
 pub mod guard;
 pub mod host;
+pub mod keeper;
 pub mod machine;
+pub mod ours;
 pub mod peers;
+pub mod record;
+pub mod rooms;
 pub mod runtime;
 pub mod server;

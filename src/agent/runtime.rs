@@ -6,19 +6,23 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::adapter::{self, Seen};
+use super::fence::Fence;
 use super::guard::Guard;
-use super::machine::{Effect, Found, Goal, Machine, Setup, Tenure, Turn};
+use super::keeper::{Keeper, Kept};
+use super::machine::{Effect, Found, Goal, Machine, Setup, Turn};
+use super::ours::Ours;
 use super::peers::{Answered, Peers};
+use super::record::Record;
+use super::rooms::Rooms;
 use super::{host, server};
 use crate::access;
 use crate::config::AgentConfig;
-use crate::config::agent::ResourceKind;
+use crate::config::agent::{PostgresConfig, ResourceKind};
 use crate::lease::{Terms, VoterRecord};
 use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{NodeReport, Pids, ResourceFacts};
 use crate::model::topology::Role;
-use crate::model::{Incarnation, Member, NodeId, Timestamp};
-use crate::store::{Batch, Sqlite, Store};
+use crate::model::{NodeId, Span, Timestamp};
 use crate::wire::message::{PeerMessage, PeerReply};
 
 /// Why an agent does not start.
@@ -65,24 +69,29 @@ struct Agent {
     config: AgentConfig,
     machine: Machine,
     setup: Setup,
-    store: Sqlite,
-    guard: Option<Guard>,
+    record: Record,
+    /// The guard's keeper and the self-fence; a witness has nothing to fence.
+    keeper: Option<Keeper>,
+    fence: Fence,
+    rooms: Rooms,
     peers: Peers,
     adapter: adapter::Handle,
     facts: ResourceFacts,
     postmaster: Option<u32>,
+    guard: Option<u32>,
     process: u64,
     sequence: u64,
-    /// A goal that waits for a guard.
+    /// The newest goal, while the adapter may not have it: it waits for the guard, or for the disk.
     withheld: Option<(u64, Goal)>,
     report_due: bool,
     /// The command that is carried out.
     asked: String,
     shown: watch::Sender<Shown>,
-    trouble: String,
+    /// Why there is no guard; empty when there is.
+    unguarded: String,
+    /// The disk failed: the process ends.
+    broken: Option<crate::store::StoreError>,
 }
-
-const RECORD: &str = "voter";
 
 /// Runs an agent until a signal ends it. Its database goes on under the guard until the lease it
 /// holds runs out; a restarted agent takes it up again.
@@ -109,10 +118,10 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
             config.listen
         ))
     })?;
-    let mut store = Sqlite::open(&config.state_dir.join("agent.sqlite"))?;
-    let record = load(&mut store, &config)?;
+    let record = Record::open(&config)?;
     let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
-    let never_managed = record.voters.is_none() && record.epoch == crate::model::Epoch(0);
+    let saved = record.saved();
+    let never_managed = saved.voters.is_none() && saved.epoch == crate::model::Epoch(0);
     if let Some((dir, pid)) =
         data_dir.as_ref().filter(|_| never_managed).and_then(|d| Some((d, host::postmaster(d)?)))
     {
@@ -124,24 +133,29 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         );
         return Err(StartError::Other(why));
     }
-    let (guard, armed) = match &data_dir {
-        Some(data_dir) => {
-            let (guard, armed) = Guard::adopt_or_start(&config.state_dir, data_dir)
-                .map_err(|e| other("the guard does not start", e))?;
-            (Some(guard), armed)
+    let ours = config.postgres.as_ref().map(|p| own_server(&config, p)).transpose()?;
+    let (found, adopted, armed) = match &ours {
+        Some(ours) => adopt(&config.state_dir, ours),
+        None => (Found::default(), None, None),
+    };
+    let (mut keeper, mut fence) = (None, Fence::default());
+    if let Some(ours) = &ours {
+        let threads = |e| other("the agent's threads", e);
+        fence = Fence::start(ours.clone()).map_err(threads)?;
+        if let Some(until) = armed.filter(|_| found.running_guarded) {
+            fence.arm(until);
         }
-        None => (None, None),
-    };
-    let found = Found {
-        running_guarded: armed.is_some()
-            && data_dir.as_deref().and_then(host::postmaster).is_some(),
-    };
-    let setup = setup(&config, &record);
-    let (machine, turn) = Machine::start(host::now(), setup.clone(), record, &found);
+        keeper =
+            Some(Keeper::start(&config.state_dir, ours.clone(), adopted, armed).map_err(threads)?);
+    }
+    let rooms = Rooms::start(&config).map_err(|e| other("the agent's threads", e))?;
+    let setup = setup(&config, record.saved());
+    let (machine, turn) =
+        Machine::start(host::now(), setup.clone(), record.saved().clone(), &found);
     let (answers_in, mut answers) = mpsc::channel(64);
     let peers = Peers::start(&config, &answers_in)?;
     let (adapter, port) = adapter::pair();
-    start_adapter(&config, programs, port);
+    start_adapter(&config, programs, ours, port);
     let (requests_in, mut requests) = mpsc::channel(64);
     let (shown, shown_out) = watch::channel(Shown::default());
     server::start(&config, listener, requests_in.clone(), shown_out.clone())?;
@@ -153,27 +167,35 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         config,
         machine,
         setup,
-        store,
-        guard,
+        record,
+        keeper,
+        fence,
+        rooms,
         peers,
         adapter,
         facts: ResourceFacts::default(),
         postmaster: None,
+        guard: None,
         process: host::now().0,
         sequence: 0,
         withheld: None,
         report_due: true,
         asked: String::new(),
         shown,
-        trouble: String::new(),
+        unguarded: String::new(),
+        broken: None,
     };
     tracing::info!(node = %agent.config.node.node_id, incarnation = %agent.setup.me.incarnation, "agent started");
+    agent.mind_record();
     agent.perform(turn);
     let mut beat = tokio::time::interval(heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|e| other("signals", e))?;
     loop {
+        if let Some(broken) = agent.broken.take() {
+            return Err(broken.into());
+        }
         if agent.report_due {
             agent.report();
         }
@@ -183,13 +205,14 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
             biased;
             _ = end.recv() => return Ok(()),
             Some(request) = requests.recv() => agent.request(request),
+            Some(kept) = kept(&mut agent.keeper) => agent.kept(&kept),
             Some(seen) = agent.adapter.seen.recv() => agent.seen(seen),
             Some(answered) = answers.recv() => agent.answered(answered),
             () = wait(wakeup) => {
                 let turn = agent.machine.wakeup(host::now());
                 agent.perform(turn);
             }
-            _ = beat.tick() => { agent.mind_guard(); agent.peers.probe(); agent.report_due = true; }
+            _ = beat.tick() => agent.beat(),
         }
     }
 }
@@ -201,42 +224,52 @@ async fn wait(until: Option<Timestamp>) {
     }
 }
 
-fn load(store: &mut Sqlite, config: &AgentConfig) -> Result<VoterRecord, StartError> {
-    if let Some(text) = store.document(RECORD)? {
-        let record: VoterRecord = serde_json::from_str(&text).map_err(|e| {
+async fn kept(keeper: &mut Option<Keeper>) -> Option<Kept> {
+    match keeper {
+        Some(keeper) => keeper.kept.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// This node's server as recorded. One that runs in another folder than the configured one (it was
+/// renamed, or `data_dir` was edited) is ended before anything else; its guard stays armed until
+/// then.
+fn own_server(config: &AgentConfig, postgres: &PostgresConfig) -> Result<Ours, StartError> {
+    let ours =
+        Ours::open(&config.state_dir, &postgres.data_dir, &postgres.socket_dir, postgres.port)
+            .map_err(StartError::Other)?;
+    if let Some(server) = ours.server()
+        && ours.moved_away()
+        && !ours.remaining().is_empty()
+    {
+        tracing::error!(
+            pid = server.process.pid,
+            "this node's server runs in another folder than {}: ending it",
+            postgres.data_dir.display()
+        );
+        let ended = ours.kill(host::now() + Span::secs(10)).map_err(|why| {
             StartError::Other(format!(
-                "the voter record in {} is unreadable: {e}",
-                config.state_dir.display()
+                "this node's server (process {}) runs in another folder than {} and could not be \
+                 ended: {why}. Nothing else was touched",
+                server.process.pid,
+                postgres.data_dir.display()
             ))
         })?;
-        if record.me.node != config.node.node_id {
-            let why = format!(
-                "{} belongs to {}, this is {}",
-                config.state_dir.display(),
-                record.me.node,
-                config.node.node_id
-            );
-            return Err(StartError::Other(why));
-        }
-        return Ok(record);
+        tracing::info!("ended: {}", ended.looked);
     }
-    let record = stranger(config)?;
-    keep(store, &record)?;
-    Ok(record)
+    Ok(ours)
 }
 
-/// An empty record with an identity that nobody ever had.
-fn stranger(config: &AgentConfig) -> Result<VoterRecord, StartError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|e| StartError::Other(format!("no randomness: {e}")))?;
-    let incarnation = Incarnation::new(hex::encode(random));
-    Ok(VoterRecord::new(Member { node: config.node.node_id.clone(), incarnation }))
-}
-
-fn keep(store: &mut Sqlite, record: &VoterRecord) -> Result<(), crate::store::StoreError> {
-    // A voter record serialises without failing: strings, numbers and lists.
-    let text = serde_json::to_string(record).unwrap_or_default();
-    store.append(&Batch { documents: &[(RECORD, text)], ..Batch::default() }).map(|_| ())
+/// A living guard; the database goes on only when that guard guards it, and it is the server that
+/// was recorded.
+fn adopt(state_dir: &std::path::Path, ours: &Ours) -> (Found, Option<Guard>, Option<Timestamp>) {
+    let Ok((guard, armed)) = Guard::adopt(state_dir) else { return (Found::default(), None, None) };
+    let guarded = ours.server().is_some_and(|server| {
+        server.process.still_runs()
+            && armed.as_ref().is_some_and(|a| a.folders.contains(&server.folder))
+    });
+    let until = armed.map(|a| a.until);
+    (Found { running_guarded: guarded }, Some(guard), until)
 }
 
 fn setup(config: &AgentConfig, record: &VoterRecord) -> Setup {
@@ -264,10 +297,11 @@ fn setup(config: &AgentConfig, record: &VoterRecord) -> Setup {
 fn start_adapter(
     config: &AgentConfig,
     programs: Option<adapter::postgres::Programs>,
+    ours: Option<Ours>,
     port: adapter::Port,
 ) {
-    match (config.resource, &config.postgres, programs) {
-        (ResourceKind::Postgres, Some(postgres), Some(programs)) => {
+    match (config.resource, &config.postgres, programs.zip(ours)) {
+        (ResourceKind::Postgres, Some(postgres), Some((programs, ours))) => {
             let others = config.cluster.data_nodes().filter(|n| n.node_id != config.node.node_id);
             let setup = adapter::postgres::Setup {
                 me: config.node.node_id.clone(),
@@ -277,8 +311,9 @@ fn start_adapter(
                 forks: config.state_dir.join("forks"),
                 default_sync: others.map(|n| n.node_id.clone()).collect(),
                 synchronous_standbys: config.cluster.synchronous_standbys,
+                ours,
                 initdb_args: postgres.initdb_args.clone(),
-                write_check: crate::model::Span((config.cluster.lease.0 / 4).min(1_000_000_000)),
+                write_check: Span((config.cluster.lease.0 / 4).min(1_000_000_000)),
             };
             tokio::spawn(adapter::postgres::run(setup, port));
         }
@@ -298,20 +333,21 @@ fn start_adapter(
 }
 
 impl Agent {
-    /// Durable first, then done. When it cannot be made durable nothing is done, and the machine
-    /// starts again from what is on disk: in memory it is ahead of what anybody may rely on.
+    /// Durable first, then done. While something is not durable only what does not rest on it is
+    /// done. False: what the turn answers may not be said.
     fn perform(&mut self, turn: Turn) -> bool {
-        if let Some(record) = &turn.persist
-            && let Err(error) = keep(&mut self.store, record)
-        {
-            tracing::error!("{error}");
-            self.trouble = error.to_string();
-            self.restart();
-            return false;
+        let rests = turn.persist.is_some();
+        if let Some(record) = turn.persist {
+            let kept = self.record.keep(record);
+            self.note_broken(kept);
+            if self.broken.is_some() {
+                return false;
+            }
         }
         self.adapter.data.send_if_modified(|known| {
             let mark = &self.machine.record().data;
-            let news = known.system != mark.system || known.line != mark.line;
+            let news =
+                (known.system, known.own, &known.line) != (mark.system, mark.own, &mark.line);
             if news {
                 known.clone_from(mark);
             }
@@ -321,56 +357,37 @@ impl Agent {
             self.act(effect);
         }
         self.machine.note_done();
-        true
+        self.record.is_saved() || !rests
     }
 
-    fn restart(&mut self) {
-        let Ok(record) = load(&mut self.store, &self.config) else { return };
-        self.setup.first_round = host::now().0;
-        let found = Found {
-            running_guarded: matches!(self.machine.tenure(), Tenure::Holding { .. })
-                && self.postmaster.is_some(),
-        };
-        let (machine, turn) = Machine::start(host::now(), self.setup.clone(), record, &found);
-        self.machine = machine;
-        // What the new machine wants done now is done; what it wants durable is what failed before
-        // and is tried again with the next input.
-        for effect in turn.effects {
-            self.act(effect);
+    fn note_broken(&mut self, kept: Result<(), crate::store::StoreError>) {
+        if let Err(error) = kept {
+            tracing::error!("{error}");
+            self.broken = Some(error);
         }
     }
 
     fn act(&mut self, effect: Effect) {
         match effect {
-            Effect::Send(to, message) => self.peers.send(&to, message),
-            Effect::SetGoal(id, goal) => {
-                if matches!(goal, Goal::Primary { .. })
-                    && self.config.resource != ResourceKind::None
-                    && self.guard.is_none()
-                {
-                    "no guard answers: the database is not made writable"
-                        .clone_into(&mut self.trouble);
-                    tracing::error!("{}", self.trouble);
-                    self.withheld = Some((id, goal));
-                    return;
+            Effect::Send(to, message) => {
+                if self.may_send(&message) {
+                    self.peers.send(&to, message);
                 }
-                self.withheld = None;
-                tracing::info!(id, goal = ?goal, "goal");
-                self.adapter.goal.send_replace((id, goal));
+            }
+            Effect::SetGoal(id, goal) => {
+                self.withheld = Some((id, goal));
+                self.hand_over_goal();
             }
             Effect::Guard(until) => {
-                if let Some(guard) = &mut self.guard
-                    && let Err(error) = guard.arm(until)
-                {
-                    tracing::error!("the guard: {error}");
-                    self.guard = None;
-                    self.mind_guard();
+                self.fence.arm(until);
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.order(Some(until));
                 }
             }
             Effect::StandDown => {
-                if let Some(guard) = &mut self.guard {
-                    // A guard that is not told only kills what is stopped already.
-                    let _ = guard.stand_down();
+                self.fence.stand_down();
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.order(None);
                 }
             }
             Effect::Report => self.report_due = true,
@@ -386,65 +403,125 @@ impl Agent {
     /// more.
     fn renounce(&mut self, why: &str) {
         tracing::error!("{why}");
-        let fresh = match stranger(&self.config) {
-            Ok(record) => record,
-            Err(error) => {
-                tracing::error!("{error}");
-                return;
-            }
+        let fresh = match self.record.renounce(&self.config.node.node_id) {
+            Ok(fresh) => fresh,
+            Err(error) => return self.note_broken(Err(error)),
         };
-        if let Err(error) = keep(&mut self.store, &fresh) {
-            tracing::error!("{error}");
-            self.trouble = error.to_string();
-            return;
-        }
         self.setup.me = fresh.me.clone();
         self.setup.first_round = host::now().0;
         let (machine, turn) =
             Machine::start(host::now(), self.setup.clone(), fresh, &Found::default());
         self.machine = machine;
-        self.trouble = why.to_owned();
         self.perform(turn);
     }
 
-    /// A guard that died is replaced at once.
-    fn mind_guard(&mut self) {
-        let Some(postgres) = &self.config.postgres else { return };
-        if self.guard.as_ref().is_some_and(|g| host::runs(g.pid)) {
-            return;
-        }
-        match Guard::adopt_or_start(&self.config.state_dir, &postgres.data_dir) {
-            Ok((mut guard, _)) => {
-                if let Some(until) = self
-                    .machine
-                    .tenure()
-                    .held(host::now())
-                    .and_then(crate::lease::Holder::held_until)
-                {
-                    // Told again with the next renewal in any case.
-                    let _ = guard.arm(until - Terms::KILL_TIME);
+    /// What rests on a record that is not durable is not said. A holder goes on renewing the epoch
+    /// that a restarted process would find as won.
+    fn may_send(&self, message: &PeerMessage) -> bool {
+        let saved = self.record.saved();
+        self.record.is_saved()
+            || match message {
+                PeerMessage::Hello => true,
+                PeerMessage::Renew(renew) => {
+                    renew.epoch == saved.epoch
+                        && saved.holder.as_ref() == Some(&renew.holder)
+                        && saved.is_won()
                 }
-                self.guard = Some(guard);
-                if let Some((id, goal)) = self.withheld.take() {
-                    self.trouble.clear();
-                    self.act(Effect::SetGoal(id, goal));
-                }
+                _ => false,
             }
-            Err(error) => {
-                self.trouble = format!("the guard does not start: {error}");
-                self.guard = None;
+    }
+
+    /// Nothing is made writable before a guard has confirmed when it kills, nor on the strength of
+    /// a record that is not durable; nor is anybody followed on it. Stopping and cutting off wait
+    /// for nothing.
+    fn may_pursue(&self, goal: &Goal) -> bool {
+        let saved = self.record.saved();
+        match goal {
+            Goal::Primary { .. } => {
+                self.record.is_saved() && self.keeper.as_ref().is_none_or(Keeper::is_guarded)
             }
+            Goal::Standby { upstream: Some(upstream), .. } => {
+                self.record.is_saved()
+                    || saved.epoch == upstream.epoch
+                        && saved.holder.as_ref().is_some_and(|h| h.node == upstream.node)
+            }
+            Goal::Sharing { .. } => self.record.is_saved(),
+            Goal::Standby { upstream: None, .. } | Goal::Stopped(_) => true,
         }
+    }
+
+    fn hand_over_goal(&mut self) {
+        if self.withheld.as_ref().is_some_and(|(_, goal)| self.may_pursue(goal))
+            && let Some((id, goal)) = self.withheld.take()
+        {
+            tracing::info!(id, goal = ?goal, "goal");
+            self.adapter.goal.send_replace((id, goal));
+        }
+    }
+
+    /// The guard's keeper told something.
+    fn kept(&mut self, kept: &Kept) {
+        if !kept.trouble.is_empty() && kept.trouble != self.unguarded {
+            tracing::error!("the guard: {}", kept.trouble);
+        }
+        self.report_due |= self.guard != kept.pid;
+        (self.guard, self.unguarded) = (kept.pid, kept.trouble.clone());
+        if let Some(keeper) = &mut self.keeper {
+            keeper.note(kept);
+        }
+        self.mind_guarded();
+        self.hand_over_goal();
+    }
+
+    /// The machine learns since when the newest deadline is not confirmed.
+    fn mind_guarded(&mut self) {
+        let unconfirmed = self.keeper.as_ref().and_then(Keeper::unconfirmed);
+        if unconfirmed != self.machine.unguarded() {
+            let turn = self.machine.guarded(host::now(), unconfirmed);
+            self.perform(turn);
+        }
+    }
+
+    /// The machine learns whether what it says can be made durable.
+    fn mind_record(&mut self) {
+        let saves = self.record.is_saved();
+        if saves != self.machine.saves() {
+            self.report_due = true;
+            let turn = self.machine.saved(host::now(), saves);
+            self.perform(turn);
+        }
+        self.hand_over_goal();
+    }
+
+    fn beat(&mut self) {
+        let kept = self.record.beat();
+        self.note_broken(kept);
+        self.mind_record();
+        self.mind_guarded();
+        self.peers.probe();
+        self.report_due = true;
     }
 
     fn request(&mut self, request: Request) {
         let now = host::now();
         match request {
+            // A voter that cannot save what it would promise is out of reach: nobody counts on it.
+            Request::Peer(
+                PeerMessage::Renew(_)
+                | PeerMessage::Ask(_)
+                | PeerMessage::Claim(_)
+                | PeerMessage::Change(_)
+                | PeerMessage::Install(_),
+                _,
+            ) if !self.record.is_saved() => {}
             Request::Peer(message, answer) => {
                 let approved = self.approved(&message);
                 let (turn, mut reply) = self.machine.message(now, message, approved);
                 if let PeerReply::Hello(hello) = &mut reply {
                     hello.report = self.shown.borrow().report.clone().map(Box::new);
+                    if !self.record.is_saved() {
+                        hello.rest_on(self.record.saved());
+                    }
                 }
                 if self.perform(turn) {
                     // The peer may have given up waiting.
@@ -516,11 +593,17 @@ impl Agent {
         self.sequence += 1;
         let now = host::now();
         let (vote, holding) = (self.machine.vote_facts(now), self.machine.holding_facts(now));
-        let complaint = if self.trouble.is_empty() {
-            self.machine.complaint().to_owned()
-        } else {
-            self.trouble.clone()
-        };
+        let complaint = [
+            self.record.complaint(holding.is_some()),
+            if self.unguarded.is_empty() {
+                String::new()
+            } else {
+                format!("no guard: {}", self.unguarded)
+            },
+        ]
+        .into_iter()
+        .find(|text| !text.is_empty())
+        .unwrap_or_else(|| self.machine.complaint().to_owned());
         let report = NodeReport {
             member: self.setup.me.clone(),
             process: self.process,
@@ -528,7 +611,7 @@ impl Agent {
             sent: host::wall(),
             pids: Pids {
                 agent: std::process::id(),
-                guard: self.guard.as_ref().map(|g| g.pid),
+                guard: self.guard,
                 postmaster: self.postmaster,
             },
             vote,
@@ -537,6 +620,7 @@ impl Agent {
             peers: self.peers.probes(),
             armed: self.machine.armed(),
             shares: self.machine.shares().cloned(),
+            rooms: self.rooms.found(),
             activity: self.machine.activity(),
             complaint,
             data_fault: self.machine.data_fault(),

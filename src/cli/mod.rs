@@ -55,8 +55,6 @@ enum Command {
     Guard {
         #[arg(long)]
         state_dir: PathBuf,
-        #[arg(long)]
-        data_dir: PathBuf,
     },
     /// Run a simulated database in the present folder (started by an agent).
     #[command(hide = true)]
@@ -130,10 +128,8 @@ pub fn main() -> ExitCode {
             log();
             plane(&config)
         }
-        Some(Command::Guard { state_dir, data_dir }) => {
-            crate::agent::guard::run(&state_dir, &data_dir)
-                .map(|()| Outcome::Done)
-                .map_err(Into::into)
+        Some(Command::Guard { state_dir }) => {
+            crate::agent::guard::run(&state_dir).map(|()| Outcome::Done).map_err(Into::into)
         }
         Some(Command::SimDatabase { port }) => crate::agent::adapter::sim::database::run(port)
             .map(|()| Outcome::Done)

@@ -25,6 +25,7 @@ mod people;
 pub mod picture;
 pub mod plans;
 mod quorum;
+mod rooms;
 pub mod rules;
 mod run;
 mod sharing;

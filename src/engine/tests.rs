@@ -119,7 +119,7 @@ impl World {
     }
 }
 
-fn report(node: &str) -> NodeReport {
+pub(super) fn report(node: &str) -> NodeReport {
     let primary = node == "n1";
     let standby = |n: &str| StandbyFacts {
         node: n.into(),
@@ -168,6 +168,7 @@ fn report(node: &str) -> NodeReport {
         peers: vec![],
         armed: None,
         shares: None,
+        rooms: vec![],
         activity: String::new(),
         complaint: String::new(),
         data_fault: None,
@@ -188,6 +189,7 @@ fn gave_back(node: &str) -> NodeReport {
             killed: 0,
             remaining: 0,
             final_position: None,
+            looked: String::new(),
         };
         r.resource.state = ResourceState::Stopped(evidence);
     }

@@ -215,7 +215,16 @@ impl Lab {
     }
 
     fn spawn(&self, args: &[&str], log: &str) -> Result<u32, LabError> {
-        process::start(&self.state.program, args, self.state.user.as_ref(), &self.dir.join(log))
+        self.spawn_in(&[], args, log)
+    }
+    fn spawn_in(
+        &self,
+        environment: &[(&str, &str)],
+        args: &[&str],
+        log: &str,
+    ) -> Result<u32, LabError> {
+        let (program, log) = (&self.state.program, self.dir.join(log));
+        process::start(program, args, self.state.user.as_ref(), &log, environment)
             .map_err(io("starting a process"))
     }
 
@@ -224,12 +233,26 @@ impl Lab {
     /// # Errors
     /// [`LabError`].
     pub fn start_agent(&mut self, node: &str) -> Result<(), LabError> {
+        self.start_agent_in(&[], node)
+    }
+
+    /// The same with these variables in its environment, which what it starts inherits: for a
+    /// library that makes a disk fail.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn start_agent_in(
+        &mut self,
+        environment: &[(&str, &str)],
+        node: &str,
+    ) -> Result<(), LabError> {
         let node = self.known(node)?;
         if self.state.agents.get(&node).is_some_and(|pid| process::is_ours(*pid, &self.dir)) {
             return Ok(());
         }
         let config = self.dir.join(&node).join("agent.yaml").display().to_string();
-        let pid = self.spawn(&["agent", "--config", &config], &format!("{node}/agent.log"))?;
+        let arguments = ["agent", "--config", &config];
+        let pid = self.spawn_in(environment, &arguments, &format!("{node}/agent.log"))?;
         self.state.agents.insert(node, pid);
         self.save()
     }
@@ -275,6 +298,12 @@ impl Lab {
     fn data_dir(&self, node: &str) -> PathBuf {
         self.dir.join(node).join("data")
     }
+    /// What its server works in, whatever the data directory is called now.
+    fn folders(&self, node: &str) -> host::Folders {
+        let recorded = crate::agent::ours::recorded(&self.dir.join(node).join("state"));
+        let recorded = recorded.ok().flatten().map(|server| server.folder);
+        host::FolderId::of(&self.data_dir(node)).into_iter().chain(recorded).collect()
+    }
     fn agent_pid(&self, node: &str) -> Option<u32> {
         self.state.agents.get(node).copied().filter(|pid| process::is_ours(*pid, &self.dir))
     }
@@ -288,7 +317,8 @@ impl Lab {
         let postgres = || {
             let data = self.data_dir(node);
             // The postmaster first: nothing new is started then.
-            host::postmaster(&data).into_iter().chain(host::processes_in(&data)).collect::<Vec<_>>()
+            let rest = host::processes_in(&self.folders(node));
+            host::postmaster(&data).into_iter().chain(rest).collect::<Vec<_>>()
         };
         match what {
             What::Postgres => postgres(),
@@ -423,11 +453,9 @@ impl Lab {
         // A frozen process does not end before it is woken; SIGKILL needs no waking.
         pids.iter().for_each(|pid| host::signal(*pid, Signal::KILL));
         for node in &nodes {
-            let (_, remaining) = host::kill_all_in(
-                &self.data_dir(node),
-                host::postmaster(&self.data_dir(node)),
-                host::now() + crate::model::Span::secs(5),
-            );
+            let server = host::postmaster(&self.data_dir(node)).and_then(host::Process::of);
+            let until = host::now() + crate::model::Span::secs(5);
+            let (_, remaining) = host::kill_all_in(&self.folders(node), server, until);
             pids.extend(remaining);
             if let Some(guard) = self.guard_pid(node) {
                 host::signal(guard, Signal::KILL);
@@ -435,6 +463,10 @@ impl Lab {
             }
             let _ = std::fs::remove_file(guard::socket(&self.dir.join(node).join("state")));
         }
+        // Servers whose folder was renamed or removed under them: all below here are the lab's.
+        let strays = host::processes::working_below(&self.dir, "postgres");
+        strays.iter().for_each(|pid| host::signal(*pid, Signal::KILL));
+        pids.extend(strays);
         wait_gone(&pids)?;
         if keep {
             let _ = std::fs::remove_file(self.dir.join("lab.json"));

@@ -56,6 +56,12 @@ impl Terms {
         Terms { duration, grace: Span(grace) }
     }
 
+    /// G for a lease that was promised with another duration than this voter's own file has: the
+    /// holder counts by what was promised.
+    pub fn grace_for(self, promised: Span) -> Span {
+        if promised == self.duration { self.grace } else { Self::for_duration(promised).grace }
+    }
+
     /// D+G.
     pub fn promise(self) -> Span {
         self.duration + self.grace

@@ -75,10 +75,25 @@ fn a_promise_is_kept_until_it_runs_out() {
 #[test]
 fn a_shorter_lease_does_not_shorten_a_promise_already_made() {
     let mut v = voter(2);
-    let _ = v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0));
-    let shorter = Renew { duration: Span(10), ..renew(1, 1) };
-    assert!(v.renew(Timestamp(1), &shorter).reply.is_ok());
-    assert_eq!(v.lease_until(), Timestamp(110), "the first promise was until 110");
+    let long = Span::secs(2);
+    let first = ClaimRequest { duration: long, ..claim(1, 1, sync(&[2, 3], 1)) };
+    let _ = v.claim(Timestamp(0), &first, at(0));
+    assert!(v.renew(Timestamp(1), &renew(1, 1)).reply.is_ok());
+    let until = Timestamp(0) + Terms::for_duration(long).promise();
+    assert_eq!(v.lease_until(), until, "the first promise stands");
+}
+
+/// Files differ while a longer lease is rolled out: the holder counts by the duration it was
+/// promised, and so does the grace that covers its drift.
+#[test]
+fn the_grace_belongs_to_the_promised_duration_and_not_to_the_voters_file() {
+    let long = Terms::for_duration(Span::secs(300));
+    let mut v = voter(2);
+    let first = ClaimRequest { duration: long.duration, ..claim(1, 1, sync(&[2, 3], 1)) };
+    let record = v.claim(Timestamp(0), &first, at(0)).persist.unwrap();
+    assert_eq!(v.lease_until(), Timestamp(0) + long.promise());
+    let again = Voter::restore(record, terms(), Timestamp(7));
+    assert_eq!(again.lease_until(), Timestamp(7) + long.promise());
 }
 
 #[test]

@@ -219,7 +219,11 @@ impl Voter {
     pub fn restore(record: VoterRecord, terms: Terms, now: Timestamp) -> Self {
         let presumed =
             record.promised_max > Span::ZERO && !record.is_released() && !planted(Bug::NoBlackout);
-        let lease_until = if presumed { now + record.promised_max + terms.grace } else { now };
+        let lease_until = if presumed {
+            now + record.promised_max + terms.grace_for(record.promised_max)
+        } else {
+            now
+        };
         Self { record, terms, lease_until, presumed, speakers: Speakers::default() }
     }
 
@@ -361,6 +365,9 @@ impl Voter {
         self.record.data.system = renew.system.or(self.record.data.system);
         if let Some(line) = &renew.promoted {
             self.record.data.line = Some(line.clone());
+            if renew.holder == self.record.me {
+                self.record.data.own = Some(line.timeline);
+            }
         }
         self.record.epoch = renew.epoch;
         self.record.holder = Some(renew.holder.clone());
@@ -559,8 +566,12 @@ impl Voter {
 
     /// The claimant on this node has won: it may be resumed after a restart, and older history is
     /// closed.
-    pub fn mark_won(&mut self, epoch: Epoch) -> Said<()> {
+    /// `opens`: its promotion will begin a line of that number.
+    pub fn mark_won(&mut self, epoch: Epoch, opens: bool) -> Said<()> {
         let before = self.record.clone();
+        if opens {
+            self.record.data.own = u32::try_from(epoch.0).ok();
+        }
         if let Some(entry) = self
             .record
             .history
@@ -595,7 +606,7 @@ impl Voter {
     }
 
     fn promise(&mut self, now: Timestamp, duration: Span, to_another: bool) {
-        let until = now + duration + self.terms.grace;
+        let until = now + duration + self.terms.grace_for(duration);
         self.lease_until = if to_another { until } else { self.lease_until.max(until) };
         self.presumed = false;
     }

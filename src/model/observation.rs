@@ -31,6 +31,9 @@ pub struct NodeReport {
     /// The shares it keeps, where several nodes accept writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
+    /// The room in every folder that matters on this host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rooms: Vec<Room>,
     /// What it is doing, in words; empty when nothing.
     pub activity: String,
     /// Why it last refused or gave up something, in words; empty when nothing.
@@ -38,6 +41,26 @@ pub struct NodeReport {
     /// Why the data here has no position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fault: Option<DataFault>,
+}
+
+impl NodeReport {
+    /// It is one of the voters, and has no vote: what it would promise cannot be saved.
+    pub fn cannot_save(&self) -> bool {
+        !self.vote.votes && self.vote.members.contains(&self.member)
+    }
+}
+
+/// The room in one folder that matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// What for: `state`, `data`, `wal`, `tablespace`.
+    pub what: String,
+    /// Which folder.
+    pub path: String,
+    /// Free bytes there.
+    pub free: u64,
+    /// Total bytes there; 0 where they are not known.
+    pub total: u64,
 }
 
 /// Process ids of one node.
@@ -143,6 +166,9 @@ pub struct StopEvidence {
     pub remaining: u32,
     /// The end of its log, known after a clean stop.
     pub final_position: Option<Position>,
+    /// What was looked at: processes, folders, port and socket.
+    #[serde(default)]
+    pub looked: String,
 }
 
 /// A resource as the agent sees it.

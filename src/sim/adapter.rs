@@ -92,6 +92,7 @@ impl World {
             killed,
             remaining: 0,
             final_position: end,
+            looked: String::new(),
         };
         agent.resource.writable = false;
         agent.resource.position = end;

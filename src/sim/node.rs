@@ -445,6 +445,7 @@ impl World {
             peers: (0..names.len()).filter(|i| *i != host).map(probe).collect(),
             armed: agent.machine.armed(),
             shares: agent.machine.shares().cloned(),
+            rooms: vec![],
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
             data_fault: agent.machine.data_fault(),

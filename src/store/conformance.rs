@@ -61,6 +61,47 @@ fn the_sqlite_store_conforms_and_continues_its_chain() {
 }
 
 #[test]
+fn a_store_is_written_whole_to_a_new_file() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.sqlite");
+    let inode = || std::fs::metadata(&path).unwrap().ino();
+    let mut store = Sqlite::open_alone(&path).unwrap();
+    keeps_what_it_was_given(&mut store);
+    let before = inode();
+    store.rewrite().unwrap();
+    assert_ne!(inode(), before);
+    store.append(&Batch { records: &[record(4)], ..Batch::default() }).unwrap();
+    assert_eq!(verify(&store).unwrap(), Ok(4));
+    // Where the new file cannot be made the old one stays, and goes on.
+    std::fs::create_dir(folder.path().join("s.sqlite-next")).unwrap();
+    let before = inode();
+    store.rewrite().unwrap_err();
+    assert_eq!(inode(), before);
+    store.append(&Batch { records: &[record(5)], ..Batch::default() }).unwrap();
+    drop(store);
+    assert_eq!(verify(&Sqlite::open(&path).unwrap()).unwrap(), Ok(5));
+    let other = Sqlite::open_alone(&path).unwrap();
+    assert!(Sqlite::open_alone(&path).is_err(), "one process alone");
+    drop(other);
+}
+
+#[test]
+fn no_room_is_told_apart_from_a_disk_that_fails() {
+    use super::StoreError;
+    let of = |code: i32| {
+        let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        StoreError::of("s".into(), "be read", error)
+    };
+    use rusqlite::ffi;
+    assert!(matches!(of(ffi::SQLITE_FULL), StoreError::Full { .. }));
+    for code in [ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_CORRUPT] {
+        assert!(of(code).is_broken(), "{code}");
+    }
+    assert!(matches!(of(ffi::SQLITE_BUSY), StoreError::Database { .. }));
+}
+
+#[test]
 fn a_changed_file_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.sqlite");

@@ -21,9 +21,33 @@ use crate::model::record::{ChainedRecord, Record};
 /// Why the store did not keep something. Nothing was released.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database said no: disk full, locked, damaged.
+    /// The database said no: locked, not ours.
     #[error("the store at {place} could not {doing}: {source}")]
     Database {
+        /// Which file.
+        place: String,
+        /// What was tried.
+        doing: &'static str,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+    /// There is no room. What was there before is intact.
+    #[error("the store at {place} could not {doing}: there is no room ({source})")]
+    Full {
+        /// Which file.
+        place: String,
+        /// What was tried.
+        doing: &'static str,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+    /// The disk failed, or the file is damaged: what is read back now may be in memory only.
+    #[error(
+        "the store at {place} could not {doing}: {source}. What is read back from this disk now \
+         may never have reached it, so this process ends; started again (by its service manager) it \
+         writes its store whole to a new file before it relies on it. Look after the disk (dmesg)"
+    )]
+    Broken {
         /// Which file.
         place: String,
         /// What was tried.
@@ -41,6 +65,40 @@ pub enum StoreError {
         /// Why it is not.
         why: String,
     },
+}
+
+impl StoreError {
+    /// What SQLite said, by what it means: no room, a disk that failed, or anything else.
+    fn of(place: String, doing: &'static str, source: rusqlite::Error) -> Self {
+        use rusqlite::ffi::{self, ErrorCode};
+        match source.sqlite_error().map(|e| (e.code, e.extended_code)) {
+            Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)) => {
+                Self::Full { place, doing, source }
+            }
+            Some((
+                ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase,
+                _,
+            )) => Self::Broken { place, doing, source },
+            _ => Self::Database { place, doing, source },
+        }
+    }
+
+    /// The same for a file.
+    fn of_io(place: String, doing: &'static str, error: &std::io::Error) -> Self {
+        use rusqlite::ffi;
+        let code = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ffi::SQLITE_FULL,
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => ffi::SQLITE_PERM,
+            _ => ffi::SQLITE_IOERR,
+        };
+        let text = Some(error.to_string());
+        Self::of(place, doing, rusqlite::Error::SqliteFailure(ffi::Error::new(code), text))
+    }
+
+    /// The disk failed: nothing that this process reads back can be trusted.
+    pub fn is_broken(&self) -> bool {
+        matches!(self, Self::Broken { .. })
+    }
 }
 
 /// One decision's worth of durability.

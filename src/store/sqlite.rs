@@ -2,13 +2,18 @@
 //! durable when it returns. Records are write-once by trigger, so that no later version of this
 //! program can rewrite them by mistake.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Batch, Receipt, Store, StoreError};
 use crate::audit;
 use crate::model::record::ChainedRecord;
+
+/// One process alone: no file that is shared with others has to be made, so that it can be read
+/// where there is no room. Its log is kept short.
+const ALONE: &str = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA wal_autocheckpoint=64;";
 
 const SCHEMA: &str = "
     PRAGMA journal_mode=WAL;
@@ -29,6 +34,8 @@ pub const JOURNAL_MAX: i64 = 100_000;
 pub struct Sqlite {
     connection: Connection,
     place: String,
+    /// What is said to every connection first.
+    first: &'static str,
     last: (u64, String),
 }
 
@@ -38,11 +45,25 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError`] when it cannot be opened or is not ours.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, "")
+    }
+
+    /// Opens the file for this process alone, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be opened, is not ours, or another process has it.
+    pub fn open_alone(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, ALONE)
+    }
+
+    fn open_with(path: &Path, first: &'static str) -> Result<Self, StoreError> {
         let place = path.display().to_string();
-        let failed =
-            |source| StoreError::Database { place: place.clone(), doing: "be opened", source };
+        let failed = |source| StoreError::of(place.clone(), "be opened", source);
         let connection = Connection::open(path).map_err(failed)?;
-        connection.execute_batch(SCHEMA).map_err(failed)?;
+        connection
+            .execute_batch(first)
+            .and_then(|()| connection.execute_batch(SCHEMA))
+            .map_err(failed)?;
         let last = connection
             .query_row("SELECT number, hash FROM record ORDER BY number DESC LIMIT 1", [], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get(1)?))
@@ -52,12 +73,55 @@ impl Sqlite {
             .map_or((0, audit::GENESIS.to_owned()), |(number, hash)| {
                 (u64::try_from(number).unwrap_or(0), hash)
             });
-        Ok(Self { connection, place, last })
+        Ok(Self { connection, place, first, last })
+    }
+
+    /// Writes everything to a new file, fsynced, which then takes the place of the present one:
+    /// nothing that an earlier process could not write is left to the page cache.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the present file is still in its place.
+    pub fn rewrite(&mut self) -> Result<(), StoreError> {
+        let path = PathBuf::from(&self.place);
+        let beside = |end: &str| PathBuf::from(format!("{}{end}", self.place));
+        let (next, log) = (beside("-next"), beside("-wal"));
+        let doing = "be written whole to a new file";
+        let io = |e: std::io::Error| StoreError::of_io(self.place.clone(), doing, &e);
+        let made = remove_if_there(&next).map_err(io).and_then(|()| {
+            self.connection
+                .execute("VACUUM INTO ?1", [next.display().to_string()])
+                .map_err(self.failed(doing))?;
+            File::open(&next).and_then(|file| file.sync_all()).map_err(io)
+        });
+        if let Err(error) = made {
+            // It may lie there half; the next try removes it too.
+            let _ = std::fs::remove_file(&next);
+            return Err(error);
+        }
+        // Closing moves the log into the file. A log that stays would be taken for the new file's.
+        let none = Connection::open_in_memory().map_err(self.failed(doing))?;
+        let closed = std::mem::replace(&mut self.connection, none).close();
+        let closed = closed.map_err(|(_, error)| self.failed(doing)(error)).and_then(|()| {
+            if std::fs::metadata(&log).map_or(0, |m| m.len()) > 0 {
+                return Err(io(std::io::Error::other("its log could not be moved into it")));
+            }
+            let folder = path.parent().unwrap_or(Path::new("."));
+            std::fs::rename(&next, &path).and_then(|()| File::open(folder)?.sync_all()).map_err(io)
+        });
+        *self = Self::open_with(&path, self.first)?;
+        closed
     }
 
     fn failed(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
         let place = self.place.clone();
-        move |source| StoreError::Database { place: place.clone(), doing, source }
+        move |source| StoreError::of(place.clone(), doing, source)
+    }
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::PersonOrder;
 use crate::lease::{
     Ack, Answer, ClaimRequest, EpochSync, Grant, Refusal, ReleaseNotice, Renew, VoterChange,
+    VoterRecord,
 };
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
@@ -92,6 +93,18 @@ pub struct Hello {
     pub known: Vec<(Member, u64)>,
     /// Its last report, for a picture without a plane.
     pub report: Option<Box<NodeReport>>,
+}
+
+impl Hello {
+    /// Says only what this record says, which is durable.
+    pub fn rest_on(&mut self, record: &VoterRecord) {
+        self.voters_version = record.voters.as_ref().map_or(0, |set| set.version);
+        self.voters.clone_from(&record.voters);
+        self.won = record.last_won().cloned();
+        self.releases.clone_from(&record.released);
+        self.shares.clone_from(&record.shares);
+        self.writes = record.writes;
+    }
 }
 
 /// From an agent to its plane.

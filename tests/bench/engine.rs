@@ -107,6 +107,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         peers: (1..=nodes.min(10)).filter(|i| *i != node).map(probe).collect(),
         armed: None,
         shares: None,
+        rooms: vec![],
         activity: String::new(),
         complaint: String::new(),
         data_fault: None,

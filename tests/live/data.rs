@@ -344,3 +344,58 @@ fn a_restored_store_makes_a_stranger() {
     cluster.lab().heal("node-3").unwrap();
     cluster.until("node-3 is a stranger", 40, |v| member(v).is_some() && member(v) != former);
 }
+
+#[test]
+fn asynchronous_a_server_restarted_by_hand_does_not_write_without_a_lease() {
+    let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
+    cluster.calm();
+    cluster.ok("node-1", "create table e(i int primary key)");
+    let (data, log) =
+        (cluster.dir("node-1").join("data"), cluster.dir("node-1").join("by-hand.log"));
+    let (data, log) = (data.display().to_string(), log.display().to_string());
+    cluster.postgres("pg_ctl", &["-D", &data, "-l", &log, "-m", "fast", "-w", "restart"]);
+    // Either nothing answers, or it is a server of the agent's: what is acknowledged stays.
+    let mut acknowledged = vec![];
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut number = 0;
+    while acknowledged.len() < 20 {
+        assert!(std::time::Instant::now() < until, "no writes any more\n{}", cluster.logs());
+        number += 1;
+        for node in ["node-1", "node-2", "node-3"] {
+            let insert = format!("insert into e values ({number}) on conflict do nothing");
+            if cluster.sql(node, &insert).is_ok() {
+                acknowledged.push(number);
+                break;
+            }
+        }
+    }
+    let view = cluster.until("what was found is on record", 20, |v| {
+        v.nodes.iter().any(|n| {
+            n.report
+                .as_ref()
+                .is_some_and(|r| r.resource.found.iter().any(|f| f.what.contains("somebody else")))
+        })
+    });
+    drop(view);
+    let view = cluster.calm();
+    let kept = cluster.ok(&primary(&view), "select i from e");
+    for number in &acknowledged {
+        assert!(kept.contains(&number.to_string()), "{number} was acknowledged and is gone");
+    }
+}
+
+#[test]
+fn a_standby_restarted_by_hand_is_a_server_of_the_agents_again() {
+    let cluster = Cluster::start(quick());
+    cluster.calm();
+    let (data, log) =
+        (cluster.dir("node-3").join("data"), cluster.dir("node-3").join("by-hand.log"));
+    let (data, log) = (data.display().to_string(), log.display().to_string());
+    cluster.postgres("pg_ctl", &["-D", &data, "-l", &log, "-m", "fast", "-w", "restart"]);
+    cluster.calm();
+    // The agent's own file says which server runs.
+    let record = std::fs::read_to_string(cluster.dir("node-3").join("state/server.json")).unwrap();
+    let pid = std::fs::read_to_string(cluster.dir("node-3").join("data/postmaster.pid")).unwrap();
+    let pid = pid.lines().next().unwrap();
+    assert!(record.contains(&format!("\"pid\":{pid}")), "{record} {pid}");
+}

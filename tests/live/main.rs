@@ -11,8 +11,10 @@ mod bad_days;
 mod console;
 mod data;
 mod failover;
+mod fencing;
 mod membership;
 mod plane;
+mod store;
 
 use std::path::Path;
 use std::time::Duration;

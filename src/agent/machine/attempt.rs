@@ -185,6 +185,8 @@ impl Machine {
             return;
         }
         match &attempt.stage {
+            // Its own grant could not be kept: it waits, without using epochs up.
+            Stage::Asking { .. } if !self.saves => self.ask_later(now),
             Stage::Asking { .. } => self.mind_asking(now, turn),
             Stage::Claiming { .. } => self.mind_claiming(now, turn),
             Stage::Fetching { .. } => self.mind_fetching(now, turn),
@@ -235,6 +237,12 @@ impl Machine {
         let since = *attempt.contradicted.get_or_insert(now);
         if now.since(since) >= self.setup.terms.duration {
             self.abandon("the former holder renews its lease: there is nothing to take over", turn);
+        }
+    }
+
+    fn ask_later(&mut self, now: Timestamp) {
+        if let Some(Attempt { stage: Stage::Asking { next, .. }, .. }) = &mut self.attempt {
+            *next = now + ASK_INTERVAL;
         }
     }
 
@@ -502,7 +510,7 @@ impl Machine {
         let Some(voters) = self.voter.record().voters.clone() else { return };
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
         // Durable before the database may write: from here on the epoch may have been written in.
-        let said = self.voter.mark_won(request.epoch);
+        let said = self.voter.mark_won(request.epoch, !climb);
         Self::persist(turn, said.persist);
         let sync = request.sync.sets.last().cloned().unwrap_or_default();
         let round = self.setup.first_round + request.epoch.0 * 1_000_000;

@@ -15,7 +15,12 @@ fn place(lsn: u64) -> Position {
 /// n2, cut off, with the log up to `lsn` on line 2 of `system`; its mark is at 50,000 on system 7.
 fn standby(system: u64, lsn: u64) -> Machine {
     let line = TimelineHistory { timeline: 2, left: vec![(1, Lsn(1_000))] };
-    let mark = DataMark { system: Some(7), line: Some(line.clone()), high: Some(place(50_000)) };
+    let mark = DataMark {
+        system: Some(7),
+        line: Some(line.clone()),
+        high: Some(place(50_000)),
+        own: None,
+    };
     let marked = VoterRecord { data: mark, ..record("n2") };
     let (mut machine, _) = Machine::start(at(0), setup("n2"), marked, &Found::default());
     let data = DataFound { system: Some(system), line: Some(line), ..DataFound::default() };

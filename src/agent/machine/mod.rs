@@ -205,6 +205,12 @@ pub struct Machine {
     /// When voters with another version are looked after again.
     straggle_at: Timestamp,
     last_armed: Option<ArmedFacts>,
+    /// The end of the lease that the guard was told last.
+    guarded_until: Option<Timestamp>,
+    /// Since when the guard has not confirmed the newest one.
+    unguarded: Option<Timestamp>,
+    /// What it promises can be made durable.
+    saves: bool,
     complaint: String,
     /// Peers whose store says less than it did: neither their promises nor their grants count.
     restored: BTreeSet<Member>,
@@ -252,6 +258,9 @@ impl Machine {
             wish: None,
             straggle_at: now,
             last_armed: None,
+            guarded_until: None,
+            unguarded: None,
+            saves: true,
             complaint: String::new(),
             restored: BTreeSet::new(),
             marked_at: now,
@@ -349,6 +358,23 @@ impl Machine {
         })
     }
 
+    /// Whether what it promises can be made durable: while it cannot, it is no voter, not even its
+    /// own, and claims nothing.
+    pub fn saved(&mut self, now: Timestamp, saves: bool) -> Turn {
+        self.turn(now, |machine, turn| {
+            machine.saves = saves;
+            turn.effects.push(Effect::Report);
+        })
+    }
+    /// What it was told of that last.
+    pub fn saves(&self) -> bool {
+        self.saves
+    }
+    /// Since when the guard has not confirmed the newest deadline, as it was told last.
+    pub fn unguarded(&self) -> Option<Timestamp> {
+        self.unguarded
+    }
+
     fn turn(&mut self, now: Timestamp, input: impl FnOnce(&mut Self, &mut Turn)) -> Turn {
         self.now = now;
         let mut turn = Turn::default();
@@ -361,6 +387,7 @@ impl Machine {
         self.mind_attempt(now, &mut turn);
         self.mind_reclaim(now, &mut turn);
         self.mind_membership(now, &mut turn);
+        self.mind_guard(now, &mut turn);
         self.count_write(&mut turn);
         turn
     }
@@ -433,7 +460,7 @@ impl Machine {
             lease_left: self.voter.lease_left(now),
             voters_version: record.voters.as_ref().map_or(0, |v| v.version),
             voters: record.voters.as_ref().map_or(0, |v| v.members.len()),
-            votes: record.voters.as_ref().is_some_and(|v| v.contains(&self.setup.me)),
+            votes: self.saves && record.voters.as_ref().is_some_and(|v| v.contains(&self.setup.me)),
             members: record.voters.as_ref().map_or(vec![], |v| v.members.iter().cloned().collect()),
         }
     }

@@ -114,9 +114,6 @@ impl Machine {
         promoted: Option<TimelineHistory>,
         turn: &mut Turn,
     ) {
-        if let Some(until) = holder.held_until() {
-            turn.effects.push(Effect::Guard(until - Terms::KILL_TIME));
-        }
         self.found_reclaim = None;
         self.tenure =
             Tenure::Holding { holder, renew_at: now, since: now, promoted, stopping: None };
@@ -238,6 +235,7 @@ impl Machine {
     fn renew_due(&mut self, now: Timestamp, turn: &mut Turn) {
         let interval = self.renew_interval();
         let patience = self.setup.terms.duration;
+        let unguarded = self.unguarded.filter(|since| now.since(*since) > interval);
         let (holder, renew_at, promoted) = match &mut self.tenure {
             Tenure::Holding { holder, renew_at, promoted, stopping, since } => {
                 let writes = self.resource.write_ok.map_or(*since, |ok| ok.max(*since));
@@ -247,6 +245,15 @@ impl Machine {
                     "the database has not completed a write for a whole lease: letting the lease \
                         run out"
                         .clone_into(&mut self.complaint);
+                    *renew_at = now + interval;
+                    return;
+                }
+                if let Some(since) = unguarded {
+                    self.complaint = format!(
+                        "no guard has confirmed the end of the lease for {}: letting the lease run \
+                         out",
+                        now.since(since)
+                    );
                     *renew_at = now + interval;
                     return;
                 }
@@ -265,36 +272,43 @@ impl Machine {
         let renew = holder.renew(now, promoted, system, self.setup.first_round);
         let own = self.voter.renew(now, &renew);
         Self::persist(turn, own.persist);
-        if let Ok(ack) = &own.reply {
-            let before = holder.held_until();
+        // A voter that cannot save anything counts for nobody, and not for itself.
+        if let Ok(ack) = own.reply.as_ref()
+            && self.saves
+        {
             holder.ack(ack);
-            if let Some(until) =
-                holder.held_until().filter(|_| holder.held_until() > before && holder.holds(now))
-            {
-                turn.effects.push(Effect::Guard(until - Terms::KILL_TIME));
-            }
         }
         self.broadcast(&PeerMessage::Renew(renew), turn);
     }
 
     /// A voter promised.
-    pub(super) fn acked(&mut self, now: Timestamp, ack: &Ack, turn: &mut Turn) {
+    pub(super) fn acked(&mut self, ack: &Ack) {
         if self.is_restored(&ack.voter, ack.writes) {
             return;
         }
-        let (Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. }) = &mut self.tenure
-        else {
-            return;
-        };
-        let before = holder.held_until();
-        holder.ack(ack);
-        let after = holder.held_until();
-        if after > before
-            && holder.holds(now)
-            && let Some(until) = after
-        {
-            turn.effects.push(Effect::Guard(until - Terms::KILL_TIME));
+        if let Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } = &mut self.tenure {
+            holder.ack(ack);
         }
+    }
+
+    /// The guard and the self-fence follow the end of the lease, up and down: a change of voters
+    /// may lower it. Said before anything else of the turn.
+    pub(super) fn mind_guard(&mut self, now: Timestamp, turn: &mut Turn) {
+        let until = match &self.tenure {
+            Tenure::Holding { holder, .. } => holder.held_until(),
+            // What an earlier process armed stands until the voters have answered.
+            Tenure::Resuming { holder, .. } => holder.held_until().filter(|_| holder.holds(now)),
+            Tenure::None | Tenure::Ending { .. } => None,
+        };
+        if let Some(until) = until.filter(|_| until != self.guarded_until) {
+            turn.effects.insert(0, Effect::Guard(until - Terms::KILL_TIME));
+        }
+        self.guarded_until = until;
+    }
+
+    /// Since when the guard has not confirmed the newest deadline; `None`: it has.
+    pub fn guarded(&mut self, now: Timestamp, unconfirmed: Option<Timestamp>) -> Turn {
+        self.turn(now, |machine, _| machine.unguarded = unconfirmed)
     }
 
     /// A voter did not promise. One that knows a higher epoch is stranded: the holder climbs above

@@ -1,7 +1,7 @@
 //! One agent, input by input: what it holds, when it lets go, what it refuses.
 
 use super::*;
-use crate::lease::{Ack, EpochSync};
+use crate::lease::{Ack, EpochSync, Holder};
 use crate::model::VoterSet;
 use crate::model::WallTime;
 use crate::model::command::{Order, OverrideOrder, VoterOrder};
@@ -104,6 +104,7 @@ pub(super) fn stopped(machine: &Machine) -> Resource {
         killed: 3,
         remaining: 0,
         final_position: None,
+        looked: String::new(),
     };
     Resource {
         settled: machine.goal_id,
@@ -169,15 +170,86 @@ fn a_hung_database_loses_the_lease() {
     let mut machine = holding();
     // Promises come, but no write has reached the disk for a whole lease: it does not ask for
     // another.
-    let renewals = |turn: &Turn| {
-        turn.effects.iter().filter(|e| matches!(e, Effect::Send(_, PeerMessage::Renew(_)))).count()
-    };
     assert!(renewals(&machine.wakeup(at(400))) > 0);
     let Tenure::Holding { holder, .. } = &mut machine.tenure else { panic!() };
     holder.granted(&member("n2"), at(3_000));
     holder.granted(&member("n1"), at(3_000));
     assert_eq!(renewals(&machine.wakeup(at(2_500))), 0);
     assert!(machine.complaint().contains("has not completed a write"));
+}
+
+fn guard(turn: &Turn) -> Option<Timestamp> {
+    turn.effects.iter().find_map(|e| if let Effect::Guard(at) = e { Some(*at) } else { None })
+}
+fn renewals(turn: &Turn) -> usize {
+    turn.effects.iter().filter(|e| matches!(e, Effect::Send(_, PeerMessage::Renew(_)))).count()
+}
+
+/// A change of voters counts promises in two sets: the end of the lease falls, and a guard that
+/// was told the higher one would let the database outlive it.
+#[test]
+fn two_voter_changes_in_a_row_lower_the_guards_deadline() {
+    let mut machine = holding();
+    drop(machine.wakeup(at(337)));
+    let holder = |m: &mut Machine, of: &dyn Fn(&mut Holder)| match &mut m.tenure {
+        Tenure::Holding { holder, .. } => of(holder),
+        other => panic!("{other:?}"),
+    };
+    holder(&mut machine, &|h| {
+        h.granted(&member("n2"), at(400));
+        h.granted(&member("n3"), at(450));
+    });
+    assert_eq!(guard(&machine.wakeup(at(451))), Some(at(2_200)));
+    let set = |version: u64, of: &[&str]| VoterSet {
+        version,
+        members: of.iter().map(|n| member(n)).collect(),
+    };
+    holder(&mut machine, &|h| h.begin_change(set(2, &["n1", "n2"])));
+    assert_eq!(guard(&machine.wakeup(at(452))), Some(at(2_137)), "its own promise counts last");
+    holder(&mut machine, &|h| {
+        for voter in ["n1", "n2"] {
+            h.changed(&member(voter));
+        }
+        h.granted(&member("n1"), at(460));
+        h.granted(&member("n2"), at(460));
+        h.begin_change(set(3, &["n1", "n2", "n4"]));
+        h.granted(&member("n4"), at(100));
+    });
+    assert_eq!(guard(&machine.wakeup(at(461))), Some(at(2_260)));
+    holder(&mut machine, &|h| {
+        for voter in ["n1", "n2"] {
+            h.changed(&member(voter));
+        }
+        h.begin_change(set(4, &["n1", "n4"]));
+    });
+    assert_eq!(guard(&machine.wakeup(at(462))), Some(at(1_900)), "n4 promised long ago");
+    assert_eq!(guard(&machine.wakeup(at(463))), None, "once is enough");
+}
+
+#[test]
+fn an_unguarded_lease_is_not_renewed() {
+    let mut machine = holding();
+    drop(machine.guarded(at(335), Some(at(335))));
+    assert!(renewals(&machine.wakeup(at(668))) > 0, "a guard may be started anew meanwhile");
+    assert_eq!(renewals(&machine.wakeup(at(1_100))), 0);
+    assert!(machine.complaint().contains("no guard has confirmed"), "{}", machine.complaint());
+    drop(machine.guarded(at(1_200), None));
+    assert!(renewals(&machine.wakeup(at(1_500))) > 0, "confirmed: it goes on");
+}
+
+/// A holder whose disk is full: its own voter counts for nobody, so the others have to carry it.
+#[test]
+fn a_voter_that_cannot_save_counts_for_nobody_not_even_for_itself() {
+    let mut machine = holding();
+    let before = |m: &Machine| m.tenure().held(at(3)).unwrap().promised_by(at(2_100));
+    drop(machine.saved(at(4), false));
+    assert!(!machine.vote_facts(at(4)).votes);
+    assert!(renewals(&machine.wakeup(at(400))) > 0, "it goes on asking");
+    assert_eq!(before(&machine), Vec::<NodeId>::new());
+    drop(machine.saved(at(401), true));
+    assert!(machine.vote_facts(at(401)).votes);
+    drop(machine.wakeup(at(800)));
+    assert_eq!(before(&machine), [NodeId::new("n1")]);
 }
 
 #[test]

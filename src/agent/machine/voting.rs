@@ -189,7 +189,7 @@ impl Machine {
     /// A peer's answer.
     pub fn reply(&mut self, now: Timestamp, from: &NodeId, reply: PeerReply) -> Turn {
         self.turn(now, |machine, turn| match reply {
-            PeerReply::Ack(ack) => machine.acked(now, &ack, turn),
+            PeerReply::Ack(ack) => machine.acked(&ack),
             PeerReply::Answer(answer) => machine.answered(answer),
             PeerReply::Grant(grant) => machine.granted(grant, turn),
             PeerReply::Refused { by, why } => {

@@ -8,7 +8,7 @@ use super::files::{self, Control};
 use super::{Done, Driver, failed};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Upstream};
-use crate::model::observation::{ResourceState, StopEvidence};
+use crate::model::observation::{Found, ResourceState, StopEvidence};
 use crate::model::{DataFound, Lsn, Position, TimelineHistory};
 
 /// Inside the data directory of a database that was writable without a lease; a clone or rewind
@@ -81,6 +81,7 @@ impl Driver {
                 how: "not started: another cluster's data".into(),
                 killed: 0,
                 remaining: 0,
+                looked: String::new(),
                 final_position: None,
             };
             self.resource.deaf = true;
@@ -128,8 +129,14 @@ impl Driver {
                     .await;
                 true
             }
-            Goal::Stopped(_) if self.exit.is_none() && self.adopt() => {
-                self.stop_stray("it was started while it had to be stopped").await;
+            // What it wrote meanwhile continues its own log: whether that counts is the line's
+            // matter.
+            Goal::Stopped(_)
+                if self.exit.is_none()
+                    && host::postmaster(&self.setup.config.data_dir).is_some() =>
+            {
+                let why = "it was started by somebody else while it had to be stopped";
+                self.stop_found(why).await;
                 false
             }
             Goal::Primary { epoch, .. } if self.resource.writable => {
@@ -151,27 +158,69 @@ impl Driver {
 
     /// Marks it first: whatever happens next, what it has is not the cluster's history.
     async fn stop_stray(&mut self, why: &str) {
+        self.mark_stray(why);
+        self.stop_found(why).await;
+    }
+
+    fn mark_stray(&mut self, why: &str) {
+        let mark = stray_mark(&self.setup.config.data_dir);
+        // One that was opened but never wrote is a stray too: nobody can tell.
+        if let Err(error) =
+            host::write_durably(&mark, &format!("{}: {why}\n", host::wall().rfc3339()))
+        {
+            tracing::error!("{}: {error}", mark.display());
+        }
+    }
+
+    /// A data directory that is not run now, but was opened for writing by somebody else since this
+    /// node was a standby.
+    pub(super) async fn mark_if_opened(&mut self) -> Done {
+        let data_dir = self.setup.config.data_dir.clone();
+        self.find_data();
+        if self.resource.data.stray || data_dir.join("backup_label").exists() {
+            return Ok(());
+        }
+        let (line, own) = {
+            let expected = self.expected.borrow();
+            (expected.line.as_ref().map(|l| l.timeline), expected.own)
+        };
+        let control = Control::read(&self.setup.programs, &data_dir).await?;
+        let opened = !control.was_standby() && own != Some(control.checkpoint.timeline);
+        // Before anybody wrote anything there is nothing to go apart from.
+        if opened && line.is_some() {
+            let why = format!(
+                "it was run as a primary without a lease while nobody looked (its control file \
+                 says {:?} on timeline {}): what it has is another history",
+                control.state, control.checkpoint.timeline
+            );
+            tracing::error!("{why}");
+            self.mark_stray(&why);
+            self.note_found(why, "kept as a fork when it is rebuilt".into());
+            self.find_data();
+        }
+        Ok(())
+    }
+
+    pub(super) async fn stop_found(&mut self, why: &str) {
         let data_dir = self.setup.config.data_dir.clone();
         let timeline = files::newest_timeline(&data_dir).unwrap_or_default();
-        let text = format!("{} timeline {timeline}: {why}\n", host::wall().rfc3339());
         tracing::error!("{why}: stopping it");
-        // One that was started but never wrote is a stray too: nobody can tell.
-        if let Err(error) = host::write_durably(&stray_mark(&data_dir), &text) {
-            tracing::error!("{}: {error}", stray_mark(&data_dir).display());
-        }
         self.resource.stopped = None;
         let how = format!("stopped at once: {why}");
         if let Err(failure) = self.kill(&how).await {
             self.facts.trouble = format!("{why}, and it cannot be stopped: {}", failure.0);
         }
-        self.facts.found.push(crate::model::observation::Found {
-            at: host::wall(),
-            what: format!("{why}; timeline {timeline}"),
-            done: "stopped at once; its log is kept as a fork when it is rebuilt".into(),
-        });
+        let done = "stopped at once; log that goes apart is kept as a fork when it is rebuilt";
+        self.note_found(format!("{why}; timeline {timeline}"), done.into());
+        self.find_data();
+    }
+
+    /// For the report, and so for the audit.
+    pub(super) fn note_found(&mut self, what: String, done: String) {
+        let at = host::wall();
+        self.facts.found.push(Found { at, what, done });
         let surplus = self.facts.found.len().saturating_sub(FOUND_MAX);
         self.facts.found.drain(..surplus);
-        self.find_data();
     }
 
     /// The log of a line that a rebuild would erase, though it bears a number of the history that is

@@ -28,6 +28,7 @@ use tokio_postgres::Client;
 use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
+use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{ResourceFacts, ResourceState};
 use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
@@ -60,6 +61,8 @@ pub struct Setup {
     pub default_sync: Vec<NodeId>,
     /// How many of them.
     pub synchronous_standbys: usize,
+    /// Which server is this node's.
+    pub ours: Ours,
     /// Extra arguments for `initdb`.
     pub initdb_args: Vec<String>,
     /// Time between two write-path checks.
@@ -212,6 +215,10 @@ impl Driver {
                         }
                     }
                     _ = tick.tick() => {
+                        if self.end_if_moved_away().await {
+                            self.tell().await;
+                            if matches!(goal, Goal::Standby { .. }) { break; }
+                        }
                         self.look().await;
                         let again = self.keep_order(goal).await;
                         self.tell().await;
@@ -229,7 +236,10 @@ impl Driver {
             Goal::Standby { upstream, may_init } => {
                 self.stand_by(upstream.as_ref(), *may_init).await
             }
-            Goal::Primary { epoch, sync } => self.promote(*epoch, sync).await,
+            Goal::Primary { epoch, sync } => {
+                self.recorded()?;
+                self.promote(*epoch, sync).await
+            }
             Goal::Sharing { .. } => failed(ONE_WRITER),
         }
     }

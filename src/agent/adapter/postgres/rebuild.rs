@@ -61,21 +61,7 @@ impl Driver {
                 self.setup.programs.version
             ));
         }
-        let strays = host::processes_in(data_dir);
-        if !strays.is_empty() {
-            let evidence = host::kill_all_in(
-                data_dir,
-                host::postmaster(data_dir),
-                host::now() + crate::model::Span::secs(2),
-            );
-            if !evidence.1.is_empty() {
-                return failed(format!(
-                    "{} is in use by processes {:?}",
-                    data_dir.display(),
-                    evidence.1
-                ));
-            }
-        }
+        self.clear_the_way().await?;
         files::remove_loose_placeholders(data_dir)?;
         files::signal_standby(data_dir)?;
         files::write_settings(&config, &self.settings(upstream))?;

@@ -47,10 +47,17 @@ impl Driver {
                             killed: 0,
                             remaining: 0,
                             final_position: None,
+                            looked: String::new(),
                         }));
                         return Ok(());
                     }
                 }
+            }
+            if host::postmaster(&data_dir).is_some() {
+                self.stop_found("it was started by somebody else").await;
+            }
+            if files::has_data(&data_dir) {
+                self.mark_if_opened().await?;
             }
             if let Some(upstream) = upstream
                 && let Err(why) = self.make_followable(upstream).await

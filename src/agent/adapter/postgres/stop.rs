@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Done, Driver, FAST_STOP_MAX, IMMEDIATE_STOP_MAX, exited, failed, files, sql};
+use super::{Done, Driver, FAST_STOP_MAX, Failed, IMMEDIATE_STOP_MAX, exited, files, sql};
 use crate::agent::host;
 use crate::agent::machine::Goal;
+use crate::agent::ours::Stopped;
 use crate::model::observation::{CheckTimes, ResourceState, StopEvidence};
 use crate::model::{Position, Span};
 
 impl Driver {
-    /// Finds a running postmaster and watches it.
+    /// Finds the running server and watches it. One that somebody else started is not adopted: its
+    /// settings are not those that this agent starts it with.
     pub(super) fn adopt(&mut self) -> bool {
         if let Some((pid, _)) = &self.exit
             && host::runs(*pid)
@@ -21,12 +23,53 @@ impl Driver {
         }
         self.exit = None;
         let Some(pid) = host::postmaster(&self.setup.config.data_dir) else { return false };
-        self.watch(pid)
+        self.setup.ours.is_recorded(pid) && self.watch(pid)
     }
 
+    /// Watches a server of this node, and records it: whatever becomes of its folder's name, it is
+    /// found.
     pub(super) fn watch(&mut self, pid: u32) -> bool {
         self.exit = host::watch_exit(pid).map(|gone| (pid, gone));
+        if self.exit.is_some()
+            && let Err(error) = self.setup.ours.note(pid)
+        {
+            tracing::error!("recording the server: {error}; it is not promoted before that works");
+        }
         self.exit.is_some()
+    }
+
+    /// The record of the running server is on disk; nothing is promoted without.
+    pub(super) fn recorded(&self) -> Done {
+        self.setup.ours.save().map_err(|error| {
+            Failed(format!(
+                "which server runs here could not be recorded in the state folder ({error}), so it \
+                 is not promoted: make room there, or mend the disk"
+            ))
+        })
+    }
+
+    /// A server whose folder was renamed, replaced or removed under it cannot be led any more: its
+    /// settings would be written where it does not read them.
+    pub(super) async fn end_if_moved_away(&mut self) -> bool {
+        if self.exit.is_none() || !self.setup.ours.moved_away() {
+            return false;
+        }
+        let data_dir = self.setup.config.data_dir.display().to_string();
+        tracing::error!("{data_dir} is not the folder its server runs in: ending that server");
+        if self.kill("its data directory was moved or removed").await.is_err() {
+            self.state(ResourceState::Hung);
+        }
+        self.facts.trouble = format!(
+            "{data_dir} was renamed, replaced or removed while its server ran; the server was ended"
+        );
+        true
+    }
+
+    /// Before a start: whatever of an earlier server remains, or still keeps its port, is ended.
+    pub(super) async fn clear_the_way(&mut self) -> Done {
+        let ours = self.setup.ours.clone();
+        let until = host::now() + Span::secs(5);
+        tokio::task::spawn_blocking(move || ours.kill(until)).await?.map(|_| ()).map_err(Failed)
     }
 
     pub(super) async fn exited(&self) {
@@ -58,35 +101,29 @@ impl Driver {
         self.facts.sessions = 0;
     }
 
-    /// Kills whatever runs in the data directory. Evidence is that nothing remains.
+    /// Kills whatever is this node's server. Evidence is that nothing remains, and that nobody
+    /// answers in its place.
     pub(super) async fn kill(&mut self, how: &str) -> Done {
-        let folder = self.setup.config.data_dir.clone();
-        if self.resource.stopped.is_some() && host::processes_in(&folder).is_empty() {
+        if self.resource.stopped.is_some() && self.setup.ours.is_gone().is_some() {
             return Ok(());
         }
-        let postmaster =
-            self.exit.as_ref().map(|(pid, _)| *pid).or_else(|| host::postmaster(&folder));
+        let ours = self.setup.ours.clone();
         let until = host::now() + Span::secs(5);
-        let (killed, remaining) =
-            tokio::task::spawn_blocking(move || host::kill_all_in(&folder, postmaster, until))
-                .await?;
+        let ended = tokio::task::spawn_blocking(move || ours.kill(until)).await?;
         self.forget_server();
-        if !remaining.is_empty() {
-            return failed(format!(
-                "processes {remaining:?} survive SIGKILL (in uninterruptible sleep?)"
-            ));
-        }
-        self.stopped(how, killed, None);
+        let ended = ended.map_err(Failed)?;
+        self.stopped(how, ended, None);
         Ok(())
     }
 
-    pub(super) fn stopped(&mut self, how: &str, killed: u32, final_position: Option<Position>) {
+    pub(super) fn stopped(&mut self, how: &str, found: Stopped, final_position: Option<Position>) {
         let evidence = StopEvidence {
             at: host::wall(),
             how: how.to_owned(),
-            killed,
+            killed: found.killed,
             remaining: 0,
             final_position,
+            looked: found.looked,
         };
         self.resource.writable = false;
         self.resource.position = final_position;
@@ -124,15 +161,12 @@ impl Driver {
                 break;
             }
         }
-        let folder = self.setup.config.data_dir.clone();
-        let remaining = host::processes_in(&folder);
-        if !remaining.is_empty() {
-            return self.kill(how).await;
-        }
+        let Some(found) = self.setup.ours.is_gone() else { return self.kill(how).await };
         self.forget_server();
+        let folder = self.setup.config.data_dir.clone();
         let control = files::Control::read(&self.setup.programs, &folder).await?;
         let end = control.is_clean_primary().then_some(control.checkpoint);
-        self.stopped(how, 0, end);
+        self.stopped(how, found, end);
         Ok(())
     }
 }

@@ -150,12 +150,16 @@ impl Driver {
         }
     }
 
+    fn folders(&self) -> host::Folders {
+        host::FolderId::of(&self.config.data_dir).into_iter().collect()
+    }
+
     async fn start(&mut self) -> Result<(), String> {
         if self.exit.as_ref().is_some_and(|(pid, _)| host::runs(*pid)) {
             return Ok(());
         }
         std::fs::create_dir_all(&self.config.data_dir).map_err(|e| e.to_string())?;
-        host::kill_all_in(&self.config.data_dir, None, host::now() + Span::secs(2));
+        host::kill_all_in(&self.folders(), None, host::now() + Span::secs(2));
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut command = std::process::Command::new(program);
         command
@@ -180,9 +184,9 @@ impl Driver {
     }
 
     fn stop(&mut self, how: &str) {
-        let postmaster = self.exit.take().map(|(pid, _)| pid);
+        let server = self.exit.take().and_then(|(pid, _)| host::Process::of(pid));
         let (killed, left) =
-            host::kill_all_in(&self.config.data_dir, postmaster, host::now() + Span::secs(5));
+            host::kill_all_in(&self.folders(), server, host::now() + Span::secs(5));
         if !left.is_empty() || (self.resource.stopped.is_some() && killed == 0) {
             return;
         }
@@ -192,6 +196,7 @@ impl Driver {
             killed,
             remaining: 0,
             final_position: None,
+            looked: String::new(),
         };
         self.resource = Resource {
             settled: self.resource.settled,

@@ -107,6 +107,11 @@ impl Ours {
         self.with(|known| known.server.clone())
     }
 
+    /// Whether that process is the server that was started or adopted here.
+    pub fn is_recorded(&self, pid: u32) -> bool {
+        Process::of(pid).is_some_and(|p| self.server().is_some_and(|s| s.process == p))
+    }
+
     /// A server was started or adopted in the data directory: kept until nothing of it remains.
     ///
     /// # Errors

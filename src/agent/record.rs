@@ -9,12 +9,12 @@ use super::host;
 use super::runtime::StartError;
 use crate::config::AgentConfig;
 use crate::lease::VoterRecord;
-use crate::model::{Incarnation, Member};
+use crate::model::{Incarnation, Member, NodeId};
 use crate::store::{Batch, Sqlite, Store, StoreError};
 
 const RECORD: &str = "voter";
-/// With less room than this it is tried, before it is needed, whether the record can be saved.
-const SCANT: u64 = 256 << 10;
+/// With less room than this nothing is promised: the next record may not fit.
+const RESERVE: u64 = 128 << 10;
 
 /// The voter's record: saved, and what is not yet.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Record {
     newer: Option<VoterRecord>,
     /// The store was written whole to a new file since this process started.
     whole: bool,
+    /// So little room is left that the next record may not fit.
+    scant: bool,
     trouble: String,
 }
 
@@ -43,11 +45,10 @@ impl Record {
             saved,
             newer: None,
             whole: false,
+            scant: false,
             trouble: String::new(),
         };
-        if let Err(error) = record.try_again() {
-            tracing::error!("{error}");
-        }
+        record.beat()?;
         Ok(record)
     }
 
@@ -58,7 +59,7 @@ impl Record {
 
     /// Everything is durable, and anything new will be, as far as is known: it may vote.
     pub fn is_saved(&self) -> bool {
-        self.whole && self.newer.is_none() && self.trouble.is_empty()
+        self.whole && self.newer.is_none() && self.trouble.is_empty() && !self.scant
     }
 
     /// Makes a record durable. Where there is no room it is kept for another try.
@@ -70,13 +71,32 @@ impl Record {
         self.try_again()
     }
 
-    /// The same again; also when little room is left, before there is anything to save.
+    /// Begins anew as a stranger; what the former identity promised is forgotten. Without randomness
+    /// nothing changes.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the disk failed: the process has to end.
+    pub fn renounce(&mut self, node: &NodeId) -> Result<VoterRecord, StoreError> {
+        match stranger(node) {
+            Ok(fresh) => {
+                self.keep(fresh.clone())?;
+                Ok(fresh)
+            }
+            Err(error) => {
+                tracing::error!("no randomness: {error}");
+                Ok(self.newer.clone().unwrap_or_else(|| self.saved.clone()))
+            }
+        }
+    }
+
+    /// The same again, where it failed; and another look at the room.
     ///
     /// # Errors
     /// [`StoreError`] when the disk failed: the process has to end.
     pub fn beat(&mut self) -> Result<(), StoreError> {
         let (free, total) = host::disk(&self.state_dir);
-        if self.is_saved() && (free >= SCANT || total == 0) {
+        self.scant = total > 0 && free < RESERVE;
+        if self.whole && self.newer.is_none() && self.trouble.is_empty() {
             return Ok(());
         }
         self.try_again()
@@ -116,7 +136,7 @@ impl Record {
             return String::new();
         }
         let (free, total) = host::disk(&self.state_dir);
-        let why = if self.trouble.is_empty() { "not tried yet" } else { &self.trouble };
+        let why = if self.trouble.is_empty() { "too little room is left" } else { &self.trouble };
         let move_it = if holds {
             ". It holds the role and asks to be moved: switch over to another node"
         } else {
@@ -151,17 +171,18 @@ fn load(store: &mut Sqlite, config: &AgentConfig) -> Result<VoterRecord, StartEr
         }
         return Ok(record);
     }
-    let record = stranger(config)?;
+    let record = stranger(&config.node.node_id)
+        .map_err(|e| StartError::Other(format!("no randomness: {e}")))?;
     keep(store, &record)?;
     Ok(record)
 }
 
 /// An empty record with an identity that nobody ever had.
-pub(super) fn stranger(config: &AgentConfig) -> Result<VoterRecord, StartError> {
+fn stranger(node: &NodeId) -> Result<VoterRecord, getrandom::Error> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|e| StartError::Other(format!("no randomness: {e}")))?;
+    getrandom::fill(&mut random)?;
     let incarnation = Incarnation::new(hex::encode(random));
-    Ok(VoterRecord::new(Member { node: config.node.node_id.clone(), incarnation }))
+    Ok(VoterRecord::new(Member { node: node.clone(), incarnation }))
 }
 
 fn keep(store: &mut Sqlite, record: &VoterRecord) -> Result<(), StoreError> {

@@ -84,7 +84,8 @@ struct Agent {
     /// The newest goal, while the adapter may not have it: it waits for the guard, or for the disk.
     withheld: Option<(u64, Goal)>,
     report_due: bool,
-    proves: u64,
+    /// The command that is carried out.
+    asked: String,
     shown: watch::Sender<Shown>,
     /// Why there is no guard; empty when there is.
     unguarded: String,
@@ -179,7 +180,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         sequence: 0,
         withheld: None,
         report_due: true,
-        proves: 0,
+        asked: String::new(),
         shown,
         unguarded: String::new(),
         broken: None,
@@ -345,7 +346,8 @@ impl Agent {
         }
         self.adapter.data.send_if_modified(|known| {
             let mark = &self.machine.record().data;
-            let news = known.system != mark.system || known.line != mark.line;
+            let news =
+                (known.system, known.own, &known.line) != (mark.system, mark.own, &mark.line);
             if news {
                 known.clone_from(mark);
             }
@@ -390,8 +392,7 @@ impl Agent {
             }
             Effect::Report => self.report_due = true,
             Effect::Prove => {
-                self.proves += 1;
-                self.adapter.prove.send_replace(self.proves);
+                self.adapter.prove.send_replace(self.asked.clone());
             }
             Effect::Renounce(why) => self.renounce(&why),
             Effect::Note(text) => tracing::info!("{text}"),
@@ -402,9 +403,10 @@ impl Agent {
     /// more.
     fn renounce(&mut self, why: &str) {
         tracing::error!("{why}");
-        let Ok(fresh) = super::record::stranger(&self.config) else { return };
-        let kept = self.record.keep(fresh.clone());
-        self.note_broken(kept);
+        let fresh = match self.record.renounce(&self.config.node.node_id) {
+            Ok(fresh) => fresh,
+            Err(error) => return self.note_broken(Err(error)),
+        };
         self.setup.me = fresh.me.clone();
         self.setup.first_round = host::now().0;
         let (machine, turn) =
@@ -527,6 +529,7 @@ impl Agent {
                 }
             }
             Request::Order(command, answer) => {
+                self.asked.clone_from(&command.id);
                 let authority = self.authority(&command.order);
                 let (turn, outcome) = self.machine.order(now, command.order, authority);
                 if self.perform(turn) {
@@ -563,6 +566,7 @@ impl Agent {
             || facts.receiving_from != self.facts.receiving_from
             || facts.standbys.len() != self.facts.standbys.len()
             || facts.proof != self.facts.proof
+            || facts.unproved != self.facts.unproved
             || facts.trouble != self.facts.trouble;
         self.report_due |= changed;
         self.facts = facts;

@@ -166,9 +166,12 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     let (parts, confidence) = super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
+        // The newest word about a write: that it came back, or that it was refused.
         let proof = |view: &crate::model::view::ClusterView| {
             let primary = view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref())?;
-            primary.report.as_ref()?.resource.proof.as_ref().map(|p| p.at)
+            let resource = &primary.report.as_ref()?.resource;
+            let read = resource.proof.as_ref().map(|p| p.asked.clone());
+            read.or_else(|| resource.unproved.as_ref().map(|u| u.asked.clone()))
         };
         let CallReply::View(before) = Person::call(&client, CallRequest::View).await? else {
             return Err(eyre!("unexpected answer"));
@@ -187,7 +190,7 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Outcome> {
             let CallReply::View(now) = Person::call(&client, CallRequest::View).await? else {
                 return Err(eyre!("unexpected answer"));
             };
-            if proof(&now) > proof(&before) {
+            if proof(&now).is_some_and(|asked| Some(asked) != proof(&before)) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -212,7 +215,7 @@ fn verified(parts: &[(String, bool, String)], confidence: u64, format: Option<Fo
             say!("confidence {confidence} of 100 ({})", band(confidence));
         }
     }
-    if parts.iter().all(|(_, held, _)| *held) { Outcome::Done } else { Outcome::Unknown }
+    if parts.iter().all(|(_, held, _)| *held) { Outcome::Done } else { Outcome::NotDone }
 }
 
 pub(super) fn acknowledge(arguments: &AcknowledgeArguments) -> Result<Outcome> {

@@ -83,6 +83,14 @@ impl Allowlist {
                     })?)
                 }
             };
+            if entry.name.value.starts_with("policy ") {
+                let what = format!(
+                    "identity {:?} begins with \"policy \", which is how the plane signs what a \
+                     policy asked for: choose another name",
+                    entry.name.value
+                );
+                return Err(Problem::at(path, &entry.name, what));
+            }
             if identities.insert(entry.name.value.clone(), (entry.roles, key)).is_some() {
                 return Err(Problem::at(
                     path,

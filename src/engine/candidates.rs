@@ -3,8 +3,8 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::Engine;
 use super::constraints::check;
+use super::{Engine, rooms};
 use crate::model::observation::ResourceState;
 use crate::model::plan::{Candidate, Check, Word};
 use crate::model::topology::{Node, Role};
@@ -168,16 +168,21 @@ impl Engine {
             ));
         }
         if !shares {
+            let word = match (report.vote.votes, report.cannot_save()) {
+                (true, _) => "in",
+                (false, true) => "cannot save what it promises, as one of",
+                (false, false) => "not in",
+            };
             measured(check(
                 "votes",
                 report.vote.votes,
-                format!(
-                    "{} voter set version {}",
-                    if report.vote.votes { "in" } else { "not in" },
-                    report.vote.voters_version
-                ),
+                format!("{word} voter set version {}", report.vote.voters_version),
                 "a voter of this cluster",
-                "it is admitted to the voter set",
+                if report.cannot_save() {
+                    "its state folder takes its record again"
+                } else {
+                    "it is admitted to the voter set"
+                },
             ));
             let same_line = furthest.is_none_or(|f| f.timeline == resource.position.timeline);
             measured(check(
@@ -212,13 +217,8 @@ impl Engine {
             "it catches up",
         ));
         let least = self.policy.constraints.disk_free_min;
-        measured(check(
-            "disk",
-            resource.disk_free >= least || resource.disk_total == 0,
-            format!("{} MiB free", resource.disk_free >> 20),
-            format!("{} MiB free", least >> 20),
-            "space is freed",
-        ));
+        let (free, wanted) = rooms::tightest(report, least);
+        measured(check("disk", rooms::enough(report, least), free, wanted, "space is freed"));
         let major = |version: &str| version.split(['.', ' ']).next().unwrap_or_default().to_owned();
         let of_source = from
             .and_then(|f| self.nodes.get(f))

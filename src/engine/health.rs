@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::mind::NodeMind;
+use super::rooms;
 use crate::model::observation::{CheckTimes, ResourceState};
 use crate::model::topology::{Detection, Policy};
 use crate::model::view::{HealthPart, HealthView, LayerView};
@@ -122,12 +123,7 @@ fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Parts) {
         .copied()
         .flatten()
         .map_or(1_000, |bytes| within(bytes, policy.max_lag_bytes.max(1)));
-    let disk = if resource.disk_total == 0 || resource.disk_free >= policy.constraints.disk_free_min
-    {
-        1_000
-    } else {
-        0
-    };
+    let disk = if rooms::enough(report, policy.constraints.disk_free_min) { 1_000 } else { 0 };
     let parts = [
         layer(resource.check.live, limits.live),
         layer(resource.check.ready, limits.ready),

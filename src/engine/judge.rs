@@ -2,8 +2,8 @@
 
 use super::decision::Making;
 use super::mind::NodeMind;
-use super::{Engine, health, quorum, rules};
-use crate::model::observation::{Found, ResourceState};
+use super::{Engine, health, quorum, rooms, rules};
+use crate::model::observation::Found;
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};
@@ -204,6 +204,25 @@ impl Engine {
         (self.state, self.state_why) = (state, why);
     }
 
+    /// A voter that cannot save what it promises, and a folder that will be full soon.
+    fn short_of_room_or_vote(&self) -> Option<String> {
+        let speak = || {
+            let speaks = |m: &NodeMind| m.verdict <= Verdict::Degraded;
+            let minds = self.nodes.iter().filter(move |(_, m)| speaks(m));
+            minds.filter_map(|(node, m)| Some((node, m.report.as_ref()?)))
+        };
+        let mute = speak().find(|(_, r)| r.cannot_save());
+        if let Some((node, report)) = mute {
+            return Some(format!("{node} has {}", report.complaint));
+        }
+        let least = self.policy.constraints.disk_free_min;
+        let tight = speak().find(|(_, r)| !r.rooms.is_empty() && !rooms::enough(r, least));
+        tight.map(|(node, report)| {
+            let (free, wanted) = rooms::tightest(report, least);
+            format!("{node} is short of room: {free} (wanted: {wanted})")
+        })
+    }
+
     fn conclude_cluster(&self) -> (ClusterState, String) {
         if self.nodes.values().all(|m| m.report.is_none()) {
             return (ClusterState::Unknown, "no agent was heard yet".into());
@@ -269,6 +288,9 @@ impl Engine {
                 "{primary} holds the role where its data must not be: {} (allowed: {})",
                 check.value, check.limit
             );
+            return (ClusterState::Degraded, why);
+        }
+        if let Some(why) = self.short_of_room_or_vote() {
             return (ClusterState::Degraded, why);
         }
         let unwell: Vec<_> = self

@@ -176,7 +176,9 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
     let streams =
         |r: &NodeReport| r.resource.standbys.iter().filter(|s| s.state == "streaming").count();
     let vote = |r: &NodeReport| {
-        (r.vote.epoch, r.vote.released, r.vote.releases.len(), r.vote.won, r.vote.voters_version)
+        let vote = &r.vote;
+        let releases = (vote.released, vote.releases.len());
+        (vote.epoch, releases, vote.won, vote.voters_version, vote.votes)
     };
     a.process != b.process
         || a.member != b.member
@@ -190,6 +192,7 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
         || a.resource.found != b.resource.found
         || a.data_fault != b.data_fault
         || a.resource.proof != b.resource.proof
+        || a.resource.unproved != b.resource.unproved
         || streams(a) != streams(b)
         || a.armed != b.armed
 }

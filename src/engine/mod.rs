@@ -25,6 +25,7 @@ mod people;
 pub mod picture;
 pub mod plans;
 mod quorum;
+mod rooms;
 pub mod rules;
 mod run;
 mod sharing;
@@ -197,6 +198,8 @@ pub struct Engine {
     started_calm: bool,
     /// The synchronous set that the last holder said it used.
     last_sync: Option<SyncSet>,
+    /// The command with which a person wanted the present state verified last.
+    verify_asked: String,
     /// Candidates that gave up, and in which epoch: the others are tried first.
     given_up: Vec<(Epoch, NodeId)>,
     /// Agents that are in reach keep different shares since then.
@@ -312,6 +315,7 @@ impl Engine {
             low_since: None,
             started_calm: false,
             last_sync: None,
+            verify_asked: String::new(),
             given_up: vec![],
             apart_since: None,
             fleet_pause: None,

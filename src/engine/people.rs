@@ -260,6 +260,7 @@ impl Engine {
                     "{}/{}/verify/{}",
                     self.cluster.cluster_id, self.durable.epoch, self.now.0
                 );
+                self.verify_asked.clone_from(&id);
                 let text = format!("{who} wants a real write on {primary} read back: {reason}");
                 self.note(
                     making,

@@ -155,6 +155,11 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
         ResourceState::Primary if report.holding.is_none() => {
             (Verdict::Degraded, "primary without a confirmed lease".into())
         }
+        ResourceState::Standby | ResourceState::Primary | ResourceState::None
+            if report.cannot_save() =>
+        {
+            (Verdict::Degraded, report.complaint.clone())
+        }
         ResourceState::Standby | ResourceState::Primary | ResourceState::None => {
             (Verdict::Healthy, String::new())
         }

@@ -5,7 +5,7 @@
 use super::decision::Making;
 use super::{Engine, Moved, RETRY_AFTER, Run, rules};
 use crate::model::command::{Command, Order};
-use crate::model::observation::{ArmedStage, NodeReport, ResourceState};
+use crate::model::observation::{ArmedStage, NodeReport, ResourceState, WriteProof};
 use crate::model::plan::{Approval, Plan, PlanKind, StepKind};
 use crate::model::view::{Outcome, Phase, RunView, StepState, StepView, Verdict};
 use crate::model::{NodeId, Span, Timestamp};
@@ -326,12 +326,11 @@ impl Engine {
                 None => Standing::Running("waits for word".into()),
             },
             StepKind::Verify => match self.won(run) {
-                Some(r) => match r.resource.proof.as_ref().filter(|p| p.epoch > run.plan.epoch) {
+                Some(r) => match self.proof_of(run, r) {
                     Some(proof) => Standing::Done(proof_words(r, proof.took)),
-                    None => Standing::Running(if r.resource.trouble.is_empty() {
-                        "waits for the write".into()
-                    } else {
-                        r.resource.trouble.clone()
+                    None => Standing::Running(match &r.resource.unproved {
+                        Some(unproved) => format!("the write was refused: {}", unproved.why),
+                        None => "waits for the write".into(),
                     }),
                 },
                 None => Standing::Running("waits for word".into()),
@@ -448,12 +447,8 @@ impl Engine {
         } else {
             parts.push(("loss".to_owned(), false, "the candidate's account is not known".into()));
         }
-        if let Some(proof) = &report.resource.proof {
-            parts.push((
-                "write".to_owned(),
-                proof.epoch > run.plan.epoch,
-                proof_words(&report, proof.took),
-            ));
+        if let Some(proof) = self.proof_of(&run, &report) {
+            parts.push(("write".to_owned(), true, proof_words(&report, proof.took)));
         }
         self.prove_run(making, run, took, loss, parts);
     }
@@ -554,18 +549,28 @@ impl Engine {
         part(
             "loss",
             held,
-            loss.map_or(
-                "no move in this plane's memory".into(),
-                crate::model::loss::LossAccount::short,
-            ),
+            match (loss, self.durable.last_run.as_ref()) {
+                (Some(loss), Some(run)) => {
+                    format!("{} (the move of plan {})", loss.short(), run.plan.short())
+                }
+                _ => "no move in this plane's memory".into(),
+            },
         );
-        match report.resource.proof.as_ref().filter(|p| p.epoch.0 == epoch) {
-            Some(proof) => part(
+        let asked = &self.verify_asked;
+        let proof = report.resource.proof.as_ref().filter(|p| p.asked == *asked);
+        match (proof, &report.resource.unproved) {
+            (Some(proof), _) if !asked.is_empty() => part(
                 "write",
                 true,
                 format!("{} (at {})", proof_words(report, proof.took), proof.at.rfc3339()),
             ),
-            None => part("write", false, "no write was read back in this epoch".into()),
+            (_, Some(unproved)) if unproved.asked == *asked => part(
+                "write",
+                false,
+                format!("refused at {}: {}", unproved.at.rfc3339(), unproved.why),
+            ),
+            _ if asked.is_empty() => part("write", false, "none was asked for".into()),
+            _ => part("write", false, "the one that was asked for has not come back".into()),
         }
         let confidence = confidence(&parts);
         (parts, confidence)
@@ -661,6 +666,22 @@ pub(super) fn confidence(parts: &[(String, bool, String)]) -> u64 {
 }
 
 /// A simulated database holds no data, so nothing is claimed of a write there.
+impl Engine {
+    /// The write that this run asked for; another's proves nothing to it.
+    fn proof_of<'a>(&self, run: &Run, report: &'a NodeReport) -> Option<&'a WriteProof> {
+        report.resource.proof.as_ref().filter(|p| p.epoch > run.plan.epoch && self.asked_by(run, p))
+    }
+
+    pub(super) fn asked_by(&self, run: &Run, proof: &WriteProof) -> bool {
+        let plan = &run.plan;
+        let step = StepKind::Verify.word();
+        proof
+            .asked
+            .strip_prefix(&format!("{}/{}/{}/{step}/", plan.cluster, plan.epoch, plan.number))
+            .is_some()
+    }
+}
+
 fn proof_words(report: &NodeReport, took: Span) -> String {
     if report.resource.kind == "sim" {
         return "simulated: nothing was written".into();

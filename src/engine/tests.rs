@@ -119,7 +119,7 @@ impl World {
     }
 }
 
-fn report(node: &str) -> NodeReport {
+pub(super) fn report(node: &str) -> NodeReport {
     let primary = node == "n1";
     let standby = |n: &str| StandbyFacts {
         node: n.into(),

@@ -6,13 +6,14 @@ use std::process::{Command, Stdio};
 use super::layout::User;
 use crate::agent::host;
 
-/// Starts `quorate ARGS` in a group of its own, as `user`, with its output in `log`. Returns its
-/// pid.
+/// Starts `quorate ARGS` in a group of its own, as `user`, with its output in `log` and these
+/// variables in its environment. Returns its pid.
 pub(super) fn start(
     program: &Path,
     args: &[&str],
     user: Option<&User>,
     log: &Path,
+    environment: &[(&str, &str)],
 ) -> std::io::Result<u32> {
     use std::os::unix::process::CommandExt as _;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
@@ -28,6 +29,7 @@ pub(super) fn start(
         .process_group(0)
         .current_dir("/");
     command.env("QUORATE_LOG_TO", "stderr").env_remove("QUORATE_IDENTITY");
+    command.envs(environment.iter().copied());
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid).env("HOME", "/tmp");
     }

@@ -215,7 +215,16 @@ impl Lab {
     }
 
     fn spawn(&self, args: &[&str], log: &str) -> Result<u32, LabError> {
-        process::start(&self.state.program, args, self.state.user.as_ref(), &self.dir.join(log))
+        self.spawn_in(&[], args, log)
+    }
+    fn spawn_in(
+        &self,
+        environment: &[(&str, &str)],
+        args: &[&str],
+        log: &str,
+    ) -> Result<u32, LabError> {
+        let (program, log) = (&self.state.program, self.dir.join(log));
+        process::start(program, args, self.state.user.as_ref(), &log, environment)
             .map_err(io("starting a process"))
     }
 
@@ -224,12 +233,26 @@ impl Lab {
     /// # Errors
     /// [`LabError`].
     pub fn start_agent(&mut self, node: &str) -> Result<(), LabError> {
+        self.start_agent_in(&[], node)
+    }
+
+    /// The same with these variables in its environment, which what it starts inherits: for a
+    /// library that makes a disk fail.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn start_agent_in(
+        &mut self,
+        environment: &[(&str, &str)],
+        node: &str,
+    ) -> Result<(), LabError> {
         let node = self.known(node)?;
         if self.state.agents.get(&node).is_some_and(|pid| process::is_ours(*pid, &self.dir)) {
             return Ok(());
         }
         let config = self.dir.join(&node).join("agent.yaml").display().to_string();
-        let pid = self.spawn(&["agent", "--config", &config], &format!("{node}/agent.log"))?;
+        let arguments = ["agent", "--config", &config];
+        let pid = self.spawn_in(environment, &arguments, &format!("{node}/agent.log"))?;
         self.state.agents.insert(node, pid);
         self.save()
     }

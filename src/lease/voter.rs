@@ -365,6 +365,9 @@ impl Voter {
         self.record.data.system = renew.system.or(self.record.data.system);
         if let Some(line) = &renew.promoted {
             self.record.data.line = Some(line.clone());
+            if renew.holder == self.record.me {
+                self.record.data.own = Some(line.timeline);
+            }
         }
         self.record.epoch = renew.epoch;
         self.record.holder = Some(renew.holder.clone());
@@ -563,8 +566,12 @@ impl Voter {
 
     /// The claimant on this node has won: it may be resumed after a restart, and older history is
     /// closed.
-    pub fn mark_won(&mut self, epoch: Epoch) -> Said<()> {
+    /// `opens`: its promotion will begin a line of that number.
+    pub fn mark_won(&mut self, epoch: Epoch, opens: bool) -> Said<()> {
         let before = self.record.clone();
+        if opens {
+            self.record.data.own = u32::try_from(epoch.0).ok();
+        }
         if let Some(entry) = self
             .record
             .history

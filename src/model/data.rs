@@ -23,6 +23,9 @@ pub struct DataMark {
     /// The log here was flushed up to this record boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<Position>,
+    /// The newest line that this node wrote itself, or won the right to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<u32>,
 }
 
 /// What is found on the disk of a node.
@@ -210,6 +213,7 @@ mod tests {
             system: Some(7),
             line: Some(line(4, &[(1, 100), (2, 200)])),
             high: Some(at(4, 30_000)),
+            own: None,
         }
     }
     fn found(history: TimelineHistory) -> DataFound {

@@ -43,6 +43,13 @@ pub struct NodeReport {
     pub data_fault: Option<DataFault>,
 }
 
+impl NodeReport {
+    /// It is one of the voters, and has no vote: what it would promise cannot be saved.
+    pub fn cannot_save(&self) -> bool {
+        !self.vote.votes && self.vote.members.contains(&self.member)
+    }
+}
+
 /// The room in one folder that matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
@@ -204,6 +211,9 @@ pub struct ResourceFacts {
     pub check: CheckTimes,
     /// How the last real write read back went, once asked for.
     pub proof: Option<WriteProof>,
+    /// That it did not go, if that is newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproved: Option<Unproved>,
     /// What is wrong, in words.
     pub trouble: String,
     /// Where what was found was not what was ordered, the last few.
@@ -240,6 +250,20 @@ pub struct WriteProof {
     pub epoch: Epoch,
     /// How long the commit took, its wait for standbys included.
     pub took: Span,
+    /// When, by the node's wall clock.
+    pub at: WallTime,
+    /// The command that asked for it: a write proves nothing to another.
+    #[serde(default)]
+    pub asked: String,
+}
+
+/// A write that was asked for and did not come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unproved {
+    /// The command that asked for it.
+    pub asked: String,
+    /// What the server said, or that it said nothing.
+    pub why: String,
     /// When, by the node's wall clock.
     pub at: WallTime,
 }

@@ -506,7 +506,7 @@ impl World {
     }
 
     /// Commits a real write and reads it back, once commits can be confirmed.
-    pub(super) fn prove(&mut self, host: usize) {
+    pub(super) fn prove(&mut self, host: usize, asked: String) {
         let wall = self.wall();
         let here = &mut self.hosts[host];
         let k = here.db.sync.1;
@@ -521,7 +521,7 @@ impl World {
         if corrupt {
             agent.trouble = "the write read back is not what was written".into();
         } else if works && confirmed {
-            agent.proof = Some(WriteProof { epoch, took: Span::millis(3), at: wall });
+            agent.proof = Some(WriteProof { epoch, took: Span::millis(3), at: wall, asked });
         } else {
             agent.trouble = "the write was not confirmed".into();
         }

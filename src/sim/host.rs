@@ -92,6 +92,8 @@ pub(super) struct Host {
     /// What arrived meanwhile.
     pub(super) backlog: Vec<Event>,
     pub(super) agent: Option<Agent>,
+    /// The command that its agent carries out.
+    pub(super) asked: String,
     /// The agent's process stands still.
     pub(super) frozen: bool,
     pub(super) inbox: Vec<Event>,
@@ -150,16 +152,7 @@ impl Host {
             durable_record: record.clone(),
             record,
             guard: None,
-            can_guard: true,
-            bare_since: None,
-            volume: 0,
-            clock_stopped: None,
-            lease_end: Timestamp(0),
-            loose: false,
-            by_hand_at: Timestamp(0),
-            reported_at: Timestamp(0),
-            acked_at: Timestamp(0),
-            stray: false,
+            asked: String::new(),
             db: Database::empty(),
             store: super::sharing::Store::default(),
             durable_log: crate::model::Lsn(0),

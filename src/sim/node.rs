@@ -282,6 +282,7 @@ impl World {
             access::check_order(&command.order, self.policy.strategy, &self.allowlist, self.wall());
         let here = &mut self.hosts[to];
         let now = here.clock(self.now);
+        here.asked.clone_from(&command.id);
         let Some(agent) = &mut here.agent else { return };
         let (turn, outcome) = agent.machine.order(now, command.order, authority);
         let Some(took) = self.perform(to, turn) else { return };
@@ -480,7 +481,10 @@ impl World {
                     agent.report_due = true;
                 }
             }
-            Effect::Prove => self.prove(host),
+            Effect::Prove => {
+                let asked = self.hosts[host].asked.clone();
+                self.prove(host, asked);
+            }
             Effect::Renounce(why) => {
                 let name = self.name(host);
                 self.fact(name, 0, why);
@@ -603,6 +607,7 @@ impl World {
                 deep: (alive && !here.disk.full).then_some(flush + Span::millis(1)),
             },
             proof: agent.proof.clone(),
+            unproved: None,
             trouble: agent.trouble.clone(),
             found: agent.found.clone(),
         };

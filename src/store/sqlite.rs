@@ -12,8 +12,8 @@ use crate::audit;
 use crate::model::record::ChainedRecord;
 
 /// One process alone: no file that is shared with others has to be made, so that it can be read
-/// where there is no room.
-const ALONE: &str = "PRAGMA locking_mode=EXCLUSIVE;";
+/// where there is no room. Its log is kept short.
+const ALONE: &str = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA wal_autocheckpoint=64;";
 
 const SCHEMA: &str = "
     PRAGMA journal_mode=WAL;

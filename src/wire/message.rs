@@ -104,7 +104,6 @@ impl Hello {
         self.releases.clone_from(&record.released);
         self.shares.clone_from(&record.shares);
         self.writes = record.writes;
-        self.known.clone_from(&record.known);
     }
 }
 

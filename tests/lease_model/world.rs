@@ -295,7 +295,7 @@ impl World {
         }
         let request = claim.request().clone();
         let node = &mut self.nodes[at];
-        if let Some(record) = node.voter.as_mut().unwrap().mark_won(request.epoch).persist {
+        if let Some(record) = node.voter.as_mut().unwrap().mark_won(request.epoch, false).persist {
             node.durable = record;
         }
         let mut holder =

@@ -9,9 +9,12 @@
 
 mod bad_days;
 mod console;
+mod data;
 mod failover;
+mod fencing;
 mod membership;
 mod plane;
+mod store;
 
 use std::path::Path;
 use std::time::Duration;

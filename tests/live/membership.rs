@@ -11,7 +11,7 @@ use crate::{Cluster, nothing_lost, quick};
 
 impl Cluster {
     /// The program as a person runs it: exit code, output, errors.
-    fn quorate(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn quorate(&self, arguments: &[&str]) -> (i32, String, String) {
         let identity = self.lab.as_ref().unwrap().identity("operator");
         let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
             .args(arguments)
@@ -21,7 +21,7 @@ impl Cluster {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
-    fn runs(&self, arguments: &[&str]) -> String {
+    pub(crate) fn runs(&self, arguments: &[&str]) -> String {
         let (code, out, err) = self.quorate(arguments);
         assert_eq!(code, 0, "{arguments:?}: {out}{err}\n{}", self.logs());
         out

@@ -10,14 +10,15 @@ use quorate::model::Span;
 
 use crate::{Cluster, nothing_lost, quick};
 
-struct Load {
+/// Writers on all nodes, whoever holds the role.
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
     running: tokio::task::JoinHandle<load::Report>,
 }
 
 impl Cluster {
-    fn load(&mut self) -> Load {
+    pub(crate) fn load(&mut self) -> Load {
         let target = Target {
             nodes: self.lab().postgres_ports().clone(),
             user: "postgres".into(),
@@ -36,7 +37,7 @@ impl Cluster {
 }
 
 impl Load {
-    fn reach(&self, more: u64) {
+    pub(crate) fn reach(&self, more: u64) {
         let wanted = self.count.load(Ordering::Relaxed) + more;
         let end = Instant::now() + Duration::from_secs(60);
         while self.count.load(Ordering::Relaxed) < wanted {
@@ -44,7 +45,7 @@ impl Load {
             std::thread::yield_now();
         }
     }
-    fn end(self, cluster: &Cluster) -> load::Report {
+    pub(crate) fn end(self, cluster: &Cluster) -> load::Report {
         self.stop.store(true, Ordering::SeqCst);
         cluster.runtime.block_on(self.running).unwrap()
     }

@@ -26,8 +26,8 @@ pub enum Seen {
 pub struct Handle {
     /// The goal, numbered.
     pub goal: watch::Sender<(u64, Goal)>,
-    /// Rises with every wish to have a real write proved.
-    pub prove: watch::Sender<u64>,
+    /// The command that wants a real write proved.
+    pub prove: watch::Sender<String>,
     /// Which data the voter answers for.
     pub data: watch::Sender<DataMark>,
     /// What it sees.
@@ -39,8 +39,8 @@ pub struct Handle {
 pub struct Port {
     /// The goal, numbered; 0 means none yet.
     pub goal: watch::Receiver<(u64, Goal)>,
-    /// Rises with every wish to have a real write proved.
-    pub prove: watch::Receiver<u64>,
+    /// The command that wants a real write proved.
+    pub prove: watch::Receiver<String>,
     /// Which data the voter answers for: nothing else is started or replaced.
     pub data: watch::Receiver<DataMark>,
     /// Where to tell what is seen.
@@ -51,7 +51,7 @@ pub struct Port {
 pub fn pair() -> (Handle, Port) {
     let start = Goal::Standby { upstream: None, may_init: false };
     let (goal, goal_port) = watch::channel((0, start));
-    let (prove, prove_port) = watch::channel(0);
+    let (prove, prove_port) = watch::channel(String::new());
     let (data, data_port) = watch::channel(DataMark::default());
     let (seen_port, seen) = mpsc::channel(64);
     let handle = Handle { goal, prove, data, seen };

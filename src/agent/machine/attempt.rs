@@ -510,7 +510,7 @@ impl Machine {
         let Some(voters) = self.voter.record().voters.clone() else { return };
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
         // Durable before the database may write: from here on the epoch may have been written in.
-        let said = self.voter.mark_won(request.epoch);
+        let said = self.voter.mark_won(request.epoch, !climb);
         Self::persist(turn, said.persist);
         let sync = request.sync.sets.last().cloned().unwrap_or_default();
         let round = self.setup.first_round + request.epoch.0 * 1_000_000;

@@ -18,6 +18,8 @@ mod tenure;
 mod voting;
 
 #[cfg(test)]
+mod data_tests;
+#[cfg(test)]
 mod tests;
 
 pub use attempt::{Attempt, Reason, Stage};

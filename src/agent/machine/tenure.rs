@@ -285,13 +285,7 @@ impl Machine {
 
     /// A voter promised.
     pub(super) fn acked(&mut self, ack: &Ack) {
-        let asked = match &self.tenure {
-            Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } => {
-                holder.sent(ack.round)
-            }
-            Tenure::None | Tenure::Ending { .. } => None,
-        };
-        if self.is_restored(&ack.voter, ack.writes, asked) {
+        if self.is_restored(&ack.voter, ack.writes) {
             return;
         }
         if let Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } = &mut self.tenure {

@@ -8,14 +8,14 @@ use crate::model::command::{Order, OverrideOrder, VoterOrder};
 use crate::model::share::Shares;
 use crate::wire::message::PeerReply;
 
-fn member(node: &str) -> Member {
+pub(super) fn member(node: &str) -> Member {
     Member::new(node, "a")
 }
-fn at(ms: u64) -> Timestamp {
+pub(super) fn at(ms: u64) -> Timestamp {
     Timestamp(1_000_000_000 + ms * 1_000_000)
 }
 
-fn setup(node: &str) -> Setup {
+pub(super) fn setup(node: &str) -> Setup {
     Setup {
         cluster: "c".into(),
         me: member(node),
@@ -32,7 +32,7 @@ fn setup(node: &str) -> Setup {
 }
 
 /// A record in which n1 won epoch 2.
-fn record(node: &str) -> VoterRecord {
+pub(super) fn record(node: &str) -> VoterRecord {
     let voters =
         VoterSet { version: 1, members: ["n1", "n2", "n3"].map(member).into_iter().collect() };
     let sync = SyncSet { members: ["n2", "n3"].map(member).into_iter().collect(), k: 1 };
@@ -54,7 +54,7 @@ fn record(node: &str) -> VoterRecord {
 }
 
 /// n1's agent was started again under a living guard, and n2 confirms that it still holds the role.
-fn holding() -> Machine {
+pub(super) fn holding() -> Machine {
     let (mut machine, turn) =
         Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: true });
     assert!(matches!(machine.tenure(), Tenure::Resuming { .. }), "{turn:?}");
@@ -86,7 +86,7 @@ fn holding() -> Machine {
     machine
 }
 
-fn writable(machine: &Machine) -> Resource {
+pub(super) fn writable(machine: &Machine) -> Resource {
     Resource {
         settled: machine.goal_id,
         writable: true,
@@ -97,7 +97,7 @@ fn writable(machine: &Machine) -> Resource {
     }
 }
 
-fn stopped(machine: &Machine) -> Resource {
+pub(super) fn stopped(machine: &Machine) -> Resource {
     let evidence = StopEvidence {
         at: WallTime(0),
         how: "kill".into(),

@@ -236,8 +236,17 @@ impl Machine {
     /// came later and knows nothing.
     pub(super) fn is_unborn(&self) -> bool {
         let record = self.voter.record();
-        record.epoch == Epoch(0)
-            && record.last_won().is_none()
+        // A first claim of its own that it gave up and gave back does not end the founding.
+        let own = |h: &crate::lease::EpochSync| {
+            h.holder == self.setup.me
+                && record
+                    .released
+                    .iter()
+                    .any(|r| (r.epoch, &r.holder, r.promoted) == (h.epoch, &h.holder, false))
+        };
+        record.last_won().is_none()
+            && (record.epoch == Epoch(0)
+                || !record.history.is_empty() && record.history.iter().all(own))
             && record.voters.as_ref().is_none_or(|set| set.version == FIRST_VERSION)
     }
 

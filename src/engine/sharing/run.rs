@@ -7,7 +7,7 @@ use super::super::{Run, rules};
 use super::KEEP_FOR;
 use crate::engine::{Engine, Verdict};
 use crate::model::command::{Command, Order};
-use crate::model::observation::NodeReport;
+use crate::model::observation::{NodeReport, WriteProof};
 use crate::model::plan::{Plan, PlanKind, StepKind};
 use crate::model::share::{ShareChange, Shares};
 use crate::model::view::Outcome;
@@ -127,7 +127,7 @@ impl Engine {
                 let proved = |s: &&&ShareChange| {
                     let proof =
                         self.nodes[&s.node].report.as_ref().and_then(|r| r.resource.proof.as_ref());
-                    proof.is_some_and(|p| p.epoch >= sets.epoch)
+                    proof.is_some_and(|p| p.epoch >= sets.epoch && self.asked_by(run, p))
                 };
                 let missing: Vec<&str> =
                     serving.iter().filter(|s| !proved(s)).map(|s| s.node.as_str()).collect();
@@ -311,6 +311,7 @@ impl Engine {
         self.note(making, rules::VERIFY_ASKED, who, "command", text, serde_json::Value::Null);
         let id =
             format!("{}/{}/verify/{}", self.cluster.cluster_id, self.durable.epoch, self.now.0);
+        self.verify_asked.clone_from(&id);
         for node in serving {
             making.command(node, Command { id: id.clone(), order: Order::Prove });
         }
@@ -327,7 +328,10 @@ impl Engine {
             (self.demand(), accepting.iter().map(|r| self.units(&r.member.node)).sum::<u64>());
         let proved = accepting
             .iter()
-            .filter(|r| r.resource.proof.as_ref().is_some_and(|p| p.epoch >= shares.epoch))
+            .filter(|r| {
+                let asked = |p: &WriteProof| p.asked == self.verify_asked;
+                r.resource.proof.as_ref().is_some_and(|p| p.epoch >= shares.epoch && asked(p))
+            })
             .count();
         let of = serving.len();
         let mut parts: Vec<(String, bool, String)> = vec![];

@@ -8,7 +8,7 @@ use super::files::{self, Control};
 use super::{Done, Driver, failed};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Upstream};
-use crate::model::observation::{ResourceState, StopEvidence};
+use crate::model::observation::{Found, ResourceState, StopEvidence};
 use crate::model::{DataFound, Lsn, Position, TimelineHistory};
 
 /// Inside the data directory of a database that was writable without a lease; a clone or rewind
@@ -81,6 +81,7 @@ impl Driver {
                 how: "not started: another cluster's data".into(),
                 killed: 0,
                 remaining: 0,
+                looked: String::new(),
                 final_position: None,
                 looked: String::new(),
             };
@@ -92,20 +93,32 @@ impl Driver {
         failed(format!("{dir} holds {fault}"))
     }
 
-    /// Whether following that history takes a clone, because a line here bears a number of it and
-    /// is another: a rewind would see nothing to do.
-    pub(super) fn must_be_cloned(&self, history: &TimelineHistory) -> bool {
-        let data = &self.resource.data;
-        let Some(line) = &data.line else { return false };
+    /// Whether a line here bears a number of that history and is another.
+    fn is_another_line(&self, history: &TimelineHistory) -> bool {
+        let Some(line) = &self.resource.data.line else { return false };
         let same_number =
             line.timeline == history.timeline || history.left_at(line.timeline).is_some();
         let same_branches = line.left.iter().all(|(t, at)| history.left_at(*t) == Some(*at));
-        same_number && (data.stray || !same_branches)
+        same_number && !same_branches
+    }
+
+    /// Whether following that history takes a clone: `pg_rewind` compares the timelines of the last
+    /// checkpoints, so it sees nothing to do where a line has the number of another, or where its
+    /// first checkpoint never came (pg_rewind.c, `main`).
+    pub(super) fn must_be_cloned(&self, history: &TimelineHistory, control: &Control) -> bool {
+        let data = &self.resource.data;
+        let behind = |l: &TimelineHistory| l.timeline != control.checkpoint.timeline;
+        data.stray || self.is_another_line(history) || data.line.as_ref().is_some_and(behind)
     }
 
     /// Whether the data here is on the way of that history.
     pub(super) fn fits(&self, history: &TimelineHistory, position: Position) -> bool {
-        !self.resource.data.stray && !self.must_be_cloned(history) && history.continues(position)
+        !self.is_apart(history) && history.continues(position)
+    }
+
+    /// Its data went another way, wherever its log ends.
+    pub(super) fn is_apart(&self, history: &TimelineHistory) -> bool {
+        self.resource.data.stray || self.is_another_line(history)
     }
 
     /// What was ordered against what is found, at every look. True when the goal has to be reached
@@ -117,8 +130,14 @@ impl Driver {
                     .await;
                 true
             }
-            Goal::Stopped(_) if self.exit.is_none() && self.adopt() => {
-                self.stop_stray("it was started while it had to be stopped").await;
+            // What it wrote meanwhile continues its own log: whether that counts is the line's
+            // matter.
+            Goal::Stopped(_)
+                if self.exit.is_none()
+                    && host::postmaster(&self.setup.config.data_dir).is_some() =>
+            {
+                let why = "it was started by somebody else while it had to be stopped";
+                self.stop_found(why).await;
                 false
             }
             Goal::Primary { epoch, .. } if self.resource.writable => {
@@ -140,27 +159,69 @@ impl Driver {
 
     /// Marks it first: whatever happens next, what it has is not the cluster's history.
     async fn stop_stray(&mut self, why: &str) {
+        self.mark_stray(why);
+        self.stop_found(why).await;
+    }
+
+    fn mark_stray(&mut self, why: &str) {
+        let mark = stray_mark(&self.setup.config.data_dir);
+        // One that was opened but never wrote is a stray too: nobody can tell.
+        if let Err(error) =
+            host::write_durably(&mark, &format!("{}: {why}\n", host::wall().rfc3339()))
+        {
+            tracing::error!("{}: {error}", mark.display());
+        }
+    }
+
+    /// A data directory that is not run now, but was opened for writing by somebody else since this
+    /// node was a standby.
+    pub(super) async fn mark_if_opened(&mut self) -> Done {
+        let data_dir = self.setup.config.data_dir.clone();
+        self.find_data();
+        if self.resource.data.stray || data_dir.join("backup_label").exists() {
+            return Ok(());
+        }
+        let (line, own) = {
+            let expected = self.expected.borrow();
+            (expected.line.as_ref().map(|l| l.timeline), expected.own)
+        };
+        let control = Control::read(&self.setup.programs, &data_dir).await?;
+        let opened = !control.was_standby() && own != Some(control.checkpoint.timeline);
+        // Before anybody wrote anything there is nothing to go apart from.
+        if opened && line.is_some() {
+            let why = format!(
+                "it was run as a primary without a lease while nobody looked (its control file \
+                 says {:?} on timeline {}): what it has is another history",
+                control.state, control.checkpoint.timeline
+            );
+            tracing::error!("{why}");
+            self.mark_stray(&why);
+            self.note_found(why, "kept as a fork when it is rebuilt".into());
+            self.find_data();
+        }
+        Ok(())
+    }
+
+    pub(super) async fn stop_found(&mut self, why: &str) {
         let data_dir = self.setup.config.data_dir.clone();
         let timeline = files::newest_timeline(&data_dir).unwrap_or_default();
-        let text = format!("{} timeline {timeline}: {why}\n", host::wall().rfc3339());
         tracing::error!("{why}: stopping it");
-        // One that was started but never wrote is a stray too: nobody can tell.
-        if let Err(error) = host::write_durably(&stray_mark(&data_dir), &text) {
-            tracing::error!("{}: {error}", stray_mark(&data_dir).display());
-        }
         self.resource.stopped = None;
         let how = format!("stopped at once: {why}");
         if let Err(failure) = self.kill(&how).await {
             self.facts.trouble = format!("{why}, and it cannot be stopped: {}", failure.0);
         }
-        self.facts.found.push(crate::model::observation::Found {
-            at: host::wall(),
-            what: format!("{why}; timeline {timeline}"),
-            done: "stopped at once; its log is kept as a fork when it is rebuilt".into(),
-        });
+        let done = "stopped at once; log that goes apart is kept as a fork when it is rebuilt";
+        self.note_found(format!("{why}; timeline {timeline}"), done.into());
+        self.find_data();
+    }
+
+    /// For the report, and so for the audit.
+    pub(super) fn note_found(&mut self, what: String, done: String) {
+        let at = host::wall();
+        self.facts.found.push(Found { at, what, done });
         let surplus = self.facts.found.len().saturating_sub(FOUND_MAX);
         self.facts.found.drain(..surplus);
-        self.find_data();
     }
 
     /// The log of a line that a rebuild would erase, though it bears a number of the history that is

@@ -10,7 +10,7 @@ use super::sql::{self, Look, StandbyLook};
 use super::{DRY_MAX, Driver};
 use crate::agent::host;
 use crate::agent::machine::Goal;
-use crate::model::observation::{CheckTimes, ResourceState, WriteProof};
+use crate::model::observation::{CheckTimes, ResourceState, Unproved, WriteProof};
 use crate::model::{Epoch, Lsn, Position, Span, Timestamp};
 
 impl Driver {
@@ -75,10 +75,17 @@ impl Driver {
         (ok > 0 && took > 0).then(|| Span(took.max(overdue)))
     }
 
-    pub(super) async fn prove(&mut self, epoch: Epoch) {
+    /// Only what was asked for counts: an older proof is put away first.
+    pub(super) async fn prove(&mut self, epoch: Epoch, asked: String) {
+        (self.facts.proof, self.facts.unproved) = (None, None);
+        let at = host::wall();
         match sql::prove(&self.setup.config, epoch.0).await {
-            Ok(took) => self.facts.proof = Some(WriteProof { epoch, took, at: host::wall() }),
-            Err(error) => self.facts.trouble = format!("the proving write failed: {error}"),
+            Ok(took) => self.facts.proof = Some(WriteProof { epoch, took, at, asked }),
+            Err(error) => {
+                let why = error.to_string();
+                self.facts.trouble = format!("the proving write failed: {why}");
+                self.facts.unproved = Some(Unproved { asked, why, at });
+            }
         }
     }
 

@@ -164,7 +164,7 @@ fn default_sync(setup: &Setup) -> SyncSet {
 
 impl Driver {
     /// Reaches the goal and then watches, until it is dropped for another goal.
-    async fn pursue(&mut self, id: u64, goal: &Goal, prove: &mut watch::Receiver<u64>) {
+    async fn pursue(&mut self, id: u64, goal: &Goal, prove: &mut watch::Receiver<String>) {
         self.resource.failure.clear();
         self.resource.deaf = false;
         loop {
@@ -209,7 +209,8 @@ impl Driver {
                     }
                     changed = prove.changed() => {
                         if changed.is_ok() && let Goal::Primary { epoch, .. } = goal {
-                            self.prove(*epoch).await;
+                            let asked = prove.borrow_and_update().clone();
+                            self.prove(*epoch, asked).await;
                             self.tell().await;
                         }
                     }

@@ -112,16 +112,11 @@ impl Driver {
             return self.reclone(upstream).await;
         }
         let control = Control::read(&self.setup.programs, &data_dir).await?;
-        if self.must_be_cloned(history) {
-            self.keep_fork(history, &control)?;
-            self.keep_stray(&control)?;
-            return self.reclone(upstream).await;
-        }
-        let fits = !self.resource.data.stray
-            && control.is_clean_primary()
-            && history.continues(control.checkpoint);
-        if fits || control.was_standby() || control.checkpoint.timeline == history.timeline {
-            return Ok(());
+        if !self.is_apart(history) {
+            let clean = control.is_clean_primary() && history.continues(control.checkpoint);
+            if clean || control.was_standby() || control.checkpoint.timeline == history.timeline {
+                return Ok(());
+            }
         }
         // It crashed as a primary: its control file does not say where its log ends.
         self.rewind(upstream, history, &control).await
@@ -140,11 +135,6 @@ impl Driver {
         checkpoint_at(self, upstream).await?;
         self.stop_gracefully().await?;
         let control = Control::read(&self.setup.programs, &self.setup.config.data_dir).await?;
-        if self.must_be_cloned(history) {
-            self.keep_fork(history, &control)?;
-            self.keep_stray(&control)?;
-            return self.reclone(upstream).await;
-        }
         self.rewind(upstream, history, &control).await
     }
 
@@ -160,7 +150,12 @@ impl Driver {
         self.resource.stopped = None;
         self.tell().await;
         let data_dir = self.setup.config.data_dir.clone();
+        self.find_data();
         self.keep_fork(history, control)?;
+        if self.must_be_cloned(history, control) {
+            self.keep_stray(control)?;
+            return self.reclone(upstream).await;
+        }
         let Some(source) = self.conninfo(&upstream.node, TOOL) else {
             return failed("no way to it is configured");
         };

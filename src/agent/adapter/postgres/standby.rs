@@ -53,6 +53,12 @@ impl Driver {
                     }
                 }
             }
+            if host::postmaster(&data_dir).is_some() {
+                self.stop_found("it was started by somebody else").await;
+            }
+            if files::has_data(&data_dir) {
+                self.mark_if_opened().await?;
+            }
             if let Some(upstream) = upstream
                 && let Err(why) = self.make_followable(upstream).await
             {

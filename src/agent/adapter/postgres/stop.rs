@@ -13,7 +13,8 @@ use crate::model::observation::{CheckTimes, ResourceState, StopEvidence};
 use crate::model::{Position, Span};
 
 impl Driver {
-    /// Finds a running postmaster and watches it.
+    /// Finds the running server and watches it. One that somebody else started is not adopted: its
+    /// settings are not those that this agent starts it with.
     pub(super) fn adopt(&mut self) -> bool {
         if let Some((pid, _)) = &self.exit
             && host::runs(*pid)
@@ -22,7 +23,7 @@ impl Driver {
         }
         self.exit = None;
         let Some(pid) = host::postmaster(&self.setup.config.data_dir) else { return false };
-        self.watch(pid)
+        self.setup.ours.is_recorded(pid) && self.watch(pid)
     }
 
     /// Watches a server of this node, and records it: whatever becomes of its folder's name, it is

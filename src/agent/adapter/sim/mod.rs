@@ -69,7 +69,7 @@ pub async fn run(
 }
 
 impl Driver {
-    async fn pursue(&mut self, id: u64, goal: &Goal, prove: &mut watch::Receiver<u64>) {
+    async fn pursue(&mut self, id: u64, goal: &Goal, prove: &mut watch::Receiver<String>) {
         loop {
             if id > 0 {
                 match self.reach(goal).await {
@@ -95,7 +95,10 @@ impl Driver {
                     }
                 }
                 changed = prove.changed() => if changed.is_ok() && let Goal::Primary { epoch, .. } = goal {
-                    self.facts.proof = Some(WriteProof { epoch: *epoch, took: Span::millis(1), at: host::wall() });
+                    self.facts.proof = Some(WriteProof {
+                        epoch: *epoch, took: Span::millis(1), at: host::wall(),
+                        asked: prove.borrow_and_update().clone(),
+                    });
                 },
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }

@@ -1,0 +1,401 @@
+//! Whose data a node has: another cluster's, an older copy, a line that somebody promoted by hand.
+//! What was acknowledged is counted by a client of the test's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use quorate::lab::{Options, What};
+use quorate::model::loss::LossAccount;
+use quorate::model::view::ClusterView;
+
+use crate::{Cluster, quick};
+
+impl Cluster {
+    pub fn dir(&self, node: &str) -> PathBuf {
+        self.folder.path().join("lab").join(node)
+    }
+    /// One statement on one node, as any client; the rows' first columns, or what the server said.
+    pub fn sql(&self, node: &str, statement: &str) -> Result<Vec<String>, String> {
+        let port = self.lab.as_ref().unwrap().postgres_ports()[node];
+        self.runtime.block_on(async move {
+            let words = |e: tokio_postgres::Error| {
+                e.as_db_error().map_or_else(|| e.to_string(), |d| d.message().to_owned())
+            };
+            let settings = format!(
+                "host=127.0.0.1 port={port} user=postgres dbname=postgres connect_timeout=3 \
+                 application_name=a_client"
+            );
+            let (client, connection) =
+                tokio_postgres::connect(&settings, tokio_postgres::NoTls).await.map_err(words)?;
+            tokio::spawn(connection);
+            let answer = client.simple_query(statement);
+            let patience = std::time::Duration::from_secs(20);
+            let rows = match tokio::time::timeout(patience, answer).await {
+                Ok(rows) => rows.map_err(words)?,
+                Err(_) => return Err("no answer in 20 s".into()),
+            };
+            let first = |m| match m {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
+                _ => None,
+            };
+            Ok(rows.into_iter().filter_map(first).collect())
+        })
+    }
+    pub fn ok(&self, node: &str, statement: &str) -> Vec<String> {
+        self.sql(node, statement).unwrap_or_else(|e| panic!("{node}: {statement}: {e}"))
+    }
+    /// Waits for something that a client sees.
+    pub fn client_sees(&self, what: &str, seconds: u64, holds: impl Fn() -> bool) {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+        while !holds() {
+            assert!(std::time::Instant::now() < until, "not seen: {what}\n{}", self.logs());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    /// The node on which a write is acknowledged.
+    pub fn writer(&self, seconds: u64) -> String {
+        let found = std::cell::RefCell::new(String::new());
+        self.client_sees("a node that takes writes", seconds, || {
+            let nodes = ["node-1", "node-2", "node-3"];
+            let takes = |n: &&&str| {
+                let write = "create temp table if not exists w(i int); insert into w values (1); \
+                             select pg_current_xact_id()";
+                self.sql(n, write).is_ok()
+            };
+            let node = nodes.iter().find(takes);
+            *found.borrow_mut() = node.map_or(String::new(), |n| (*n).to_owned());
+            node.is_some()
+        });
+        found.into_inner()
+    }
+    /// Rows of `table` on `node`.
+    pub fn count(&self, node: &str, table: &str) -> u64 {
+        self.ok(node, &format!("select count(*) from {table}"))[0].parse().unwrap()
+    }
+    /// A program of PostgreSQL, as the user that the lab's servers run as.
+    pub fn postgres(&self, program: &str, arguments: &[&str]) -> String {
+        let programs = std::fs::read_dir("/usr/lib/postgresql").map_or(vec![], |versions| {
+            versions.flatten().map(|v| v.path().join("bin").join(program)).collect::<Vec<_>>()
+        });
+        let found = programs.into_iter().find(|p| p.exists());
+        let mut command = Command::new(found.unwrap_or_else(|| program.into()));
+        command.args(arguments).env("LC_ALL", "C").current_dir("/tmp");
+        as_user(&mut command);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {said}");
+        said
+    }
+    /// Copies a folder as the lab's user.
+    pub fn copy(&self, from: &Path, to: &Path) {
+        let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(done.success(), "cp {} {}", from.display(), to.display());
+    }
+    /// What the plane says of `node`, with its report's own words.
+    pub fn why_of(&self, view: &ClusterView, node: &str) -> String {
+        let found = view.nodes.iter().find(|n| n.node.as_str() == node);
+        found.map_or(String::new(), |n| {
+            let said = n
+                .report
+                .as_ref()
+                .map(|r| format!("{} {:?} {}", r.resource.trouble, r.data_fault, r.complaint));
+            format!("{:?}: {} {}", n.verdict, n.why, said.unwrap_or_default())
+        })
+    }
+}
+
+pub fn as_user(command: &mut Command) {
+    if let Some(user) = quorate::lab::User::unprivileged() {
+        std::os::unix::process::CommandExt::uid(command, user.uid);
+        std::os::unix::process::CommandExt::gid(command, user.gid);
+    }
+}
+
+/// No account that was ever said of this cluster claims that nothing was lost.
+fn nobody_said_none(view: &ClusterView) {
+    for report in view.nodes.iter().filter_map(|n| n.report.as_ref()) {
+        if let Some(LossAccount::None { proof, .. }) =
+            report.armed.as_ref().and_then(|a| a.loss.as_ref())
+        {
+            panic!("{} said none (proved): {proof}", report.member.node);
+        }
+    }
+}
+
+fn primary(view: &ClusterView) -> String {
+    view.primary.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// A database of another cluster, of a higher timeline, in the folder of a node that is down.
+fn put_foreign(cluster: &Cluster, node: &str) {
+    let data = cluster.dir(node).join("data");
+    let kept = cluster.dir(node).join("data-before");
+    std::fs::rename(&data, &kept).unwrap();
+    let at = data.display().to_string();
+    cluster.postgres("initdb", &["-D", &at, "-U", "postgres", "--data-checksums", "--auth=trust"]);
+    cluster.postgres("pg_resetwal", &["-D", &at, "-l", "000000090000000A00000001"]);
+    std::fs::write(data.join("theirs"), "of another cluster").unwrap();
+}
+
+#[test]
+fn another_clusters_data_is_neither_deleted_nor_promoted() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    cluster
+        .ok("node-1", "create table real(i int); insert into real select generate_series(1,500)");
+
+    // The primary lives: the foreign database stays where it is, and the screen says what it is.
+    cluster.lab().kill("node-3", What::Host).unwrap();
+    put_foreign(&cluster, "node-3");
+    cluster.lab().heal("node-3").unwrap();
+    cluster.until("it is said that node-3 has another cluster's data", 30, |v| {
+        v.nodes.iter().any(|n| {
+            n.node.as_str() == "node-3"
+                && n.report.as_ref().is_some_and(|r| {
+                    r.resource.trouble.contains("another cluster's data")
+                        && matches!(
+                            r.data_fault,
+                            Some(quorate::model::DataFault::AnotherSystem { .. })
+                        )
+                })
+        })
+    });
+    assert!(cluster.dir("node-3").join("data/theirs").exists(), "it was deleted");
+
+    // The primary's host dies: the other standby has everything, and 1 of 2 of the set is no proof.
+    cluster.lab().kill("node-1", What::Host).unwrap();
+    let view = cluster.until("the primary is known to have failed", 30, |v| {
+        v.nodes.iter().any(|n| {
+            n.node.as_str() == "node-1" && n.verdict == quorate::model::view::Verdict::Failed
+        })
+    });
+    assert_ne!(primary(&view), "node-3");
+    // Its host comes back: the role moves or is taken back, with everything.
+    cluster.lab().heal("node-1").unwrap();
+    let writer = cluster.writer(60);
+    assert_ne!(writer, "node-3");
+    assert_eq!(cluster.count(&writer, "real"), 500);
+    assert!(cluster.dir("node-3").join("data/theirs").exists(), "it was deleted");
+
+    // Moved away by a person, the node is cloned.
+    cluster.lab().kill("node-3", What::Host).unwrap();
+    std::fs::rename(cluster.dir("node-3").join("data"), cluster.dir("node-3").join("foreign"))
+        .unwrap();
+    cluster.lab().heal("node-3").unwrap();
+    cluster.calm();
+}
+
+#[test]
+fn an_older_copy_of_the_data_has_no_position() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    // A backup of node-3.
+    cluster.lab().kill("node-3", What::Host).unwrap();
+    let (data, backup) = (cluster.dir("node-3").join("data"), cluster.dir("node-3").join("backup"));
+    cluster.copy(&data, &backup);
+    cluster.lab().heal("node-3").unwrap();
+    cluster.calm();
+    // node-2 is frozen: what is acknowledged now is on node-1 and node-3 alone.
+    cluster.lab().freeze("node-2", What::Postgres, true).unwrap();
+    cluster
+        .ok("node-1", "create table real(i int); insert into real select generate_series(1,500)");
+    // Its mark follows within a second or so; the next report says how far it is.
+    let end = cluster.ok("node-1", "select pg_current_wal_flush_lsn()")[0].clone();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while marked(&cluster, "node-3") < end.parse().unwrap() {
+        assert!(std::time::Instant::now() < until, "{}", cluster.logs());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    cluster.lab().kill("node-3", What::Host).unwrap();
+    cluster.lab().kill("node-1", What::Host).unwrap();
+    std::fs::rename(&data, cluster.dir("node-3").join("data-after")).unwrap();
+    std::fs::rename(&backup, &data).unwrap();
+    cluster.lab().heal("node-2").unwrap();
+    cluster.lab().heal("node-3").unwrap();
+    let view = cluster.until("node-3 says that its copy is older", 40, |v| {
+        v.nodes.iter().any(|n| {
+            n.node.as_str() == "node-3"
+                && n.report.as_ref().is_some_and(|r| {
+                    matches!(r.data_fault, Some(quorate::model::DataFault::Below { .. }))
+                })
+        })
+    });
+    nobody_said_none(&view);
+    // Whoever holds the role in the end has the rows.
+    cluster.lab().heal("node-1").unwrap();
+    let view = cluster.calm();
+    assert_eq!(cluster.count(&primary(&view), "real"), 500, "{}", cluster.why_of(&view, "node-3"));
+}
+
+/// The high-water mark that a node's voter keeps on disk.
+fn marked(cluster: &Cluster, node: &str) -> quorate::model::Lsn {
+    let store = cluster.dir(node).join("state/agent.sqlite");
+    let open =
+        rusqlite::Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let text: String = open
+        .and_then(|c| {
+            c.query_row("SELECT body FROM document WHERE name = 'voter'", [], |r| r.get(0))
+        })
+        .unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    quorate::model::Lsn(record["data"]["high"]["lsn"].as_u64().unwrap_or(0))
+}
+
+#[test]
+fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    cluster.ok("node-3", "select pg_promote(false)");
+    cluster.until("what was found is in the audit", 20, |v| {
+        v.nodes.iter().any(|n| {
+            n.report.as_ref().is_some_and(|r| {
+                r.resource.found.iter().any(|f| f.what.contains("without a lease"))
+            })
+        })
+    });
+    // It was rewound or cloned by itself, its log kept.
+    cluster.calm();
+    assert_eq!(cluster.ok("node-3", "select pg_is_in_recovery()"), ["t"]);
+    assert!(cluster.dir("node-3").join("state/forks").exists());
+
+    // Again, with the agent down, and writes that node-2 confirmed meanwhile.
+    cluster.lab().kill("node-3", What::Agent).unwrap();
+    cluster.ok("node-3", "select pg_promote(true)");
+    cluster.ok(
+        "node-3",
+        "set synchronous_commit=local; create table theirs as select generate_series(1,9)",
+    );
+    cluster
+        .ok("node-1", "create table acked(i int); insert into acked select generate_series(1,555)");
+    cluster.lab().kill("node-1", What::Host).unwrap();
+    cluster.lab().heal("node-3").unwrap();
+    cluster.client_sees("node-3's database is no primary any more", 30, || {
+        cluster.sql("node-3", "select pg_is_in_recovery()").is_ok_and(|r| r == ["t"])
+            || cluster.sql("node-3", "select 1").is_err()
+    });
+    cluster.lab().heal("node-1").unwrap();
+    let view = cluster.calm();
+    assert_ne!(primary(&view), "node-3");
+    assert_eq!(cluster.count(&primary(&view), "acked"), 555);
+    assert!(cluster.sql("node-3", "select * from theirs").is_err(), "the stray line lives on");
+    assert_eq!(cluster.count("node-3", "acked"), 555);
+}
+
+#[test]
+fn asynchronous_a_stray_does_not_acknowledge_beside_the_primary() {
+    let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
+    cluster.calm();
+    cluster.ok("node-1", "create table e(i int)");
+    cluster.client_sees("the table on node-3", 10, || cluster.sql("node-3", "table e").is_ok());
+    cluster.ok("node-3", "select pg_promote(false)");
+    cluster.until("it was found and stopped", 20, |v| {
+        v.nodes.iter().any(|n| n.report.as_ref().is_some_and(|r| !r.resource.found.is_empty()))
+    });
+    assert!(cluster.sql("node-3", "insert into e values (1)").is_err());
+    cluster.ok("node-1", "insert into e values (2)");
+    cluster.calm();
+    assert_eq!(cluster.count("node-3", "e"), cluster.count("node-1", "e"));
+}
+
+#[test]
+fn a_restored_store_makes_a_stranger() {
+    let mut cluster = Cluster::start(quick());
+    let before = cluster.calm();
+    let member = |v: &ClusterView| {
+        v.nodes
+            .iter()
+            .find(|n| n.node.as_str() == "node-3")
+            .and_then(|n| n.report.as_ref())
+            .map(|r| r.member.clone())
+    };
+    let former = member(&before);
+    cluster.lab().kill("node-3", What::Host).unwrap();
+    let (node, backup) = (cluster.dir("node-3"), cluster.folder.path().join("backup"));
+    cluster.copy(&node, &backup);
+    cluster.lab().heal("node-3").unwrap();
+    cluster.calm();
+    // Its store is written on, and its peers hear of it.
+    cluster.ok("node-1", "create table e as select generate_series(1,1000)");
+    let writes = |cluster: &Cluster| {
+        let store = cluster.dir("node-1").join("state/agent.sqlite");
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let open = rusqlite::Connection::open_with_flags(store, flags);
+        let text: String = open
+            .and_then(|c| {
+                c.query_row("SELECT body FROM document WHERE name = 'voter'", [], |r| r.get(0))
+            })
+            .unwrap_or_default();
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let known = record["known"].as_array().cloned().unwrap_or_default();
+        let of = known.iter().find(|k| k[0]["node"] == "node-3" || k[0] == "node-3");
+        of.and_then(|k| k[1].as_u64()).unwrap_or(0)
+    };
+    let first = writes(&cluster);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while writes(&cluster) < first + 5 {
+        assert!(std::time::Instant::now() < until, "{}", cluster.logs());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    // State and data are restored together.
+    cluster.lab().kill("node-3", What::Host).unwrap();
+    std::fs::remove_dir_all(&node).unwrap();
+    std::fs::rename(&backup, &node).unwrap();
+    cluster.lab().heal("node-3").unwrap();
+    cluster.until("node-3 is a stranger", 40, |v| member(v).is_some() && member(v) != former);
+}
+
+#[test]
+fn asynchronous_a_server_restarted_by_hand_does_not_write_without_a_lease() {
+    let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
+    cluster.calm();
+    cluster.ok("node-1", "create table e(i int primary key)");
+    let (data, log) =
+        (cluster.dir("node-1").join("data"), cluster.dir("node-1").join("by-hand.log"));
+    let (data, log) = (data.display().to_string(), log.display().to_string());
+    cluster.postgres("pg_ctl", &["-D", &data, "-l", &log, "-m", "fast", "-w", "restart"]);
+    // Either nothing answers, or it is a server of the agent's: what is acknowledged stays.
+    let mut acknowledged = vec![];
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut number = 0;
+    while acknowledged.len() < 20 {
+        assert!(std::time::Instant::now() < until, "no writes any more\n{}", cluster.logs());
+        number += 1;
+        for node in ["node-1", "node-2", "node-3"] {
+            let insert = format!("insert into e values ({number}) on conflict do nothing");
+            if cluster.sql(node, &insert).is_ok() {
+                acknowledged.push(number);
+                break;
+            }
+        }
+    }
+    let view = cluster.until("what was found is on record", 20, |v| {
+        v.nodes.iter().any(|n| {
+            n.report
+                .as_ref()
+                .is_some_and(|r| r.resource.found.iter().any(|f| f.what.contains("somebody else")))
+        })
+    });
+    drop(view);
+    let view = cluster.calm();
+    let kept = cluster.ok(&primary(&view), "select i from e");
+    for number in &acknowledged {
+        assert!(kept.contains(&number.to_string()), "{number} was acknowledged and is gone");
+    }
+}
+
+#[test]
+fn a_standby_restarted_by_hand_is_a_server_of_the_agents_again() {
+    let cluster = Cluster::start(quick());
+    cluster.calm();
+    let (data, log) =
+        (cluster.dir("node-3").join("data"), cluster.dir("node-3").join("by-hand.log"));
+    let (data, log) = (data.display().to_string(), log.display().to_string());
+    cluster.postgres("pg_ctl", &["-D", &data, "-l", &log, "-m", "fast", "-w", "restart"]);
+    cluster.calm();
+    // The agent's own file says which server runs.
+    let record = std::fs::read_to_string(cluster.dir("node-3").join("state/server.json")).unwrap();
+    let pid = std::fs::read_to_string(cluster.dir("node-3").join("data/postmaster.pid")).unwrap();
+    let pid = pid.lines().next().unwrap();
+    assert!(record.contains(&format!("\"pid\":{pid}")), "{record} {pid}");
+}

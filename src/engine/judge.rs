@@ -3,7 +3,7 @@
 use super::decision::Making;
 use super::mind::NodeMind;
 use super::{Engine, health, quorum, rooms, rules};
-use crate::model::observation::Found;
+use crate::model::observation::{Found, ResourceState};
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};

@@ -56,15 +56,23 @@ impl Machine {
         if sound
             && let Some(flushed) = found.flushed
             && mark.high.is_none_or(|high| high < flushed)
-            && now.since(self.marked_at) >= MARK_INTERVAL
+            && now.since(self.marked_at) >= MARK_INTERVAL.max(Span(self.mark_took.0 * 10))
         {
             mark.high = Some(flushed);
             due = true;
         }
         if due && mark != self.voter.record().data {
-            self.marked_at = now;
+            (self.marked_at, self.marking) = (now, true);
             let record = self.voter.note_data(mark);
             Self::persist(turn, Some(record));
+        }
+    }
+
+    /// Nothing is heard while a mark is written. Where that takes long it is written less often: a
+    /// slow disk costs nobody the lease.
+    pub(super) fn note_mark_written(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.marking) {
+            self.mark_took = now.since(self.marked_at);
         }
     }
 

@@ -218,6 +218,9 @@ pub struct Machine {
     learned: BTreeMap<Member, Timestamp>,
     /// When the mark of the data here was last made durable.
     marked_at: Timestamp,
+    /// It is being written, and how long the last one took.
+    marking: bool,
+    mark_took: Span,
     /// How many rebuilds of its data it has taken note of.
     rebuilt: u64,
     now: Timestamp,
@@ -267,6 +270,8 @@ impl Machine {
             restored: BTreeSet::new(),
             learned: BTreeMap::new(),
             marked_at: now,
+            marking: false,
+            mark_took: Span::ZERO,
             rebuilt: 0,
             now,
         };
@@ -380,6 +385,7 @@ impl Machine {
 
     fn turn(&mut self, now: Timestamp, input: impl FnOnce(&mut Self, &mut Turn)) -> Turn {
         self.now = now;
+        self.note_mark_written(now);
         let mut turn = Turn::default();
         input(self, &mut turn);
         if self.setup.declared_shares.is_some() {

@@ -285,7 +285,13 @@ impl Machine {
 
     /// A voter promised.
     pub(super) fn acked(&mut self, ack: &Ack) {
-        if self.is_restored(&ack.voter, ack.writes) {
+        let asked = match &self.tenure {
+            Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } => {
+                holder.sent(ack.round)
+            }
+            Tenure::None | Tenure::Ending { .. } => None,
+        };
+        if self.is_restored(&ack.voter, ack.writes, asked) {
             return;
         }
         if let Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } = &mut self.tenure {

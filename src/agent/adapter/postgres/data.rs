@@ -83,7 +83,6 @@ impl Driver {
                 remaining: 0,
                 looked: String::new(),
                 final_position: None,
-                looked: String::new(),
             };
             self.resource.deaf = true;
             self.resource.writable = false;

@@ -437,8 +437,13 @@ impl Agent {
     fn may_pursue(&self, goal: &Goal) -> bool {
         let saved = self.record.saved();
         match goal {
-            Goal::Primary { .. } => {
-                self.record.is_saved() && self.keeper.as_ref().is_none_or(Keeper::is_guarded)
+            Goal::Primary { epoch, .. } => {
+                // One that is saved as won goes on: a restarted agent takes its database up again.
+                let won = saved.is_won()
+                    && saved.epoch == *epoch
+                    && saved.holder.as_ref() == Some(&self.setup.me);
+                (self.record.is_saved() || won)
+                    && self.keeper.as_ref().is_none_or(Keeper::is_guarded)
             }
             Goal::Standby { upstream: Some(upstream), .. } => {
                 self.record.is_saved()

@@ -204,7 +204,7 @@ impl World {
             }
             (_, Some(upstream)) => {
                 let position = self.hosts[host].db.position();
-                if known.is_some_and(|history| !history.continues(position)) {
+                if known.is_some_and(|h| self.hosts[host].stray || !h.continues(position)) {
                     if self.source(host, upstream).is_none() {
                         return self.fail(host, "the source of the rebuild is not reachable");
                     }
@@ -284,7 +284,7 @@ impl World {
             };
         }
         let position = self.hosts[host].db.position();
-        let forked = known.is_some_and(|h| !h.continues(position));
+        let forked = known.is_some_and(|h| self.hosts[host].stray || !h.continues(position));
         if forked && upstream.is_some_and(|u| self.source(host, u).is_some()) {
             return begin_rebuild(self, host, 250, 1_200);
         }

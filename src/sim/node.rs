@@ -155,7 +155,8 @@ impl World {
         let (db, disk) = (&here.db, &here.disk);
         let Some(agent) = &mut here.agent else { return };
         agent.resource.has_data = db.has_data;
-        let answers = db.running && !db.hung;
+        let hidden = db.unlinked && planted(Bug::StoppedByPath);
+        let answers = db.running && !db.hung && !hidden;
         agent.resource.data = DataFound {
             system: db.has_data.then_some(db.system),
             line: db.has_data.then(|| db.history.clone()),
@@ -164,7 +165,7 @@ impl World {
             rebuilt: db.rebuilt - agent.rebuilt,
             unsafe_setting: db.wrong.fsync.map(|_| "fsync = off".to_owned()),
         };
-        if db.running && !db.hung {
+        if answers {
             agent.resource.position = Some(db.position());
             agent.resource.writable = db.primary && !db.stopping;
             agent.resource.stopped = None;
@@ -181,7 +182,7 @@ impl World {
             if agent.state.word() != state.word() {
                 (agent.state, agent.since, agent.report_due) = (state, self.now, true);
             }
-        } else if db.running && agent.state != ResourceState::Hung {
+        } else if db.running && !hidden && agent.state != ResourceState::Hung {
             (agent.state, agent.since, agent.report_due) = (ResourceState::Hung, self.now, true);
             agent.trouble = "the database does not answer".into();
         }
@@ -408,7 +409,11 @@ impl World {
         let here = &self.hosts[host];
         let Some(agent) = &here.agent else { return false };
         match goal {
-            Goal::Primary { .. } => agent.is_saved() && self.is_guarded(host),
+            Goal::Primary { epoch, .. } => {
+                let record = &here.record;
+                let mine = record.holder.as_ref() == Some(&record.me) && record.epoch == *epoch;
+                (agent.is_saved() || mine && record.is_won()) && self.is_guarded(host)
+            }
             Goal::Standby { upstream: Some(upstream), .. } => {
                 let followed = here.record.holder.as_ref().is_some_and(|h| h.node == upstream.node);
                 agent.is_saved() || here.record.epoch == upstream.epoch && followed

@@ -623,6 +623,7 @@ impl Agent {
             rooms: self.rooms.found(),
             activity: self.machine.activity(),
             complaint,
+            data: self.machine.data().clone(),
             data_fault: self.machine.data_fault(),
         };
         self.shown.send_modify(|s| s.report = Some(report));

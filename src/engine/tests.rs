@@ -100,6 +100,7 @@ impl World {
             Order::Prove => "prove",
             Order::Voters { .. } => "voters",
             Order::Override { .. } => "override",
+            Order::History { .. } => "history",
             Order::Shift { .. } => "shift",
         };
         self.sent.iter().map(|(_, c)| kind(c)).collect()
@@ -171,6 +172,7 @@ pub(super) fn report(node: &str) -> NodeReport {
         rooms: vec![],
         activity: String::new(),
         complaint: String::new(),
+        data: crate::model::DataFound::default(),
         data_fault: None,
     }
 }

@@ -239,6 +239,12 @@ impl Claim {
                 .into();
             return LossAccount::Unknown { why };
         }
+        if self.grants.values().any(|g| g.history_signed) {
+            let why = "two persons signed whose data is the history: what was acknowledged before \
+                and is not in it cannot be known"
+                .into();
+            return LossAccount::Unknown { why };
+        }
         let reached = self.best().map(|(_, p)| p.timeline);
         let unproved =
             |g: &&Grant| g.unproved_line && g.position.is_some_and(|p| Some(p.timeline) == reached);

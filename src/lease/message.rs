@@ -120,6 +120,9 @@ pub struct Grant {
     /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unproved_line: bool,
+    /// Two persons signed whose data is the history, and nothing was written in a later epoch since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history_signed: bool,
     /// How often its store was written: one that says less than before was restored.
     #[serde(default)]
     pub writes: u64,

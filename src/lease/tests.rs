@@ -215,6 +215,7 @@ fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
         history,
         released: vec![],
         unproved_line: false,
+        history_signed: false,
         writes: 0,
     }
 }

@@ -61,6 +61,10 @@ pub struct VoterRecord {
     /// Which data it answers for.
     #[serde(default)]
     pub data: DataMark,
+    /// Two persons signed whose data is the history, and no later epoch was written in since: what
+    /// was acknowledged before and is not in it nobody can know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history_signed: bool,
     /// How often this record was written; it never falls unless the store was restored.
     #[serde(default)]
     pub writes: u64,
@@ -84,6 +88,7 @@ impl VoterRecord {
             unknown_accepted: false,
             shares: None,
             data: DataMark::default(),
+            history_signed: false,
             writes: 0,
             known: vec![],
         }
@@ -364,6 +369,7 @@ impl Voter {
         // A winner's data is the cluster's: a majority granted to it.
         self.record.data.system = renew.system.or(self.record.data.system);
         if let Some(line) = &renew.promoted {
+            self.record.history_signed = false;
             self.record.data.line = Some(line.clone());
             if renew.holder == self.record.me {
                 self.record.data.own = Some(line.timeline);
@@ -505,6 +511,7 @@ impl Voter {
                 .collect(),
             released: self.record.released.clone(),
             unproved_line: local.unproved_line,
+            history_signed: self.record.history_signed,
             writes: self.record.writes,
         };
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(grant) }
@@ -531,6 +538,14 @@ impl Voter {
     /// How far the log here is flushed, and on which data; never falls but by a rebuild.
     pub fn note_data(&mut self, mark: DataMark) -> VoterRecord {
         self.record.data = mark;
+        self.record.clone()
+    }
+
+    /// Two persons signed whose data is the history; an unknown loss is accepted with it.
+    pub fn take_history(&mut self, mark: DataMark) -> VoterRecord {
+        self.record.data = mark;
+        self.record.history_signed = true;
+        self.record.unknown_accepted = true;
         self.record.clone()
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Lsn, Member, Position, TimelineHistory};
+use super::{Epoch, Lsn, Position, TimelineHistory};
 
 /// The data a voter answers for; durable in its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -176,22 +176,6 @@ impl DataMark {
 fn accepts(accepted: &TimelineHistory, found: &TimelineHistory) -> bool {
     let known = found.timeline == accepted.timeline || accepted.left_at(found.timeline).is_some();
     known && found.left.iter().all(|(t, at)| accepted.left_at(*t) == Some(*at))
-}
-
-/// Two persons sign that what a node has now is the cluster's history, where every node's mark says
-/// otherwise: a restored backup, an upgrade that made a new system.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HistoryOrder {
-    /// In which cluster.
-    pub cluster: super::ClusterId,
-    /// Whose data it is.
-    pub member: Member,
-    /// The system identifier that is found there.
-    pub system: u64,
-    /// Where its log ends.
-    pub position: Position,
-    /// How the persons know, in their words.
-    pub statement: String,
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::share::Shares;
-use super::{DataFault, Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime};
+use super::{
+    DataFault, DataFound, Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime,
+};
 
 /// One agent's report; sent at every interval and at once when something changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +40,9 @@ pub struct NodeReport {
     pub activity: String,
     /// Why it last refused or gave up something, in words; empty when nothing.
     pub complaint: String,
+    /// Which data is here.
+    #[serde(default)]
+    pub data: DataFound,
     /// Why the data here has no position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fault: Option<DataFault>,

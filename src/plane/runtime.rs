@@ -436,6 +436,21 @@ impl Plane {
                 }
                 order.digest()
             }
+            PersonOrder::History { order, approvals } => {
+                if let Err(why) = access::check_signed(
+                    &order.digest(),
+                    approvals,
+                    2,
+                    &self.config.allowlist,
+                    host::wall(),
+                ) {
+                    return refused("approval", why);
+                }
+                if let Err((check, why)) = self.engine.would_take_history(order) {
+                    return refused(&check, why);
+                }
+                order.digest()
+            }
             PersonOrder::Acknowledge { .. } | PersonOrder::Verify { .. } => Digest::new(""),
         };
         self.input(Input::Person { who: who.to_owned(), order });

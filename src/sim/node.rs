@@ -448,6 +448,7 @@ impl World {
             rooms: vec![],
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
+            data: agent.machine.data().clone(),
             data_fault: agent.machine.data_fault(),
         }
     }

@@ -110,6 +110,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         rooms: vec![],
         activity: String::new(),
         complaint: String::new(),
+        data: quorate::model::DataFound::default(),
         data_fault: None,
     }
 }

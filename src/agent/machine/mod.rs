@@ -300,6 +300,10 @@ impl Machine {
     pub fn goal(&self) -> &Goal {
         &self.goal
     }
+    /// Which data is here.
+    pub fn data(&self) -> &DataFound {
+        &self.resource.data
+    }
     /// Why it last refused or gave up something.
     pub fn complaint(&self) -> &str {
         &self.complaint

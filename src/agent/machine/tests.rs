@@ -4,7 +4,7 @@ use super::*;
 use crate::lease::{Ack, EpochSync, Holder};
 use crate::model::VoterSet;
 use crate::model::WallTime;
-use crate::model::command::{Order, OverrideOrder, VoterOrder};
+use crate::model::command::{HistoryOrder, Order, OverrideOrder, VoterOrder};
 use crate::model::share::Shares;
 use crate::wire::message::PeerReply;
 
@@ -393,6 +393,13 @@ fn every_order_has_an_answer_in_every_state() {
         accept_unknown_loss: false,
         reason: String::new(),
     };
+    let history = HistoryOrder {
+        cluster: "c".into(),
+        member: member("n2"),
+        system: 7,
+        timeline: 2,
+        reason: String::new(),
+    };
     let orders = || {
         vec![
             Order::Arm { plan: plan(), approvals: vec![] },
@@ -402,6 +409,7 @@ fn every_order_has_an_answer_in_every_state() {
             Order::Prove,
             Order::Voters { order: change.clone(), approvals: vec![] },
             Order::Override { order: gone.clone(), approvals: vec![] },
+            Order::History { order: history.clone(), approvals: vec![] },
         ]
     };
     for order in orders() {
@@ -413,7 +421,8 @@ fn every_order_has_an_answer_in_every_state() {
             | Order::Disarm { .. }
             | Order::Prove
             | Order::Voters { .. }
-            | Order::Override { .. } => {}
+            | Order::Override { .. }
+            | Order::History { .. } => {}
         }
     }
     let start = |node: &str, record: VoterRecord, guarded| {

@@ -624,6 +624,7 @@ impl Agent {
             activity: self.machine.activity(),
             complaint,
             data: self.machine.data().clone(),
+            mark: self.record.saved().data.high,
             data_fault: self.machine.data_fault(),
         };
         self.shown.send_modify(|s| s.report = Some(report));

@@ -173,6 +173,7 @@ pub(super) fn report(node: &str) -> NodeReport {
         activity: String::new(),
         complaint: String::new(),
         data: crate::model::DataFound::default(),
+        mark: None,
         data_fault: None,
     }
 }

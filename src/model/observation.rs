@@ -43,6 +43,9 @@ pub struct NodeReport {
     /// Which data is here.
     #[serde(default)]
     pub data: DataFound,
+    /// Up to where the log here was flushed, as its voter remembers durably.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Position>,
     /// Why the data here has no position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fault: Option<DataFault>,
@@ -104,6 +107,9 @@ pub struct VoteFacts {
     /// Who they are, as far as this voter knows.
     #[serde(default)]
     pub members: Vec<Member>,
+    /// How often its record was written.
+    #[serde(default)]
+    pub writes: u64,
 }
 
 /// The lease from the holder's side.

@@ -449,6 +449,7 @@ impl World {
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
             data: agent.machine.data().clone(),
+            mark: agent.machine.mark(),
             data_fault: agent.machine.data_fault(),
         }
     }

@@ -111,6 +111,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         activity: String::new(),
         complaint: String::new(),
         data: quorate::model::DataFound::default(),
+        mark: None,
         data_fault: None,
     }
 }

@@ -200,13 +200,15 @@ fn an_older_copy_of_the_data_has_no_position() {
     cluster.lab().freeze("node-2", What::Postgres, true).unwrap();
     cluster
         .ok("node-1", "create table real(i int); insert into real select generate_series(1,500)");
-    // Its mark follows within a second or so; the next report says how far it is.
-    let end = cluster.ok("node-1", "select pg_current_wal_flush_lsn()")[0].clone();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while marked(&cluster, "node-3") < end.parse().unwrap() {
-        assert!(std::time::Instant::now() < until, "{}", cluster.logs());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    // Its mark follows within a second or so; its report says how far it is.
+    let end: quorate::model::Lsn =
+        cluster.ok("node-1", "select pg_current_wal_flush_lsn()")[0].parse().unwrap();
+    cluster.until("node-3's mark", 30, |v| {
+        v.nodes.iter().any(|n| {
+            n.node.as_str() == "node-3"
+                && n.report.as_ref().and_then(|r| r.mark).is_some_and(|m| m.lsn >= end)
+        })
+    });
     cluster.lab().kill("node-3", What::Host).unwrap();
     cluster.lab().kill("node-1", What::Host).unwrap();
     std::fs::rename(&data, cluster.dir("node-3").join("data-after")).unwrap();
@@ -226,20 +228,6 @@ fn an_older_copy_of_the_data_has_no_position() {
     cluster.lab().heal("node-1").unwrap();
     let view = cluster.calm();
     assert_eq!(cluster.count(&primary(&view), "real"), 500, "{}", cluster.why_of(&view, "node-3"));
-}
-
-/// The high-water mark that a node's voter keeps on disk.
-fn marked(cluster: &Cluster, node: &str) -> quorate::model::Lsn {
-    let store = cluster.dir(node).join("state/agent.sqlite");
-    let open =
-        rusqlite::Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY);
-    let text: String = open
-        .and_then(|c| {
-            c.query_row("SELECT body FROM document WHERE name = 'voter'", [], |r| r.get(0))
-        })
-        .unwrap_or_default();
-    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    quorate::model::Lsn(record["data"]["high"]["lsn"].as_u64().unwrap_or(0))
 }
 
 #[test]
@@ -317,26 +305,12 @@ fn a_restored_store_makes_a_stranger() {
     cluster.calm();
     // Its store is written on, and its peers hear of it.
     cluster.ok("node-1", "create table e as select generate_series(1,1000)");
-    let writes = |cluster: &Cluster| {
-        let store = cluster.dir("node-1").join("state/agent.sqlite");
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let open = rusqlite::Connection::open_with_flags(store, flags);
-        let text: String = open
-            .and_then(|c| {
-                c.query_row("SELECT body FROM document WHERE name = 'voter'", [], |r| r.get(0))
-            })
-            .unwrap_or_default();
-        let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let known = record["known"].as_array().cloned().unwrap_or_default();
-        let of = known.iter().find(|k| k[0]["node"] == "node-3" || k[0] == "node-3");
-        of.and_then(|k| k[1].as_u64()).unwrap_or(0)
+    let writes = |v: &ClusterView| {
+        let node = v.nodes.iter().find(|n| n.node.as_str() == "node-3");
+        node.and_then(|n| n.report.as_ref()).map_or(0, |r| r.vote.writes)
     };
-    let first = writes(&cluster);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while writes(&cluster) < first + 5 {
-        assert!(std::time::Instant::now() < until, "{}", cluster.logs());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    let first = writes(&cluster.calm());
+    cluster.until("its store was written again and again", 60, |v| writes(v) > first + 5);
     // State and data are restored together.
     cluster.lab().kill("node-3", What::Host).unwrap();
     std::fs::remove_dir_all(&node).unwrap();

@@ -216,6 +216,8 @@ pub struct Machine {
     restored: BTreeSet<Member>,
     /// When the mark of the data here was last made durable.
     marked_at: Timestamp,
+    /// Claims in a row that too few voters answered in time.
+    unanswered: u32,
     /// How many rebuilds of its data it has taken note of.
     rebuilt: u64,
     now: Timestamp,
@@ -264,6 +266,7 @@ impl Machine {
             complaint: String::new(),
             restored: BTreeSet::new(),
             marked_at: now,
+            unanswered: 0,
             rebuilt: 0,
             now,
         };
@@ -452,6 +455,11 @@ impl Machine {
         }
     }
 
+    /// How far the log here was flushed, as its voter remembers durably.
+    pub fn mark(&self) -> Option<Position> {
+        self.voter.record().data.high
+    }
+
     /// What its voter has promised, for reports.
     pub fn vote_facts(&self, now: Timestamp) -> VoteFacts {
         let record = self.voter.record();
@@ -466,6 +474,7 @@ impl Machine {
             voters: record.voters.as_ref().map_or(0, |v| v.members.len()),
             votes: self.saves && record.voters.as_ref().is_some_and(|v| v.contains(&self.setup.me)),
             members: record.voters.as_ref().map_or(vec![], |v| v.members.iter().cloned().collect()),
+            writes: record.writes,
         }
     }
 

@@ -58,6 +58,15 @@ enum Command {
         #[arg(long)]
         data_dir: PathBuf,
     },
+    /// Fetch one file of log from the user's archive (called by the server as its restore_command).
+    #[command(hide = true)]
+    WalFetch {
+        #[arg(long)]
+        state_dir: PathBuf,
+        file: String,
+        path: String,
+        restart: Option<String>,
+    },
     /// Run a simulated database in the present folder (started by an agent).
     #[command(hide = true)]
     SimDatabase {
@@ -134,6 +143,12 @@ pub fn main() -> ExitCode {
             crate::agent::guard::run(&state_dir, &data_dir)
                 .map(|()| Outcome::Done)
                 .map_err(Into::into)
+        }
+        Some(Command::WalFetch { state_dir, file, path, restart }) => {
+            let restart = restart.unwrap_or_default();
+            let fetched =
+                crate::agent::adapter::postgres::archive::fetch(&state_dir, &file, &path, &restart);
+            Ok(if fetched { Outcome::Done } else { Outcome::NotDone })
         }
         Some(Command::SimDatabase { port }) => crate::agent::adapter::sim::database::run(port)
             .map(|()| Outcome::Done)

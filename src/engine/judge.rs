@@ -3,6 +3,7 @@
 use super::decision::Making;
 use super::mind::NodeMind;
 use super::{Engine, health, quorum, rules};
+use crate::model::loss::Doubt;
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};
@@ -54,6 +55,7 @@ impl Engine {
             self.low_since = None;
             self.refusal.clear();
             self.given_up.clear();
+            self.last_doubt = Doubt::default();
             self.durable.epoch = epoch;
             self.durable.holder = Some(holder);
         }
@@ -61,6 +63,7 @@ impl Engine {
             let mind = &self.nodes[&primary];
             if let Some(holding) = mind.report.as_ref().and_then(|r| r.holding.as_ref()) {
                 self.last_sync = Some(holding.sync.clone());
+                self.last_doubt = holding.doubt.clone();
             }
             self.started_calm |= mind.report.as_ref().is_some_and(|r| r.holding.is_some())
                 && mind.verdict == Verdict::Healthy;
@@ -241,6 +244,13 @@ impl Engine {
                 check.value, check.limit
             );
             return (ClusterState::Degraded, why);
+        }
+        let doubt = report.holding.as_ref().and_then(|h| h.doubt.why.as_ref());
+        if let Some(why) = doubt {
+            return (
+                ClusterState::Degraded,
+                format!("what {primary} acknowledges cannot be accounted for: {why}"),
+            );
         }
         let unwell: Vec<_> = self
             .nodes

@@ -41,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::loss::Doubt;
 use crate::model::plan::{Approval, Plan};
 use crate::model::share::Shares;
 use crate::model::topology::{Cluster, Policy, Role};
@@ -194,6 +195,8 @@ pub struct Engine {
     started_calm: bool,
     /// The synchronous set that the last holder said it used.
     last_sync: Option<SyncSet>,
+    /// What the holder said last against the account of its writes.
+    last_doubt: Doubt,
     /// Candidates that gave up, and in which epoch: the others are tried first.
     given_up: Vec<(Epoch, NodeId)>,
     /// Agents that are in reach keep different shares since then.
@@ -308,6 +311,7 @@ impl Engine {
             low_since: None,
             started_calm: false,
             last_sync: None,
+            last_doubt: Doubt::default(),
             given_up: vec![],
             apart_since: None,
             fleet_pause: None,

@@ -551,14 +551,17 @@ impl Engine {
         );
         let loss = self.durable.last_run.as_ref().and_then(|r| r.rpo.as_ref());
         let held = loss.is_none_or(|l| l.within(self.policy.max_loss_bytes));
-        part(
-            "loss",
-            held,
-            loss.map_or(
-                "no move in this plane's memory".into(),
-                crate::model::loss::LossAccount::short,
+        match report.holding.as_ref().and_then(|h| h.doubt.why.as_ref()) {
+            Some(why) => part("loss", false, format!("a move now would lose: unknown: {why}")),
+            None => part(
+                "loss",
+                held,
+                loss.map_or(
+                    "no move in this plane's memory".into(),
+                    crate::model::loss::LossAccount::short,
+                ),
             ),
-        );
+        }
         match report.resource.proof.as_ref().filter(|p| p.epoch.0 == epoch) {
             Some(proof) => part(
                 "write",

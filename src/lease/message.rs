@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::voter::EpochSync;
+use crate::model::loss::Doubt;
 use crate::model::plan::Approval;
 use crate::model::{Digest, Epoch, Member, Position, Span, SyncStage, TimelineHistory, VoterSet};
 
@@ -23,6 +24,9 @@ pub struct Renew {
     pub sync: SyncStage,
     /// The history of the holder's log, once its promotion is done.
     pub promoted: Option<TimelineHistory>,
+    /// What the holder says against the account of its writes.
+    #[serde(default)]
+    pub doubt: Doubt,
 }
 
 /// From a holder: this is the voter set from now on. One voter more or less than before; in force

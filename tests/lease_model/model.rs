@@ -126,6 +126,7 @@ impl Model for Bounds {
             sync: sync.clone().into(),
             won: true,
             promoted: true,
+            doubt: quorate::model::loss::Doubt::default(),
         };
         let nodes = (0..self.voters + self.strangers)
             .map(|n| {
@@ -152,6 +153,7 @@ impl Model for Bounds {
                     duration: TERMS.duration,
                     sync: sync.clone().into(),
                     promoted: Some(TimelineHistory::default()),
+                    doubt: quorate::model::loss::Doubt::default(),
                 };
                 assert_eq!(voter.renew(Timestamp(0), &renew).reply.is_ok(), votes);
                 let mut holder =

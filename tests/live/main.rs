@@ -7,11 +7,13 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod archive;
 mod bad_days;
 mod console;
 mod failover;
 mod membership;
 mod plane;
+mod settings;
 
 use std::path::Path;
 use std::time::Duration;

@@ -152,7 +152,7 @@ impl Driver {
         let moving = self.settings(upstream);
         files::write_moving(&config.data_dir, &moving)?;
         self.watch.ordered(moving);
-        Ok(self.fixed_arguments(of))
+        Ok(self.fixed_arguments(|name| Some(of(name))))
     }
 
     /// What the user's files say of a setting.
@@ -162,7 +162,8 @@ impl Driver {
             .setup
             .programs
             .run("postgres", |c| {
-                c.arg("-D").arg(&config.data_dir).args(self.config_argument()).args(["-C", name]);
+                c.arg("-D").arg(&config.data_dir);
+                c.args(self.fixed_arguments(|_| None)).args(["-C", name]);
             })
             .await?;
         Ok(said.trim_end_matches('\n').to_owned())
@@ -176,7 +177,7 @@ impl Driver {
             .map_or(vec![], |file| vec!["-c".to_owned(), format!("config_file={}", file.display())])
     }
 
-    fn fixed_arguments(&self, user: impl Fn(&str) -> String) -> Vec<String> {
+    fn fixed_arguments(&self, user: impl Fn(&str) -> Option<String>) -> Vec<String> {
         let mut arguments = self.config_argument();
         arguments.extend(settings::arguments(self.setup.programs.major, &self.setup.config, user));
         arguments
@@ -292,7 +293,7 @@ impl Driver {
     async fn recover_alone(&mut self) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let _ = std::fs::remove_file(data_dir.join("standby.signal"));
-        let arguments = self.fixed_arguments(|_| String::new());
+        let arguments = self.fixed_arguments(|_| Some(String::new()));
         self.setup
             .programs
             .run("postgres", |c| {

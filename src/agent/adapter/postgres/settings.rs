@@ -197,15 +197,17 @@ pub fn known(major: u32) -> impl Iterator<Item = &'static Setting> {
     TABLE.iter().filter(move |s| s.majors.contains(&major))
 }
 
-/// `-c name=value` for every fixed setting. `user` gives the user's own value where it counts.
+/// `-c name=value` for every fixed setting. `user` gives the user's own value where it counts;
+/// `None`: it is being asked for, and nothing is given in its place.
 pub fn arguments(
     major: u32,
     config: &PostgresConfig,
-    user: impl Fn(&str) -> String,
+    user: impl Fn(&str) -> Option<String>,
 ) -> Vec<String> {
     let mut arguments = Vec::new();
     for setting in known(major).filter(|s| s.kind == Kind::Fixed) {
-        if let Some(value) = setting.value(config, &user(setting.name)) {
+        let own = user(setting.name).or((!setting.asks_user()).then(String::new));
+        if let Some(value) = own.and_then(|own| setting.value(config, &own)) {
             arguments.push("-c".to_owned());
             arguments.push(format!("{}={value}", setting.name));
         }
@@ -330,6 +332,7 @@ mod tests {
             }
             .to_owned()
         };
+        let user = |name: &str| Some(user(name));
         let line = arguments(15, &config(), user).join(" ");
         for wanted in [
             "-c wal_level=logical",
@@ -342,8 +345,9 @@ mod tests {
         ] {
             assert!(format!("{line} ").contains(wanted), "{wanted:?} is not in {line}");
         }
-        let newer = arguments(16, &config(), |_| String::new()).join(" ");
+        let newer = arguments(16, &config(), |_| None).join(" ");
         assert!(!newer.contains("promote_trigger_file"), "{newer}");
+        assert!(!newer.contains("wal_level") && newer.contains("-c fsync=on"), "{newer}");
         assert!(!line.contains("primary_conninfo"), "a reload could not change it: {line}");
     }
 

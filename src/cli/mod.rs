@@ -3,6 +3,7 @@
 mod audit;
 pub mod bytes;
 mod console;
+mod doctor;
 mod evacuate;
 mod files;
 mod lab;
@@ -87,6 +88,9 @@ enum Command {
     Evacuate(evacuate::Arguments),
     /// Why is it as it is, and why did nothing happen?
     Why(why::WhyArguments),
+    /// Look at one node's host: settings, archive, slots, room, clocks, certificates, who else may
+    /// start the server. Exit 6 when something wants minding, 7 when a promise does not hold.
+    Doctor(doctor::Arguments),
     /// Verify the present state, with a real write read back.
     Verify(why::VerifyArguments),
     /// Say that what happened is known: cooldown, rate and crash loops count anew.
@@ -160,6 +164,7 @@ pub fn main() -> ExitCode {
         Some(Command::Switchover(arguments)) => run::switchover(&arguments),
         Some(Command::Evacuate(arguments)) => evacuate::run(&arguments),
         Some(Command::Why(arguments)) => why::why(&arguments),
+        Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Verify(arguments)) => why::verify(&arguments),
         Some(Command::Acknowledge(arguments)) => why::acknowledge(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments),

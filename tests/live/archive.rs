@@ -31,6 +31,7 @@ impl Cluster {
         archive
     }
     fn set(&mut self, node: &str, lines: &str) {
+        self.calm();
         let path = self.file(node, "data/postgresql.conf");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, format!("{text}\n{lines}\n")).unwrap();

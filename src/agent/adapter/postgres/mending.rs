@@ -18,7 +18,7 @@ const RELOAD_MAX: Span = Span::millis(300);
 /// How often it is asked where the server logs.
 const LOGGING_INTERVAL: Span = Span::secs(1);
 /// How long a setting that was put right stays on the screen.
-const NOTED_MAX: Span = Span::secs(10);
+const NOTED_MAX: Span = Span::secs(12);
 
 /// What of the server is watched against what was ordered.
 #[derive(Debug, Default)]
@@ -199,6 +199,19 @@ impl Driver {
         }
     }
 
+    /// The user's files may have been changed since the start: the agent's own line hides what they
+    /// say now.
+    pub(super) async fn look_for_archive(&mut self) {
+        let Ok(client) = self.client().await else { return };
+        let Ok(file) = sql::restore_command_of_files(client).await else { return };
+        if !archive::is_wrapper(&file) && self.archive.file != file {
+            self.archive.file = file;
+            if let Err(error) = self.archive.save(&self.setup.state_dir) {
+                self.note(format!("restore_command cannot be kept: {error}"));
+            }
+        }
+    }
+
     /// What a start found in the user's files.
     pub(super) fn found_archive(
         &mut self,
@@ -272,7 +285,7 @@ impl Driver {
         self.watch.cancelled = known.then_some(self.watch.counted);
     }
 
-    fn note(&mut self, words: String) {
+    pub(super) fn note(&mut self, words: String) {
         if self.facts.trouble.is_empty() || self.facts.trouble == self.watch.noted.0 {
             self.facts.trouble.clone_from(&words);
         }
@@ -345,12 +358,10 @@ fn guarded(
         wrong.push(Wrong { what, scope: Scope::Transactions });
     }
     for own in look.guarded.own.iter().filter(|own| !fine(&own.value)) {
-        let is_listed = own.role.as_ref().is_some_and(|r| listed.roles.contains(r))
-            || own.database.as_ref().is_some_and(|d| listed.databases.contains(d));
-        if is_listed {
+        if own.is_listed(listed) {
             excluded.push(format!(
                 "commits of {} (synchronous_commit = {}, listed in the policy)",
-                whose(own),
+                own.whose(),
                 own.value
             ));
         } else {
@@ -359,8 +370,8 @@ fn guarded(
                  them; mend: {} RESET synchronous_commit, or list it under unsynchronised in \
                  policy.yaml",
                 own.value,
-                whose(own),
-                statement(own)
+                own.whose(),
+                own.statement()
             );
             wrong.push(Wrong { what, scope: Scope::Sessions });
         }
@@ -378,28 +389,6 @@ fn guarded(
         wrong.push(Wrong { what, scope: Scope::Transactions });
     }
     (wrong, excluded)
-}
-
-fn whose(own: &OwnSetting) -> String {
-    match (&own.role, &own.database) {
-        (Some(role), None) => format!("role {role}"),
-        (None, Some(database)) => format!("database {database}"),
-        (Some(role), Some(database)) => format!("role {role} in database {database}"),
-        (None, None) => "all roles".into(),
-    }
-}
-
-/// What made the setting, and with RESET unmakes it.
-fn statement(own: &OwnSetting) -> String {
-    let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
-    match (&own.role, &own.database) {
-        (Some(role), None) => format!("ALTER ROLE {}", quoted(role)),
-        (None, Some(database)) => format!("ALTER DATABASE {}", quoted(database)),
-        (Some(role), Some(database)) => {
-            format!("ALTER ROLE {} IN DATABASE {}", quoted(role), quoted(database))
-        }
-        (None, None) => "ALTER ROLE ALL".into(),
-    }
 }
 
 #[cfg(test)]

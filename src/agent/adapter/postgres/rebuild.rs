@@ -334,8 +334,12 @@ impl Driver {
         self.paced(upstream)?;
         let data_dir = self.setup.config.data_dir.clone();
         let cloned = async {
-            let control = Control::read(&self.setup.programs, &data_dir).await?;
-            self.same_system(upstream, &control).await?;
+            match Control::read(&self.setup.programs, &data_dir).await {
+                Ok(control) => self.same_system(upstream, &control).await?,
+                // Half-rewound from there: it was the same before.
+                Err(_) if unfinished(&data_dir).exists() => {}
+                Err(error) => return Err(error.into()),
+            }
             self.clone_from(upstream).await
         }
         .await;

@@ -7,6 +7,7 @@ use tokio_postgres::{Client, NoTls, Row};
 use crate::agent::host;
 use crate::config::agent::PostgresConfig;
 use crate::model::observation::StandbyFacts;
+use crate::model::topology::Unsynchronised;
 use crate::model::{Lsn, NodeId, Span};
 
 use super::settings::Moving;
@@ -136,6 +137,51 @@ pub struct OwnSetting {
     pub value: String,
 }
 
+impl OwnSetting {
+    /// Whose it is, in words.
+    pub fn whose(&self) -> String {
+        match (&self.role, &self.database) {
+            (Some(role), None) => format!("role {role}"),
+            (None, Some(database)) => format!("database {database}"),
+            (Some(role), Some(database)) => format!("role {role} in database {database}"),
+            (None, None) => "all roles".into(),
+        }
+    }
+    /// The statement that made it with SET, and unmakes it with RESET.
+    pub fn statement(&self) -> String {
+        let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
+        match (&self.role, &self.database) {
+            (Some(role), None) => format!("ALTER ROLE {}", quoted(role)),
+            (None, Some(database)) => format!("ALTER DATABASE {}", quoted(database)),
+            (Some(role), Some(database)) => {
+                format!("ALTER ROLE {} IN DATABASE {}", quoted(role), quoted(database))
+            }
+            (None, None) => "ALTER ROLE ALL".into(),
+        }
+    }
+    /// Whether the policy lists it: its commits are outside the account, by name.
+    pub fn is_listed(&self, listed: &Unsynchronised) -> bool {
+        self.role.as_ref().is_some_and(|r| listed.roles.contains(r))
+            || self.database.as_ref().is_some_and(|d| listed.databases.contains(d))
+    }
+}
+
+/// `synchronous_commit` of roles and databases.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn own_settings(client: &Client) -> Result<Vec<OwnSetting>, LookError> {
+    let rows = bounded(client.query(OWN, &[])).await?;
+    Ok(rows
+        .iter()
+        .map(|r| OwnSetting {
+            database: r.get("database"),
+            role: r.get("role"),
+            value: r.get("value"),
+        })
+        .collect())
+}
+
 /// Either.
 #[derive(Clone, Debug)]
 pub enum Look {
@@ -177,7 +223,8 @@ const PRIMARY: &str = "\
         (extract(epoch FROM min(backend_start)) * 1000000)::bigint AS session, \
         (extract(epoch FROM min(xact_start)) * 1000000)::bigint AS transaction, \
         array_agg(pid) FILTER (WHERE wait_event = 'SyncRep') AS waiters \
-        FROM pg_stat_activity WHERE datid IS NOT NULL AND backend_type <> 'walsender' \
+        FROM pg_stat_activity WHERE datid IS NOT NULL AND backend_type NOT IN ('walsender', \
+        'autovacuum worker', 'parallel worker') \
         AND application_name <> 'quorate') a";
 
 /// Settings of roles and databases, from a catalog that all databases share.
@@ -224,7 +271,7 @@ pub async fn look(client: &Client) -> Result<Look, LookError> {
     // Confirmations first, then who waits for one: see `waits`.
     let rows = bounded(client.query(STANDBYS, &[])).await?;
     let row = bounded(client.query_one(PRIMARY, &[])).await?;
-    let own = bounded(client.query(OWN, &[])).await?;
+    let own = own_settings(client).await?;
     let written = lsn(&row, "written");
     let segment: String = row.get("segment");
     let standbys = rows
@@ -250,14 +297,7 @@ pub async fn look(client: &Client) -> Result<Look, LookError> {
         moving: moving(&row),
         guarded: Guarded {
             server: ["fsync", "pages", "commits"].map(|column| row.get(column)),
-            own: own
-                .iter()
-                .map(|r| OwnSetting {
-                    database: r.get("database"),
-                    role: r.get("role"),
-                    value: r.get("value"),
-                })
-                .collect(),
+            own,
             twice: twice(&rows),
         },
         clock: row.get("clock"),
@@ -299,6 +339,17 @@ fn twice(rows: &[Row]) -> Vec<String> {
 pub async fn source_of(client: &Client, name: &str) -> Result<String, LookError> {
     let sql = "SELECT coalesce(sourcefile, '') FROM pg_settings WHERE name = $1";
     Ok(bounded(client.query_one(sql, &[&name])).await?.get(0))
+}
+
+/// The `restore_command` of the user's own files, whatever ALTER SYSTEM or the agent wrote.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn restore_command_of_files(client: &Client) -> Result<String, LookError> {
+    let sql = "SELECT setting FROM pg_file_settings WHERE lower(name) = 'restore_command' \
+        AND sourcefile NOT LIKE '%postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1";
+    let row = bounded(client.query_opt(sql, &[])).await?;
+    Ok(row.and_then(|r| r.get::<_, Option<String>>(0)).unwrap_or_default())
 }
 
 /// Where the server logs.

@@ -112,8 +112,7 @@ impl Driver {
             Ok(false) => false,
             Ok(true) => self.without_upstream(upstream).await,
             Err(failure) => {
-                self.facts.trouble =
-                    format!("does not stream from {}: {}", upstream.node, failure.0);
+                self.note(format!("does not stream from {}: {}", upstream.node, failure.0));
                 false
             }
         }
@@ -135,6 +134,7 @@ impl Driver {
 
     async fn without_upstream(&mut self, upstream: &Upstream) -> bool {
         let replayed = self.facts.replayed;
+        self.look_for_archive().await;
         let moved = self.thirst.replayed.is_none_or(|before| before < replayed);
         if self.archive.exists()
             && moved
@@ -167,7 +167,7 @@ impl Driver {
         let ordered = self.following.clone();
         let reloaded = closed.and_then(|()| self.reload(self.settings(ordered.as_ref())));
         if let Err(failure) = reloaded {
-            self.facts.trouble = format!("the archive cannot be left: {}", failure.0);
+            self.note(format!("the archive cannot be left: {}", failure.0));
         }
     }
 

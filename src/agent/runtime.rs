@@ -309,6 +309,8 @@ fn start_adapter(
                 programs,
                 routes: config.routes.clone(),
                 forks: config.state_dir.join("forks"),
+                state_dir: config.state_dir.clone(),
+                unsynchronised: config.policy.unsynchronised.clone(),
                 default_sync: others.map(|n| n.node_id.clone()).collect(),
                 synchronous_standbys: config.cluster.synchronous_standbys,
                 ours,

@@ -152,6 +152,7 @@ pub(super) fn report(node: &str) -> NodeReport {
             left: Span::secs(2),
             promised_by: ["n1", "n2", "n3"].map(NodeId::from).to_vec(),
             sync: SyncSet::default(),
+            doubt: crate::model::loss::Doubt::default(),
         }),
         resource: ResourceFacts {
             state: if primary { ResourceState::Primary } else { ResourceState::Standby },

@@ -95,6 +95,9 @@ impl Claim {
             if entry.sync.number > slot.sync.number {
                 slot.sync = entry.sync.clone();
             }
+            if entry.doubt.number > slot.doubt.number {
+                slot.doubt = entry.doubt.clone();
+            }
         }
         let closed = seen.values().filter(|e| e.promoted).map(|e| e.epoch).max();
         let unheard = self.voters.members.len() - self.grants.len();
@@ -288,13 +291,17 @@ impl Claim {
                     acknowledged",
                 entry.epoch
             );
-            return Some(if self.has_data {
-                LossAccount::None { proof, by: vec![holder.clone()], excluded: vec![] }
-            } else {
-                LossAccount::Unknown {
+            if !self.has_data {
+                return Some(LossAccount::Unknown {
                     why: format!("{holder} held the role before and no longer has that database"),
-                }
-            });
+                });
+            }
+            let excluded = entry.doubt.excluded.clone();
+            return Some(doubted(entry).unwrap_or_else(|| LossAccount::None {
+                proof,
+                by: vec![holder.clone()],
+                excluded,
+            }));
         }
         let reached = self.best().map(|(_, p)| p);
         if let Some((end, reached)) = release.and_then(|r| r.final_position).zip(reached) {
@@ -345,6 +352,9 @@ impl Claim {
     }
 
     fn none_by_grants(&self, entry: &EpochSync) -> LossAccount {
+        if let Some(unknown) = doubted(entry) {
+            return unknown;
+        }
         let set = entry.sync.sets.last().cloned().unwrap_or_default();
         let by: Vec<NodeId> = self.sync_grants(&set).map(|g| g.voter.node.clone()).collect();
         let names: Vec<_> = by.iter().map(NodeId::as_str).collect();
@@ -357,10 +367,17 @@ impl Claim {
                 list(&names)
             ),
             by,
-            excluded: vec![
-                "commits whose wait was cancelled (warning 01000), local and asynchronous commits"
-                    .into(),
-            ],
+            excluded: entry
+                .doubt
+                .excluded
+                .iter()
+                .cloned()
+                .chain([
+                    "commits whose wait was cancelled (warning 01000), local and asynchronous \
+                        commits"
+                        .into(),
+                ])
+                .collect(),
         }
     }
 
@@ -368,6 +385,13 @@ impl Claim {
     pub fn own_position(&self) -> Option<Position> {
         self.grants.get(&self.request.candidate).and_then(|g| g.position)
     }
+}
+
+/// The holder said itself that what it acknowledged may not be where the account would have it.
+fn doubted(entry: &EpochSync) -> Option<LossAccount> {
+    let why = entry.doubt.why.as_ref()?;
+    let why = format!("{} said in epoch {}: {why}", entry.holder.node, entry.epoch);
+    Some(LossAccount::Unknown { why })
 }
 
 fn list(names: &[&str]) -> String {

@@ -12,6 +12,7 @@ use super::message::{
     Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange,
 };
 use super::speakers::Speakers;
+use crate::model::loss::Doubt;
 use crate::model::planted::{Bug, planted};
 use crate::model::share::Shares;
 use crate::model::{DataMark, Epoch, Member, Position, Span, SyncStage, Timestamp, VoterSet};
@@ -29,6 +30,9 @@ pub struct EpochSync {
     pub won: bool,
     /// Whether its winner is known to have written in it: everything before it is closed then.
     pub promoted: bool,
+    /// What its holder says against the account of its writes.
+    #[serde(default)]
+    pub doubt: Doubt,
 }
 
 /// What a voter keeps: durable, fsynced before any reply that rests on it.
@@ -387,15 +391,18 @@ impl Voter {
                 && h.won
                 && h.promoted >= promoted
                 && h.sync.number >= renew.sync.number
+                && h.doubt.number >= renew.doubt.number
         });
         if !known {
             let (holder, sync) = (renew.holder.clone(), renew.sync.clone());
+            let doubt = renew.doubt.clone();
             self.record.see_epoch(EpochSync {
                 epoch: renew.epoch,
                 holder,
                 sync,
                 won: true,
                 promoted,
+                doubt,
             });
         }
         self.promise(now, renew.duration, newer);
@@ -494,6 +501,7 @@ impl Voter {
                 sync: claim.sync.clone(),
                 won: false,
                 promoted: false,
+                doubt: Doubt::default(),
             });
         }
         self.promise(now, claim.duration, !climb && !again);

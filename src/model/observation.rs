@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::loss::Doubt;
 use super::share::Shares;
 use super::{
     DataFault, DataFound, Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime,
@@ -123,6 +124,9 @@ pub struct HoldingFacts {
     pub promised_by: Vec<NodeId>,
     /// The synchronous set in force.
     pub sync: SyncSet,
+    /// What is said against the account of its writes.
+    #[serde(default)]
+    pub doubt: Doubt,
 }
 
 /// What a resource is doing.
@@ -212,8 +216,10 @@ pub struct ResourceFacts {
     /// The load it carries, in units of its capacity; `None` where nobody measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<u64>,
-    /// Sessions that do not wait for synchronous standbys, seen since the primary was promoted.
-    pub unsynchronised_sessions: u32,
+    /// Commits whose wait for synchronous standbys was cancelled, seen since the primary was
+    /// promoted; `None`: nobody can say.
+    #[serde(default)]
+    pub unsynchronised_sessions: Option<u32>,
     /// Free bytes where the data is.
     pub disk_free: u64,
     /// Total bytes there.

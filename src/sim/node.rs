@@ -420,7 +420,7 @@ impl World {
             load: several.map(|(_, load)| load),
             sync_setting: String::new(),
             sessions: u32::from(db.primary),
-            unsynchronised_sessions: db.cancelled,
+            unsynchronised_sessions: Some(db.cancelled),
             disk_free: if here.disk.full { 0 } else { DISK_FREE },
             disk_total: if witness { 0 } else { DISK_FREE * 2 },
             check: CheckTimes {

@@ -86,6 +86,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
             left: Span::secs(2),
             promised_by: (1..=nodes).map(name).collect(),
             sync: SyncSet::default(),
+            doubt: quorate::model::loss::Doubt::default(),
         }),
         resource: ResourceFacts {
             kind: "postgres".into(),

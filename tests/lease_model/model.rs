@@ -126,6 +126,7 @@ impl Model for Bounds {
             sync: sync.clone().into(),
             won: true,
             promoted: true,
+            doubt: quorate::model::loss::Doubt::default(),
         };
         let nodes = (0..self.voters + self.strangers)
             .map(|n| {
@@ -154,6 +155,7 @@ impl Model for Bounds {
                     promoted: Some(TimelineHistory::default()),
                     system: None,
                     process: 0,
+                    doubt: quorate::model::loss::Doubt::default(),
                 };
                 assert_eq!(voter.renew(Timestamp(0), &renew).reply.is_ok(), votes);
                 let mut holder =

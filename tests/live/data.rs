@@ -15,7 +15,7 @@ impl Cluster {
         self.folder.path().join("lab").join(node)
     }
     /// One statement on one node, as any client; the rows' first columns, or what the server said.
-    pub fn sql(&self, node: &str, statement: &str) -> Result<Vec<String>, String> {
+    pub fn ask(&self, node: &str, statement: &str) -> Result<Vec<String>, String> {
         let port = self.lab.as_ref().unwrap().postgres_ports()[node];
         self.runtime.block_on(async move {
             let words = |e: tokio_postgres::Error| {
@@ -42,7 +42,7 @@ impl Cluster {
         })
     }
     pub fn ok(&self, node: &str, statement: &str) -> Vec<String> {
-        self.sql(node, statement).unwrap_or_else(|e| panic!("{node}: {statement}: {e}"))
+        self.ask(node, statement).unwrap_or_else(|e| panic!("{node}: {statement}: {e}"))
     }
     /// Waits for something that a client sees.
     pub fn client_sees(&self, what: &str, seconds: u64, holds: impl Fn() -> bool) {
@@ -60,7 +60,7 @@ impl Cluster {
             let takes = |n: &&&str| {
                 let write = "create temp table if not exists w(i int); insert into w values (1); \
                              select pg_current_xact_id()";
-                self.sql(n, write).is_ok()
+                self.ask(n, write).is_ok()
             };
             let node = nodes.iter().find(takes);
             *found.borrow_mut() = node.map_or(String::new(), |n| (*n).to_owned());
@@ -259,14 +259,14 @@ fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
     cluster.lab().kill("node-1", What::Host).unwrap();
     cluster.lab().heal("node-3").unwrap();
     cluster.client_sees("node-3's database is no primary any more", 30, || {
-        cluster.sql("node-3", "select pg_is_in_recovery()").is_ok_and(|r| r == ["t"])
-            || cluster.sql("node-3", "select 1").is_err()
+        cluster.ask("node-3", "select pg_is_in_recovery()").is_ok_and(|r| r == ["t"])
+            || cluster.ask("node-3", "select 1").is_err()
     });
     cluster.lab().heal("node-1").unwrap();
     let view = cluster.calm();
     assert_ne!(primary(&view), "node-3");
     assert_eq!(cluster.count(&primary(&view), "acked"), 555);
-    assert!(cluster.sql("node-3", "select * from theirs").is_err(), "the stray line lives on");
+    assert!(cluster.ask("node-3", "select * from theirs").is_err(), "the stray line lives on");
     assert_eq!(cluster.count("node-3", "acked"), 555);
 }
 
@@ -275,12 +275,12 @@ fn asynchronous_a_stray_does_not_acknowledge_beside_the_primary() {
     let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
     cluster.calm();
     cluster.ok("node-1", "create table e(i int)");
-    cluster.client_sees("the table on node-3", 10, || cluster.sql("node-3", "table e").is_ok());
+    cluster.client_sees("the table on node-3", 10, || cluster.ask("node-3", "table e").is_ok());
     cluster.ok("node-3", "select pg_promote(false)");
     cluster.until("it was found and stopped", 20, |v| {
         v.nodes.iter().any(|n| n.report.as_ref().is_some_and(|r| !r.resource.found.is_empty()))
     });
-    assert!(cluster.sql("node-3", "insert into e values (1)").is_err());
+    assert!(cluster.ask("node-3", "insert into e values (1)").is_err());
     cluster.ok("node-1", "insert into e values (2)");
     cluster.calm();
     assert_eq!(cluster.count("node-3", "e"), cluster.count("node-1", "e"));
@@ -337,7 +337,7 @@ fn asynchronous_a_server_restarted_by_hand_does_not_write_without_a_lease() {
         number += 1;
         for node in ["node-1", "node-2", "node-3"] {
             let insert = format!("insert into e values ({number}) on conflict do nothing");
-            if cluster.sql(node, &insert).is_ok() {
+            if cluster.ask(node, &insert).is_ok() {
                 acknowledged.push(number);
                 break;
             }

@@ -141,6 +141,7 @@ fn a_founder_whose_first_claim_was_not_won_founds_again() {
         sync: SyncSet::default().into(),
         won: false,
         promoted: false,
+        doubt: crate::model::loss::Doubt::default(),
     };
     let notice = ReleaseNotice {
         epoch: Epoch(2),

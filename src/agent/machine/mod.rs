@@ -113,6 +113,10 @@ pub struct Resource {
     pub data: DataFound,
     /// Why the goal cannot be reached; empty while there is hope.
     pub failure: String,
+    /// As primary: why what it acknowledged may not be where the account says.
+    pub doubt: Option<String>,
+    /// As primary: whose commits wait for nobody, as the policy lists them.
+    pub excluded: Vec<String>,
 }
 
 /// What the machine asks for.
@@ -362,6 +366,7 @@ impl Machine {
             {
                 turn.effects.push(Effect::Report);
             }
+            machine.mind_doubt(now, turn);
         })
     }
 
@@ -485,6 +490,7 @@ impl Machine {
             left: holder.held_until().map_or(Span::ZERO, |until| now.until(until)),
             promised_by: holder.promised_by(now),
             sync: holder.sync_set(),
+            doubt: holder.doubt().clone(),
         })
     }
 

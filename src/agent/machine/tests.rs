@@ -42,6 +42,7 @@ pub(super) fn record(node: &str) -> VoterRecord {
         sync: sync.into(),
         won: true,
         promoted: true,
+        doubt: crate::model::loss::Doubt::default(),
     };
     VoterRecord {
         voters: Some(voters),
@@ -320,6 +321,7 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
         promoted: Some(TimelineHistory { timeline: 2, left: vec![] }),
         system: None,
         process: 0,
+        doubt: crate::model::loss::Doubt::default(),
     };
     let (turn, reply) = machine.message(at(2), PeerMessage::Renew(renew), Ok(()));
     assert!(matches!(reply, PeerReply::Ack(_)), "{turn:?}");

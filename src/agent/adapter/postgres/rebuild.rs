@@ -5,24 +5,26 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio_postgres::NoTls;
-
 use super::files::{self, Control};
-use super::{Done, Driver, Failed, failed, sql};
+use super::{Done, Driver, Failed, archive, failed, settings, sql};
 use crate::agent::host;
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
-use crate::model::{Lsn, Position, TimelineHistory};
+use crate::model::{Lsn, Position, Span, TimelineHistory};
 
 /// The name under which tools connect: never a node's, or a server would take their word for a
 /// standby's.
-const TOOL: &str = "quorate-rebuild";
+pub(super) const TOOL: &str = "quorate-rebuild";
 
 /// Beside the data directory while it is rebuilt: what is in it cannot be used. (Inside, a rewind
 /// would remove it.)
 fn unfinished(data_dir: &Path) -> std::path::PathBuf {
     data_dir.with_extension("rebuilding")
 }
+
+/// Pauses after a rebuild that failed: doubled from the first to the second.
+const PAUSE_MIN: Span = Span::secs(1);
+const PAUSE_MAX: Span = Span::secs(60);
 
 impl Driver {
     /// A new, empty database.
@@ -64,16 +66,16 @@ impl Driver {
         self.clear_the_way().await?;
         files::remove_loose_placeholders(data_dir)?;
         files::signal_standby(data_dir)?;
-        files::write_settings(&config, &self.settings(upstream))?;
+        let arguments = self.arguments(upstream).await?;
         std::fs::create_dir_all(&config.socket_dir)?;
         self.state(ResourceState::Starting);
         self.resource.stopped = None;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        self.log_read = log.metadata().map_or(0, |m| m.len());
         let mut command = std::process::Command::new(self.setup.programs.path("postgres"));
         command
             .arg("-D")
             .arg(data_dir)
+            .args(arguments)
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -101,6 +103,70 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The command line of a start, and everything written before it: the user's own values count
+    /// where they are safe, and they are what the files say without this agent's lines.
+    async fn arguments(&mut self, upstream: Option<&Upstream>) -> Result<Vec<String>, Failed> {
+        let config = self.setup.config.clone();
+        let main = config.config_file.clone();
+        let main = main.unwrap_or_else(|| config.data_dir.join("postgresql.conf"));
+        if !main.exists() {
+            return failed(format!(
+                "there is no {}: where the configuration lies elsewhere (Debian: \
+                 /etc/postgresql/…/postgresql.conf) set postgres.config_file in agent.yaml",
+                main.display()
+            ));
+        }
+        let by_system = files::auto_value(&config.data_dir, "restore_command")
+            .filter(|value| !value.is_empty() && !archive::is_wrapper(value));
+        files::uncover_user_values(&config.data_dir)?;
+        let names: Vec<&str> = settings::known(self.setup.programs.major)
+            .filter(|s| s.asks_user())
+            .map(|s| s.name)
+            .chain(["restore_command"])
+            .collect();
+        let mut values = Vec::new();
+        for name in &names {
+            values.push(self.users_value(name).await?);
+        }
+        let of = |name: &str| {
+            names.iter().position(|n| *n == name).map_or(String::new(), |at| values[at].clone())
+        };
+        let control = Control::read(&self.setup.programs, &config.data_dir).await?;
+        self.found_archive(by_system, of("restore_command"), control.segment_bytes)?;
+        let moving = self.settings(upstream);
+        files::write_moving(&config.data_dir, &moving)?;
+        self.watch.ordered(moving);
+        Ok(self.fixed_arguments(|name| Some(of(name))))
+    }
+
+    /// What the user's files say of a setting.
+    async fn users_value(&self, name: &str) -> Result<String, Failed> {
+        let config = &self.setup.config;
+        let said = self
+            .setup
+            .programs
+            .run("postgres", |c| {
+                c.arg("-D").arg(&config.data_dir);
+                c.args(self.fixed_arguments(|_| None)).args(["-C", name]);
+            })
+            .await?;
+        Ok(said.trim_end_matches('\n').to_owned())
+    }
+
+    fn config_argument(&self) -> Vec<String> {
+        self.setup
+            .config
+            .config_file
+            .as_ref()
+            .map_or(vec![], |file| vec!["-c".to_owned(), format!("config_file={}", file.display())])
+    }
+
+    fn fixed_arguments(&self, user: impl Fn(&str) -> Option<String>) -> Vec<String> {
+        let mut arguments = self.config_argument();
+        arguments.extend(settings::arguments(self.setup.programs.major, &self.setup.config, user));
+        arguments
     }
 
     /// Before a start that will follow `upstream`: a former primary past the switch point is
@@ -132,7 +198,9 @@ impl Driver {
         );
         // While the source does not answer, a standby of nobody is worth more than a stopped one:
         // it can say where its log ends.
-        checkpoint_at(self, upstream).await?;
+        self.paced(upstream)?;
+        let checkpoint = self.checkpoint_at(upstream).await;
+        self.pace(upstream, checkpoint)?;
         self.stop_gracefully().await?;
         let control = Control::read(&self.setup.programs, &self.setup.config.data_dir).await?;
         self.rewind(upstream, history, &control).await
@@ -144,7 +212,19 @@ impl Driver {
         history: &TimelineHistory,
         control: &Control,
     ) -> Done {
-        checkpoint_at(self, upstream).await?;
+        self.paced(upstream)?;
+        let rewound = self.rewind_or_clone(upstream, history, control).await;
+        self.pace(upstream, rewound)
+    }
+
+    async fn rewind_or_clone(
+        &mut self,
+        upstream: &Upstream,
+        history: &TimelineHistory,
+        control: &Control,
+    ) -> Done {
+        self.same_system(upstream, control).await?;
+        self.checkpoint_at(upstream).await?;
         self.state(ResourceState::Rebuilding);
         self.facts.trouble = format!("rewinding to follow {}", upstream.node);
         self.resource.stopped = None;
@@ -156,64 +236,66 @@ impl Driver {
             self.keep_stray(control)?;
             return self.reclone(upstream).await;
         }
-        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
-            return failed("no way to it is configured");
-        };
-        let source = format!("{source} dbname={}", self.setup.config.database);
+        // A crashed server needs its own recovery first; then the rewind has a consistent state to
+        // start from.
+        if !control.is_clean() {
+            self.recover_alone().await?;
+        }
+        // Only looked at: what fails here has touched nothing, and the copy stays what it was.
+        if let Err(why) = self.pg_rewind(upstream, true).await {
+            tracing::warn!("pg_rewind could not: {}; cloning instead", why.0);
+            return self.clone_from(upstream).await.map_err(|also| {
+                Failed(format!("{}; cloning {}: {}", why.0, upstream.node, also.0))
+            });
+        }
         host::write_durably(&unfinished(&data_dir), "pg_rewind\n")?;
-        let result = self
-            .setup
-            .programs
-            .run("pg_rewind", |c| {
-                _ = c
-                    .arg("-D")
-                    .arg(&data_dir)
-                    .arg("--source-server")
-                    .arg(source)
-                    .arg("--no-ensure-shutdown")
-            })
-            .await;
-        let result = match result {
-            // A crashed primary needs its own recovery first; then the rewind has a consistent
-            // state to start from.
-            Err(e) if e.to_string().contains("must be shut down cleanly") => {
-                self.recover_and_rewind(upstream).await.map_err(|f| f.0)
-            }
-            other => other.map(|_| ()).map_err(|e| e.to_string()),
-        };
-        match result {
+        match self.pg_rewind(upstream, false).await {
             Ok(()) => {
                 std::fs::remove_file(unfinished(&data_dir))?;
                 tracing::info!("rewound to follow {}", upstream.node);
                 self.note_rebuilt()
             }
             Err(why) => {
-                tracing::warn!("pg_rewind could not: {why}; cloning instead");
-                self.reclone(upstream).await
+                tracing::warn!("pg_rewind could not: {}; cloning instead", why.0);
+                self.clone_from(upstream).await.map_err(|also| {
+                    Failed(format!("{}; cloning {}: {}", why.0, upstream.node, also.0))
+                })
             }
         }
     }
 
-    async fn recover_and_rewind(&mut self, upstream: &Upstream) -> Done {
+    async fn pg_rewind(&self, upstream: &Upstream, only_look: bool) -> Done {
+        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
+            return failed("no way to it is configured");
+        };
+        let source = format!("{source} dbname={}", self.setup.config.database);
+        let data_dir = &self.setup.config.data_dir;
+        self.setup
+            .programs
+            .run("pg_rewind", |c| {
+                c.arg("-D").arg(data_dir).arg("--source-server").arg(source);
+                c.arg("--no-ensure-shutdown");
+                if only_look {
+                    c.arg("--dry-run");
+                }
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn recover_alone(&mut self) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let _ = std::fs::remove_file(data_dir.join("standby.signal"));
+        let arguments = self.fixed_arguments(|_| Some(String::new()));
         self.setup
             .programs
             .run("postgres", |c| {
-                c.args(["--single", "-F", "-D"]).arg(&data_dir).args([
+                c.args(["--single", "-D"]).arg(&data_dir).args(arguments).args([
                     "-c",
                     "synchronous_standby_names=",
                     "template1",
                 ]);
             })
-            .await?;
-        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
-            return failed("no way to it is configured");
-        };
-        let source = format!("{source} dbname={}", self.setup.config.database);
-        self.setup
-            .programs
-            .run("pg_rewind", |c| _ = c.arg("-D").arg(&data_dir).arg("--source-server").arg(source))
             .await?;
         Ok(())
     }
@@ -239,13 +321,51 @@ impl Driver {
         Ok(())
     }
 
-    /// What is here cannot be used; it stays until the copy is there.
+    /// A new copy in place of the one that is here, which stays until the new one is whole, and goes
+    /// on running if it does.
     pub(super) async fn reclone(&mut self, upstream: &Upstream) -> Done {
+        self.paced(upstream)?;
         let data_dir = self.setup.config.data_dir.clone();
-        host::write_durably(&unfinished(&data_dir), "pg_basebackup\n")?;
-        self.clone_from(upstream).await?;
-        std::fs::remove_file(unfinished(&data_dir))?;
-        Ok(())
+        let cloned = async {
+            match Control::read(&self.setup.programs, &data_dir).await {
+                Ok(control) => self.same_system(upstream, &control).await?,
+                // Half-rewound from there: it was the same before.
+                Err(_) if unfinished(&data_dir).exists() => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.clone_from(upstream).await
+        }
+        .await;
+        self.pace(upstream, cloned)
+    }
+
+    /// A rebuild that failed is not tried again at once: each try costs the upstream a checkpoint
+    /// and a copy.
+    fn paced(&self, upstream: &Upstream) -> Done {
+        let thirst = &self.thirst;
+        match &thirst.failed {
+            Some((node, until, why)) if *node == upstream.node && host::now() < *until => {
+                failed(format!("{why} (tried again in {})", host::now().until(*until)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn pace(&mut self, upstream: &Upstream, done: Done) -> Done {
+        match &done {
+            Ok(()) => {
+                self.thirst.failed = None;
+                self.thirst.pause = PAUSE_MIN;
+            }
+            Err(why) => {
+                let again = self.thirst.failed.as_ref().is_some_and(|(n, ..)| *n == upstream.node);
+                let pause = if again { Span(self.thirst.pause.0 * 2) } else { PAUSE_MIN };
+                self.thirst.pause = pause.min(PAUSE_MAX);
+                let until = host::now() + self.thirst.pause;
+                self.thirst.failed = Some((upstream.node.clone(), until, why.0.clone()));
+            }
+        }
+        done
     }
 
     /// A copy of `upstream`. An unfinished copy is thrown away; what was here before goes when the
@@ -274,41 +394,21 @@ impl Driver {
             })
             .await?;
         rustix::fs::sync();
+        if self.adopt() {
+            self.stop_gracefully().await?;
+        }
         if data_dir.exists() {
             std::fs::rename(&data_dir, &old)?;
         }
         std::fs::rename(&next, &data_dir)?;
+        if unfinished(&data_dir).exists() {
+            std::fs::remove_file(unfinished(&data_dir))?;
+        }
         if old.exists() {
             std::fs::remove_dir_all(&old)?;
         }
         tracing::info!("cloned {}", upstream.node);
         self.note_rebuilt()
-    }
-}
-
-/// `pg_rewind` before version 16 reads the source's timeline from its last checkpoint; one that is
-/// older than the promotion makes it see nothing to do.
-async fn checkpoint_at(driver: &Driver, upstream: &Upstream) -> Result<(), Failed> {
-    let Some(route) = driver.setup.routes.get(&upstream.node) else {
-        return failed("no way to it is configured");
-    };
-    let Some((host, port)) = route.postgres.rsplit_once(':') else {
-        return failed("its address has no port");
-    };
-    let config = &driver.setup.config;
-    let mut settings = tokio_postgres::Config::new();
-    settings
-        .host(host)
-        .port(port.parse().unwrap_or(5432))
-        .user(&config.user)
-        .dbname(&config.database)
-        .application_name("quorate");
-    settings.connect_timeout(Duration::from_secs(3));
-    let (client, connection) = sql::bounded(settings.connect(NoTls)).await?;
-    tokio::spawn(connection);
-    match tokio::time::timeout(Duration::from_secs(60), client.batch_execute("CHECKPOINT")).await {
-        Ok(done) => Ok(done?),
-        Err(_) => failed(format!("{} did not finish a checkpoint in 60 s", upstream.node)),
     }
 }
 

@@ -62,6 +62,10 @@ pub struct VoterRecord {
     /// The newest shares it was given, where several nodes accept writes and nobody votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
+    /// The epoch it claims, or claimed and has not given back: on record before the claim is said.
+    /// It is no vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<Epoch>,
     /// Which data it answers for.
     #[serde(default)]
     pub data: DataMark,
@@ -91,6 +95,7 @@ impl VoterRecord {
             attested: vec![],
             unknown_accepted: false,
             shares: None,
+            claimed: None,
             data: DataMark::default(),
             history_signed: false,
             writes: 0,
@@ -529,9 +534,13 @@ impl Voter {
     /// One that another process says than the one that renews counts once the promise has run out:
     /// it may be a copy of the holder's host that finds nothing running.
     pub fn release(&mut self, now: Timestamp, notice: &ReleaseNotice) -> Said<bool> {
+        let mine = notice.holder == self.record.me && self.record.claimed == Some(notice.epoch);
+        if mine {
+            self.record.claimed = None;
+        }
         let news = self.is_credible(now, notice) && self.record.see_release(notice);
         Said {
-            persist: news.then(|| self.record.clone()),
+            persist: (news || mine).then(|| self.record.clone()),
             reply: news && self.record.is_released(),
         }
     }
@@ -546,6 +555,12 @@ impl Voter {
     /// How far the log here is flushed, and on which data; never falls but by a rebuild.
     pub fn note_data(&mut self, mark: DataMark) -> VoterRecord {
         self.record.data = mark;
+        self.record.clone()
+    }
+
+    /// It is about to claim this epoch; the record must be durable before anybody is asked.
+    pub fn begin_claim(&mut self, epoch: Epoch) -> VoterRecord {
+        self.record.claimed = Some(epoch);
         self.record.clone()
     }
 
@@ -603,6 +618,7 @@ impl Voter {
             .cloned()
         {
             self.record.see_epoch(EpochSync { won: true, ..entry });
+            self.record.claimed = None;
         }
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: () }
     }

@@ -45,10 +45,6 @@ pub struct DataFound {
     /// Clones and rewinds completed by this process: each makes the data another.
     #[serde(default)]
     pub rebuilt: u64,
-    /// Why what is here must not be relied on, whatever its position: a setting without which a
-    /// flush is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unsafe_setting: Option<String>,
 }
 
 /// Why data has no position. Nothing of it is deleted.
@@ -81,11 +77,6 @@ pub enum DataFault {
         /// Where it once reached.
         mark: Position,
     },
-    /// A setting makes its flushes worth nothing.
-    Unsafe {
-        /// Which, and what it is.
-        setting: String,
-    },
 }
 
 impl fmt::Display for DataFault {
@@ -110,9 +101,6 @@ impl fmt::Display for DataFault {
                 f,
                 "its log ends at {found}, but this node once had it up to {mark}: an older copy"
             ),
-            DataFault::Unsafe { setting } => {
-                write!(f, "{setting}: what it says it has flushed may not be on its disk")
-            }
         }
     }
 }
@@ -141,9 +129,6 @@ impl DataMark {
             && found != expected
         {
             return Some(DataFault::AnotherSystem { found, expected });
-        }
-        if let Some(setting) = &found.unsafe_setting {
-            return Some(DataFault::Unsafe { setting: setting.clone() });
         }
         if found.stray {
             let timeline = found.line.as_ref().map_or(0, |l| l.timeline);

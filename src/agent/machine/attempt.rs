@@ -330,8 +330,14 @@ impl Machine {
     fn claim(&mut self, now: Timestamp, turn: &mut Turn) {
         let Some(voters) = self.voter.record().voters.clone() else { return };
         let Some(attempt) = &self.attempt else { return };
-        let request = self.request(&voters, attempt.highest);
         let climbs = attempt.reason == Reason::Climb;
+        let highest = attempt.highest.max(self.voter.record().claimed.unwrap_or_default());
+        let request = self.request(&voters, highest);
+        if !climbs {
+            // Whatever becomes of this process, what it claimed is given back.
+            let record = self.voter.begin_claim(request.epoch);
+            Self::persist(turn, Some(record));
+        }
         turn.effects.push(Effect::Note(format!("claims epoch {}", request.epoch)));
         let has_data = self.resource.has_data && self.data_fault().is_none();
         let claim = Box::new(Claim::new(request, voters, now, has_data));
@@ -580,13 +586,10 @@ impl Machine {
             }
             Stage::Asking { .. } => None,
         };
-        let record = self.voter.record();
-        let voted = claimed.filter(|epoch| {
-            record.epoch == *epoch && record.holder.as_ref() == Some(&self.setup.me)
-        });
         if attempt.reason == Reason::Climb {
             // The database runs in the old epoch; if that was lost the fence has begun already.
-        } else if let Some(epoch) = voted {
+        } else if let Some(epoch) = claimed {
+            // Also one that it has not voted for itself: others may have granted it.
             self.cut(turn);
             self.release(epoch, None, false, turn);
         }

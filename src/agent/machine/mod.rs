@@ -287,6 +287,10 @@ impl Machine {
             machine.resume(now, &record, &mut turn);
         } else {
             machine.set_goal(cut, &mut turn);
+            // What an earlier process meant to take back is not forgotten with it.
+            if record.last_won().is_some_and(|won| won.holder == machine.setup.me) {
+                machine.plan_reclaim(now, false);
+            }
         }
         (machine, turn)
     }

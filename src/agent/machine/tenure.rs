@@ -140,6 +140,14 @@ impl Machine {
         if !stopped || self.attempt.is_some() {
             return;
         }
+        // A claim that an earlier process made and did not live to give up.
+        let claimed = self.voter.record().claimed;
+        if let Some(epoch) = claimed {
+            let text = format!("gives epoch {epoch} back: it was claimed and never won");
+            turn.effects.push(Effect::Note(text));
+            self.release(epoch, None, false, turn);
+            return;
+        }
         let record = self.voter.record();
         let me = &self.setup.me;
         let released =
@@ -386,7 +394,7 @@ impl Machine {
 
     /// A person who wants to decide is not overtaken; a planned move that nobody completes is
     /// undone.
-    fn plan_reclaim(&mut self, now: Timestamp, planned: bool) {
+    pub(super) fn plan_reclaim(&mut self, now: Timestamp, planned: bool) {
         let by_itself = planned || self.setup.strategy != crate::model::topology::Strategy::Manual;
         self.found_reclaim = by_itself.then(|| now + self.setup.reclaim_after);
     }

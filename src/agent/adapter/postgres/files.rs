@@ -170,14 +170,19 @@ pub fn history(data_dir: &Path, timeline: u32) -> TimelineHistory {
 /// # Errors
 /// When the disk says no.
 pub fn place_timelines(data_dir: &Path, current: u32, epoch: u64) -> std::io::Result<()> {
+    let folder = data_dir.join("pg_wal");
+    let mut placed = false;
     for timeline in u64::from(current) + 1..epoch {
-        let path = data_dir.join("pg_wal").join(format!("{timeline:08X}.history"));
+        let path = folder.join(format!("{timeline:08X}.history"));
         if !path.exists() {
-            host::write_durably(
-                &path,
-                &format!("# quorate: nothing was ever written in epoch {timeline}\n"),
-            )?;
+            let text = format!("# quorate: nothing was ever written in epoch {timeline}\n");
+            std::fs::write(&path, text)?;
+            placed = true;
         }
+    }
+    // Their contents are comments: one that a loss of power left empty says the same.
+    if placed {
+        std::fs::File::open(&folder)?.sync_all()?;
     }
     Ok(())
 }
@@ -197,7 +202,8 @@ pub fn remove_loose_placeholders(data_dir: &Path) -> std::io::Result<()> {
         else {
             continue;
         };
-        if std::fs::read_to_string(entry.path()).unwrap_or_default().starts_with("# quorate:") {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        if text.is_empty() || text.starts_with("# quorate:") {
             placeholders.push((timeline, entry.path()));
         } else {
             newest = newest.max(timeline);

@@ -439,8 +439,14 @@ impl Agent {
     fn may_pursue(&self, goal: &Goal) -> bool {
         let saved = self.record.saved();
         match goal {
-            Goal::Primary { .. } => {
-                self.record.is_saved() && self.keeper.as_ref().is_none_or(Keeper::is_guarded)
+            Goal::Primary { epoch, sync } => {
+                // A restarted process would find the same epoch as won, with this set.
+                let would_find = saved.epoch == *epoch
+                    && saved.holder.as_ref() == Some(&self.setup.me)
+                    && saved.is_won()
+                    && saved.last_won().is_some_and(|won| won.sync.sets.contains(sync));
+                (self.record.is_saved() || would_find)
+                    && self.keeper.as_ref().is_none_or(Keeper::is_guarded)
             }
             Goal::Standby { upstream: Some(upstream), .. } => {
                 self.record.is_saved()

@@ -373,3 +373,94 @@ fn a_standby_restarted_by_hand_is_a_server_of_the_agents_again() {
     let pid = pid.lines().next().unwrap();
     assert!(record.contains(&format!("\"pid\":{pid}")), "{record} {pid}");
 }
+
+#[test]
+fn every_node_was_restored_and_two_persons_sign_whose_data_is_the_history() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    cluster.ok("node-1", "create table e as select generate_series(1,100)");
+    // A backup of the primary, taken while everything is stopped; then the cluster goes on.
+    let nodes = ["node-1", "node-2", "node-3"];
+    for node in nodes {
+        cluster.lab().kill(node, What::Host).unwrap();
+    }
+    let backup = cluster.folder.path().join("backup");
+    cluster.copy(&cluster.dir("node-1").join("data"), &backup);
+    for node in nodes {
+        cluster.lab().heal(node).unwrap();
+    }
+    let writer = cluster.writer(60);
+    cluster.calm();
+    cluster.ok(&writer, "insert into e select generate_series(1,5000)");
+    let end: quorate::model::Lsn =
+        cluster.ok(&writer, "select pg_current_wal_flush_lsn()")[0].parse().unwrap();
+    let marked = |v: &ClusterView| {
+        v.nodes.iter().all(|n| n.report.as_ref().and_then(|r| r.mark).is_some_and(|m| m.lsn >= end))
+    };
+    cluster.until("every node's mark", 60, marked);
+    // All three get the backup.
+    for node in nodes {
+        cluster.lab().kill(node, What::Host).unwrap();
+        let data = cluster.dir(node).join("data");
+        std::fs::rename(&data, cluster.dir(node).join("data-after")).unwrap();
+        cluster.copy(&backup, &data);
+        cluster.lab().heal(node).unwrap();
+    }
+    let view = cluster.until("every node says that its copy is older", 60, |v| {
+        v.nodes.iter().all(|n| {
+            n.report.as_ref().is_some_and(|r| {
+                matches!(r.data_fault, Some(quorate::model::DataFault::Below { .. }))
+            })
+        })
+    });
+    nobody_said_none(&view);
+    // Nothing moves by itself; two persons say what it is.
+    let order = cluster.folder.path().join("history.json").display().to_string();
+    let words = "restored from the backup of this morning";
+    cluster.runs(&["node", "history", "node-1", "--attest", words, "--sign", &order]);
+    let (code, _, said) = cluster.quorate(&["node", "history", "--with", &order]);
+    assert_eq!(code, 3, "one person is not two: {said}");
+    cluster.runs_as("second", &["node", "history", "--with", &order]);
+    let writer = cluster.writer(90);
+    assert_eq!(writer, "node-1");
+    assert_eq!(cluster.count("node-1", "e"), 100);
+}
+
+#[test]
+fn a_copy_of_the_primarys_host_takes_nothing_from_it() {
+    let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
+    let before = cluster.calm();
+    // The whole folder of the node, copied while it runs, started with another port to listen on.
+    let (node, copy) = (cluster.dir("node-1"), cluster.folder.path().join("lab/copy-of-1"));
+    cluster.copy(&node, &copy);
+    for stale in ["state/guard.sock", "state/guard.pid", "data/postmaster.pid"] {
+        let _ = std::fs::remove_file(copy.join(stale));
+    }
+    let config = copy.join("agent.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = text.lines().find(|l| l.starts_with("listen:")).unwrap().to_owned();
+    let text = text.replace(&listen, &format!("listen: 127.0.0.1:{free}"));
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(cluster.folder.path().join("lab/quorate"));
+    let log = std::fs::File::create(copy.join("agent.log")).unwrap();
+    command.arg("agent").arg("--config").arg(&config).stderr(log).current_dir("/");
+    as_user(&mut command);
+    let mut agent = command.spawn().unwrap();
+    // It would give the role away that it believes it lost; the original keeps it.
+    let said = || std::fs::read_to_string(copy.join("agent.log")).unwrap_or_default();
+    let spoke = || said().contains("back") || said().contains("error") || said().contains("WARN");
+    cluster.client_sees("the copy speaks", 30, spoke);
+    let epoch = |v: &ClusterView| v.epoch;
+    let rows = 200;
+    cluster.ok("node-1", "create table e(i int)");
+    for i in 0..rows {
+        cluster.ok("node-1", &format!("insert into e values ({i})"));
+    }
+    let view = cluster.until("a view", 10, |_| true);
+    let (kept, was) = (epoch(&view), epoch(&before));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert_eq!(kept, was, "the role moved: {}", said());
+    assert_eq!(cluster.count("node-1", "e"), rows);
+}

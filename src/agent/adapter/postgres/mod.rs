@@ -7,6 +7,7 @@
 pub mod archive;
 mod doubt;
 mod files;
+mod guarded;
 mod look;
 mod mending;
 mod programs;
@@ -15,6 +16,7 @@ mod rebuild;
 pub mod settings;
 pub mod sql;
 mod standby;
+mod start;
 mod stop;
 mod upstream;
 mod waits;

@@ -5,12 +5,17 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use quorate::lab::What;
 use quorate::lab::measure::{Event, is_calm};
+use quorate::lab::{Options, What};
 
 use crate::{Cluster, nothing_lost, quick};
 
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+
+/// A gigabyte of log is written within a lease, on a slow disk too.
+fn patient() -> Options {
+    Options { lease_ms: 5_000, ..quick() }
+}
 
 impl Cluster {
     /// An archive in the lab's folder, with these settings on every node.
@@ -98,7 +103,7 @@ fn an_archive_out_of_reach_stops_nobody() {
 
 #[test]
 fn log_that_the_primary_removed_comes_from_the_archive() {
-    let mut cluster = Cluster::start(quick());
+    let mut cluster = Cluster::start(patient());
     let archive = cluster.archive("cp ARCHIVE/%f %p");
     let (primary, standby) = cluster.standby();
     cluster.lab().kill(&standby, What::Host).unwrap();
@@ -113,15 +118,15 @@ fn log_that_the_primary_removed_comes_from_the_archive() {
         "t",
     );
     cluster.lab().heal(&standby).unwrap();
-    cluster.calm();
-    assert!(mark.exists(), "it was cloned although the archive had everything");
     cluster.until_sql(&standby, "SELECT count(*) FROM filler", "70");
+    assert!(mark.exists(), "it was cloned although the archive had everything");
+    cluster.calm();
     cluster.until_sql(&standby, "SELECT current_setting('restore_command')", "");
 }
 
 #[test]
 fn log_that_nobody_has_is_cloned_whatever_is_logged_where() {
-    let mut cluster = Cluster::start(quick());
+    let mut cluster = Cluster::start(patient());
     for node in NODES {
         cluster.set(node, "logging_collector = on\nlc_messages = 'C'");
     }
@@ -131,9 +136,9 @@ fn log_that_nobody_has_is_cloned_whatever_is_logged_where() {
     let mark = cluster.mark(&standby);
     cluster.much_log(&primary);
     cluster.lab().heal(&standby).unwrap();
-    cluster.calm();
-    assert!(!mark.exists(), "it caught up without the log");
     cluster.until_sql(&standby, "SELECT count(*) FROM filler", "70");
+    assert!(!mark.exists(), "it caught up without the log");
+    cluster.calm();
 
     // A wait that is cancelled is counted, though the collector has the log.
     for node in NODES.iter().filter(|n| **n != primary) {
@@ -170,7 +175,7 @@ fn log_that_nobody_has_is_cloned_whatever_is_logged_where() {
 /// Anybody could write, before authentication, what made a standby destroy its good copy.
 #[test]
 fn nothing_is_rebuilt_for_a_phrase_in_a_log() {
-    let mut cluster = Cluster::start(quorate::lab::Options { lease_ms: 5_000, ..quick() });
+    let mut cluster = Cluster::start(patient());
     let primary = cluster.primary();
     let phrases = ["has already been removed", "could not receive timeline history file"];
     let mut marks = vec![];

@@ -42,7 +42,7 @@ impl Cluster {
     }
     /// Until a query on a node answers so.
     pub fn until_sql(&mut self, node: &str, sql: &str, wanted: &str) {
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
         loop {
             let found = self.sql(node, &[sql]);
             if found.as_deref() == Ok(wanted) {
@@ -328,4 +328,49 @@ fn a_failover_out_of_a_doubt_never_says_none() {
         matches!(&account, LossAccount::Unknown { why } if why.contains("role etl")),
         "{account}"
     );
+}
+
+#[test]
+fn doctor_prints_the_table_with_what_it_found() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    cluster.append(&primary, "data/postgresql.conf", "fsync = off");
+    cluster
+        .sql(
+            &primary,
+            &[
+                "CREATE ROLE etl LOGIN",
+                "ALTER ROLE etl SET synchronous_commit = off",
+                "SELECT pg_create_physical_replication_slot('backup', true)",
+            ],
+        )
+        .unwrap();
+    let config = cluster.file(&primary, "agent.yaml");
+    let doctor = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["doctor", "--output", "json", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found: Vec<serde_json::Value> = serde_json::from_str(&text)
+            .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), found)
+    };
+    let (code, found) = doctor();
+    let row = |name: &str| {
+        found.iter().find(|f| f["name"] == name).unwrap_or_else(|| panic!("no {name}: {found:#?}"))
+    };
+    for setting in settings::known(MAJOR).filter(|s| s.kind != Kind::Guarded) {
+        assert_ne!(row(setting.name)["verdict"], "wrong", "{:#}", row(setting.name));
+    }
+    assert_eq!(row("fsync")["verdict"], "mind", "{:#}", row("fsync"));
+    assert!(row("fsync")["advice"].as_str().unwrap().contains("postgresql.conf:"));
+    assert_eq!(row("backup")["verdict"], "mind");
+    let etl = row("synchronous_commit, role etl");
+    assert!(etl["verdict"] == "wrong" && etl["advice"].as_str().unwrap().contains("RESET"));
+    assert!(row("own certificate")["found"].as_str().unwrap().ends_with("days left"));
+    assert_eq!(code, Some(7), "a promise does not hold");
+    cluster.sql(&primary, &["ALTER ROLE etl RESET synchronous_commit"]).unwrap();
+    assert_eq!(doctor().0, Some(6), "something wants minding");
 }

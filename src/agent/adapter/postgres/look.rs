@@ -27,8 +27,9 @@ impl Driver {
         self.facts.replayed = look.replayed;
         self.facts.upstream_age = look.upstream_age;
         self.facts.sessions = look.sessions;
+        let streams = self.thirst.sees(look.receiver.filter(|_| look.streaming), host::now());
         self.facts.receiving_from =
-            self.following.as_ref().filter(|_| look.streaming).map(|u| u.node.clone());
+            self.following.as_ref().filter(|_| streams).map(|u| u.node.clone());
         self.facts.standbys.clear();
         self.state(ResourceState::Standby);
         position

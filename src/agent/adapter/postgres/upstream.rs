@@ -18,10 +18,16 @@ const CHECKPOINT_MAX: Duration = Duration::from_secs(60);
 /// Pause between two questions.
 const ASK_INTERVAL: Span = Span::secs(10);
 
+/// A receiver that lived so long streams. One that is refused the log it asks for is shown as
+/// streaming for a moment too, again and again.
+const STREAM_MIN: Span = Span::secs(1);
+
 /// Why a standby does not stream, and what is done about it.
 #[derive(Debug, Default)]
 pub(super) struct Thirst {
     since: Option<Timestamp>,
+    /// The receiver that streams, and since when it was seen to.
+    stream: Option<(u32, Timestamp)>,
     asked_at: Option<Timestamp>,
     /// How far it had replayed when the archive was looked at last.
     replayed: Option<Lsn>,
@@ -31,6 +37,27 @@ pub(super) struct Thirst {
     pub(super) failed: Option<(NodeId, Timestamp, String)>,
     /// The pause after that.
     pub(super) pause: Span,
+}
+
+impl Thirst {
+    /// A look saw this receiver stream, or none. Whether to say so: one that was dry before has to
+    /// last.
+    pub(super) fn sees(&mut self, receiver: Option<u32>, now: Timestamp) -> bool {
+        let Some(pid) = receiver else {
+            self.stream = None;
+            return false;
+        };
+        match self.stream {
+            Some((same, _)) if same == pid => {}
+            _ => self.stream = Some((pid, now)),
+        }
+        let was_dry = self.since.is_some_and(|since| now.since(since) >= STREAM_MIN);
+        !was_dry || self.streams(now)
+    }
+
+    fn streams(&self, now: Timestamp) -> bool {
+        self.stream.is_some_and(|(_, since)| now.since(since) >= STREAM_MIN)
+    }
 }
 
 /// What an upstream said.
@@ -94,14 +121,14 @@ impl Driver {
             self.thirst.since = None;
             return true;
         }
-        if self.facts.receiving_from.is_some() {
+        let now = host::now();
+        if self.thirst.streams(now) {
             (self.thirst.since, self.thirst.replayed) = (None, None);
             if self.archive.accepts.is_some() {
                 self.leave_archive();
             }
             return false;
         }
-        let now = host::now();
         let since = *self.thirst.since.get_or_insert(now);
         let lately = self.thirst.asked_at.is_some_and(|at| now.since(at) < ASK_INTERVAL);
         if now.since(since) < DRY_MAX || lately {
@@ -239,6 +266,20 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_receiver_that_is_refused_again_and_again_does_not_stream() {
+        let at = |ms: u64| Timestamp(Span::millis(ms).0);
+        let mut thirst = Thirst::default();
+        assert!(thirst.sees(Some(1), at(0)), "at once, where nothing was dry");
+        thirst.since = Some(at(100));
+        for n in 2..40 {
+            let said = thirst.sees((n % 2 == 0).then_some(n), at(u64::from(n) * 100));
+            assert!(n < 11 || !said, "receiver {n}");
+            assert!(!thirst.streams(at(u64::from(n) * 100)));
+        }
+        assert!(!thirst.sees(Some(50), at(5_000)) && thirst.sees(Some(50), at(6_000)));
+    }
 
     #[test]
     fn an_answer_is_read() {

@@ -168,6 +168,9 @@ pub fn check_order(
         Order::Override { order, approvals } => {
             check_signed(&order.digest(), approvals, 2, allowlist, now)
         }
+        Order::History { order, approvals } => {
+            check_signed(&order.digest(), approvals, 2, allowlist, now)
+        }
         Order::Disarm { .. } | Order::Prove => Ok(()),
     }
 }

@@ -86,6 +86,7 @@ impl World {
             sync: sync_of("n1").into(),
             won: true,
             promoted: true,
+            doubt: quorate::model::loss::Doubt::default(),
         };
         let voters = ["n1", "n2", "n3"].map(|node| {
             let record = VoterRecord {
@@ -164,6 +165,7 @@ impl World {
                         .then(TimelineHistory::default),
                     system: None,
                     process: 0,
+                    doubt: quorate::model::loss::Doubt::default(),
                 };
                 let promised = |node: &String, world: &mut Self| {
                     let voter = &mut world.voters.get_mut(node).unwrap().0;

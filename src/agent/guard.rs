@@ -222,14 +222,16 @@ impl Guard {
     }
 }
 
-/// Guards of this state folder that run, by their command line.
+/// Guards of this state folder that run, by their command line, however the folder was spelled.
 fn guards_of(state_dir: &Path) -> Vec<u32> {
-    let state_dir = state_dir.display().to_string();
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let state_dir = whole(state_dir);
     let is = |pid: &u32| {
         let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let words: Vec<&str> = text.split('\0').collect();
-        words.get(1) == Some(&"guard") && words.contains(&state_dir.as_str())
+        words.get(1) == Some(&"guard")
+            && words.get(3).is_some_and(|word| whole(Path::new(word)) == state_dir)
     };
     processes::all().filter(is).collect()
 }

@@ -309,6 +309,8 @@ fn start_adapter(
                 programs,
                 routes: config.routes.clone(),
                 forks: config.state_dir.join("forks"),
+                state_dir: config.state_dir.clone(),
+                unsynchronised: config.policy.unsynchronised.clone(),
                 default_sync: others.map(|n| n.node_id.clone()).collect(),
                 synchronous_standbys: config.cluster.synchronous_standbys,
                 ours,
@@ -437,12 +439,13 @@ impl Agent {
     fn may_pursue(&self, goal: &Goal) -> bool {
         let saved = self.record.saved();
         match goal {
-            Goal::Primary { epoch, .. } => {
-                // One that is saved as won goes on: a restarted agent takes its database up again.
-                let won = saved.is_won()
-                    && saved.epoch == *epoch
-                    && saved.holder.as_ref() == Some(&self.setup.me);
-                (self.record.is_saved() || won)
+            Goal::Primary { epoch, sync } => {
+                // A restarted process would find the same epoch as won, with this set.
+                let would_find = saved.epoch == *epoch
+                    && saved.holder.as_ref() == Some(&self.setup.me)
+                    && saved.is_won()
+                    && saved.last_won().is_some_and(|won| won.sync.sets.contains(sync));
+                (self.record.is_saved() || would_find)
                     && self.keeper.as_ref().is_none_or(Keeper::is_guarded)
             }
             Goal::Standby { upstream: Some(upstream), .. } => {
@@ -628,6 +631,8 @@ impl Agent {
             rooms: self.rooms.found(),
             activity: self.machine.activity(),
             complaint,
+            data: self.machine.data().clone(),
+            mark: self.record.saved().data.high,
             data_fault: self.machine.data_fault(),
         };
         self.shown.send_modify(|s| s.report = Some(report));

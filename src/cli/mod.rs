@@ -3,6 +3,7 @@
 mod audit;
 pub mod bytes;
 mod console;
+mod doctor;
 mod evacuate;
 mod files;
 mod lab;
@@ -56,6 +57,15 @@ enum Command {
         #[arg(long)]
         state_dir: PathBuf,
     },
+    /// Fetch one file of log from the user's archive (called by the server as its restore_command).
+    #[command(hide = true)]
+    WalFetch {
+        #[arg(long)]
+        state_dir: PathBuf,
+        file: String,
+        path: String,
+        restart: Option<String>,
+    },
     /// Run a simulated database in the present folder (started by an agent).
     #[command(hide = true)]
     SimDatabase {
@@ -76,6 +86,9 @@ enum Command {
     Evacuate(evacuate::Arguments),
     /// Why is it as it is, and why did nothing happen?
     Why(why::WhyArguments),
+    /// Look at one node's host: settings, archive, slots, room, clocks, certificates, who else may
+    /// start the server. Exit 6 when something wants minding, 7 when a promise does not hold.
+    Doctor(doctor::Arguments),
     /// Verify the present state, with a real write read back.
     Verify(why::VerifyArguments),
     /// Say that what happened is known: cooldown, rate and crash loops count anew.
@@ -131,6 +144,12 @@ pub fn main() -> ExitCode {
         Some(Command::Guard { state_dir }) => {
             crate::agent::guard::run(&state_dir).map(|()| Outcome::Done).map_err(Into::into)
         }
+        Some(Command::WalFetch { state_dir, file, path, restart }) => {
+            let restart = restart.unwrap_or_default();
+            let fetched =
+                crate::agent::adapter::postgres::archive::fetch(&state_dir, &file, &path, &restart);
+            Ok(if fetched { Outcome::Done } else { Outcome::NotDone })
+        }
         Some(Command::SimDatabase { port }) => crate::agent::adapter::sim::database::run(port)
             .map(|()| Outcome::Done)
             .map_err(Into::into),
@@ -141,6 +160,7 @@ pub fn main() -> ExitCode {
         Some(Command::Switchover(arguments)) => run::switchover(&arguments),
         Some(Command::Evacuate(arguments)) => evacuate::run(&arguments),
         Some(Command::Why(arguments)) => why::why(&arguments),
+        Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Verify(arguments)) => why::verify(&arguments),
         Some(Command::Acknowledge(arguments)) => why::acknowledge(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments),

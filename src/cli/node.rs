@@ -2,7 +2,7 @@
 //! too few voters are left for that, the signed removal of voters that two persons attest to be
 //! powered off.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -15,7 +15,7 @@ use super::person::{Person, approval_key};
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
-use crate::model::command::{OverrideOrder, VoterOrder};
+use crate::model::command::{HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Approval;
 use crate::model::view::ClusterView;
@@ -41,6 +41,10 @@ enum What {
     /// two persons: the first writes a signed order (--sign), the second adds a signature and
     /// executes it (--with).
     Override(Override),
+    /// What this node has is the cluster's history, where every node's data is older than what it
+    /// once confirmed, or another's: after a restore, or an upgrade into a new system. Two persons,
+    /// as with override.
+    History(History),
 }
 
 #[derive(Debug, Args)]
@@ -76,12 +80,47 @@ struct Override {
     with: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct History {
+    /// Whose data it is.
+    #[arg(required_unless_present = "with")]
+    node: Option<String>,
+    #[command(flatten)]
+    person: Person,
+    /// How it is known that this is the cluster's data; goes into the audit for ever.
+    #[arg(long, required_unless_present = "with")]
+    attest: Option<String>,
+    /// Writes the order with your signature here; nothing is done.
+    #[arg(long, conflicts_with = "with", required_unless_present = "with")]
+    sign: Option<PathBuf>,
+    /// An order that another person signed: adds your signature and executes it.
+    #[arg(long)]
+    with: Option<PathBuf>,
+}
+
 /// An order on its way from one person to the other.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Signed {
-    order: OverrideOrder,
+struct Signed<T> {
+    order: T,
     approvals: Vec<Approval>,
+}
+
+impl<T: serde::Serialize + serde::de::DeserializeOwned> Signed<T> {
+    fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| eyre!("{}: {e}", path.display()))?;
+        serde_json::from_str(&text)
+            .map_err(|e| eyre!("{}:{}:{}: {e}", path.display(), e.line(), e.column()))
+    }
+    fn write(&self, path: &Path, command: &str) -> Result<Outcome> {
+        std::fs::write(path, serde_json::to_string_pretty(self)? + "\n")
+            .map_err(|e| eyre!("{}: {e}", path.display()))?;
+        say!(
+            "signed and not executed. A second person executes it: quorate node {command} --with {}",
+            path.display()
+        );
+        Ok(Outcome::Done)
+    }
 }
 
 /// A signature over a change is good for so long, in milliseconds.
@@ -112,6 +151,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             Ok((Some(old), Some(new)))
         }),
         What::Override(o) => override_voters(o),
+        What::History(h) => take_history(h),
     }
 }
 
@@ -228,10 +268,7 @@ fn override_voters(o: &Override) -> Result<Outcome> {
     let client = || Person::client(&identity);
     let signed = match &o.with {
         Some(path) => {
-            let text =
-                std::fs::read_to_string(path).map_err(|e| eyre!("{}: {e}", path.display()))?;
-            let mut signed: Signed = serde_json::from_str(&text)
-                .map_err(|e| eyre!("{}:{}:{}: {e}", path.display(), e.line(), e.column()))?;
+            let mut signed = Signed::<OverrideOrder>::read(path)?;
             signed.approvals.push(approve(&identity, signed.order.digest(), &signed.order.reason)?);
             signed
         }
@@ -281,21 +318,55 @@ fn override_voters(o: &Override) -> Result<Outcome> {
         }
     };
     if let Some(path) = &o.sign {
-        std::fs::write(path, serde_json::to_string_pretty(&signed)? + "\n")
-            .map_err(|e| eyre!("{}: {e}", path.display()))?;
-        say!(
-            "signed and not executed. A second person executes it: quorate node override --with {}",
-            path.display()
-        );
-        return Ok(Outcome::Done);
+        return signed.write(path, "override");
     }
     let words = signed.order.words();
     let order = PersonOrder::Override { order: signed.order, approvals: signed.approvals };
-    let reply = super::runtime()?
-        .block_on(async { Person::call(&client()?, CallRequest::Order(order)).await })?;
+    pass_on(&identity, order, &words)
+}
+
+fn take_history(h: &History) -> Result<Outcome> {
+    let identity = h.person.identity()?;
+    let mut signed = match (&h.with, &h.node) {
+        (Some(path), _) => Signed::<HistoryOrder>::read(path)?,
+        (None, Some(node)) => {
+            let now =
+                super::runtime()?.block_on(async { view(&Person::client(&identity)?).await })?;
+            let member = member(&now, node)?;
+            let found = now.nodes.iter().find(|n| n.node == member.node);
+            let data = found.and_then(|n| n.report.as_ref()).map(|r| &r.data);
+            let line = data.and_then(|d| d.line.as_ref());
+            let (Some(system), Some(line)) = (data.and_then(|d| d.system), line) else {
+                return Err(eyre!("{node} has no database"));
+            };
+            let order = HistoryOrder {
+                cluster: now.cluster.clone(),
+                member,
+                system,
+                timeline: line.timeline,
+                reason: h.attest.clone().unwrap_or_default(),
+            };
+            Signed { order, approvals: vec![] }
+        }
+        (None, None) => return Err(eyre!("name the node whose data is the history")),
+    };
+    let approval = approve(&identity, signed.order.digest(), &signed.order.reason)?;
+    signed.approvals.push(approval);
+    if let Some(path) = &h.sign {
+        return signed.write(path, "history");
+    }
+    let words = signed.order.words();
+    let order = PersonOrder::History { order: signed.order, approvals: signed.approvals };
+    pass_on(&identity, order, &words)
+}
+
+fn pass_on(identity: &Identity, order: PersonOrder, words: &str) -> Result<Outcome> {
+    let reply = super::runtime()?.block_on(async {
+        Person::call(&Person::client(identity)?, CallRequest::Order(order)).await
+    })?;
     match reply {
         CallReply::Accepted { .. } => {
-            say!("passed on to every voter that is left: {words}. Look with `quorate why`");
+            say!("passed on to every voter: {words}. Look with `quorate why`");
             Ok(Outcome::Done)
         }
         CallReply::Refused { check, why } => {

@@ -49,6 +49,8 @@ struct PostgresEntry {
     #[serde(default)]
     bin_dir: Option<PathBuf>,
     data_dir: PathBuf,
+    #[serde(default)]
+    config_file: Option<PathBuf>,
     socket_dir: PathBuf,
     #[serde(default = "postgres")]
     user: String,
@@ -77,6 +79,8 @@ pub struct PostgresConfig {
     pub bin_dir: Option<PathBuf>,
     /// The data directory.
     pub data_dir: PathBuf,
+    /// `postgresql.conf`, where it is not in the data directory (Debian's layout).
+    pub config_file: Option<PathBuf>,
     /// Where its Unix socket is.
     pub socket_dir: PathBuf,
     /// Its TCP port.
@@ -179,6 +183,7 @@ impl AgentConfig {
         let postgres = file.postgres.map(|p| PostgresConfig {
             bin_dir: p.bin_dir,
             data_dir: beside(path, &p.data_dir),
+            config_file: p.config_file.map(|f| beside(path, &f)),
             socket_dir: beside(path, &p.socket_dir),
             port: node.postgres_port,
             user: p.user,

@@ -9,7 +9,7 @@ use super::Problem;
 use super::constraints::Sections;
 use super::number::{Millis, Percent, Seconds, Whole};
 use crate::model::Span;
-use crate::model::topology::{Cluster, Detection, Policy, Strategy};
+use crate::model::topology::{Cluster, Detection, Policy, Strategy, Unsynchronised};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +43,8 @@ struct File {
     /// `residency`, `failback`.
     #[serde(default)]
     constraints: Sections,
+    #[serde(default)]
+    unsynchronised: Unsynchronised,
 }
 
 #[derive(Deserialize)]
@@ -204,6 +206,7 @@ fn check(path: &Path, file: File, cluster: &Cluster) -> Result<Policy, Problem> 
         approval_timeout: file.approval_timeout_s.span(),
         stabilise: file.stabilise_s.span(),
         constraints: file.constraints.check(path, cluster)?,
+        unsynchronised: file.unsynchronised,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::command::{CommandReply, OverrideOrder, VoterOrder};
+use crate::model::command::{CommandReply, HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Approval;
 use crate::model::{Digest, NodeId};
@@ -92,6 +92,13 @@ pub enum PersonOrder {
     Override {
         /// What.
         order: OverrideOrder,
+        /// The signatures of two persons.
+        approvals: Vec<Approval>,
+    },
+    /// What a node has is the cluster's history, whatever the voters' marks say.
+    History {
+        /// What.
+        order: HistoryOrder,
         /// The signatures of two persons.
         approvals: Vec<Approval>,
     },

@@ -3,6 +3,7 @@
 use super::decision::Making;
 use super::mind::NodeMind;
 use super::{Engine, health, quorum, rooms, rules};
+use crate::model::loss::Doubt;
 use crate::model::observation::{Found, ResourceState};
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
@@ -74,6 +75,7 @@ impl Engine {
             self.low_since = None;
             self.refusal.clear();
             self.given_up.clear();
+            self.last_doubt = Doubt::default();
             self.durable.epoch = epoch;
             self.durable.holder = Some(holder);
         }
@@ -81,6 +83,7 @@ impl Engine {
             let mind = &self.nodes[&primary];
             if let Some(holding) = mind.report.as_ref().and_then(|r| r.holding.as_ref()) {
                 self.last_sync = Some(holding.sync.clone());
+                self.last_doubt = holding.doubt.clone();
             }
             self.started_calm |= mind.report.as_ref().is_some_and(|r| r.holding.is_some())
                 && mind.verdict == Verdict::Healthy;
@@ -292,6 +295,13 @@ impl Engine {
         }
         if let Some(why) = self.short_of_room_or_vote() {
             return (ClusterState::Degraded, why);
+        }
+        let doubt = report.holding.as_ref().and_then(|h| h.doubt.why.as_ref());
+        if let Some(why) = doubt {
+            return (
+                ClusterState::Degraded,
+                format!("what {primary} acknowledges cannot be accounted for: {why}"),
+            );
         }
         let unwell: Vec<_> = self
             .nodes

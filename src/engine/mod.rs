@@ -42,6 +42,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::loss::Doubt;
 use crate::model::plan::{Approval, Plan};
 use crate::model::share::Shares;
 use crate::model::topology::{Cluster, Policy, Role};
@@ -200,6 +201,8 @@ pub struct Engine {
     last_sync: Option<SyncSet>,
     /// The command with which a person wanted the present state verified last.
     verify_asked: String,
+    /// What the holder said last against the account of its writes.
+    last_doubt: Doubt,
     /// Candidates that gave up, and in which epoch: the others are tried first.
     given_up: Vec<(Epoch, NodeId)>,
     /// Agents that are in reach keep different shares since then.
@@ -316,6 +319,7 @@ impl Engine {
             started_calm: false,
             last_sync: None,
             verify_asked: String::new(),
+            last_doubt: Doubt::default(),
             given_up: vec![],
             apart_since: None,
             fleet_pause: None,

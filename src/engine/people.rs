@@ -5,7 +5,7 @@ use super::decision::Making;
 use super::input::PersonOrder;
 use super::plans::Wish;
 use super::{Engine, Pending, rules};
-use crate::model::command::{Command, Order, OverrideOrder, VoterOrder};
+use crate::model::command::{Command, HistoryOrder, Order, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Plan;
 use crate::model::view::{Phase, Verdict};
@@ -103,6 +103,46 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether it would be passed on that a node's data is the history: only without a holder, while
+    /// no node's data is the cluster's by the marks.
+    ///
+    /// # Errors
+    /// The check that failed, and why in words.
+    pub fn would_take_history(&self, order: &HistoryOrder) -> Result<(), (String, String)> {
+        let refuse = |check: &str, why: String| Err((check.to_owned(), why));
+        let reports = || self.nodes.values().filter_map(|m| m.report.as_ref());
+        if let Some(holder) = reports().find(|r| r.holding.is_some()) {
+            let why =
+                format!("{} holds the write role: its data is the history", holder.member.node);
+            return refuse("holder", why);
+        }
+        let fresh = |m: &&super::mind::NodeMind| {
+            m.age(self.now).is_some_and(|a| a < crate::model::Span::secs(2))
+        };
+        let mut heard = self.nodes.values().filter(fresh).filter_map(|m| m.report.as_ref());
+        if let Some(sound) = heard
+            .clone()
+            .find(|r| r.data.system.is_some() && r.data_fault.is_none() && r.member != order.member)
+        {
+            let why = format!(
+                "{} has the cluster's data, as far as it once had it: move the role there",
+                sound.member.node
+            );
+            return refuse("data", why);
+        }
+        match heard.find(|r| r.member == order.member) {
+            Some(r) if r.data.system == Some(order.system) => Ok(()),
+            Some(r) => refuse(
+                "data",
+                format!(
+                    "{} has system {:?} now, not {}",
+                    r.member.node, r.data.system, order.system
+                ),
+            ),
+            None => refuse("heard", format!("{} is not heard", order.member.node)),
+        }
     }
 
     /// Whether an override would be passed on: only without a holder, and never for a node that is
@@ -299,6 +339,21 @@ impl Engine {
                     );
                     let order =
                         Order::Override { order: order.clone(), approvals: approvals.clone() };
+                    making.command(node.clone(), Command { id, order });
+                }
+            }
+            PersonOrder::History { order, approvals } => {
+                let by: Vec<&str> = approvals.iter().map(|a| a.by.as_str()).collect();
+                let text = format!("HISTORY by {}: {}", by.join(" and "), order.words());
+                let data = serde_json::json!({"order": order, "approvals": approvals});
+                self.note(making, rules::HISTORY, who, "history", text, data);
+                for node in self.nodes.keys() {
+                    let id = format!(
+                        "{}/{}/history/{}/{node}",
+                        self.cluster.cluster_id, self.durable.epoch, order.system
+                    );
+                    let order =
+                        Order::History { order: order.clone(), approvals: approvals.clone() };
                     making.command(node.clone(), Command { id, order });
                 }
             }

@@ -245,20 +245,27 @@ impl Engine {
     /// beyond the limit.
     pub(super) fn expected_loss(&self, from: &Member, kind: PlanKind) -> LossAccount {
         let source = self.nodes[&from.node].report.as_ref();
-        let cancelled = source.map_or(0, |r| r.resource.unsynchronised_sessions);
-        let excluded = if cancelled > 0 {
-            vec![
+        let doubt = source
+            .and_then(|r| r.holding.as_ref())
+            .map_or_else(|| self.last_doubt.clone(), |h| h.doubt.clone());
+        let mut excluded = doubt.excluded;
+        match source.and_then(|r| r.resource.unsynchronised_sessions) {
+            Some(0) => excluded.push(
+                "commits whose wait was cancelled (none seen), local and asynchronous commits"
+                    .into(),
+            ),
+            Some(cancelled) => excluded.extend([
                 format!(
                     "{cancelled} commits whose wait for a standby was cancelled (warning 01000)"
                 ),
                 "local and asynchronous commits".into(),
-            ]
-        } else {
-            vec![
-                "commits whose wait was cancelled (none seen), local and asynchronous commits"
+            ]),
+            None => excluded.push(
+                "commits whose wait was cancelled (how many is unknown), local and asynchronous \
+                    commits"
                     .into(),
-            ]
-        };
+            ),
+        }
         if kind.is_planned() {
             return LossAccount::None {
                 proof: format!(
@@ -278,6 +285,9 @@ impl Engine {
                         is missing"
                 ),
             };
+        }
+        if let Some(why) = doubt.why {
+            return LossAccount::Unknown { why: format!("{} said: {why}", from.node) };
         }
         // The set that the holder said it used; the declared one where it never said.
         let said = source

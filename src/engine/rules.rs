@@ -48,6 +48,8 @@ rules! {
         out.";
     OVERRIDDEN = 421, "Two persons attest that voters are powered off and remove them without a \
         holder.";
+    HISTORY = 422, "Two persons sign that what a node has is the cluster's history; accounts are \
+        unknown until a later epoch is written in.";
     STEP_DONE = 403, "A step was verified: the next begins.";
     STEP_LATE = 411, "A step did not reach its verification, or not within its budget: the plan \
         stops for a person.";

@@ -546,16 +546,16 @@ impl Engine {
         );
         let loss = self.durable.last_run.as_ref().and_then(|r| r.rpo.as_ref());
         let held = loss.is_none_or(|l| l.within(self.policy.max_loss_bytes));
-        part(
-            "loss",
-            held,
-            match (loss, self.durable.last_run.as_ref()) {
-                (Some(loss), Some(run)) => {
-                    format!("{} (the move of plan {})", loss.short(), run.plan.short())
-                }
-                _ => "no move in this plane's memory".into(),
-            },
-        );
+        match (report.holding.as_ref().and_then(|h| h.doubt.why.as_ref()), loss) {
+            (Some(why), _) => {
+                part("loss", false, format!("a move now would lose: unknown: {why}"));
+            }
+            (None, Some(loss)) => {
+                let run = self.durable.last_run.as_ref().map_or("", |r| r.plan.short());
+                part("loss", held, format!("{} (the move of plan {run})", loss.short()));
+            }
+            (None, None) => part("loss", held, "no move in this plane's memory".into()),
+        }
         let asked = &self.verify_asked;
         let proof = report.resource.proof.as_ref().filter(|p| p.asked == *asked);
         match (proof, &report.resource.unproved) {

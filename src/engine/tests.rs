@@ -100,6 +100,7 @@ impl World {
             Order::Prove => "prove",
             Order::Voters { .. } => "voters",
             Order::Override { .. } => "override",
+            Order::History { .. } => "history",
             Order::Shift { .. } => "shift",
         };
         self.sent.iter().map(|(_, c)| kind(c)).collect()
@@ -151,6 +152,7 @@ pub(super) fn report(node: &str) -> NodeReport {
             left: Span::secs(2),
             promised_by: ["n1", "n2", "n3"].map(NodeId::from).to_vec(),
             sync: SyncSet::default(),
+            doubt: crate::model::loss::Doubt::default(),
         }),
         resource: ResourceFacts {
             state: if primary { ResourceState::Primary } else { ResourceState::Standby },
@@ -171,6 +173,8 @@ pub(super) fn report(node: &str) -> NodeReport {
         rooms: vec![],
         activity: String::new(),
         complaint: String::new(),
+        data: crate::model::DataFound::default(),
+        mark: None,
         data_fault: None,
     }
 }

@@ -180,6 +180,7 @@ pub(super) fn write(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let authority = Authority::new("quorate lab")?;
     let key = ApprovalKey::generate()?;
+    let second = ApprovalKey::generate()?;
     let regions: Vec<String> = match options.regions {
         0 | 1 => vec!["local".into()],
         several => (1..=several.min(nodes.len())).map(|n| format!("region-{n}")).collect(),
@@ -222,6 +223,12 @@ pub(super) fn write(
         "  - {{name: operator, roles: [operator, approver], approval_key: \"{}\"}}",
         key.public_hex()
     )?;
+    // Some things take two persons.
+    writeln!(
+        allowlist,
+        "  - {{name: second, roles: [operator, approver], approval_key: \"{}\"}}",
+        second.public_hex()
+    )?;
     writeln!(allowlist, "  - {{name: auditor, roles: [auditor, viewer]}}")?;
     std::fs::write(dir.join("allowlist.yaml"), allowlist)?;
     for node in nodes {
@@ -258,7 +265,7 @@ pub(super) fn write(
         ports.plane, options.simulated
     );
     std::fs::write(dir.join("plane/plane.yaml"), plane)?;
-    for person in ["operator", "auditor"] {
+    for person in ["operator", "second", "auditor"] {
         let folder = dir.join(person);
         authority.issue(person, &folder)?;
         let mut targets = format!("name: {person}\nplane: 127.0.0.1:{}\nagents:\n", ports.plane);
@@ -268,5 +275,6 @@ pub(super) fn write(
         std::fs::write(folder.join("identity.yaml"), targets)?;
     }
     write_secret(&dir.join("operator/approval.key"), &key.to_hex())?;
+    write_secret(&dir.join("second/approval.key"), &second.to_hex())?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::message::{ClaimRequest, Grant, ReleaseNotice};
 use super::voter::EpochSync;
 use crate::model::loss::{FenceRung, LossAccount};
+use crate::model::planted::{Bug, planted};
 use crate::model::{Epoch, Member, NodeId, Position, SyncSet, Timestamp, VoterSet};
 
 /// A claim under way.
@@ -94,6 +95,9 @@ impl Claim {
             // next was used.
             if entry.sync.number > slot.sync.number {
                 slot.sync = entry.sync.clone();
+            }
+            if entry.doubt.number > slot.doubt.number {
+                slot.doubt = entry.doubt.clone();
             }
         }
         let closed = seen.values().filter(|e| e.promoted).map(|e| e.epoch).max();
@@ -239,6 +243,12 @@ impl Claim {
                 .into();
             return LossAccount::Unknown { why };
         }
+        if self.grants.values().any(|g| g.history_signed) {
+            let why = "two persons signed whose data is the history: what was acknowledged before \
+                and is not in it cannot be known"
+                .into();
+            return LossAccount::Unknown { why };
+        }
         let reached = self.best().map(|(_, p)| p.timeline);
         let unproved =
             |g: &&Grant| g.unproved_line && g.position.is_some_and(|p| Some(p.timeline) == reached);
@@ -282,13 +292,17 @@ impl Claim {
                     acknowledged",
                 entry.epoch
             );
-            return Some(if self.has_data {
-                LossAccount::None { proof, by: vec![holder.clone()], excluded: vec![] }
-            } else {
-                LossAccount::Unknown {
+            if !self.has_data {
+                return Some(LossAccount::Unknown {
                     why: format!("{holder} held the role before and no longer has that database"),
-                }
-            });
+                });
+            }
+            let excluded = entry.doubt.excluded.clone();
+            return Some(doubted(entry).unwrap_or_else(|| LossAccount::None {
+                proof,
+                by: vec![holder.clone()],
+                excluded,
+            }));
         }
         let reached = self.best().map(|(_, p)| p);
         if let Some((end, reached)) = release.and_then(|r| r.final_position).zip(reached) {
@@ -339,6 +353,9 @@ impl Claim {
     }
 
     fn none_by_grants(&self, entry: &EpochSync) -> LossAccount {
+        if let Some(unknown) = doubted(entry) {
+            return unknown;
+        }
         let set = entry.sync.sets.last().cloned().unwrap_or_default();
         let by: Vec<NodeId> = self.sync_grants(&set).map(|g| g.voter.node.clone()).collect();
         let names: Vec<_> = by.iter().map(NodeId::as_str).collect();
@@ -351,10 +368,17 @@ impl Claim {
                 list(&names)
             ),
             by,
-            excluded: vec![
-                "commits whose wait was cancelled (warning 01000), local and asynchronous commits"
-                    .into(),
-            ],
+            excluded: entry
+                .doubt
+                .excluded
+                .iter()
+                .cloned()
+                .chain([
+                    "commits whose wait was cancelled (warning 01000), local and asynchronous \
+                        commits"
+                        .into(),
+                ])
+                .collect(),
         }
     }
 
@@ -362,6 +386,13 @@ impl Claim {
     pub fn own_position(&self) -> Option<Position> {
         self.grants.get(&self.request.candidate).and_then(|g| g.position)
     }
+}
+
+/// The holder said itself that what it acknowledged may not be where the account would have it.
+fn doubted(entry: &EpochSync) -> Option<LossAccount> {
+    let why = entry.doubt.why.as_ref().filter(|_| !planted(Bug::DoubtForgotten))?;
+    let why = format!("{} said in epoch {}: {why}", entry.holder.node, entry.epoch);
+    Some(LossAccount::Unknown { why })
 }
 
 fn list(names: &[&str]) -> String {

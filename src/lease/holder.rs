@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Terms;
 use super::message::{Ack, Renew};
+use crate::model::loss::Doubt;
 use crate::model::{
     Epoch, Member, NodeId, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet,
 };
@@ -25,6 +26,7 @@ pub struct Holder {
     /// durably.
     next: Option<(VoterSet, BTreeSet<Member>)>,
     sync: SyncStage,
+    doubt: Doubt,
     /// The first round that carried this stage, and who acknowledged one.
     stage: (u64, BTreeSet<Member>),
     terms: Terms,
@@ -50,6 +52,7 @@ impl Holder {
             voters,
             next: None,
             sync,
+            doubt: Doubt::default(),
             stage: (first_round, BTreeSet::new()),
             terms,
             round: first_round,
@@ -69,6 +72,27 @@ impl Holder {
     /// The set that the database uses, or is to use.
     pub fn sync_set(&self) -> SyncSet {
         self.sync.sets.last().cloned().unwrap_or_default()
+    }
+
+    /// What is said against the account of its writes; true when that is news.
+    pub fn doubts(&mut self, why: Option<&str>, excluded: &[String]) -> bool {
+        if self.doubt.why.as_deref() == why && self.doubt.excluded == excluded {
+            return false;
+        }
+        self.doubt = Doubt {
+            number: self.doubt.number + 1,
+            why: why.map(ToOwned::to_owned),
+            excluded: excluded.to_vec(),
+        };
+        true
+    }
+    /// What an earlier process of this holder said against it.
+    pub fn keep_doubt(&mut self, doubt: Doubt) {
+        self.doubt = doubt;
+    }
+    /// What is said against the account of its writes.
+    pub fn doubt(&self) -> &Doubt {
+        &self.doubt
     }
 
     /// Begins a stage of a change of the synchronous set.
@@ -148,6 +172,7 @@ impl Holder {
             promoted,
             system,
             process,
+            doubt: self.doubt.clone(),
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::voter::EpochSync;
+use crate::model::loss::Doubt;
 use crate::model::plan::Approval;
 use crate::model::{
     Digest, Epoch, Member, NodeId, Position, Span, SyncStage, TimelineHistory, VoterSet,
@@ -31,6 +32,9 @@ pub struct Renew {
     /// Names the holder's agent process: two that speak in turn are two. 0: not known.
     #[serde(default)]
     pub process: u64,
+    /// What the holder says against the account of its writes.
+    #[serde(default)]
+    pub doubt: Doubt,
 }
 
 /// From a holder: this is the voter set from now on. One voter more or less than before; in force
@@ -120,6 +124,9 @@ pub struct Grant {
     /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unproved_line: bool,
+    /// Two persons signed whose data is the history, and nothing was written in a later epoch since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history_signed: bool,
     /// How often its store was written: one that says less than before was restored.
     #[serde(default)]
     pub writes: u64,

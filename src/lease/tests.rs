@@ -1,7 +1,7 @@
 //! Tables beside the code. The exhaustive check is in `tests/lease_model`.
 
 use super::*;
-use crate::model::loss::{FenceRung, LossAccount};
+use crate::model::loss::{Doubt, FenceRung, LossAccount};
 use crate::model::{Epoch, Lsn, Member, Position, SyncSet, Timestamp, VoterSet};
 
 fn member(n: u8) -> Member {
@@ -49,6 +49,7 @@ fn renew(epoch: u64, by: u8) -> Renew {
         promoted: None,
         system: None,
         process: 0,
+        doubt: Doubt::default(),
     }
 }
 
@@ -204,6 +205,7 @@ fn won_history() -> Vec<EpochSync> {
         sync: sync(&[2, 3], 1).into(),
         won: true,
         promoted: true,
+        doubt: Doubt::default(),
     }]
 }
 fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
@@ -215,6 +217,7 @@ fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
         history,
         released: vec![],
         unproved_line: false,
+        history_signed: false,
         writes: 0,
     }
 }
@@ -235,6 +238,49 @@ fn a_majority_without_the_sync_quorum_is_not_enough() {
     assert_eq!(win.fence, FenceRung::SyncFenced);
     assert_eq!(win.fetch, Some(("n3".into(), Position { timeline: 1, lsn: Lsn(60) })));
     assert!(matches!(win.loss, LossAccount::None { .. }));
+}
+
+#[test]
+fn what_the_holder_doubts_is_not_proved_by_grants() {
+    let doubted = |number, why: Option<&str>| {
+        let mut history = won_history();
+        history[0].doubt = Doubt { number, why: why.map(Into::into), excluded: vec!["etl".into()] };
+        history
+    };
+    // The newest word of it counts, whoever has it.
+    let account = |on_2, on_3| {
+        let mut c = Claim::new(claim(2, 2, sync(&[1, 3], 1)), set(), Timestamp(0), false);
+        c.grant(grant(2, 50, on_2));
+        c.grant(grant(3, 60, on_3));
+        c.loss()
+    };
+    let unknown = account(doubted(3, Some("fsync = off")), won_history());
+    assert!(unknown.reason().contains("fsync = off"), "{unknown}");
+    assert!(matches!(unknown, LossAccount::Unknown { .. }));
+    let over = account(doubted(3, Some("fsync = off")), doubted(4, None));
+    let LossAccount::None { excluded, .. } = over else { panic!("{over}") };
+    assert_eq!(excluded[0], "etl");
+    // Nor by the holder's own log.
+    let mut c = Claim::new(claim(2, 1, sync(&[2, 3], 1)), set(), Timestamp(0), true);
+    for n in [1, 2] {
+        let history = doubted(1, Some("fsync = off"));
+        c.grant(Grant { candidate: member(1), ..grant(n, 50, history) });
+    }
+    assert!(matches!(c.loss(), LossAccount::Unknown { .. }));
+}
+
+#[test]
+fn a_voter_keeps_the_newest_doubt_durably() {
+    let mut v = voter(2);
+    let _ = v.renew(Timestamp(0), &renew(1, 1));
+    let doubt = Doubt { number: 1, why: Some("x".into()), excluded: vec![] };
+    let said = v.renew(Timestamp(1), &Renew { doubt: doubt.clone(), ..renew(1, 1) });
+    assert_eq!(said.persist.unwrap().history[0].doubt, doubt);
+    let again = v.renew(Timestamp(2), &Renew { doubt: doubt.clone(), ..renew(1, 1) });
+    assert!(again.persist.is_none(), "nothing new");
+    // A renewal that was late does not take it back.
+    let _ = v.renew(Timestamp(3), &renew(1, 1));
+    assert_eq!(v.record().history[0].doubt, doubt);
 }
 
 #[test]
@@ -268,6 +314,7 @@ fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
         sync: sync(&[1, 2], 1).into(),
         won: false,
         promoted: false,
+        doubt: Doubt::default(),
     });
     let mut request = claim(3, 2, sync(&[1, 3], 1));
     request.released = vec![ReleaseNotice {

@@ -12,6 +12,7 @@ use super::message::{
     Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange,
 };
 use super::speakers::Speakers;
+use crate::model::loss::Doubt;
 use crate::model::planted::{Bug, planted};
 use crate::model::share::Shares;
 use crate::model::{DataMark, Epoch, Member, Position, Span, SyncStage, Timestamp, VoterSet};
@@ -29,6 +30,9 @@ pub struct EpochSync {
     pub won: bool,
     /// Whether its winner is known to have written in it: everything before it is closed then.
     pub promoted: bool,
+    /// What its holder says against the account of its writes.
+    #[serde(default)]
+    pub doubt: Doubt,
 }
 
 /// What a voter keeps: durable, fsynced before any reply that rests on it.
@@ -58,9 +62,17 @@ pub struct VoterRecord {
     /// The newest shares it was given, where several nodes accept writes and nobody votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
+    /// The epoch it claims, or claimed and has not given back: on record before the claim is said.
+    /// It is no vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<Epoch>,
     /// Which data it answers for.
     #[serde(default)]
     pub data: DataMark,
+    /// Two persons signed whose data is the history, and no later epoch was written in since: what
+    /// was acknowledged before and is not in it nobody can know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history_signed: bool,
     /// How often this record was written; it never falls unless the store was restored.
     #[serde(default)]
     pub writes: u64,
@@ -83,7 +95,9 @@ impl VoterRecord {
             attested: vec![],
             unknown_accepted: false,
             shares: None,
+            claimed: None,
             data: DataMark::default(),
+            history_signed: false,
             writes: 0,
             known: vec![],
         }
@@ -364,6 +378,7 @@ impl Voter {
         // A winner's data is the cluster's: a majority granted to it.
         self.record.data.system = renew.system.or(self.record.data.system);
         if let Some(line) = &renew.promoted {
+            self.record.history_signed = false;
             self.record.data.line = Some(line.clone());
             if renew.holder == self.record.me {
                 self.record.data.own = Some(line.timeline);
@@ -381,15 +396,18 @@ impl Voter {
                 && h.won
                 && h.promoted >= promoted
                 && h.sync.number >= renew.sync.number
+                && h.doubt.number >= renew.doubt.number
         });
         if !known {
             let (holder, sync) = (renew.holder.clone(), renew.sync.clone());
+            let doubt = renew.doubt.clone();
             self.record.see_epoch(EpochSync {
                 epoch: renew.epoch,
                 holder,
                 sync,
                 won: true,
                 promoted,
+                doubt,
             });
         }
         self.promise(now, renew.duration, newer);
@@ -488,6 +506,7 @@ impl Voter {
                 sync: claim.sync.clone(),
                 won: false,
                 promoted: false,
+                doubt: Doubt::default(),
             });
         }
         self.promise(now, claim.duration, !climb && !again);
@@ -505,6 +524,7 @@ impl Voter {
                 .collect(),
             released: self.record.released.clone(),
             unproved_line: local.unproved_line,
+            history_signed: self.record.history_signed,
             writes: self.record.writes,
         };
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(grant) }
@@ -514,9 +534,13 @@ impl Voter {
     /// One that another process says than the one that renews counts once the promise has run out:
     /// it may be a copy of the holder's host that finds nothing running.
     pub fn release(&mut self, now: Timestamp, notice: &ReleaseNotice) -> Said<bool> {
+        let mine = notice.holder == self.record.me && self.record.claimed == Some(notice.epoch);
+        if mine {
+            self.record.claimed = None;
+        }
         let news = self.is_credible(now, notice) && self.record.see_release(notice);
         Said {
-            persist: news.then(|| self.record.clone()),
+            persist: (news || mine).then(|| self.record.clone()),
             reply: news && self.record.is_released(),
         }
     }
@@ -531,6 +555,20 @@ impl Voter {
     /// How far the log here is flushed, and on which data; never falls but by a rebuild.
     pub fn note_data(&mut self, mark: DataMark) -> VoterRecord {
         self.record.data = mark;
+        self.record.clone()
+    }
+
+    /// It is about to claim this epoch; the record must be durable before anybody is asked.
+    pub fn begin_claim(&mut self, epoch: Epoch) -> VoterRecord {
+        self.record.claimed = Some(epoch);
+        self.record.clone()
+    }
+
+    /// Two persons signed whose data is the history; an unknown loss is accepted with it.
+    pub fn take_history(&mut self, mark: DataMark) -> VoterRecord {
+        self.record.data = mark;
+        self.record.history_signed = true;
+        self.record.unknown_accepted = true;
         self.record.clone()
     }
 
@@ -580,6 +618,7 @@ impl Voter {
             .cloned()
         {
             self.record.see_epoch(EpochSync { won: true, ..entry });
+            self.record.claimed = None;
         }
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: () }
     }

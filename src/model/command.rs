@@ -60,6 +60,13 @@ pub enum Order {
         /// Signatures of two persons over its digest.
         approvals: Vec<Approval>,
     },
+    /// What a node has is the cluster's history, whatever the voters' marks say; without a holder.
+    History {
+        /// What.
+        order: HistoryOrder,
+        /// Signatures of two persons over its digest.
+        approvals: Vec<Approval>,
+    },
 }
 
 /// One voter more, one less, or one for another (a reinstalled node for its former self).
@@ -121,6 +128,36 @@ impl OverrideOrder {
         let names: Vec<&str> = self.remove.iter().map(|m| m.node.as_str()).collect();
         let accepts = if self.accept_unknown_loss { "; an unknown loss is accepted" } else { "" };
         format!("{} removed as powered off (attested){accepts}: {}", names.join(", "), self.reason)
+    }
+}
+
+/// Two persons sign that what a node has now is the cluster's history, where the marks of the voters
+/// say otherwise: every node was restored from a backup, or upgraded into a new system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryOrder {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// Whose data.
+    pub member: Member,
+    /// The system identifier that is found there.
+    pub system: u64,
+    /// The newest timeline of its log.
+    pub timeline: u32,
+    /// How they know, for the audit.
+    pub reason: String,
+}
+
+impl HistoryOrder {
+    /// What is signed.
+    pub fn digest(&self) -> Digest {
+        digest_of(self)
+    }
+    /// In words.
+    pub fn words(&self) -> String {
+        format!(
+            "what {} has (system {}, timeline {}) is the history of {}: {}",
+            self.member.node, self.system, self.timeline, self.cluster, self.reason
+        )
     }
 }
 

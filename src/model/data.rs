@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::planted::{Bug, planted};
-use super::{Epoch, Lsn, Member, Position, TimelineHistory};
+use super::{Epoch, Lsn, Position, TimelineHistory};
 
 /// The data a voter answers for; durable in its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,10 +46,6 @@ pub struct DataFound {
     /// Clones and rewinds completed by this process: each makes the data another.
     #[serde(default)]
     pub rebuilt: u64,
-    /// Why what is here must not be relied on, whatever its position: a setting without which a
-    /// flush is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unsafe_setting: Option<String>,
 }
 
 /// Why data has no position. Nothing of it is deleted.
@@ -82,11 +78,6 @@ pub enum DataFault {
         /// Where it once reached.
         mark: Position,
     },
-    /// A setting makes its flushes worth nothing.
-    Unsafe {
-        /// Which, and what it is.
-        setting: String,
-    },
 }
 
 impl fmt::Display for DataFault {
@@ -111,9 +102,6 @@ impl fmt::Display for DataFault {
                 f,
                 "its log ends at {found}, but this node once had it up to {mark}: an older copy"
             ),
-            DataFault::Unsafe { setting } => {
-                write!(f, "{setting}: what it says it has flushed may not be on its disk")
-            }
         }
     }
 }
@@ -143,9 +131,6 @@ impl DataMark {
             && !planted(Bug::NoMark)
         {
             return Some(DataFault::AnotherSystem { found, expected });
-        }
-        if let Some(setting) = &found.unsafe_setting {
-            return Some(DataFault::Unsafe { setting: setting.clone() });
         }
         if found.stray && !planted(Bug::AnyLine) {
             let timeline = found.line.as_ref().map_or(0, |l| l.timeline);
@@ -180,22 +165,6 @@ impl DataMark {
 fn accepts(accepted: &TimelineHistory, found: &TimelineHistory) -> bool {
     let known = found.timeline == accepted.timeline || accepted.left_at(found.timeline).is_some();
     known && found.left.iter().all(|(t, at)| accepted.left_at(*t) == Some(*at))
-}
-
-/// Two persons sign that what a node has now is the cluster's history, where every node's mark says
-/// otherwise: a restored backup, an upgrade that made a new system.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HistoryOrder {
-    /// In which cluster.
-    pub cluster: super::ClusterId,
-    /// Whose data it is.
-    pub member: Member,
-    /// The system identifier that is found there.
-    pub system: u64,
-    /// Where its log ends.
-    pub position: Position,
-    /// How the persons know, in their words.
-    pub statement: String,
 }
 
 #[cfg(test)]

@@ -36,6 +36,20 @@ impl FenceRung {
     }
 }
 
+/// What a holder says against the account of its own writes; the newest number counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Doubt {
+    /// Rises with every change.
+    #[serde(default)]
+    pub number: u64,
+    /// Why nobody can say what was acknowledged without being safe; `None`: somebody can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Whose commits wait for nobody, as the policy lists them: outside the account, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
+}
+
 /// What acknowledged data is lost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "account")]

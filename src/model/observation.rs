@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::loss::Doubt;
 use super::share::Shares;
-use super::{DataFault, Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime};
+use super::{
+    DataFault, DataFound, Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime,
+};
 
 /// One agent's report; sent at every interval and at once when something changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +41,12 @@ pub struct NodeReport {
     pub activity: String,
     /// Why it last refused or gave up something, in words; empty when nothing.
     pub complaint: String,
+    /// Which data is here.
+    #[serde(default)]
+    pub data: DataFound,
+    /// Up to where the log here was flushed, as its voter remembers durably.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Position>,
     /// Why the data here has no position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fault: Option<DataFault>,
@@ -99,6 +108,9 @@ pub struct VoteFacts {
     /// Who they are, as far as this voter knows.
     #[serde(default)]
     pub members: Vec<Member>,
+    /// How often its record was written.
+    #[serde(default)]
+    pub writes: u64,
 }
 
 /// The lease from the holder's side.
@@ -112,6 +124,9 @@ pub struct HoldingFacts {
     pub promised_by: Vec<NodeId>,
     /// The synchronous set in force.
     pub sync: SyncSet,
+    /// What is said against the account of its writes.
+    #[serde(default)]
+    pub doubt: Doubt,
 }
 
 /// What a resource is doing.
@@ -201,8 +216,10 @@ pub struct ResourceFacts {
     /// The load it carries, in units of its capacity; `None` where nobody measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<u64>,
-    /// Sessions that do not wait for synchronous standbys, seen since the primary was promoted.
-    pub unsynchronised_sessions: u32,
+    /// Commits whose wait for synchronous standbys was cancelled, seen since the primary was
+    /// promoted; `None`: nobody can say.
+    #[serde(default)]
+    pub unsynchronised_sessions: Option<u32>,
     /// Free bytes where the data is.
     pub disk_free: u64,
     /// Total bytes there.

@@ -215,4 +215,20 @@ pub struct Policy {
     /// What is forbidden, limited and preferred.
     #[serde(default)]
     pub constraints: super::constraints::Constraints,
+    /// Whose commits may be acknowledged before a standby has them.
+    #[serde(default)]
+    pub unsynchronised: Unsynchronised,
+}
+
+/// Roles and databases whose commits need not wait for a standby: they are outside the loss account,
+/// by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unsynchronised {
+    /// Roles.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Databases.
+    #[serde(default)]
+    pub databases: Vec<String>,
 }

@@ -72,12 +72,14 @@ struct Plane {
     verifier: Verifier,
     chain: String,
     trouble: String,
+    /// The disk failed: the process ends.
+    broken: Option<StoreError>,
 }
 
 /// Runs a plane until a signal ends it.
 ///
 /// # Errors
-/// [`StartError`], before anything was touched.
+/// [`StartError`], before anything was touched; or when the disk failed under its store.
 pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
     let other = |what: String, e: std::io::Error| StartError::Other(format!("{what}: {e}"));
     std::fs::create_dir_all(&config.state_dir)
@@ -106,6 +108,7 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
         verifier: Verifier::default(),
         chain: "not verified yet".into(),
         trouble: String::new(),
+        broken: None,
         config,
     };
     plane.read_chain()?;
@@ -123,6 +126,9 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|e| other("signals".into(), e))?;
     loop {
+        if let Some(broken) = plane.broken.take() {
+            return Err(broken.into());
+        }
         // Recomputed after every input; the wake-up carries no time, the present is read at the
         // call.
         let (wakeup, _reason) = plane.engine.next_wakeup();
@@ -213,7 +219,7 @@ impl Plane {
                 if let Err(error) =
                     self.store.append(&Batch { at: now, journal: &journal, ..Batch::default() })
                 {
-                    self.store_failed(&error);
+                    self.store_failed(error);
                     // Inputs are missing from here on: a replay begins anew.
                     self.checkpoint_in = 0;
                 } else {
@@ -251,8 +257,10 @@ impl Plane {
             Err(error) => {
                 // No receipt, no effect. In memory the engine is ahead of what is durable, so it
                 // starts again from there.
-                self.store_failed(&error);
-                if let Ok((engine, _)) = begin(&self.config, &self.store, now) {
+                self.store_failed(error);
+                if self.broken.is_none()
+                    && let Ok((engine, _)) = begin(&self.config, &self.store, now)
+                {
                     self.engine = engine;
                     self.checkpoint_in = 0;
                 }
@@ -261,9 +269,12 @@ impl Plane {
         }
     }
 
-    fn store_failed(&mut self, error: &StoreError) {
+    fn store_failed(&mut self, error: StoreError) {
         tracing::error!("{error}");
         self.trouble = format!("nothing can be decided: {error}");
+        if error.is_broken() {
+            self.broken = Some(error);
+        }
     }
 
     fn act(&mut self, effect: Effect) {
@@ -432,6 +443,21 @@ impl Plane {
                     return refused("approval", why);
                 }
                 if let Err((check, why)) = self.engine.would_override(order) {
+                    return refused(&check, why);
+                }
+                order.digest()
+            }
+            PersonOrder::History { order, approvals } => {
+                if let Err(why) = access::check_signed(
+                    &order.digest(),
+                    approvals,
+                    2,
+                    &self.config.allowlist,
+                    host::wall(),
+                ) {
+                    return refused("approval", why);
+                }
+                if let Err((check, why)) = self.engine.would_take_history(order) {
                     return refused(&check, why);
                 }
                 order.digest()

@@ -135,7 +135,8 @@ impl Console for Service {
             CallRequest::Order(
                 PersonOrder::Execute { .. }
                 | PersonOrder::Voters { .. }
-                | PersonOrder::Override { .. },
+                | PersonOrder::Override { .. }
+                | PersonOrder::History { .. },
             ) => self.allow(&request, &[Permission::Approver])?,
             CallRequest::Order(_) => {
                 self.allow(&request, &[Permission::Operator, Permission::Approver])?

@@ -163,10 +163,13 @@ impl World {
             stray: here.stray,
             flushed: answers.then(|| Position { timeline: db.history.timeline, lsn: db.flushed }),
             rebuilt: db.rebuilt - agent.rebuilt,
-            unsafe_setting: db.wrong.fsync.map(|_| "fsync = off".to_owned()),
         };
+        here.doubt = super::laws::doubt(here.doubt.take(), db);
+        agent.resource.doubt = here.doubt.as_ref().map(|(why, _)| why.clone());
         if answers {
-            agent.resource.position = Some(db.position());
+            // Without fsync its word counts for nothing.
+            let counts = db.primary || db.wrong.fsync.is_none();
+            agent.resource.position = Some(db.position()).filter(|_| counts);
             agent.resource.writable = db.primary && !db.stopping;
             agent.resource.stopped = None;
             agent.resource.history = db.primary.then(|| db.history.clone());
@@ -411,6 +414,7 @@ impl World {
         match goal {
             Goal::Primary { epoch, .. } => {
                 let record = &here.record;
+                // A restarted process would find the same epoch as won.
                 let mine = record.holder.as_ref() == Some(&record.me) && record.epoch == *epoch;
                 (agent.is_saved() || mine && record.is_won()) && self.is_guarded(host)
             }
@@ -603,7 +607,7 @@ impl World {
             load: several.map(|(_, load)| load),
             sync_setting: String::new(),
             sessions: u32::from(db.primary),
-            unsynchronised_sessions: db.cancelled,
+            unsynchronised_sessions: Some(db.cancelled),
             disk_free: if here.disk.full { 0 } else { DISK_FREE },
             disk_total: if witness { 0 } else { DISK_FREE * 2 },
             check: CheckTimes {
@@ -631,6 +635,8 @@ impl World {
             rooms: vec![],
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
+            data: agent.machine.data().clone(),
+            mark: agent.machine.mark(),
             data_fault: agent.machine.data_fault(),
         }
     }

@@ -240,6 +240,7 @@ impl World {
                     sync: sync.clone().into(),
                     won: true,
                     promoted: true,
+                    doubt: crate::model::loss::Doubt::default(),
                 }],
                 ..host.record.clone()
             };

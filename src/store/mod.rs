@@ -44,8 +44,9 @@ pub enum StoreError {
     /// The disk failed, or the file is damaged: what is read back now may be in memory only.
     #[error(
         "the store at {place} could not {doing}: {source}. What is read back from this disk now \
-         may never have reached it, so this process ends; started again (by its service manager) it \
-         writes its store whole to a new file before it relies on it. Look after the disk (dmesg)"
+         may never have reached it, so this process ends; its service manager starts it again, and \
+         an agent then writes its store whole to a new file before it votes. Look after the disk \
+         (dmesg)"
     )]
     Broken {
         /// Which file.

@@ -86,6 +86,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
             left: Span::secs(2),
             promised_by: (1..=nodes).map(name).collect(),
             sync: SyncSet::default(),
+            doubt: quorate::model::loss::Doubt::default(),
         }),
         resource: ResourceFacts {
             kind: "postgres".into(),
@@ -110,6 +111,8 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         rooms: vec![],
         activity: String::new(),
         complaint: String::new(),
+        data: quorate::model::DataFound::default(),
+        mark: None,
         data_fault: None,
     }
 }

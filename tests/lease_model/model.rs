@@ -140,6 +140,7 @@ impl Model for Bounds {
             sync: sync.clone().into(),
             won: true,
             promoted: true,
+            doubt: quorate::model::loss::Doubt::default(),
         };
         let nodes = (0..self.voters + self.strangers)
             .map(|n| {
@@ -168,6 +169,7 @@ impl Model for Bounds {
                     promoted: Some(TimelineHistory::default()),
                     system: None,
                     process: 0,
+                    doubt: quorate::model::loss::Doubt::default(),
                 };
                 assert_eq!(voter.renew(Timestamp(0), &renew).reply.is_ok(), votes);
                 let mut holder =

@@ -15,7 +15,7 @@ impl Cluster {
         self.folder.path().join("lab").join(node)
     }
     /// One statement on one node, as any client; the rows' first columns, or what the server said.
-    pub fn sql(&self, node: &str, statement: &str) -> Result<Vec<String>, String> {
+    pub fn ask(&self, node: &str, statement: &str) -> Result<Vec<String>, String> {
         let port = self.lab.as_ref().unwrap().postgres_ports()[node];
         self.runtime.block_on(async move {
             let words = |e: tokio_postgres::Error| {
@@ -42,7 +42,7 @@ impl Cluster {
         })
     }
     pub fn ok(&self, node: &str, statement: &str) -> Vec<String> {
-        self.sql(node, statement).unwrap_or_else(|e| panic!("{node}: {statement}: {e}"))
+        self.ask(node, statement).unwrap_or_else(|e| panic!("{node}: {statement}: {e}"))
     }
     /// Waits for something that a client sees.
     pub fn client_sees(&self, what: &str, seconds: u64, holds: impl Fn() -> bool) {
@@ -60,7 +60,7 @@ impl Cluster {
             let takes = |n: &&&str| {
                 let write = "create temp table if not exists w(i int); insert into w values (1); \
                              select pg_current_xact_id()";
-                self.sql(n, write).is_ok()
+                self.ask(n, write).is_ok()
             };
             let node = nodes.iter().find(takes);
             *found.borrow_mut() = node.map_or(String::new(), |n| (*n).to_owned());
@@ -200,13 +200,15 @@ fn an_older_copy_of_the_data_has_no_position() {
     cluster.lab().freeze("node-2", What::Postgres, true).unwrap();
     cluster
         .ok("node-1", "create table real(i int); insert into real select generate_series(1,500)");
-    // Its mark follows within a second or so; the next report says how far it is.
-    let end = cluster.ok("node-1", "select pg_current_wal_flush_lsn()")[0].clone();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while marked(&cluster, "node-3") < end.parse().unwrap() {
-        assert!(std::time::Instant::now() < until, "{}", cluster.logs());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    // Its mark follows within a second or so; its report says how far it is.
+    let end: quorate::model::Lsn =
+        cluster.ok("node-1", "select pg_current_wal_flush_lsn()")[0].parse().unwrap();
+    cluster.until("node-3's mark", 30, |v| {
+        v.nodes.iter().any(|n| {
+            n.node.as_str() == "node-3"
+                && n.report.as_ref().and_then(|r| r.mark).is_some_and(|m| m.lsn >= end)
+        })
+    });
     cluster.lab().kill("node-3", What::Host).unwrap();
     cluster.lab().kill("node-1", What::Host).unwrap();
     std::fs::rename(&data, cluster.dir("node-3").join("data-after")).unwrap();
@@ -226,20 +228,6 @@ fn an_older_copy_of_the_data_has_no_position() {
     cluster.lab().heal("node-1").unwrap();
     let view = cluster.calm();
     assert_eq!(cluster.count(&primary(&view), "real"), 500, "{}", cluster.why_of(&view, "node-3"));
-}
-
-/// The high-water mark that a node's voter keeps on disk.
-fn marked(cluster: &Cluster, node: &str) -> quorate::model::Lsn {
-    let store = cluster.dir(node).join("state/agent.sqlite");
-    let open =
-        rusqlite::Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY);
-    let text: String = open
-        .and_then(|c| {
-            c.query_row("SELECT body FROM document WHERE name = 'voter'", [], |r| r.get(0))
-        })
-        .unwrap_or_default();
-    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    quorate::model::Lsn(record["data"]["high"]["lsn"].as_u64().unwrap_or(0))
 }
 
 #[test]
@@ -271,14 +259,14 @@ fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
     cluster.lab().kill("node-1", What::Host).unwrap();
     cluster.lab().heal("node-3").unwrap();
     cluster.client_sees("node-3's database is no primary any more", 30, || {
-        cluster.sql("node-3", "select pg_is_in_recovery()").is_ok_and(|r| r == ["t"])
-            || cluster.sql("node-3", "select 1").is_err()
+        cluster.ask("node-3", "select pg_is_in_recovery()").is_ok_and(|r| r == ["t"])
+            || cluster.ask("node-3", "select 1").is_err()
     });
     cluster.lab().heal("node-1").unwrap();
     let view = cluster.calm();
     assert_ne!(primary(&view), "node-3");
     assert_eq!(cluster.count(&primary(&view), "acked"), 555);
-    assert!(cluster.sql("node-3", "select * from theirs").is_err(), "the stray line lives on");
+    assert!(cluster.ask("node-3", "select * from theirs").is_err(), "the stray line lives on");
     assert_eq!(cluster.count("node-3", "acked"), 555);
 }
 
@@ -287,12 +275,12 @@ fn asynchronous_a_stray_does_not_acknowledge_beside_the_primary() {
     let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
     cluster.calm();
     cluster.ok("node-1", "create table e(i int)");
-    cluster.client_sees("the table on node-3", 10, || cluster.sql("node-3", "table e").is_ok());
+    cluster.client_sees("the table on node-3", 10, || cluster.ask("node-3", "table e").is_ok());
     cluster.ok("node-3", "select pg_promote(false)");
     cluster.until("it was found and stopped", 20, |v| {
         v.nodes.iter().any(|n| n.report.as_ref().is_some_and(|r| !r.resource.found.is_empty()))
     });
-    assert!(cluster.sql("node-3", "insert into e values (1)").is_err());
+    assert!(cluster.ask("node-3", "insert into e values (1)").is_err());
     cluster.ok("node-1", "insert into e values (2)");
     cluster.calm();
     assert_eq!(cluster.count("node-3", "e"), cluster.count("node-1", "e"));
@@ -317,26 +305,12 @@ fn a_restored_store_makes_a_stranger() {
     cluster.calm();
     // Its store is written on, and its peers hear of it.
     cluster.ok("node-1", "create table e as select generate_series(1,1000)");
-    let writes = |cluster: &Cluster| {
-        let store = cluster.dir("node-1").join("state/agent.sqlite");
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let open = rusqlite::Connection::open_with_flags(store, flags);
-        let text: String = open
-            .and_then(|c| {
-                c.query_row("SELECT body FROM document WHERE name = 'voter'", [], |r| r.get(0))
-            })
-            .unwrap_or_default();
-        let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let known = record["known"].as_array().cloned().unwrap_or_default();
-        let of = known.iter().find(|k| k[0]["node"] == "node-3" || k[0] == "node-3");
-        of.and_then(|k| k[1].as_u64()).unwrap_or(0)
+    let writes = |v: &ClusterView| {
+        let node = v.nodes.iter().find(|n| n.node.as_str() == "node-3");
+        node.and_then(|n| n.report.as_ref()).map_or(0, |r| r.vote.writes)
     };
-    let first = writes(&cluster);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while writes(&cluster) < first + 5 {
-        assert!(std::time::Instant::now() < until, "{}", cluster.logs());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    let first = writes(&cluster.calm());
+    cluster.until("its store was written again and again", 60, |v| writes(v) > first + 5);
     // State and data are restored together.
     cluster.lab().kill("node-3", What::Host).unwrap();
     std::fs::remove_dir_all(&node).unwrap();
@@ -363,7 +337,7 @@ fn asynchronous_a_server_restarted_by_hand_does_not_write_without_a_lease() {
         number += 1;
         for node in ["node-1", "node-2", "node-3"] {
             let insert = format!("insert into e values ({number}) on conflict do nothing");
-            if cluster.sql(node, &insert).is_ok() {
+            if cluster.ask(node, &insert).is_ok() {
                 acknowledged.push(number);
                 break;
             }
@@ -398,4 +372,95 @@ fn a_standby_restarted_by_hand_is_a_server_of_the_agents_again() {
     let pid = std::fs::read_to_string(cluster.dir("node-3").join("data/postmaster.pid")).unwrap();
     let pid = pid.lines().next().unwrap();
     assert!(record.contains(&format!("\"pid\":{pid}")), "{record} {pid}");
+}
+
+#[test]
+fn every_node_was_restored_and_two_persons_sign_whose_data_is_the_history() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    cluster.ok("node-1", "create table e as select generate_series(1,100)");
+    // A backup of the primary, taken while everything is stopped; then the cluster goes on.
+    let nodes = ["node-1", "node-2", "node-3"];
+    for node in nodes {
+        cluster.lab().kill(node, What::Host).unwrap();
+    }
+    let backup = cluster.folder.path().join("backup");
+    cluster.copy(&cluster.dir("node-1").join("data"), &backup);
+    for node in nodes {
+        cluster.lab().heal(node).unwrap();
+    }
+    let writer = cluster.writer(60);
+    cluster.calm();
+    cluster.ok(&writer, "insert into e select generate_series(1,5000)");
+    let end: quorate::model::Lsn =
+        cluster.ok(&writer, "select pg_current_wal_flush_lsn()")[0].parse().unwrap();
+    let marked = |v: &ClusterView| {
+        v.nodes.iter().all(|n| n.report.as_ref().and_then(|r| r.mark).is_some_and(|m| m.lsn >= end))
+    };
+    cluster.until("every node's mark", 60, marked);
+    // All three get the backup.
+    for node in nodes {
+        cluster.lab().kill(node, What::Host).unwrap();
+        let data = cluster.dir(node).join("data");
+        std::fs::rename(&data, cluster.dir(node).join("data-after")).unwrap();
+        cluster.copy(&backup, &data);
+        cluster.lab().heal(node).unwrap();
+    }
+    let view = cluster.until("every node says that its copy is older", 60, |v| {
+        v.nodes.iter().all(|n| {
+            n.report.as_ref().is_some_and(|r| {
+                matches!(r.data_fault, Some(quorate::model::DataFault::Below { .. }))
+            })
+        })
+    });
+    nobody_said_none(&view);
+    // Nothing moves by itself; two persons say what it is.
+    let order = cluster.folder.path().join("history.json").display().to_string();
+    let words = "restored from the backup of this morning";
+    cluster.runs(&["node", "history", "node-1", "--attest", words, "--sign", &order]);
+    let (code, _, said) = cluster.quorate(&["node", "history", "--with", &order]);
+    assert_eq!(code, 3, "one person is not two: {said}");
+    cluster.runs_as("second", &["node", "history", "--with", &order]);
+    let writer = cluster.writer(90);
+    assert_eq!(writer, "node-1");
+    assert_eq!(cluster.count("node-1", "e"), 100);
+}
+
+#[test]
+fn a_copy_of_the_primarys_host_takes_nothing_from_it() {
+    let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
+    let before = cluster.calm();
+    // The whole folder of the node, copied while it runs, started with another port to listen on.
+    let (node, copy) = (cluster.dir("node-1"), cluster.folder.path().join("lab/copy-of-1"));
+    cluster.copy(&node, &copy);
+    for stale in ["state/guard.sock", "state/guard.pid", "data/postmaster.pid"] {
+        let _ = std::fs::remove_file(copy.join(stale));
+    }
+    let config = copy.join("agent.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = text.lines().find(|l| l.starts_with("listen:")).unwrap().to_owned();
+    let text = text.replace(&listen, &format!("listen: 127.0.0.1:{free}"));
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(cluster.folder.path().join("lab/quorate"));
+    let log = std::fs::File::create(copy.join("agent.log")).unwrap();
+    command.arg("agent").arg("--config").arg(&config).stderr(log).current_dir("/");
+    as_user(&mut command);
+    let mut agent = command.spawn().unwrap();
+    // It would give the role away that it believes it lost; the original keeps it.
+    let said = || std::fs::read_to_string(copy.join("agent.log")).unwrap_or_default();
+    let spoke = || said().contains("back") || said().contains("error") || said().contains("WARN");
+    cluster.client_sees("the copy speaks", 30, spoke);
+    let epoch = |v: &ClusterView| v.epoch;
+    let rows = 200;
+    cluster.ok("node-1", "create table e(i int)");
+    for i in 0..rows {
+        cluster.ok("node-1", &format!("insert into e values ({i})"));
+    }
+    let view = cluster.until("a view", 10, |_| true);
+    let (kept, was) = (epoch(&view), epoch(&before));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert_eq!(kept, was, "the role moved: {}", said());
+    assert_eq!(cluster.count("node-1", "e"), rows);
 }

@@ -90,35 +90,37 @@ fn edit(path: &Path, from: &str, to: &str) {
 }
 
 /// 74 writes were acknowledged after the new epoch's first: nothing was found by the name.
-fn a_data_directory_vanishes(vanish: impl FnOnce(&Path)) {
+fn a_data_directory_vanishes(vanish: impl FnOnce(&mut Cluster, &Path)) {
     let mut cluster = Cluster::start(asynchronous());
     cluster.calm();
     let data = cluster.node("node-1").join("data");
     let (folder, server) = (FolderId::of(&data).unwrap(), cluster.server("node-1"));
     let load = cluster.load();
-    vanish(&data);
+    vanish(&mut cluster, &data);
+    comes_true("the server to be ended", 30, || !server.still_runs());
     cluster.move_away("node-1");
     let report = ends(&cluster, load);
     assert_eq!(report.overlaps, 0, "two nodes acknowledged at once: {report:?}");
-    assert!(!server.still_runs());
     let remain = host::processes_in(&[folder].into());
     assert!(remain.is_empty(), "{remain:?} still work in the vanished folder");
 }
 
 #[test]
 fn the_data_directory_of_a_live_primary_is_renamed() {
-    a_data_directory_vanishes(|data| {
+    a_data_directory_vanishes(|_, data| {
         std::fs::rename(data, data.with_file_name("elsewhere")).unwrap();
     });
 }
 
 #[test]
-fn the_data_directory_of_a_live_primary_is_removed() {
-    a_data_directory_vanishes(|data| {
+fn the_data_directory_of_a_live_primary_is_removed_and_its_agent_starts_again() {
+    a_data_directory_vanishes(|cluster, data| {
+        cluster.lab().kill("node-1", What::Agent).unwrap();
         // The server goes on making files meanwhile.
         while data.exists() {
             let _ = std::fs::remove_dir_all(data);
         }
+        cluster.lab().start_agent("node-1").unwrap();
     });
 }
 
@@ -134,10 +136,12 @@ fn a_guard_follows_a_volume_that_was_moved() {
     std::fs::rename(node.join("data"), node.join("volume")).unwrap();
     edit(&node.join("agent.yaml"), "data_dir: data\n", "data_dir: volume\n");
     cluster.lab().start_agent("node-1").unwrap();
+    let agent = cluster.lab().status()[0].pids.agent;
     let armed_anew = |v: &quorate::model::view::ClusterView| {
         let one = v.nodes.iter().find(|n| n.node.as_str() == "node-1");
-        one.and_then(|n| n.report.as_ref())
-            .is_some_and(|r| r.holding.is_some() && r.pids.postmaster == Some(server.pid))
+        one.and_then(|n| n.report.as_ref()).is_some_and(|r| {
+            r.pids.agent == agent && r.holding.is_some() && r.pids.postmaster == Some(server.pid)
+        })
     };
     cluster.until("the restarted agent holds the role with its server", 30, armed_anew);
     cluster.lab().freeze("node-1", What::Agent, true).unwrap();

@@ -7,6 +7,7 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod archive;
 mod bad_days;
 mod console;
 mod data;
@@ -14,6 +15,7 @@ mod failover;
 mod fencing;
 mod membership;
 mod plane;
+mod settings;
 mod store;
 
 use std::path::Path;

@@ -12,7 +12,10 @@ use crate::{Cluster, nothing_lost, quick};
 impl Cluster {
     /// The program as a person runs it: exit code, output, errors.
     pub(crate) fn quorate(&self, arguments: &[&str]) -> (i32, String, String) {
-        let identity = self.lab.as_ref().unwrap().identity("operator");
+        self.quorate_as("operator", arguments)
+    }
+    fn quorate_as(&self, person: &str, arguments: &[&str]) -> (i32, String, String) {
+        let identity = self.lab.as_ref().unwrap().identity(person);
         let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
             .args(arguments)
             .env("QUORATE_IDENTITY", identity)
@@ -22,7 +25,10 @@ impl Cluster {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
     pub(crate) fn runs(&self, arguments: &[&str]) -> String {
-        let (code, out, err) = self.quorate(arguments);
+        self.runs_as("operator", arguments)
+    }
+    pub(crate) fn runs_as(&self, person: &str, arguments: &[&str]) -> String {
+        let (code, out, err) = self.quorate_as(person, arguments);
         assert_eq!(code, 0, "{arguments:?}: {out}{err}\n{}", self.logs());
         out
     }

@@ -101,7 +101,7 @@ mod tests {
         let port = tcp.local_addr().unwrap().port();
         let here = Some(std::process::id());
         let of_port = Listener { place: format!("port {port}"), pid: here };
-        assert_eq!(at(port, &socket), [of_port.clone()]);
+        assert_eq!(at(port, &socket), std::slice::from_ref(&of_port));
         let unix = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let of_socket = Listener { place: format!("socket {}", socket.display()), pid: here };
         assert_eq!(at(port, &socket), [of_port, of_socket.clone()]);

@@ -85,10 +85,14 @@ pub struct Attempt {
 
 /// A round of asking is repeated after this while the answers would not win.
 const ASK_INTERVAL: Span = Span::millis(25);
-/// A claim is repeated to voters that are cutting off their upstream.
+/// A claim is repeated to voters that are cutting off their upstream: soon at first, then after an
+/// eighth of the time it has taken, so that slow voters are not kept from answering.
 const CLAIM_RESEND: Span = Span::millis(5);
 /// A claim that is not won by then is abandoned: long enough for every cut, short against a lease.
+/// Doubled for each one before it that too few voters answered: disks and links may be slower.
 const CLAIM_MAX: Span = Span::millis(1_500);
+/// So often at most.
+const CLAIM_DOUBLED_MAX: u32 = 3;
 /// A majority whose loss account is not "none" waits so long for the others' grants.
 const CLAIM_SETTLE: Span = Span::millis(400);
 /// Missing log that is not fetched by then is not fetched.
@@ -326,13 +330,20 @@ impl Machine {
     fn claim(&mut self, now: Timestamp, turn: &mut Turn) {
         let Some(voters) = self.voter.record().voters.clone() else { return };
         let Some(attempt) = &self.attempt else { return };
-        let request = self.request(&voters, attempt.highest);
         let climbs = attempt.reason == Reason::Climb;
+        let highest = attempt.highest.max(self.voter.record().claimed.unwrap_or_default());
+        let request = self.request(&voters, highest);
+        if !climbs {
+            // Whatever becomes of this process, what it claimed is given back.
+            let record = self.voter.begin_claim(request.epoch);
+            Self::persist(turn, Some(record));
+        }
         turn.effects.push(Effect::Note(format!("claims epoch {}", request.epoch)));
         let has_data = self.resource.has_data && self.data_fault().is_none();
         let claim = Box::new(Claim::new(request, voters, now, has_data));
         if let Some(attempt) = &mut self.attempt {
-            attempt.stage = Stage::Claiming { claim, resend: now, until: now + CLAIM_MAX };
+            let patience = Span(CLAIM_MAX.0 << self.unanswered.min(CLAIM_DOUBLED_MAX));
+            attempt.stage = Stage::Claiming { claim, resend: now, until: now + patience };
         }
         if !climbs {
             self.cut(turn);
@@ -354,7 +365,7 @@ impl Machine {
             return;
         };
         if now >= *resend {
-            *resend = now + CLAIM_RESEND;
+            *resend = now + Span(now.since(claim.sent()).0 / 8).max(CLAIM_RESEND);
             let climbs_now = *reason == Reason::Climb;
             let granted: BTreeSet<NodeId> = claim.granted_by().map(|m| m.node.clone()).collect();
             let request = claim.request().clone();
@@ -415,6 +426,8 @@ impl Machine {
             Standing::Waiting { why: w } | Standing::Unfenced { why: w } => *why = w,
         }
         if now >= *until {
+            let few = claim.granted_by().count() < claim.voters().majority();
+            self.unanswered = if few { self.unanswered.saturating_add(1) } else { 0 };
             *highest = (*highest).max(claim.request().epoch);
             let text = format!("epoch {} was not won: {why}", claim.request().epoch);
             self.abandon(&text, turn);
@@ -424,6 +437,7 @@ impl Machine {
     /// Granted by a majority, and the former holder is fenced. The win is durable before anything
     /// rests on it.
     fn won(&mut self, now: Timestamp, claim: Box<Claim>, win: Win, turn: &mut Turn) {
+        self.unanswered = 0;
         let epoch = claim.request().epoch;
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
         if let Some(Attempt { reason: Reason::Armed { plan, .. }, .. }) = &self.attempt {
@@ -572,13 +586,10 @@ impl Machine {
             }
             Stage::Asking { .. } => None,
         };
-        let record = self.voter.record();
-        let voted = claimed.filter(|epoch| {
-            record.epoch == *epoch && record.holder.as_ref() == Some(&self.setup.me)
-        });
         if attempt.reason == Reason::Climb {
             // The database runs in the old epoch; if that was lost the fence has begun already.
-        } else if let Some(epoch) = voted {
+        } else if let Some(epoch) = claimed {
+            // Also one that it has not voted for itself: others may have granted it.
             self.cut(turn);
             self.release(epoch, None, false, turn);
         }

@@ -1,7 +1,8 @@
 //! Which data the positions here belong to, and whether stores say what they said before.
 
 use super::{Effect, Goal, Machine, Tenure, Turn};
-use crate::model::{DataFault, Epoch, Member, Span, Timestamp};
+use crate::model::command::HistoryOrder;
+use crate::model::{DataFault, DataMark, Epoch, Member, Span, Timestamp};
 
 /// The mark of how far the log is flushed is made durable so often while it moves.
 const MARK_INTERVAL: Span = Span::secs(1);
@@ -74,6 +75,41 @@ impl Machine {
         if std::mem::take(&mut self.marking) {
             self.mark_took = now.since(self.marked_at);
         }
+    }
+
+    /// Two persons sign whose data is the history. The caller has checked the signatures. The former
+    /// holder among them may take its role back: that is what they accept.
+    pub(super) fn take_history(
+        &mut self,
+        now: Timestamp,
+        order: &HistoryOrder,
+        turn: &mut Turn,
+    ) -> Result<(), String> {
+        if order.cluster != self.setup.cluster {
+            return Err(format!("the order is for cluster {}", order.cluster));
+        }
+        if !matches!(self.tenure, Tenure::None) {
+            return Err("this node holds the role: its data is the history".into());
+        }
+        let mine = order.member == self.setup.me;
+        if mine && self.resource.data.system != Some(order.system) {
+            return Err(format!(
+                "here is system {:?}, not {}",
+                self.resource.data.system, order.system
+            ));
+        }
+        if self.voter.lease_left(now) > Span::ZERO && !self.voter.record().is_released() {
+            return Err("the lease that was promised here runs: a node may hold the role".into());
+        }
+        let record = self.voter.take_history(DataMark {
+            system: Some(order.system),
+            own: mine.then_some(order.timeline),
+            ..DataMark::default()
+        });
+        Self::persist(turn, Some(record));
+        turn.effects.push(Effect::Note(format!("HISTORY: {}", order.words())));
+        turn.effects.push(Effect::Report);
+        Ok(())
     }
 
     /// Every record that is written says how often that was done.

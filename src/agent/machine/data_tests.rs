@@ -142,6 +142,7 @@ fn a_founder_whose_first_claim_was_not_won_founds_again() {
         sync: SyncSet::default().into(),
         won: false,
         promoted: false,
+        doubt: crate::model::loss::Doubt::default(),
     };
     let notice = ReleaseNotice {
         epoch: Epoch(2),
@@ -163,4 +164,42 @@ fn a_founder_whose_first_claim_was_not_won_founds_again() {
     let _ = machine.observed(at(1), resource);
     let attempt = machine.attempt.as_ref().expect("it founds");
     assert_eq!(attempt.reason, Reason::Found);
+}
+
+fn cut_off(machine: &Machine) -> Resource {
+    Resource {
+        settled: machine.goal_id,
+        has_data: true,
+        position: Some(place(9)),
+        ..Resource::default()
+    }
+}
+
+#[test]
+fn a_claim_that_died_with_its_process_is_given_back_by_the_next_one() {
+    let died = VoterRecord { claimed: Some(Epoch(5)), ..record("n3") };
+    let (mut machine, _) = Machine::start(at(0), setup("n3"), died, &Found::default());
+    let turn = machine.observed(at(1), cut_off(&machine));
+    let given_back = turn.effects.iter().any(|e| {
+        matches!(e, Effect::Send(_, PeerMessage::Release(r)) if r.epoch == Epoch(5) && !r.promoted)
+    });
+    assert!(given_back, "{turn:?}");
+    assert_eq!(turn.persist.expect("durable first").claimed, None);
+}
+
+#[test]
+fn a_role_that_was_to_be_taken_back_is_taken_back_after_a_restart_too() {
+    let notice = ReleaseNotice {
+        epoch: Epoch(2),
+        holder: member("n1"),
+        final_position: None,
+        promoted: true,
+        process: 0,
+    };
+    let stopped = VoterRecord { released: vec![notice], ..record("n1") };
+    let (mut machine, _) = Machine::start(at(0), setup("n1"), stopped, &Found::default());
+    let _ = machine.observed(at(1), cut_off(&machine));
+    assert!(machine.attempt.is_none(), "others have the time that the policy gives them");
+    let _ = machine.wakeup(at(10_001));
+    assert_eq!(machine.attempt.as_ref().expect("it takes it back").reason, Reason::Reclaim);
 }

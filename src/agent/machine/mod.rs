@@ -113,6 +113,10 @@ pub struct Resource {
     pub data: DataFound,
     /// Why the goal cannot be reached; empty while there is hope.
     pub failure: String,
+    /// As primary: why what it acknowledged may not be where the account says.
+    pub doubt: Option<String>,
+    /// As primary: whose commits wait for nobody, as the policy lists them.
+    pub excluded: Vec<String>,
 }
 
 /// What the machine asks for.
@@ -221,6 +225,8 @@ pub struct Machine {
     /// It is being written, and how long the last one took.
     marking: bool,
     mark_took: Span,
+    /// Claims in a row that too few voters answered in time.
+    unanswered: u32,
     /// How many rebuilds of its data it has taken note of.
     rebuilt: u64,
     now: Timestamp,
@@ -272,6 +278,7 @@ impl Machine {
             marked_at: now,
             marking: false,
             mark_took: Span::ZERO,
+            unanswered: 0,
             rebuilt: 0,
             now,
         };
@@ -288,6 +295,10 @@ impl Machine {
             machine.resume(now, &record, &mut turn);
         } else {
             machine.set_goal(cut, &mut turn);
+            // What an earlier process meant to take back is not forgotten with it.
+            if record.last_won().is_some_and(|won| won.holder == machine.setup.me) {
+                machine.plan_reclaim(now, false);
+            }
         }
         (machine, turn)
     }
@@ -307,6 +318,10 @@ impl Machine {
     /// What the resource shall be.
     pub fn goal(&self) -> &Goal {
         &self.goal
+    }
+    /// Which data is here.
+    pub fn data(&self) -> &DataFound {
+        &self.resource.data
     }
     /// Why it last refused or gave up something.
     pub fn complaint(&self) -> &str {
@@ -363,6 +378,7 @@ impl Machine {
             {
                 turn.effects.push(Effect::Report);
             }
+            machine.mind_doubt(now, turn);
         })
     }
 
@@ -457,6 +473,11 @@ impl Machine {
         }
     }
 
+    /// How far the log here was flushed, as its voter remembers durably.
+    pub fn mark(&self) -> Option<Position> {
+        self.voter.record().data.high
+    }
+
     /// What its voter has promised, for reports.
     pub fn vote_facts(&self, now: Timestamp) -> VoteFacts {
         let record = self.voter.record();
@@ -471,6 +492,7 @@ impl Machine {
             voters: record.voters.as_ref().map_or(0, |v| v.members.len()),
             votes: self.saves && record.voters.as_ref().is_some_and(|v| v.contains(&self.setup.me)),
             members: record.voters.as_ref().map_or(vec![], |v| v.members.iter().cloned().collect()),
+            writes: record.writes,
         }
     }
 
@@ -481,6 +503,7 @@ impl Machine {
             left: holder.held_until().map_or(Span::ZERO, |until| now.until(until)),
             promised_by: holder.promised_by(now),
             sync: holder.sync_set(),
+            doubt: holder.doubt().clone(),
         })
     }
 

@@ -115,6 +115,10 @@ impl Machine {
                 authority?;
                 self.remove_attested(&order, turn)
             }
+            Order::History { order, .. } => {
+                authority?;
+                self.take_history(now, &order, turn)
+            }
             Order::Shift { plan, .. } => {
                 authority?;
                 self.take_shares(&plan, turn)

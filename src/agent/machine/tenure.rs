@@ -86,7 +86,7 @@ impl Machine {
         let Some((voters, entry)) = record.voters.clone().zip(record.last_won().cloned()) else {
             return;
         };
-        let holder = Holder::new(
+        let mut holder = Holder::new(
             self.setup.me.clone(),
             record.epoch,
             voters,
@@ -94,6 +94,7 @@ impl Machine {
             self.setup.terms,
             self.setup.first_round,
         );
+        holder.keep_doubt(entry.doubt.clone());
         // The database is left as it is; the guard ends it if the voters do not answer in time.
         // In a joint stage the first set is always allowed.
         let sync = entry.sync.sets.first().cloned().unwrap_or_default();
@@ -137,6 +138,14 @@ impl Machine {
             && !self.resource.writable
             && !matches!(self.goal, Goal::Primary { .. });
         if !stopped || self.attempt.is_some() {
+            return;
+        }
+        // A claim that an earlier process made and did not live to give up.
+        let claimed = self.voter.record().claimed;
+        if let Some(epoch) = claimed {
+            let text = format!("gives epoch {epoch} back: it was claimed and never won");
+            turn.effects.push(Effect::Note(text));
+            self.release(epoch, None, false, turn);
             return;
         }
         let record = self.voter.record();
@@ -229,6 +238,21 @@ impl Machine {
             }
         }
         self.renew_due(now, turn);
+    }
+
+    /// A holder that has reason to doubt its account says so to its voters at once: they keep it
+    /// durably. Before its database was looked at it goes on saying what it said before.
+    pub(super) fn mind_doubt(&mut self, now: Timestamp, turn: &mut Turn) {
+        let looked = self.is_settled() || self.resource.doubt.is_some();
+        let (Tenure::Holding { holder, renew_at, .. } | Tenure::Resuming { holder, renew_at, .. }) =
+            &mut self.tenure
+        else {
+            return;
+        };
+        if looked && holder.doubts(self.resource.doubt.as_deref(), &self.resource.excluded) {
+            *renew_at = now;
+            turn.effects.push(Effect::Report);
+        }
     }
 
     /// Renew only while the database can write: a hung one must lose the lease.
@@ -379,7 +403,7 @@ impl Machine {
 
     /// A person who wants to decide is not overtaken; a planned move that nobody completes is
     /// undone.
-    fn plan_reclaim(&mut self, now: Timestamp, planned: bool) {
+    pub(super) fn plan_reclaim(&mut self, now: Timestamp, planned: bool) {
         let by_itself = planned || self.setup.strategy != crate::model::topology::Strategy::Manual;
         self.found_reclaim = by_itself.then(|| now + self.setup.reclaim_after);
     }

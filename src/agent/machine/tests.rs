@@ -4,7 +4,7 @@ use super::*;
 use crate::lease::{Ack, EpochSync, Holder};
 use crate::model::VoterSet;
 use crate::model::WallTime;
-use crate::model::command::{Order, OverrideOrder, VoterOrder};
+use crate::model::command::{HistoryOrder, Order, OverrideOrder, VoterOrder};
 use crate::model::share::Shares;
 use crate::wire::message::PeerReply;
 
@@ -42,6 +42,7 @@ pub(super) fn record(node: &str) -> VoterRecord {
         sync: sync.into(),
         won: true,
         promoted: true,
+        doubt: crate::model::loss::Doubt::default(),
     };
     VoterRecord {
         voters: Some(voters),
@@ -320,6 +321,7 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
         promoted: Some(TimelineHistory { timeline: 2, left: vec![] }),
         system: None,
         process: 0,
+        doubt: crate::model::loss::Doubt::default(),
     };
     let (turn, reply) = machine.message(at(2), PeerMessage::Renew(renew), Ok(()));
     assert!(matches!(reply, PeerReply::Ack(_)), "{turn:?}");
@@ -393,6 +395,13 @@ fn every_order_has_an_answer_in_every_state() {
         accept_unknown_loss: false,
         reason: String::new(),
     };
+    let history = HistoryOrder {
+        cluster: "c".into(),
+        member: member("n2"),
+        system: 7,
+        timeline: 2,
+        reason: String::new(),
+    };
     let orders = || {
         vec![
             Order::Arm { plan: plan(), approvals: vec![] },
@@ -402,6 +411,7 @@ fn every_order_has_an_answer_in_every_state() {
             Order::Prove,
             Order::Voters { order: change.clone(), approvals: vec![] },
             Order::Override { order: gone.clone(), approvals: vec![] },
+            Order::History { order: history.clone(), approvals: vec![] },
         ]
     };
     for order in orders() {
@@ -413,7 +423,8 @@ fn every_order_has_an_answer_in_every_state() {
             | Order::Disarm { .. }
             | Order::Prove
             | Order::Voters { .. }
-            | Order::Override { .. } => {}
+            | Order::Override { .. }
+            | Order::History { .. } => {}
         }
     }
     let start = |node: &str, record: VoterRecord, guarded| {

@@ -38,7 +38,6 @@ impl Driver {
             stray: stray_mark(data_dir).exists(),
             flushed: known.flushed,
             rebuilt: known.rebuilt,
-            unsafe_setting: known.unsafe_setting.clone(),
         };
     }
 

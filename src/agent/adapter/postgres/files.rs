@@ -4,98 +4,66 @@
 use std::path::{Path, PathBuf};
 
 use crate::agent::host;
-use crate::config::agent::PostgresConfig;
-use crate::model::{Lsn, Position, SyncSet, TimelineHistory};
+use crate::model::{Lsn, Position, TimelineHistory};
 
 use super::programs::{ProgramError, Programs};
+use super::settings::{self, Moving};
 
-/// The file with the agent's settings, included last in `postgresql.conf`.
-pub const SETTINGS: &str = "quorate.conf";
+/// Where ALTER SYSTEM writes; read last, so it wins over every other file.
+const AUTO: &str = "postgresql.auto.conf";
 
-/// What the agent's settings file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Where to receive log from; `None`: cut.
-    pub upstream: Option<String>,
-    /// Who confirms commits when this node is primary. Also written on a standby: a server that was
-    /// started with a synchronous set makes its first commit after promotion wait, one that learns
-    /// of it later may not.
-    pub sync: SyncSet,
-}
+/// The file that clusters made by an older version include last in `postgresql.conf`; their include
+/// line stays, so the file does.
+const INCLUDED: &str = "quorate.conf";
+/// What is left to say in it.
+const INCLUDED_TEXT: &str = "# written by quorate; nothing is set here any more. What the agent \
+    decides is on the server's\n# command line and in postgresql.auto.conf; put your own settings \
+    wherever you like.\n";
 
-impl Settings {
-    /// The file's text.
-    pub fn text(&self, config: &PostgresConfig) -> String {
-        let conninfo = self.upstream.clone().unwrap_or_default().replace('\'', "''");
-        let socket = config.socket_dir.display().to_string().replace('\'', "''");
-        format!(
-            "# written by quorate; changes are overwritten. Put your own settings in \
-                postgresql.conf above the include.\n\
-             port = {port}\n\
-             unix_socket_directories = '{socket}'\n\
-             hot_standby = on\n\
-             wal_level = replica\n\
-             max_wal_senders = 16\n\
-             wal_keep_size = '1GB'\n\
-             wal_log_hints = on\n\
-             full_page_writes = on\n\
-             fsync = on\n\
-             synchronous_commit = on\n\
-             restart_after_crash = off\n\
-             lc_messages = 'C'\n\
-             log_min_messages = warning\n\
-             wal_retrieve_retry_interval = '20ms'\n\
-             wal_receiver_status_interval = '1s'\n\
-             wal_receiver_timeout = '5s'\n\
-             wal_sender_timeout = '5s'\n\
-             recovery_target_timeline = 'latest'\n\
-             primary_conninfo = '{conninfo}'\n\
-             synchronous_standby_names = '{sync}'\n",
-            port = config.port,
-            sync = sync_setting(&self.sync).replace('\'', "''"),
-        )
-    }
-}
-
-/// `ANY 1 ("node-2","node-3")`; empty when commits wait for nobody.
-pub fn sync_setting(sync: &SyncSet) -> String {
-    if sync.k == 0 || sync.members.is_empty() {
-        return String::new();
-    }
-    let names: Vec<String> = sync.members.iter().map(|m| format!("\"{}\"", m.node)).collect();
-    format!("ANY {} ({})", sync.k, names.join(","))
-}
-
-/// Writes the settings durably and makes sure that `postgresql.conf` includes them last.
+/// Writes the moving settings durably where they win over every other file, its other lines kept.
 ///
 /// # Errors
 /// When the disk says no.
-pub fn write_settings(config: &PostgresConfig, settings: &Settings) -> std::io::Result<()> {
-    let main = config.data_dir.join("postgresql.conf");
-    let include = format!("include '{SETTINGS}'");
-    let text = std::fs::read_to_string(&main).unwrap_or_default();
-    if text.lines().rev().find(|l| !l.trim().is_empty()) != Some(include.as_str()) {
-        let kept: Vec<&str> = text.lines().filter(|l| *l != include).collect();
-        host::write_durably(&main, &format!("{}\n{include}\n", kept.join("\n")))?;
+pub fn write_moving(data_dir: &Path, moving: &Moving) -> std::io::Result<()> {
+    let auto = data_dir.join(AUTO);
+    let text = read_or_empty(&auto)?;
+    let next = moving.written_into(&text);
+    if next == text { Ok(()) } else { host::write_durably(&auto, &next) }
+}
+
+/// Before the user's own values are asked for: takes what this agent, or an older one, wrote out
+/// of the files, as far as it would hide them. What is cut stays cut.
+///
+/// # Errors
+/// When the disk says no.
+pub fn uncover_user_values(data_dir: &Path) -> std::io::Result<()> {
+    let included = data_dir.join(INCLUDED);
+    if included.exists() && read_or_empty(&included)? != INCLUDED_TEXT {
+        host::write_durably(&included, INCLUDED_TEXT)?;
     }
-    // Settings made with ALTER SYSTEM would win over the include; the few that decide who may write
-    // are the agent's.
-    let auto = config.data_dir.join("postgresql.auto.conf");
-    if let Ok(text) = std::fs::read_to_string(&auto) {
-        let ours = [
-            "primary_conninfo",
-            "synchronous_standby_names",
-            "recovery_target",
-            "restore_command",
-            "primary_slot_name",
-        ];
-        let kept: Vec<&str> =
-            text.lines().filter(|l| !ours.iter().any(|k| l.trim_start().starts_with(k))).collect();
-        if kept.len() != text.lines().count() {
-            host::write_durably(&auto, &format!("{}\n", kept.join("\n")))?;
-        }
+    let auto = data_dir.join(AUTO);
+    let text = read_or_empty(&auto)?;
+    let next = settings::without(&text, |name| name == "restore_command");
+    if next == text { Ok(()) } else { host::write_durably(&auto, &next) }
+}
+
+/// What ALTER SYSTEM, or this agent, wrote for a setting; `None`: nothing.
+pub fn auto_value(data_dir: &Path, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(data_dir.join(AUTO)).ok()?;
+    let line = text.lines().rev().find(|l| {
+        l.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
+    })?;
+    let value = line.split_once('=')?.1.trim();
+    let value = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\'')).unwrap_or(value);
+    Some(value.replace("''", "'").replace("\\\\", "\\"))
+}
+
+/// A file that is not there reads as empty; one that cannot be read is not taken for empty.
+fn read_or_empty(path: &Path) -> std::io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        other => other,
     }
-    host::write_durably(&config.data_dir.join(SETTINGS), &settings.text(config))
 }
 
 /// The next start is a standby, whatever it was.
@@ -125,6 +93,8 @@ pub struct Control {
     pub checkpoint: Position,
     /// Size of a log segment in bytes.
     pub segment_bytes: u64,
+    /// Which database this is a copy of; made once, by `initdb`.
+    pub system: String,
 }
 
 impl Control {
@@ -147,7 +117,12 @@ impl Control {
             state: field("Database cluster state"),
             checkpoint: Position { timeline, lsn },
             segment_bytes,
+            system: field("Database system identifier"),
         })
+    }
+    /// It was stopped cleanly, whatever it was.
+    pub fn is_clean(&self) -> bool {
+        self.state == "shut down" || self.state == "shut down in recovery"
     }
     /// A primary was stopped cleanly: its log ends at the checkpoint.
     pub fn is_clean_primary(&self) -> bool {
@@ -195,14 +170,19 @@ pub fn history(data_dir: &Path, timeline: u32) -> TimelineHistory {
 /// # Errors
 /// When the disk says no.
 pub fn place_timelines(data_dir: &Path, current: u32, epoch: u64) -> std::io::Result<()> {
+    let folder = data_dir.join("pg_wal");
+    let mut placed = false;
     for timeline in u64::from(current) + 1..epoch {
-        let path = data_dir.join("pg_wal").join(format!("{timeline:08X}.history"));
+        let path = folder.join(format!("{timeline:08X}.history"));
         if !path.exists() {
-            host::write_durably(
-                &path,
-                &format!("# quorate: nothing was ever written in epoch {timeline}\n"),
-            )?;
+            let text = format!("# quorate: nothing was ever written in epoch {timeline}\n");
+            std::fs::write(&path, text)?;
+            placed = true;
         }
+    }
+    // Their contents are comments: one that a loss of power left empty says the same.
+    if placed {
+        std::fs::File::open(&folder)?.sync_all()?;
     }
     Ok(())
 }
@@ -222,7 +202,8 @@ pub fn remove_loose_placeholders(data_dir: &Path) -> std::io::Result<()> {
         else {
             continue;
         };
-        if std::fs::read_to_string(entry.path()).unwrap_or_default().starts_with("# quorate:") {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        if text.is_empty() || text.starts_with("# quorate:") {
             placeholders.push((timeline, entry.path()));
         } else {
             newest = newest.max(timeline);
@@ -281,14 +262,24 @@ pub fn keep_fork(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Member;
 
     #[test]
-    fn the_synchronous_setting_quotes_names() {
-        let members =
-            [Member::new("node-2", "a"), Member::new("node-3", "b")].into_iter().collect();
-        assert_eq!(sync_setting(&SyncSet { members, k: 1 }), r#"ANY 1 ("node-2","node-3")"#);
-        assert_eq!(sync_setting(&SyncSet::default()), "");
+    fn the_moving_settings_win_and_the_users_own_stay_readable() {
+        let folder = tempfile::tempdir().unwrap();
+        let auto = folder.path().join(AUTO);
+        std::fs::write(&auto, "work_mem = '5MB'\nrestore_command = 'cp ''a'' %p'\n").unwrap();
+        std::fs::write(folder.path().join(INCLUDED), "fsync = on\n").unwrap();
+        assert_eq!(auto_value(folder.path(), "restore_command").unwrap(), "cp 'a' %p");
+        let moving = Moving { conninfo: "host=a".into(), ..Moving::default() };
+        write_moving(folder.path(), &moving).unwrap();
+        assert_eq!(auto_value(folder.path(), "primary_conninfo").unwrap(), "host=a");
+        assert_eq!(auto_value(folder.path(), "restore_command").unwrap(), "");
+        uncover_user_values(folder.path()).unwrap();
+        assert_eq!(auto_value(folder.path(), "restore_command"), None);
+        assert_eq!(auto_value(folder.path(), "primary_conninfo").unwrap(), "host=a");
+        assert_eq!(auto_value(folder.path(), "work_mem").unwrap(), "5MB");
+        let included = std::fs::read_to_string(folder.path().join(INCLUDED)).unwrap();
+        assert!(included.lines().all(|l| l.starts_with('#')), "{included}");
     }
 
     #[test]

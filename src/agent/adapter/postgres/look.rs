@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 
 use tokio_postgres::Client;
 
+use super::Driver;
 use super::sql::{self, Look, StandbyLook};
-use super::{DRY_MAX, Driver};
 use crate::agent::host;
-use crate::agent::machine::Goal;
 use crate::model::observation::{CheckTimes, ResourceState, Unproved, WriteProof};
 use crate::model::{Epoch, Lsn, Position, Span, Timestamp};
 
@@ -28,8 +27,9 @@ impl Driver {
         self.facts.replayed = look.replayed;
         self.facts.upstream_age = look.upstream_age;
         self.facts.sessions = look.sessions;
+        let streams = self.thirst.sees(look.receiver.filter(|_| look.streaming), host::now());
         self.facts.receiving_from =
-            self.following.as_ref().filter(|_| look.streaming).map(|u| u.node.clone());
+            self.following.as_ref().filter(|_| streams).map(|u| u.node.clone());
         self.facts.standbys.clear();
         self.state(ResourceState::Standby);
         position
@@ -109,9 +109,11 @@ impl Driver {
                 self.facts.check.ready =
                     (look.streaming || look.received.is_some() || look.exhausted).then_some(took);
                 self.resource.writable = false;
-                if look.received.is_some() || look.exhausted {
-                    self.resource.position = Some(position);
+                if look.exhausted || (look.received.is_some() && !self.archive_may_run()) {
+                    // Without fsync its word counts for nothing.
+                    self.resource.position = look.syncs.then_some(position);
                 }
+                self.mind_standby(&look).await;
             }
             Ok(Look::Primary(look)) => {
                 let position = Position { timeline: look.timeline, lsn: look.written };
@@ -119,8 +121,9 @@ impl Driver {
                 self.note_flushed(look.timeline, look.inserted, look.flushed);
                 self.facts.position = position;
                 (self.facts.flushed, self.facts.replayed) = (look.flushed, look.written);
-                (self.facts.sync_setting, self.facts.sessions) = (look.sync_setting, look.sessions);
-                self.facts.standbys = look.standbys;
+                self.facts.sync_setting.clone_from(&look.moving.sync);
+                self.facts.sessions = look.sessions;
+                self.facts.standbys.clone_from(&look.standbys);
                 self.facts.receiving_from = None;
                 self.facts.upstream_age = None;
                 self.facts.check.ready = Some(took);
@@ -128,7 +131,7 @@ impl Driver {
                 self.resource.writable = true;
                 self.resource.position = Some(position);
                 self.state(ResourceState::Primary);
-                self.count_cancelled_waits();
+                self.mind_primary(&look).await;
             }
             Err(error) => {
                 self.facts.trouble = error.to_string();
@@ -138,52 +141,7 @@ impl Driver {
         }
     }
 
-    /// Commits whose wait for a standby was cancelled are visible but may be nowhere else; the
-    /// server says so in its log only.
-    pub(super) fn count_cancelled_waits(&mut self) {
-        let count = self.new_log().matches("canceling wait for synchronous replication").count();
-        self.cancelled_waits += u32::try_from(count).unwrap_or(u32::MAX);
-    }
-
-    /// What the server's log has gained since it was last read here.
-    pub(super) fn new_log(&mut self) -> String {
-        use std::io::{Read as _, Seek as _, SeekFrom};
-        let Ok(mut file) = std::fs::File::open(self.log_path()) else { return String::new() };
-        if file.metadata().map_or(0, |m| m.len()) < self.log_read {
-            self.log_read = 0;
-        }
-        let mut fresh = Vec::new();
-        if let Ok(n) = file
-            .seek(SeekFrom::Start(self.log_read))
-            .and_then(|_| file.take(1 << 20).read_to_end(&mut fresh))
-        {
-            self.log_read += n as u64;
-        }
-        String::from_utf8_lossy(&fresh).into_owned()
-    }
-
     pub(super) fn log_path(&self) -> PathBuf {
         self.setup.config.data_dir.with_extension("log")
-    }
-
-    /// A standby that does not stream, and whose log says that its upstream no longer has what it
-    /// needs, is cloned anew.
-    pub(super) fn must_rebuild(&mut self, goal: &Goal) -> bool {
-        let follows =
-            matches!(goal, Goal::Standby { upstream: Some(u), .. } if u.history.is_some());
-        if !follows || self.exit.is_none() || self.facts.receiving_from.is_some() {
-            self.dry_since = None;
-            return follows && self.exit.is_none();
-        }
-        let now = host::now();
-        let since = *self.dry_since.get_or_insert(now);
-        if now.since(since) < DRY_MAX {
-            return false;
-        }
-        self.dry_since = None;
-        let log = self.new_log();
-        self.clone_needed = log.contains("has already been removed")
-            || log.contains("could not receive timeline history file");
-        self.clone_needed
     }
 }

@@ -4,15 +4,23 @@
 //! and only a promotion makes it writable. The death of the postmaster is noticed at once (pidfd),
 //! not at the next look.
 
+pub mod archive;
 mod data;
+mod doubt;
 mod files;
+mod guarded;
 mod look;
+mod mending;
 mod programs;
 mod promotion;
 mod rebuild;
-mod sql;
+pub mod settings;
+pub mod sql;
 mod standby;
+mod start;
 mod stop;
+mod upstream;
+mod waits;
 
 pub use programs::{ProgramError, Programs};
 
@@ -25,12 +33,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
+use self::archive::Archive;
+use self::mending::Watch;
+use self::upstream::Thirst;
 use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{ResourceFacts, ResourceState};
+use crate::model::topology::Unsynchronised;
 use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
 
 /// Time between two looks.
@@ -39,7 +51,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const FAST_STOP_MAX: Span = Span::secs(15);
 /// An immediate shutdown may take so long before everything is killed.
 const IMMEDIATE_STOP_MAX: Span = Span::secs(2);
-/// A standby that has not streamed for so long looks for the reason in its log.
+/// A standby that has not streamed for so long asks its upstream whether it still has the log.
 const DRY_MAX: Span = Span::secs(3);
 /// A promotion that the server has not done by then has failed.
 const PROMOTE_MAX: Span = Span::secs(30);
@@ -57,6 +69,10 @@ pub struct Setup {
     pub routes: BTreeMap<NodeId, Route>,
     /// Where forked log is kept.
     pub forks: PathBuf,
+    /// Where what the adapter has to remember is kept.
+    pub state_dir: PathBuf,
+    /// Whose commits need not wait, by the policy.
+    pub unsynchronised: Unsynchronised,
     /// Who would confirm commits if this node were primary; written before any promotion.
     pub default_sync: Vec<NodeId>,
     /// How many of them.
@@ -98,17 +114,17 @@ struct Driver {
     promoting: bool,
     writer: Option<tokio::task::JoinHandle<()>>,
     following: Option<Upstream>,
-    log_read: u64,
-    cancelled_waits: u32,
     sync: SyncSet,
-    /// Since when a standby that should stream does not.
-    dry_since: Option<Timestamp>,
-    /// Its upstream no longer has the log it needs.
-    clone_needed: bool,
     /// Which data the voter answers for.
     expected: watch::Receiver<DataMark>,
     /// Where a primary inserted at the last look.
     inserted: Option<Position>,
+    /// What of the server is watched against what was ordered.
+    watch: Watch,
+    /// The user's archive, and whether log is fetched from it.
+    archive: Archive,
+    /// Why a standby does not stream, and what is done about it.
+    thirst: Thirst,
 }
 
 /// Runs until the runtime goes away. The server goes on: only goals stop it.
@@ -132,13 +148,13 @@ pub async fn run(setup: Setup, mut port: Port) {
         promoting: false,
         writer: None,
         following: None,
-        log_read: 0,
-        cancelled_waits: 0,
-        dry_since: None,
-        clone_needed: false,
         expected: port.data,
         inserted: None,
+        watch: Watch::default(),
+        archive: Archive::default(),
+        thirst: Thirst::default(),
     };
+    driver.recall();
     loop {
         let (id, goal) = port.goal.borrow_and_update().clone();
         if id == 0 {
@@ -222,7 +238,7 @@ impl Driver {
                         self.look().await;
                         let again = self.keep_order(goal).await;
                         self.tell().await;
-                        if again || self.must_rebuild(goal) { break; }
+                        if again || self.must_rebuild(goal).await { break; }
                     }
                 }
             }
@@ -250,7 +266,7 @@ impl Driver {
         self.resource.write_ok = (ok > 0).then_some(Timestamp(ok));
         let (free, total) = host::disk(&self.setup.config.data_dir);
         (self.facts.disk_free, self.facts.disk_total) = (free, total);
-        self.facts.unsynchronised_sessions = self.cancelled_waits;
+        self.facts.unsynchronised_sessions = self.watch.cancelled;
         let postmaster = self.exit.as_ref().map(|(pid, _)| *pid);
         // The runtime going away ends the whole process.
         let _ = self

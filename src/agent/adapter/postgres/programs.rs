@@ -31,6 +31,16 @@ pub enum ProgramError {
         /// Where.
         folder: String,
     },
+    /// The server is there, programs that the agent needs are not.
+    #[error(
+        "{folder} has no {missing}: install PostgreSQL's server and client packages of the same version (psql: postgresql-client)"
+    )]
+    Incomplete {
+        /// Where the server is.
+        folder: String,
+        /// What is not there.
+        missing: String,
+    },
     /// A program failed.
     #[error("{program} failed: {why}")]
     Failed {
@@ -68,11 +78,15 @@ impl Programs {
         // A link on PATH leads to the folder where the other programs are.
         let postgres = folder.join("postgres").canonicalize().ok()?;
         let folder = postgres.parent()?.to_owned();
-        let complete = ["initdb", "pg_controldata", "pg_rewind", "pg_basebackup"]
-            .iter()
-            .all(|p| folder.join(p).exists());
-        if !complete {
-            return None;
+        let missing: Vec<&str> = ["initdb", "pg_controldata", "pg_rewind", "pg_basebackup", "psql"]
+            .into_iter()
+            .filter(|p| !folder.join(p).exists())
+            .collect();
+        if !missing.is_empty() {
+            return Some(Err(ProgramError::Incomplete {
+                folder: folder.display().to_string(),
+                missing: missing.join(", "),
+            }));
         }
         let output = std::process::Command::new(&postgres).arg("--version").output().ok()?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::sql::{self, Look};
-use super::{Done, Driver, LOOK_INTERVAL, PROMOTE_MAX, failed, files};
+use super::{Done, Driver, Failed, LOOK_INTERVAL, PROMOTE_MAX, failed, files, settings};
 use crate::agent::host;
 use crate::model::{Epoch, NodeId, Span, SyncSet};
 
@@ -30,23 +30,22 @@ impl Driver {
             let current = files::newest_timeline(&data_dir).unwrap_or(0);
             files::place_timelines(&data_dir, current, epoch.0)?;
         }
-        self.reload(&self.settings(None))?;
-        let expected = files::sync_setting(sync);
+        let expected = settings::sync_setting(sync);
+        if !recovery {
+            let found = self.sync_in_force().await?;
+            let before = settings::sync_setting(&before);
+            self.take_watch_up(epoch, &found, [&before, &expected]);
+        }
+        self.reload(self.settings(None))?;
         let until = host::now() + PROMOTE_MAX;
         loop {
-            let row = sql::bounded(
-                self.client()
-                    .await?
-                    .query_one("SELECT current_setting('synchronous_standby_names')", &[]),
-            )
-            .await?;
-            if row.get::<_, String>(0) == expected {
+            let found = self.sync_in_force().await?;
+            if found == expected {
                 break;
             }
             if host::now() > until {
                 return failed(format!(
-                    "synchronous_standby_names is {:?} although {expected:?} was written",
-                    row.get::<_, String>(0)
+                    "synchronous_standby_names is {found:?} although {expected:?} was written"
                 ));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -65,7 +64,7 @@ impl Driver {
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            self.cancelled_waits = 0;
+            self.begin_watch(epoch).await;
         }
         let Look::Primary(look) = sql::look(self.client().await?).await? else {
             return failed("the server is in recovery again");
@@ -83,6 +82,11 @@ impl Driver {
             self.confirm_under(epoch, sync).await?;
         }
         Ok(())
+    }
+
+    async fn sync_in_force(&mut self) -> Result<String, Failed> {
+        let sql = "SELECT current_setting('synchronous_standby_names')";
+        Ok(sql::bounded(self.client().await?.query_one(sql, &[])).await?.get(0))
     }
 
     /// A changed synchronous set is in force when every walsender has taken it up and a write has

@@ -1,28 +1,28 @@
-//! Making, starting, rewinding and cloning an instance. Log that a rebuild would erase is copied
+//! Making, rewinding and cloning an instance. Log that a rebuild would erase is copied
 //! away first.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
-
-use tokio_postgres::NoTls;
 
 use super::files::{self, Control};
-use super::{Done, Driver, Failed, failed, sql};
+use super::{Done, Driver, Failed, failed};
 use crate::agent::host;
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
-use crate::model::{Lsn, Position, TimelineHistory};
+use crate::model::{Lsn, Position, Span, TimelineHistory};
 
 /// The name under which tools connect: never a node's, or a server would take their word for a
 /// standby's.
-const TOOL: &str = "quorate-rebuild";
+pub(super) const TOOL: &str = "quorate-rebuild";
 
 /// Beside the data directory while it is rebuilt: what is in it cannot be used. (Inside, a rewind
 /// would remove it.)
-fn unfinished(data_dir: &Path) -> std::path::PathBuf {
+pub(super) fn unfinished(data_dir: &Path) -> std::path::PathBuf {
     data_dir.with_extension("rebuilding")
 }
+
+/// Pauses after a rebuild that failed: doubled from the first to the second.
+const PAUSE_MIN: Span = Span::secs(1);
+const PAUSE_MAX: Span = Span::secs(60);
 
 impl Driver {
     /// A new, empty database.
@@ -42,65 +42,6 @@ impl Driver {
             })
             .await?;
         Ok(())
-    }
-
-    /// Starts the server as a standby, whatever it was, and waits until it answers. One that was
-    /// rewound needs its upstream's log before it does.
-    pub(super) async fn start(&mut self, upstream: Option<&Upstream>) -> Done {
-        let config = self.setup.config.clone();
-        let data_dir = &config.data_dir;
-        if unfinished(data_dir).exists() {
-            return failed("a rebuild was interrupted here; waiting for a primary to clone from");
-        }
-        if let Some(major) = files::data_major(data_dir)
-            && major != self.setup.programs.major
-        {
-            return failed(format!(
-                "{} was made by PostgreSQL {major}, the programs are {}: set postgres.bin_dir to PostgreSQL {major}'s bin folder",
-                data_dir.display(),
-                self.setup.programs.version
-            ));
-        }
-        self.clear_the_way().await?;
-        files::remove_loose_placeholders(data_dir)?;
-        files::signal_standby(data_dir)?;
-        files::write_settings(&config, &self.settings(upstream))?;
-        std::fs::create_dir_all(&config.socket_dir)?;
-        self.state(ResourceState::Starting);
-        self.resource.stopped = None;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        self.log_read = log.metadata().map_or(0, |m| m.len());
-        let mut command = std::process::Command::new(self.setup.programs.path("postgres"));
-        command
-            .arg("-D")
-            .arg(data_dir)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        // A group of its own: what ends the agent's terminal does not end the database.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn()?;
-        let pid = child.id();
-        std::thread::spawn(move || child.wait());
-        if !self.watch(pid) {
-            return failed("the server ended as soon as it was started");
-        }
-        self.tell().await;
-        loop {
-            tokio::select! {
-                () = self.exited() => {
-                    self.exit = None;
-                    return failed(format!("the server did not start: {}", last_line(&self.log_path())));
-                }
-                () = tokio::time::sleep(Duration::from_millis(10)) => {
-                    if let Ok(client) = sql::connect(&self.setup.config).await {
-                        self.client = Some(client);
-                        return Ok(());
-                    }
-                }
-            }
-        }
     }
 
     /// Before a start that will follow `upstream`: a former primary past the switch point is
@@ -132,7 +73,9 @@ impl Driver {
         );
         // While the source does not answer, a standby of nobody is worth more than a stopped one:
         // it can say where its log ends.
-        checkpoint_at(self, upstream).await?;
+        self.paced(upstream)?;
+        let checkpoint = self.checkpoint_at(upstream).await;
+        self.pace(upstream, checkpoint)?;
         self.stop_gracefully().await?;
         let control = Control::read(&self.setup.programs, &self.setup.config.data_dir).await?;
         self.rewind(upstream, history, &control).await
@@ -144,7 +87,19 @@ impl Driver {
         history: &TimelineHistory,
         control: &Control,
     ) -> Done {
-        checkpoint_at(self, upstream).await?;
+        self.paced(upstream)?;
+        let rewound = self.rewind_or_clone(upstream, history, control).await;
+        self.pace(upstream, rewound)
+    }
+
+    async fn rewind_or_clone(
+        &mut self,
+        upstream: &Upstream,
+        history: &TimelineHistory,
+        control: &Control,
+    ) -> Done {
+        self.same_system(upstream, control).await?;
+        self.checkpoint_at(upstream).await?;
         self.state(ResourceState::Rebuilding);
         self.facts.trouble = format!("rewinding to follow {}", upstream.node);
         self.resource.stopped = None;
@@ -156,64 +111,66 @@ impl Driver {
             self.keep_stray(control)?;
             return self.reclone(upstream).await;
         }
-        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
-            return failed("no way to it is configured");
-        };
-        let source = format!("{source} dbname={}", self.setup.config.database);
+        // A crashed server needs its own recovery first; then the rewind has a consistent state to
+        // start from.
+        if !control.is_clean() {
+            self.recover_alone().await?;
+        }
+        // Only looked at: what fails here has touched nothing, and the copy stays what it was.
+        if let Err(why) = self.pg_rewind(upstream, true).await {
+            tracing::warn!("pg_rewind could not: {}; cloning instead", why.0);
+            return self.clone_from(upstream).await.map_err(|also| {
+                Failed(format!("{}; cloning {}: {}", why.0, upstream.node, also.0))
+            });
+        }
         host::write_durably(&unfinished(&data_dir), "pg_rewind\n")?;
-        let result = self
-            .setup
-            .programs
-            .run("pg_rewind", |c| {
-                _ = c
-                    .arg("-D")
-                    .arg(&data_dir)
-                    .arg("--source-server")
-                    .arg(source)
-                    .arg("--no-ensure-shutdown")
-            })
-            .await;
-        let result = match result {
-            // A crashed primary needs its own recovery first; then the rewind has a consistent
-            // state to start from.
-            Err(e) if e.to_string().contains("must be shut down cleanly") => {
-                self.recover_and_rewind(upstream).await.map_err(|f| f.0)
-            }
-            other => other.map(|_| ()).map_err(|e| e.to_string()),
-        };
-        match result {
+        match self.pg_rewind(upstream, false).await {
             Ok(()) => {
                 std::fs::remove_file(unfinished(&data_dir))?;
                 tracing::info!("rewound to follow {}", upstream.node);
                 self.note_rebuilt()
             }
             Err(why) => {
-                tracing::warn!("pg_rewind could not: {why}; cloning instead");
-                self.reclone(upstream).await
+                tracing::warn!("pg_rewind could not: {}; cloning instead", why.0);
+                self.clone_from(upstream).await.map_err(|also| {
+                    Failed(format!("{}; cloning {}: {}", why.0, upstream.node, also.0))
+                })
             }
         }
     }
 
-    async fn recover_and_rewind(&mut self, upstream: &Upstream) -> Done {
+    async fn pg_rewind(&self, upstream: &Upstream, only_look: bool) -> Done {
+        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
+            return failed("no way to it is configured");
+        };
+        let source = format!("{source} dbname={}", self.setup.config.database);
+        let data_dir = &self.setup.config.data_dir;
+        self.setup
+            .programs
+            .run("pg_rewind", |c| {
+                c.arg("-D").arg(data_dir).arg("--source-server").arg(source);
+                c.arg("--no-ensure-shutdown");
+                if only_look {
+                    c.arg("--dry-run");
+                }
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn recover_alone(&mut self) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let _ = std::fs::remove_file(data_dir.join("standby.signal"));
+        let arguments = self.fixed_arguments(|_| Some(String::new()));
         self.setup
             .programs
             .run("postgres", |c| {
-                c.args(["--single", "-F", "-D"]).arg(&data_dir).args([
+                c.args(["--single", "-D"]).arg(&data_dir).args(arguments).args([
                     "-c",
                     "synchronous_standby_names=",
                     "template1",
                 ]);
             })
-            .await?;
-        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
-            return failed("no way to it is configured");
-        };
-        let source = format!("{source} dbname={}", self.setup.config.database);
-        self.setup
-            .programs
-            .run("pg_rewind", |c| _ = c.arg("-D").arg(&data_dir).arg("--source-server").arg(source))
             .await?;
         Ok(())
     }
@@ -239,13 +196,51 @@ impl Driver {
         Ok(())
     }
 
-    /// What is here cannot be used; it stays until the copy is there.
+    /// A new copy in place of the one that is here, which stays until the new one is whole, and goes
+    /// on running if it does.
     pub(super) async fn reclone(&mut self, upstream: &Upstream) -> Done {
+        self.paced(upstream)?;
         let data_dir = self.setup.config.data_dir.clone();
-        host::write_durably(&unfinished(&data_dir), "pg_basebackup\n")?;
-        self.clone_from(upstream).await?;
-        std::fs::remove_file(unfinished(&data_dir))?;
-        Ok(())
+        let cloned = async {
+            match Control::read(&self.setup.programs, &data_dir).await {
+                Ok(control) => self.same_system(upstream, &control).await?,
+                // Half-rewound from there: it was the same before.
+                Err(_) if unfinished(&data_dir).exists() => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.clone_from(upstream).await
+        }
+        .await;
+        self.pace(upstream, cloned)
+    }
+
+    /// A rebuild that failed is not tried again at once: each try costs the upstream a checkpoint
+    /// and a copy.
+    fn paced(&self, upstream: &Upstream) -> Done {
+        let thirst = &self.thirst;
+        match &thirst.failed {
+            Some((node, until, why)) if *node == upstream.node && host::now() < *until => {
+                failed(format!("{why} (tried again in {})", host::now().until(*until)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn pace(&mut self, upstream: &Upstream, done: Done) -> Done {
+        match &done {
+            Ok(()) => {
+                self.thirst.failed = None;
+                self.thirst.pause = PAUSE_MIN;
+            }
+            Err(why) => {
+                let again = self.thirst.failed.as_ref().is_some_and(|(n, ..)| *n == upstream.node);
+                let pause = if again { Span(self.thirst.pause.0 * 2) } else { PAUSE_MIN };
+                self.thirst.pause = pause.min(PAUSE_MAX);
+                let until = host::now() + self.thirst.pause;
+                self.thirst.failed = Some((upstream.node.clone(), until, why.0.clone()));
+            }
+        }
+        done
     }
 
     /// A copy of `upstream`. An unfinished copy is thrown away; what was here before goes when the
@@ -274,50 +269,20 @@ impl Driver {
             })
             .await?;
         rustix::fs::sync();
+        if self.adopt() {
+            self.stop_gracefully().await?;
+        }
         if data_dir.exists() {
             std::fs::rename(&data_dir, &old)?;
         }
         std::fs::rename(&next, &data_dir)?;
+        if unfinished(&data_dir).exists() {
+            std::fs::remove_file(unfinished(&data_dir))?;
+        }
         if old.exists() {
             std::fs::remove_dir_all(&old)?;
         }
         tracing::info!("cloned {}", upstream.node);
         self.note_rebuilt()
     }
-}
-
-/// `pg_rewind` before version 16 reads the source's timeline from its last checkpoint; one that is
-/// older than the promotion makes it see nothing to do.
-async fn checkpoint_at(driver: &Driver, upstream: &Upstream) -> Result<(), Failed> {
-    let Some(route) = driver.setup.routes.get(&upstream.node) else {
-        return failed("no way to it is configured");
-    };
-    let Some((host, port)) = route.postgres.rsplit_once(':') else {
-        return failed("its address has no port");
-    };
-    let config = &driver.setup.config;
-    let mut settings = tokio_postgres::Config::new();
-    settings
-        .host(host)
-        .port(port.parse().unwrap_or(5432))
-        .user(&config.user)
-        .dbname(&config.database)
-        .application_name("quorate");
-    settings.connect_timeout(Duration::from_secs(3));
-    let (client, connection) = sql::bounded(settings.connect(NoTls)).await?;
-    tokio::spawn(connection);
-    match tokio::time::timeout(Duration::from_secs(60), client.batch_execute("CHECKPOINT")).await {
-        Ok(done) => Ok(done?),
-        Err(_) => failed(format!("{} did not finish a checkpoint in 60 s", upstream.node)),
-    }
-}
-
-fn last_line(path: &Path) -> String {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let line = text
-        .lines()
-        .rev()
-        .find(|l| l.contains("FATAL") || l.contains("PANIC"))
-        .or_else(|| text.lines().last());
-    line.unwrap_or("it said nothing").to_owned()
 }

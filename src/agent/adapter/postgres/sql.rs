@@ -7,7 +7,11 @@ use tokio_postgres::{Client, NoTls, Row};
 use crate::agent::host;
 use crate::config::agent::PostgresConfig;
 use crate::model::observation::StandbyFacts;
+use crate::model::topology::Unsynchronised;
 use crate::model::{Lsn, NodeId, Span};
+
+use super::settings::Moving;
+use super::waits::Logging;
 
 /// A query that takes longer means that the server hangs.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,8 +80,10 @@ pub struct StandbyLook {
     pub upstream_age: Option<Span>,
     /// All log that is here is replayed; the server waits for more.
     pub exhausted: bool,
-    /// The setting in force in this session, and so in the postmaster.
-    pub conninfo: String,
+    /// The moving settings in force in this session, and so in the postmaster.
+    pub moving: Moving,
+    /// `fsync` is on: what is flushed here counts.
+    pub syncs: bool,
     /// Client sessions.
     pub sessions: u32,
 }
@@ -93,12 +99,89 @@ pub struct PrimaryLook {
     pub inserted: Lsn,
     /// Its timeline.
     pub timeline: u32,
-    /// `synchronous_standby_names` in force.
-    pub sync_setting: String,
+    /// The moving settings in force.
+    pub moving: Moving,
+    /// Settings that could make an acknowledged write less than it is taken for.
+    pub guarded: Guarded,
+    /// The server's clock, in microseconds.
+    pub clock: i64,
+    /// Where the log ends, written or not.
+    pub end: Lsn,
+    /// Start of the oldest session and of the oldest transaction that are not the agent's.
+    pub oldest: (Option<i64>, Option<i64>),
+    /// Sessions that wait for a synchronous standby.
+    pub waiters: Vec<i32>,
     /// Client sessions.
     pub sessions: u32,
     /// Its standbys.
     pub standbys: Vec<StandbyFacts>,
+}
+
+/// Guarded settings as found.
+#[derive(Clone, Debug, Default)]
+pub struct Guarded {
+    /// `fsync`, `full_page_writes`, `synchronous_commit` of the agent's own session.
+    pub server: [String; 3],
+    /// `synchronous_commit` set for a database, a role, or both.
+    pub own: Vec<OwnSetting>,
+    /// Nodes of which two receivers answer at the same time.
+    pub twice: Vec<String>,
+}
+
+/// ALTER ROLE or ALTER DATABASE … SET synchronous_commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnSetting {
+    /// In this database only.
+    pub database: Option<String>,
+    /// For this role only.
+    pub role: Option<String>,
+    /// Its value.
+    pub value: String,
+}
+
+impl OwnSetting {
+    /// Whose it is, in words.
+    pub fn whose(&self) -> String {
+        match (&self.role, &self.database) {
+            (Some(role), None) => format!("role {role}"),
+            (None, Some(database)) => format!("database {database}"),
+            (Some(role), Some(database)) => format!("role {role} in database {database}"),
+            (None, None) => "all roles".into(),
+        }
+    }
+    /// The statement that made it with SET, and unmakes it with RESET.
+    pub fn statement(&self) -> String {
+        let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
+        match (&self.role, &self.database) {
+            (Some(role), None) => format!("ALTER ROLE {}", quoted(role)),
+            (None, Some(database)) => format!("ALTER DATABASE {}", quoted(database)),
+            (Some(role), Some(database)) => {
+                format!("ALTER ROLE {} IN DATABASE {}", quoted(role), quoted(database))
+            }
+            (None, None) => "ALTER ROLE ALL".into(),
+        }
+    }
+    /// Whether the policy lists it: its commits are outside the account, by name.
+    pub fn is_listed(&self, listed: &Unsynchronised) -> bool {
+        self.role.as_ref().is_some_and(|r| listed.roles.contains(r))
+            || self.database.as_ref().is_some_and(|d| listed.databases.contains(d))
+    }
+}
+
+/// `synchronous_commit` of roles and databases.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn own_settings(client: &Client) -> Result<Vec<OwnSetting>, LookError> {
+    let rows = bounded(client.query(OWN, &[])).await?;
+    Ok(rows
+        .iter()
+        .map(|r| OwnSetting {
+            database: r.get("database"),
+            role: r.get("role"),
+            value: r.get("value"),
+        })
+        .collect())
 }
 
 /// Either.
@@ -120,6 +203,9 @@ const STANDBY: &str = "\
     coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), '') \
         AS waits, \
     current_setting('primary_conninfo') AS conninfo, \
+    current_setting('primary_slot_name') AS slot, \
+    current_setting('synchronous_standby_names') AS sync, \
+    current_setting('restore_command') AS restore, current_setting('fsync') AS fsync, \
     (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
         AND application_name <> 'quorate')::int AS sessions \
     FROM (SELECT) one LEFT JOIN pg_stat_wal_receiver r ON true";
@@ -128,15 +214,35 @@ const PRIMARY: &str = "\
     SELECT pg_current_wal_lsn()::text AS written, pg_current_wal_flush_lsn()::text AS flushed, \
     pg_current_wal_insert_lsn()::text AS inserted, \
     pg_walfile_name(pg_current_wal_lsn()) AS segment, \
+    current_setting('primary_conninfo') AS conninfo, \
+    current_setting('primary_slot_name') AS slot, \
     current_setting('synchronous_standby_names') AS sync, \
-    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
-        AND application_name <> 'quorate')::int AS sessions";
+    current_setting('restore_command') AS restore, current_setting('fsync') AS fsync, \
+    current_setting('full_page_writes') AS pages, \
+    current_setting('synchronous_commit') AS commits, \
+    pg_current_wal_insert_lsn()::text AS ends, \
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock, a.* \
+    FROM (SELECT count(*) FILTER (WHERE backend_type = 'client backend')::int AS sessions, \
+        (extract(epoch FROM min(backend_start)) * 1000000)::bigint AS session, \
+        (extract(epoch FROM min(xact_start)) * 1000000)::bigint AS transaction, \
+        array_agg(pid) FILTER (WHERE wait_event = 'SyncRep') AS waiters \
+        FROM pg_stat_activity WHERE datid IS NOT NULL AND backend_type NOT IN ('walsender', \
+        'autovacuum worker', 'parallel worker') \
+        AND application_name <> 'quorate') a";
+
+/// Settings of roles and databases, from a catalog that all databases share.
+const OWN: &str = "\
+    SELECT d.datname::text AS database, r.rolname::text AS role, split_part(c, '=', 2) AS value \
+    FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c \
+    LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole \
+    WHERE lower(split_part(c, '=', 1)) = 'synchronous_commit' ORDER BY 1, 2";
 
 const STANDBYS: &str = "\
     SELECT application_name AS node, state, sync_state, \
     coalesce(sent_lsn, '0/0')::text AS sent, coalesce(flush_lsn, '0/0')::text AS flushed, \
     coalesce(replay_lsn, '0/0')::text AS replayed, \
-    (extract(epoch FROM flush_lag) * 1000)::bigint AS lag \
+    (extract(epoch FROM flush_lag) * 1000)::bigint AS lag, \
+    coalesce(clock_timestamp() - reply_time < interval '2.5 s', false) AS answers \
     FROM pg_stat_replication ORDER BY application_name";
 
 fn lsn(row: &Row, column: &str) -> Lsn {
@@ -165,10 +271,12 @@ pub async fn look(client: &Client) -> Result<Look, LookError> {
     if recovery {
         return Ok(Look::Standby(look_standby(client).await?));
     }
+    // Confirmations first, then who waits for one: see `waits`.
+    let rows = bounded(client.query(STANDBYS, &[])).await?;
     let row = bounded(client.query_one(PRIMARY, &[])).await?;
+    let own = own_settings(client).await?;
     let written = lsn(&row, "written");
     let segment: String = row.get("segment");
-    let rows = bounded(client.query(STANDBYS, &[])).await?;
     let standbys = rows
         .iter()
         .map(|r| {
@@ -190,10 +298,86 @@ pub async fn look(client: &Client) -> Result<Look, LookError> {
         flushed: lsn(&row, "flushed"),
         inserted: lsn(&row, "inserted"),
         timeline: segment.get(..8).and_then(|t| u32::from_str_radix(t, 16).ok()).unwrap_or(0),
-        sync_setting: row.get("sync"),
+        moving: moving(&row),
+        guarded: Guarded {
+            server: ["fsync", "pages", "commits"].map(|column| row.get(column)),
+            own,
+            twice: twice(&rows),
+        },
+        clock: row.get("clock"),
+        end: lsn(&row, "ends"),
+        oldest: (row.get("session"), row.get("transaction")),
+        waiters: row.get::<_, Option<Vec<i32>>>("waiters").unwrap_or_default(),
         sessions: sessions(&row),
         standbys,
     }))
+}
+
+fn moving(row: &Row) -> Moving {
+    Moving {
+        conninfo: row.get("conninfo"),
+        slot: row.get("slot"),
+        sync: row.get("sync"),
+        restore: row.get("restore"),
+    }
+}
+
+/// Names under which two receivers answered a moment ago. One whose connection was cut is still
+/// listed for a while beside its successor, but answers no more.
+fn twice(rows: &[Row]) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut twice = Vec::new();
+    for row in rows.iter().filter(|r| r.get::<_, bool>("answers")) {
+        let name: String = row.get("node");
+        if !seen.insert(name.clone()) {
+            twice.push(name);
+        }
+    }
+    twice
+}
+
+/// The file that a setting's value in force comes from.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn source_of(client: &Client, name: &str) -> Result<String, LookError> {
+    let sql = "SELECT coalesce(sourcefile, '') FROM pg_settings WHERE name = $1";
+    Ok(bounded(client.query_one(sql, &[&name])).await?.get(0))
+}
+
+/// The `restore_command` of the user's own files, whatever ALTER SYSTEM or the agent wrote.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn restore_command_of_files(client: &Client) -> Result<String, LookError> {
+    let sql = "SELECT setting FROM pg_file_settings WHERE lower(name) = 'restore_command' \
+        AND sourcefile NOT LIKE '%postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1";
+    let row = bounded(client.query_opt(sql, &[])).await?;
+    Ok(row.and_then(|r| r.get::<_, Option<String>>(0)).unwrap_or_default())
+}
+
+/// Where the server logs.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn logging(client: &Client) -> Result<Logging, LookError> {
+    let row = bounded(client.query_one(
+        "SELECT current_setting('log_destination') AS destination, \
+         current_setting('logging_collector') AS collector, \
+         current_setting('lc_messages') AS messages, current_setting('log_min_messages') AS least, \
+         pg_current_logfile('stderr') AS stderr, pg_current_logfile('csvlog') AS csv, \
+         CASE WHEN current_setting('server_version_num')::int >= 150000 \
+         THEN pg_current_logfile('jsonlog') END AS json",
+        &[],
+    ))
+    .await?;
+    Ok(Logging {
+        destination: row.get("destination"),
+        collector: row.get::<_, String>("collector") == "on",
+        messages: row.get("messages"),
+        least: row.get("least"),
+        files: ["stderr", "csv", "json"].map(|column| row.get(column)),
+    })
 }
 
 /// Looks at a standby.
@@ -210,7 +394,8 @@ pub async fn look_standby(client: &Client) -> Result<StandbyLook, LookError> {
         streaming: row.get("streaming"),
         upstream_age: millis(&row, "upstream_age"),
         exhausted: waits == "RecoveryRetrieveRetryInterval" || waits == "RecoveryWalStream",
-        conninfo: row.get("conninfo"),
+        moving: moving(&row),
+        syncs: row.get::<_, String>("fsync") == "on",
         sessions: sessions(&row),
     })
 }

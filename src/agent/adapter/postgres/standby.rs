@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::files::{self, Settings};
+use super::archive;
+use super::files;
+use super::settings::{self, Moving};
 use super::sql::{self, StandbyLook};
 use super::{Done, Driver, Failed, failed};
 use crate::agent::host;
 use crate::agent::machine::Upstream;
 use crate::model::observation::{ResourceState, StopEvidence};
 use crate::model::{NodeId, Span, Timestamp};
+
+/// After so long a standby that has not replayed what is here is said to be behind; it is asked
+/// again then.
+const CERTAIN_MAX: Span = Span::secs(10);
 
 impl Driver {
     /// A standby of `upstream`, or of nobody.
@@ -20,10 +26,10 @@ impl Driver {
         if files::has_data(&data_dir) {
             self.refuse_foreign(upstream)?;
         }
-        if std::mem::take(&mut self.clone_needed)
+        if std::mem::take(&mut self.thirst.clone_needed)
             && let Some(upstream) = upstream.filter(|u| u.history.is_some())
         {
-            self.stop_gracefully().await?;
+            // The copy that is here goes on running until the new one is whole.
             return self.reclone(upstream).await;
         }
         if !runs {
@@ -62,15 +68,17 @@ impl Driver {
             if let Some(upstream) = upstream
                 && let Err(why) = self.make_followable(upstream).await
             {
-                self.start(None).await?;
-                return Err(why);
+                return Err(match self.start(None).await {
+                    Ok(()) => why,
+                    Err(also) => Failed(format!("{}; {}", why.0, also.0)),
+                });
             }
             self.start(upstream.filter(|u| u.history.is_some())).await?;
         }
         if let Err(error) = self.client().await {
             // Not consistent yet, perhaps for want of log that only the upstream has.
             if let Some(upstream) = upstream.filter(|u| u.history.is_some()) {
-                self.reload(&self.settings(Some(upstream)))?;
+                self.reload(self.settings(Some(upstream)))?;
             }
             return Err(error);
         }
@@ -91,9 +99,24 @@ impl Driver {
         }
     }
 
-    pub(super) fn settings(&self, upstream: Option<&Upstream>) -> Settings {
+    pub(super) fn settings(&self, upstream: Option<&Upstream>) -> Moving {
         let conninfo = upstream.and_then(|u| self.conninfo(&u.node, self.setup.me.as_str()));
-        Settings { upstream: conninfo, sync: self.sync.clone() }
+        Moving {
+            conninfo: conninfo.unwrap_or_default(),
+            slot: String::new(),
+            sync: settings::sync_setting(&self.sync),
+            restore: self.restore_command(),
+        }
+    }
+
+    /// Version 13 takes another only at a start; there the wrapper itself gives nothing while cut.
+    pub(super) fn restore_command(&self) -> String {
+        let always = self.setup.programs.major < 14;
+        if self.archive.exists() && (always || self.archive.accepts.is_some()) {
+            archive::wrapper(&self.setup.state_dir)
+        } else {
+            String::new()
+        }
     }
 
     /// A server counts a connection as a synchronous standby by its name: only the standby itself
@@ -114,8 +137,9 @@ impl Driver {
         ))
     }
 
-    pub(super) fn reload(&self, settings: &Settings) -> Done {
-        files::write_settings(&self.setup.config, settings)?;
+    pub(super) fn reload(&mut self, moving: Moving) -> Done {
+        files::write_moving(&self.setup.config.data_dir, &moving)?;
+        self.watch.ordered(moving);
         if let Some((pid, _)) = &self.exit {
             host::signal(*pid, Signal::HUP);
         }
@@ -127,21 +151,29 @@ impl Driver {
     pub(super) async fn cut(&mut self) -> Done {
         self.following = None;
         self.facts.receiving_from = None;
-        self.reload(&self.settings(None))?;
+        let tail = self.close_archive()?;
+        self.reload(self.settings(None))?;
         let mut quiet_since: Option<Timestamp> = None;
         let began = host::now();
+        let mut written = began;
         loop {
             let client = self.client().await?;
             let look = sql::look_standby(client).await?;
             // This session has the empty setting, so the postmaster has told every process. A
             // receiver that was being started meanwhile shows within a moment, and ends.
-            let quiet = look.conninfo.is_empty()
+            // What came from the archive before counts as received once it is replayed.
+            let cut = look.moving.conninfo.is_empty();
+            let quiet = cut
                 && look.receiver.is_none()
-                && (look.received.is_some() || look.exhausted);
+                && (look.exhausted || (look.received.is_some() && !tail));
             let now = host::now();
-            if let Some(receiver) = look
-                .receiver
-                .filter(|_| look.conninfo.is_empty() && now.since(began) >= Span::millis(10))
+            if !cut && now.since(written) >= Span::millis(300) {
+                // Somebody's ALTER SYSTEM wrote over it at the same moment.
+                written = now;
+                self.reload(self.settings(None))?;
+            }
+            if let Some(receiver) =
+                look.receiver.filter(|_| cut && now.since(began) >= Span::millis(10))
             {
                 // The startup process may be too busy to end it.
                 host::signal(receiver, Signal::TERM);
@@ -150,7 +182,8 @@ impl Driver {
                 quiet_since = None;
             } else if now.since(*quiet_since.get_or_insert(now)) >= Span::millis(8) {
                 let position = self.note_standby(&look);
-                self.resource.position = Some(position);
+                self.resource.position = look.syncs.then_some(position);
+                self.archive_is_quiet();
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -159,25 +192,38 @@ impl Driver {
 
     pub(super) async fn follow(&mut self, upstream: &Upstream) -> Done {
         if let Some(history) = &upstream.history {
+            if self.close_archive()? {
+                self.reload(self.settings(None))?;
+            }
             let look = self.certain_look().await?;
+            self.archive_is_quiet();
             let position = self.note_standby(&look);
             if !self.fits(history, position) {
                 self.rejoin(upstream, position).await?;
                 return failed("rebuilt; starting again");
             }
         }
-        self.reload(&self.settings(Some(upstream)))?;
+        self.reload(self.settings(Some(upstream)))?;
         self.following = Some(upstream.clone());
         Ok(())
     }
 
     /// Where its log ends, once it has replayed what was here when it started.
     pub(super) async fn certain_look(&mut self) -> Result<StandbyLook, Failed> {
+        let began = host::now();
         loop {
+            let tail = self.archive_may_run();
             let client = self.client().await?;
             let look = sql::look_standby(client).await?;
-            if look.received.is_some() || look.exhausted {
+            if look.exhausted || (look.received.is_some() && !tail) {
                 return Ok(look);
+            }
+            if host::now().since(began) > CERTAIN_MAX {
+                return failed(format!(
+                    "where its log ends is not certain yet: it still replays what is here (at {}; \
+                     is replay paused, or held up by a query?)",
+                    look.replayed
+                ));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

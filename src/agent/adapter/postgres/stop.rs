@@ -95,6 +95,7 @@ impl Driver {
         }
         self.write_ok.store(0, Ordering::Relaxed);
         self.following = None;
+        (self.resource.doubt, self.resource.excluded) = (None, vec![]);
         self.facts.standbys.clear();
         self.facts.receiving_from = None;
         self.facts.check = CheckTimes::default();

@@ -1,0 +1,376 @@
+//! The server's own settings, from every source, on both roles: either the right value is in force,
+//! or the account says that it is unknown. Generated from the table that the agent uses.
+
+use quorate::agent::adapter::postgres::settings::{self, Kind, Setting, Want};
+use quorate::lab::What;
+use quorate::lab::measure::Event;
+use quorate::model::loss::LossAccount;
+use quorate::model::view::{ClusterState, ClusterView};
+use quorate::wire::message::{CallReply, CallRequest};
+use tokio_postgres::NoTls;
+
+use crate::{Cluster, nothing_lost, quick};
+
+const MAJOR: u32 = 15;
+
+impl Cluster {
+    /// Runs statements on a node's database, one transaction each; the last column of the last row.
+    pub fn sql(&mut self, node: &str, statements: &[&str]) -> Result<String, String> {
+        self.sql_as(node, "postgres", statements)
+    }
+    pub fn sql_as(&mut self, node: &str, user: &str, all: &[&str]) -> Result<String, String> {
+        let port = self.lab().postgres_ports()[node];
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(port).user(user).dbname("postgres");
+        config.connect_timeout(std::time::Duration::from_secs(3));
+        let words = |e: tokio_postgres::Error| {
+            e.as_db_error().map_or_else(|| e.to_string(), |d| d.message().to_owned())
+        };
+        self.runtime.block_on(async {
+            let (client, connection) = config.connect(NoTls).await.map_err(words)?;
+            tokio::spawn(connection);
+            let mut last = String::new();
+            for sql in all {
+                for message in client.simple_query(sql).await.map_err(words)? {
+                    if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+                        last = row.get(row.len() - 1).unwrap_or_default().to_owned();
+                    }
+                }
+            }
+            Ok(last)
+        })
+    }
+    /// Until a query on a node answers so.
+    pub fn until_sql(&mut self, node: &str, sql: &str, wanted: &str) {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        loop {
+            let found = self.sql(node, &[sql]);
+            if found.as_deref() == Ok(wanted) {
+                return;
+            }
+            assert!(
+                std::time::Instant::now() < end,
+                "{node}: {sql} is {found:?}, not {wanted:?}\n{}",
+                self.logs()
+            );
+            std::thread::yield_now();
+        }
+    }
+    pub fn primary(&self) -> String {
+        self.calm().primary.unwrap().as_str().to_owned()
+    }
+    /// What an unplanned move would lose now, by the plane's word.
+    pub fn account(&self) -> LossAccount {
+        let said = self
+            .runtime
+            .block_on(self.client.call(&CallRequest::Why { within: quorate::model::Span::secs(1) }))
+            .unwrap();
+        let CallReply::Why(explained) = said else { panic!("{said:?}") };
+        explained.loss.unwrap()
+    }
+    pub fn file(&self, node: &str, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("lab").join(node).join(name)
+    }
+    fn append(&self, node: &str, name: &str, lines: &str) {
+        use std::io::Write as _;
+        let path = self.file(node, name);
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{lines}").unwrap();
+    }
+}
+
+fn doubt(view: &ClusterView) -> Option<String> {
+    let holding = view.nodes.iter().filter_map(|n| n.report.as_ref()?.holding.as_ref());
+    holding.filter_map(|h| h.doubt.why.clone()).next()
+}
+
+/// A value that must not come into force.
+fn wrong_value(setting: &Setting) -> String {
+    match (setting.name, setting.want) {
+        ("recovery_target", _) => "immediate".into(),
+        ("recovery_target_time", _) => "2020-01-01".into(),
+        ("recovery_target_xid", _) => "3".into(),
+        ("recovery_target_lsn", _) => "0/1".into(),
+        ("recovery_target_timeline", _) => "current".into(),
+        ("wal_level", _) => "minimal".into(),
+        (_, Want::Is("on")) => "off".into(),
+        (_, Want::Is("off")) => "on".into(),
+        (_, Want::Is("")) => "/tmp/other".into(),
+        (_, Want::Is(_)) => "30s".into(),
+        (_, Want::OneOf(_)) => "off".into(),
+        (_, Want::AtLeast(_)) => "1".into(),
+        (_, Want::Port) => "1".into(),
+        (_, Want::SocketDir | Want::DataDir | Want::Ordered) => "/nowhere".into(),
+    }
+}
+
+fn fixed() -> Vec<&'static Setting> {
+    settings::known(MAJOR).filter(|s| s.kind == Kind::Fixed).collect()
+}
+
+fn check_fixed(cluster: &mut Cluster, node: &str, when: &str) {
+    let config = quorate::config::AgentConfig::read(&cluster.file(node, "agent.yaml")).unwrap();
+    let config = config.postgres.unwrap();
+    for setting in fixed() {
+        let sql = format!("SELECT setting FROM pg_settings WHERE name = '{}'", setting.name);
+        let found = cluster.sql(node, &[&sql]).unwrap();
+        assert!(
+            setting.is_right(&config, &found),
+            "{when}, {node}: {} is {found}, wanted {}",
+            setting.name,
+            setting.wanted(&config)
+        );
+    }
+}
+
+#[test]
+fn no_source_beats_a_fixed_setting_on_either_role() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    let nodes = ["node-1", "node-2", "node-3"];
+    let lines: Vec<String> =
+        fixed().iter().map(|s| format!("{} = '{}'", s.name, wrong_value(s))).collect();
+    for node in nodes {
+        cluster.append(node, "data/postgresql.conf", &lines.join("\n"));
+        std::fs::create_dir(cluster.file(node, "data/conf.d")).unwrap();
+        cluster.append(node, "data/conf.d/site.conf", &lines.join("\n"));
+        cluster.append(node, "data/postgresql.conf", "include_dir 'conf.d'");
+    }
+    for node in nodes {
+        cluster.sql(node, &["SELECT pg_reload_conf()"]).unwrap();
+    }
+    // ALTER SYSTEM refuses what cannot be; what it takes is written by hand as well.
+    for node in nodes {
+        let mut taken = vec![];
+        for setting in fixed().into_iter().filter(|s| s.name != "data_directory") {
+            let sql = format!("ALTER SYSTEM SET {} = '{}'", setting.name, wrong_value(setting));
+            if cluster.sql(node, &[&sql]).is_ok() {
+                taken.push(setting.name);
+            }
+        }
+        assert!(taken.len() + 3 > fixed().len(), "{taken:?}");
+        cluster.sql(node, &["SELECT pg_reload_conf()"]).unwrap();
+    }
+    for node in nodes {
+        check_fixed(&mut cluster, node, "after a reload");
+    }
+    // And at a start, as standby and as primary.
+    for node in nodes.iter().filter(|n| **n != primary) {
+        cluster.lab().kill(node, What::Postgres).unwrap();
+        cluster.until_sql(node, "SELECT status FROM pg_stat_wal_receiver", "streaming");
+        check_fixed(&mut cluster, node, "after a restart as standby");
+    }
+    nothing_lost(&cluster.once(Event::Kill));
+    cluster.calm();
+    for node in nodes {
+        check_fixed(&mut cluster, node, "after a failover");
+    }
+}
+
+#[test]
+fn a_moving_setting_is_put_right_whoever_changed_it_where() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    let lines = "primary_conninfo = 'host=192.0.2.1'\nprimary_slot_name = 'x'\n\
+        synchronous_standby_names = ''\nrestore_command = 'false'";
+    let sql = |name: &str| format!("SELECT setting FROM pg_settings WHERE name = '{name}'");
+    for node in ["node-1", "node-2", "node-3"] {
+        let moving: Vec<(&str, String)> = settings::known(MAJOR)
+            .filter(|s| s.kind == Kind::Moving)
+            .map(|s| (s.name, cluster.sql(node, &[&sql(s.name)]).unwrap()))
+            .collect();
+        assert_eq!(moving.len(), 4);
+        cluster.append(node, "data/postgresql.conf", lines);
+        cluster.sql(node, &["SELECT pg_reload_conf()"]).unwrap();
+        for (name, value) in &moving {
+            let wrong = if *name == "synchronous_standby_names" { "" } else { "host=192.0.2.1" };
+            let change = format!("ALTER SYSTEM SET {name} = '{wrong}'");
+            let reload = "SELECT pg_reload_conf()";
+            // A slot's name may not be a conninfo; nor need it be.
+            let change =
+                change.replace("primary_slot_name = 'host=192.0.2.1'", "primary_slot_name = 'x'");
+            cluster.sql(node, &[&change, reload]).unwrap();
+            cluster.until_sql(node, &sql(name), value);
+            if *name == "synchronous_standby_names" && node == primary {
+                let seen = cluster.until("a doubt", 20, |v| doubt(v).is_some());
+                assert!(doubt(&seen).unwrap().contains("synchronous_standby_names was \"\""));
+                assert_eq!(seen.state, ClusterState::Degraded, "{}", seen.why);
+                assert!(matches!(cluster.account(), LossAccount::Unknown { .. }));
+            }
+            // RESET takes the agent's own line away, and a file would win.
+            let reset = format!("ALTER SYSTEM RESET {name}");
+            cluster.sql(node, &[&reset, reload]).unwrap();
+            cluster.until_sql(node, &sql(name), value);
+        }
+    }
+    // The doubt ends by itself: nothing older runs, and everything is flushed.
+    cluster.calm();
+    let proved = cluster.account();
+    assert!(matches!(proved, LossAccount::None { .. }), "{proved}");
+}
+
+/// `ALTER SYSTEM SET synchronous_commit = off` lost 546 acknowledged rows under "none (proved)".
+#[test]
+fn commits_wait_whatever_alter_system_says() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    let change = "ALTER SYSTEM SET synchronous_commit = off";
+    cluster.sql(&primary, &[change, "SELECT pg_reload_conf()"]).unwrap();
+    nothing_lost(&cluster.once(Event::Host));
+    cluster.calm();
+}
+
+#[test]
+fn a_role_or_database_that_does_not_wait_is_named_or_listed() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    cluster.sql(&primary, &["CREATE ROLE etl LOGIN", "CREATE DATABASE logs"]).unwrap();
+    for (set, reset, whose) in [
+        (
+            "ALTER ROLE etl SET synchronous_commit = off",
+            "ALTER ROLE etl RESET synchronous_commit",
+            "for role etl",
+        ),
+        (
+            "ALTER DATABASE logs SET synchronous_commit = local",
+            "ALTER DATABASE logs RESET synchronous_commit",
+            "for database logs",
+        ),
+        (
+            "ALTER ROLE etl IN DATABASE logs SET synchronous_commit = remote_write",
+            "ALTER ROLE etl IN DATABASE logs RESET synchronous_commit",
+            "for role etl in database logs",
+        ),
+        (
+            "ALTER ROLE ALL SET synchronous_commit = off",
+            "ALTER ROLE ALL RESET synchronous_commit",
+            "for all roles",
+        ),
+    ] {
+        cluster.sql(&primary, &[set]).unwrap();
+        let seen = cluster.until(whose, 20, |v| {
+            v.state == ClusterState::Degraded && doubt(v).is_some_and(|d| d.contains(whose))
+        });
+        assert!(seen.why.contains("cannot be accounted for"), "{}", seen.why);
+        let account = cluster.account();
+        assert!(
+            matches!(account, LossAccount::Unknown { .. })
+                && account.reason().contains("RESET synchronous_commit"),
+            "{account}"
+        );
+        let said = cluster.runtime.block_on(cluster.client.call(&CallRequest::Verify)).unwrap();
+        let CallReply::Verified { parts, .. } = said else { panic!("{said:?}") };
+        assert!(parts.iter().any(|(name, held, _)| name == "loss" && !held), "{parts:?}");
+        cluster.sql(&primary, &[reset]).unwrap();
+        cluster.calm();
+    }
+    // Listed in the policy: outside the account, by name.
+    let policy = cluster.folder.path().join("lab/policy.yaml");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    std::fs::write(&policy, format!("{text}unsynchronised: {{roles: [etl]}}\n")).unwrap();
+    for node in ["node-1", "node-2", "node-3"] {
+        cluster.lab().kill(node, What::Agent).unwrap();
+        cluster.lab().heal(node).unwrap();
+    }
+    let primary = cluster.primary();
+    cluster.sql(&primary, &["ALTER ROLE etl SET synchronous_commit = off"]).unwrap();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        match cluster.account() {
+            LossAccount::None { excluded, .. }
+                if excluded.iter().any(|e| e.contains("commits of role etl")) =>
+            {
+                break;
+            }
+            other => assert!(std::time::Instant::now() < end, "{other:?}"),
+        }
+    }
+    assert_eq!(doubt(&cluster.calm()), None);
+}
+
+/// A doubt is durable at the voters: the candidate that moves the role says *unknown*, or everything
+/// is there.
+#[test]
+fn a_failover_out_of_a_doubt_never_says_none() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    cluster
+        .sql(
+            &primary,
+            &[
+                "CREATE ROLE etl LOGIN SUPERUSER",
+                "CREATE TABLE acked (n int)",
+                "ALTER ROLE etl SET synchronous_commit = off",
+            ],
+        )
+        .unwrap();
+    cluster.until("the doubt", 20, |v| doubt(v).is_some());
+    // Nothing reaches the standbys any more; the role's commits are acknowledged all the same.
+    let port = cluster.lab().postgres_ports()[&primary];
+    let senders = cluster
+        .sql(&primary, &["SELECT string_agg(pid::text, ' ') FROM pg_stat_replication"])
+        .unwrap();
+    let stop = |how: &str| {
+        let mut kill = std::process::Command::new("kill");
+        assert!(kill.arg(how).args(senders.split(' ')).status().unwrap().success(), "{port}");
+    };
+    stop("-STOP");
+    cluster
+        .sql_as(&primary, "etl", &["INSERT INTO acked SELECT generate_series(1, 1000)"])
+        .unwrap();
+    cluster.lab().kill(&primary, What::Host).unwrap();
+    let seen = cluster.until("the role to be refused or moved", 60, |v| {
+        v.why.contains("does not hold") || v.primary.as_ref().is_some_and(|p| p.as_str() != primary)
+    });
+    assert_eq!(seen.primary.unwrap().as_str(), primary, "the policy allows no unknown loss");
+    let account = cluster.account();
+    assert!(
+        matches!(&account, LossAccount::Unknown { why } if why.contains("role etl")),
+        "{account}"
+    );
+}
+
+#[test]
+fn doctor_prints_the_table_with_what_it_found() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    cluster.append(&primary, "data/postgresql.conf", "fsync = off");
+    cluster
+        .sql(
+            &primary,
+            &[
+                "CREATE ROLE etl LOGIN",
+                "ALTER ROLE etl SET synchronous_commit = off",
+                "SELECT pg_create_physical_replication_slot('backup', true)",
+            ],
+        )
+        .unwrap();
+    let config = cluster.file(&primary, "agent.yaml");
+    let doctor = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["doctor", "--output", "json", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found: Vec<serde_json::Value> = serde_json::from_str(&text)
+            .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), found)
+    };
+    let (code, found) = doctor();
+    let row = |name: &str| {
+        found.iter().find(|f| f["name"] == name).unwrap_or_else(|| panic!("no {name}: {found:#?}"))
+    };
+    for setting in settings::known(MAJOR).filter(|s| s.kind != Kind::Guarded) {
+        assert_ne!(row(setting.name)["verdict"], "wrong", "{:#}", row(setting.name));
+    }
+    assert_eq!(row("fsync")["verdict"], "mind", "{:#}", row("fsync"));
+    assert!(row("fsync")["advice"].as_str().unwrap().contains("postgresql.conf:"));
+    assert_eq!(row("backup")["verdict"], "mind");
+    let etl = row("synchronous_commit, role etl");
+    assert!(etl["verdict"] == "wrong" && etl["advice"].as_str().unwrap().contains("RESET"));
+    assert!(row("own certificate")["found"].as_str().unwrap().ends_with("days left"));
+    assert_eq!(code, Some(7), "a promise does not hold");
+    cluster.sql(&primary, &["ALTER ROLE etl RESET synchronous_commit"]).unwrap();
+    assert_eq!(doctor().0, Some(6), "something wants minding");
+}

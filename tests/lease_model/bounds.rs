@@ -35,8 +35,8 @@ pub enum Mutant {
     GuardOnlyRises,
     /// A holder without a guard renews.
     UnguardedForEver,
-    /// A restarted agent goes on with a database that no guard guards.
-    AdoptsUnguarded,
+    /// A restarted agent goes on with its database and leaves the guard behind.
+    ForgetsItsGuard,
     /// After a write to its store failed a voter believes what it reads back.
     TrustsTheCache,
 }

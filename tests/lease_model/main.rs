@@ -49,6 +49,7 @@ const MISSED: Bounds =
     Bounds { voters: 5, stale: 1, parted: true, confirming: 1, time: 3, writes: 0, ..QUIET };
 const ONE_HOLDER: &str = "at most one node holds the lease";
 const ONE_WRITER: &str = "at most one database accepts writes";
+const GUARD_IN_TIME: &str = "the guard kills before the lease ends";
 const ONE_UNGUARDED: &str = "at most one lease is held unguarded";
 const EPOCHS_RISE: &str = "epochs only rise";
 const NO_LOSS: &str = "no acknowledged write is missing where the account said none";
@@ -107,29 +108,24 @@ fn a_write_to_a_store_fails() {
     holds(Bounds { store_failures: 1, writes: 0, time: 1, ..QUIET });
 }
 
+/// A voter comes, which has promised nothing yet: the lease ends earlier than before.
 #[test]
 fn mutant_guard_only_rises_is_caught() {
-    let bounds = Bounds {
-        mutant: Mutant::GuardOnlyRises,
-        voters: 4,
-        confirming: 1,
-        changes: 1,
-        agent_crashes: 1,
-        writes: 0,
-        ..QUIET
-    };
-    fails(bounds, ONE_WRITER);
+    let mutant = Mutant::GuardOnlyRises;
+    let bounds = Bounds { mutant, strangers: 1, changes: 1, claims: 0, writes: 0, ..QUIET };
+    fails(bounds, GUARD_IN_TIME);
 }
 
 #[test]
 fn mutant_unguarded_for_ever_is_caught() {
     let mutant = Mutant::UnguardedForEver;
-    fails(Bounds { mutant, guard_deaths: 1, writes: 0, claims: 0, ..QUIET }, ONE_UNGUARDED);
+    let bounds = Bounds { mutant, guard_deaths: 1, renewals: 2, ..QUIET };
+    fails(Bounds { writes: 0, claims: 0, ..bounds }, ONE_UNGUARDED);
 }
 
 #[test]
-fn mutant_adopts_unguarded_is_caught() {
-    let mutant = Mutant::AdoptsUnguarded;
+fn mutant_forgets_its_guard_is_caught() {
+    let mutant = Mutant::ForgetsItsGuard;
     fails(Bounds { mutant, agent_crashes: 1, renewals: 0, writes: 0, ..QUIET }, ONE_WRITER);
 }
 

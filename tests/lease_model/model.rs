@@ -514,6 +514,12 @@ impl Model for Bounds {
                 let writes = |n: &&Node| n.writable && !n.paused && !n.woken;
                 world.nodes.iter().filter(writes).count() <= 1
             }),
+            Property::always("the guard kills before the lease ends", |_, world: &World| {
+                world.nodes.iter().filter(|n| n.acts() && n.writable && !n.woken).all(|n| {
+                    let held = n.holder.as_ref().and_then(Holder::held_until);
+                    held.zip(n.guard).is_none_or(|(held, kills)| kills <= held.0 || n.resuming)
+                })
+            }),
             Property::always("at most one lease is held unguarded", |_, world: &World| {
                 world.nodes.iter().all(|n| {
                     let bare = n.bare.filter(|_| n.writable);

@@ -513,8 +513,7 @@ impl World {
         node.process += 1;
         node.voter = Some(Voter::restore(record.clone(), TERMS, Timestamp(self.time)));
         let mine = record.holder.as_ref() == Some(&node.member) && !record.is_released();
-        let guarded = node.guard.is_some() || mutant == Mutant::AdoptsUnguarded;
-        if node.writable && mine && record.is_won() && guarded {
+        if node.writable && mine && record.is_won() && node.guard.is_some() {
             // The database is left as it is; the guard ends it if the voters do not answer in time.
             let (Some(set), Some(entry)) = (record.voters.clone(), record.last_won()) else {
                 return;
@@ -528,6 +527,7 @@ impl World {
                 node.process * 1_000,
             ));
             node.resuming = true;
+            node.guard = node.guard.filter(|_| mutant != Mutant::ForgetsItsGuard);
             return;
         }
         node.stopped |= node.writable;

@@ -4,7 +4,7 @@ use super::decision::Making;
 use super::mind::NodeMind;
 use super::{Engine, health, quorum, rooms, rules};
 use crate::model::loss::Doubt;
-use crate::model::observation::Found;
+use crate::model::observation::{Found, ResourceState};
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};
@@ -257,6 +257,15 @@ impl Engine {
             .as_ref()
             .filter(|r| r.holding.is_some() && mind.verdict <= Verdict::Degraded);
         let Some(report) = holding else {
+            let own_word = mind.report.as_ref().is_some_and(|r| {
+                r.holding.is_none() || matches!(r.resource.state, ResourceState::Stopped(_))
+            });
+            if mind.verdict == Verdict::Failed && !own_word {
+                // Nobody here hears it: others may, and its lease may run.
+                let why =
+                    format!("{primary} failed: it takes writes no longer than its lease lasts");
+                return (ClusterState::Critical, why);
+            }
             return (
                 ClusterState::Critical,
                 format!("{primary} does not hold a confirmed lease: no writes"),

@@ -39,6 +39,10 @@ pub(super) struct NodeMind {
     pub(super) well_since: Option<Timestamp>,
 }
 
+/// A node's word of itself is old after this, however uneven its heartbeats were, and also where the
+/// observer itself was stalled.
+const WORD_MAX: Span = Span::secs(4);
+
 impl NodeMind {
     pub(super) fn new(detection: &Detection) -> Self {
         Self {
@@ -131,7 +135,9 @@ impl NodeMind {
         let silence =
             if now.since(started) < GRACE { silence.min(Silence::Suspect) } else { silence };
         let age = self.age(now).unwrap_or(Span::ZERO);
-        if matches!(silence, Silence::None | Silence::Unknown) {
+        let usual = self.detector.interval().unwrap_or(Span::ZERO);
+        let spoke = age <= WORD_MAX.max(Span(usual.0 * 3));
+        if matches!(silence, Silence::None | Silence::Unknown) && spoke {
             // What it says of itself counts while it speaks.
             return own_word(report);
         }

@@ -176,6 +176,11 @@ impl Holder {
         }
     }
 
+    /// When a round was sent, while its answers are outstanding.
+    pub fn sent(&self, round: u64) -> Option<Timestamp> {
+        self.sent.get(&round).copied()
+    }
+
     /// An answer. Counts only for this epoch and incarnation, from a voter of this set, for a round
     /// still remembered; the promise reaches from when that round was *sent* for the lesser of what
     /// was asked and what was promised.

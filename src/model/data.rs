@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::planted::{Bug, planted};
 use super::{Epoch, Lsn, Position, TimelineHistory};
 
 /// The data a voter answers for; durable in its record.
@@ -127,16 +128,18 @@ impl DataMark {
     ) -> Option<DataFault> {
         if let (Some(found), Some(expected)) = (found.system, self.system)
             && found != expected
+            && !planted(Bug::NoMark)
         {
             return Some(DataFault::AnotherSystem { found, expected });
         }
-        if found.stray {
+        if found.stray && !planted(Bug::AnyLine) {
             let timeline = found.line.as_ref().map_or(0, |l| l.timeline);
             return Some(DataFault::Stray { timeline });
         }
         if let (Some(line), Some(accepted)) = (&found.line, &self.line)
             && !accepts(accepted, line)
             && !may_be_won(Epoch(u64::from(line.timeline)))
+            && !planted(Bug::AnyLine)
         {
             return Some(DataFault::ForeignLine {
                 found: line.timeline,
@@ -145,6 +148,7 @@ impl DataMark {
         }
         if let (Some(position), Some(mark)) = (position, self.high)
             && normal(position) < normal(mark)
+            && !planted(Bug::NoMark)
         {
             return Some(DataFault::Below { found: position, mark });
         }

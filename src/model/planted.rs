@@ -19,12 +19,28 @@ pub enum Bug {
     NoCut,
     /// The lease runs out and nobody stops the database.
     NoFence,
+    /// A guard goes on guarding what it was started with.
+    OldGuard,
+    /// A server is stopped when no process is found by its directory's path.
+    StoppedByPath,
+    /// After a flush failed, what is read back is taken for written.
+    TrustsTheCache,
+    /// Nobody stops what a person made writable.
+    LeavesStrays,
+    /// Positions count whatever data they are of.
+    NoMark,
+    /// A line counts whoever opened it.
+    AnyLine,
+    /// The guard's deadline only ever rises.
+    GuardOnlyRises,
+    /// A lease is renewed for ever without a guard.
+    UnguardedForEver,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 7] = [
+    pub const ALL: [Bug; 15] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -32,6 +48,14 @@ impl Bug {
         Bug::NoBlackout,
         Bug::NoCut,
         Bug::NoFence,
+        Bug::OldGuard,
+        Bug::StoppedByPath,
+        Bug::TrustsTheCache,
+        Bug::LeavesStrays,
+        Bug::NoMark,
+        Bug::AnyLine,
+        Bug::GuardOnlyRises,
+        Bug::UnguardedForEver,
     ];
 }
 

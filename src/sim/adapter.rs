@@ -4,9 +4,10 @@ use super::host::Task;
 use super::world::{Event, World};
 use crate::agent::machine::{Goal, Manner, Upstream};
 use crate::model::loss::LossAccount;
-use crate::model::observation::{ResourceState, StopEvidence, WriteProof};
+use crate::model::observation::{Found, ResourceState, StopEvidence, WriteProof};
+use crate::model::planted::{Bug, planted};
 use crate::model::topology::Role;
-use crate::model::{Lsn, Position, Span, Timestamp};
+use crate::model::{Lsn, Position, Span};
 
 /// A graceful stop is forced after this.
 const FAST_STOP_MAX: Span = Span::secs(15);
@@ -114,7 +115,7 @@ impl World {
             }
             _ => {
                 if self.hosts[host].db.running || !stopped {
-                    self.kill_database(host);
+                    self.kill_by_identity(host);
                     self.note_stopped(host, "kill", 1, None);
                 }
                 self.settle(host);
@@ -136,7 +137,7 @@ impl World {
                 let late = self.now.since(since) >= FAST_STOP_MAX;
                 if (sent && !db.hung) || late {
                     let end = (!late && db.primary).then(|| db.position());
-                    self.kill_database(host);
+                    self.kill_by_identity(host);
                     self.note_stopped(host, if late { "immediate" } else { "fast" }, 0, end);
                     self.settle(host);
                 } else {
@@ -166,9 +167,20 @@ impl World {
         may_init: bool,
     ) {
         let known = upstream.and_then(|u| u.history.as_ref());
+        if self.is_foreign(host, upstream) {
+            // Neither started, nor rewound, nor replaced.
+            if !self.hosts[host].db.running {
+                self.note_stopped(host, "not started: another cluster's data", 0, None);
+                if let Some(agent) = &mut self.hosts[host].agent {
+                    agent.resource.deaf = true;
+                    agent.resource.stopped = None;
+                }
+            }
+            return self.fail(host, "another cluster's data is here; nothing of it is touched");
+        }
         if self.hosts[host].db.running && self.hosts[host].db.primary {
             // An old role is never trusted.
-            self.kill_database(host);
+            self.kill_by_identity(host);
             self.note_stopped(host, "ran as primary without a lease", 1, None);
             self.fail(host, "it ran as primary without a lease; stopped");
             return;
@@ -192,7 +204,7 @@ impl World {
             }
             (_, Some(upstream)) => {
                 let position = self.hosts[host].db.position();
-                if known.is_some_and(|history| !history.continues(position)) {
+                if known.is_some_and(|h| self.hosts[host].stray || !h.continues(position)) {
                     if self.source(host, upstream).is_none() {
                         return self.fail(host, "the source of the rebuild is not reachable");
                     }
@@ -219,6 +231,9 @@ impl World {
         let has_data = self.hosts[host].db.has_data;
         if self.hosts[host].disk.full {
             return self.fail(host, "could not start: no space left on device");
+        }
+        if self.hosts[host].disk.broken {
+            return self.fail(host, "could not start: input/output error");
         }
         if let Some(agent) = &mut self.hosts[host].agent {
             agent.resource.deaf = upstream.is_none();
@@ -269,7 +284,7 @@ impl World {
             };
         }
         let position = self.hosts[host].db.position();
-        let forked = known.is_some_and(|h| !h.continues(position));
+        let forked = known.is_some_and(|h| self.hosts[host].stray || !h.continues(position));
         if forked && upstream.is_some_and(|u| self.source(host, u).is_some()) {
             return begin_rebuild(self, host, 250, 1_200);
         }
@@ -278,6 +293,14 @@ impl World {
         }
         let took = self.random.span(Span::millis(50), Span::millis(250));
         self.next_step(host, Task::Starting, took);
+    }
+
+    /// The data here is not that of the cluster that the voter, or the one to follow, answers for.
+    fn is_foreign(&self, host: usize, upstream: Option<&Upstream>) -> bool {
+        let here = &self.hosts[host];
+        let expected = upstream.and_then(|u| u.system).or(here.record.data.system);
+        let other = expected.is_some_and(|expected| expected != here.db.system);
+        here.db.has_data && other && !planted(Bug::NoMark)
     }
 
     /// The primary to rebuild from, if it answers.
@@ -306,11 +329,13 @@ impl World {
             db.log.extend_from_slice(&from.log[keep..]);
         }
         db.has_data = true;
+        db.rebuilt += 1;
         db.history = from.history;
         db.end = from.end;
         db.cut_log(from.flushed);
         db.flushed = db.end;
         self.hosts[host].durable_log = self.hosts[host].db.end;
+        self.hosts[host].stray = false;
         let text =
             format!("rebuilt from {} up to {}", self.name(source), self.hosts[host].db.position());
         let name = self.name(host);
@@ -363,12 +388,12 @@ impl World {
         db.cancelled = 0;
         let name = self.name(host);
         self.oracle.wrote(self.now, name.as_str(), timeline);
-        let account = self.hosts[host]
+        let armed = self.hosts[host]
             .agent
             .as_ref()
             .and_then(|a| a.machine.armed())
-            .filter(|a| a.epoch.is_some_and(|e| e.0 == u64::from(timeline)))
-            .and_then(|a| a.loss);
+            .filter(|a| a.epoch.is_some_and(|e| e.0 == u64::from(timeline)));
+        let (account, fence) = armed.map_or((None, None), |a| (a.loss, a.fence));
         // A former holder that takes the role back after an override says "unknown", and two
         // persons accepted that.
         let overridden = self.hosts[host].record.unknown_accepted;
@@ -377,7 +402,8 @@ impl World {
                 .then(|| LossAccount::Unknown { why: "voters were removed by override".into() })
         });
         let db = self.hosts[host].db.clone();
-        self.oracle.promoted(self.now, name.as_str(), &db, account.as_ref());
+        self.oracle.promoted(self.now, name.as_str(), &db, account.as_ref(), fence);
+        self.check_fenced(host, fence);
         self.fact(name, 0, format!("accepts writes on timeline {timeline}"));
         self.settle(host);
         self.check_overlap(host);
@@ -404,11 +430,59 @@ impl World {
         self.agent_done(host);
     }
 
+    /// A database found writable under any goal but primary, or under that one without being what
+    /// this agent opened, is stopped at once.
+    pub(super) fn mind_stray(&mut self, host: usize) {
+        let here = &self.hosts[host];
+        let (db, Some(agent)) = (&here.db, &here.agent) else { return };
+        if db.running && db.unlinked && planted(Bug::StoppedByPath) {
+            // No process has that working directory, as far as its path tells.
+            if agent.resource.stopped.is_none() {
+                self.note_stopped(host, "found dead", 0, None);
+            }
+            return;
+        }
+        let allowed = match &agent.goal.1 {
+            Goal::Primary { .. } => !db.by_hand,
+            Goal::Stopped(Manner::Graceful) => db.stopping || !db.by_hand,
+            // On its way already.
+            Goal::Stopped(Manner::Kill) => agent.task != Task::Settled,
+            Goal::Sharing { .. } => true,
+            Goal::Standby { .. } => false,
+        };
+        if !db.running || !db.primary || allowed || planted(Bug::LeavesStrays) {
+            return;
+        }
+        self.kill_by_identity(host);
+        self.hosts[host].stray = true;
+        self.note_stopped(host, "ran writable without a lease", 1, None);
+        let at = self.wall();
+        if let Some(agent) = &mut self.hosts[host].agent {
+            let what = "its database accepted writes without a lease".into();
+            agent.found.push(Found { at, what, done: "stopped".into() });
+        }
+        let name = self.name(host);
+        self.fact(name, 0, "found writable without a lease: stopped");
+        if matches!(self.hosts[host].agent.as_ref().map(|a| &a.goal.1), Some(Goal::Standby { .. }))
+        {
+            self.next_step(host, Task::Begin, Span::millis(200));
+        }
+    }
+
+    /// Kills what the host's own notes say is the server: its processes, by who they are.
+    pub(super) fn kill_by_identity(&mut self, host: usize) {
+        if !(self.hosts[host].db.unlinked && planted(Bug::StoppedByPath)) {
+            self.kill_database(host);
+        }
+    }
+
     /// Every process of the server is gone, at once.
     pub(super) fn kill_database(&mut self, host: usize) {
         self.hosts[host].db.kill();
-        self.hosts[host].guard =
-            self.hosts[host].guard.filter(|_| self.hosts[host].agent.is_none());
+        self.hosts[host].loose = false;
+        if self.hosts[host].db.unlinked {
+            self.forget_data(host);
+        }
         // Whoever was connected sees the connection end, if the network lets it.
         for other in 0..self.hosts.len() {
             if other == host {
@@ -428,25 +502,6 @@ impl World {
         if let Some(born) = self.hosts[host].agent.as_ref().map(|a| a.born) {
             let after = self.random.span(Span(500_000), Span::millis(4));
             self.after(after, Event::Died { host, born });
-        }
-    }
-
-    /// The guard's deadline: nothing that could write survives it.
-    pub(super) fn guard_fires(&mut self, host: usize, until: Timestamp) {
-        let here = &self.hosts[host];
-        if here.guard != Some(until) {
-            return;
-        }
-        if here.clock(self.now) < until {
-            let at = here.world(until);
-            self.queue.push(at, Event::Guard { host, until });
-            return;
-        }
-        self.hosts[host].guard = None;
-        if self.hosts[host].db.running {
-            let name = self.name(host);
-            self.fact(name, 0, "the guard kills the database: its deadline passed");
-            self.kill_database(host);
         }
     }
 

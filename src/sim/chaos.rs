@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::fault::{Fault, Membership, Whom};
+use super::hands::Replacement;
 use super::oracle::Violation;
 use super::random::Random;
 use super::world::{Conditions, Fact, World};
@@ -197,6 +198,42 @@ fn calamity(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
     ]
 }
 
+/// On one day in three somebody meddles: guards die, disks fail, clocks stand still with their host,
+/// people promote and start databases and change settings, volumes are exchanged. Drawn apart from
+/// the storm too.
+fn meddling(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
+    let mut random = Random::new(seed ^ 0x6d65_6464_6c69_6e67);
+    if !random.chance(334) {
+        return vec![];
+    }
+    let nodes: Vec<NodeId> = cluster.nodes.iter().map(|n| n.node_id.clone()).collect();
+    let mut events = vec![];
+    for _ in 0..1 + random.below(4) {
+        let at = random.span(Span::ZERO, STORM);
+        let lasts = random.span(Span::millis(50), Span::secs(8));
+        let who = match random.below(3) {
+            0 => vec![Whom::Primary],
+            _ => random.pick(&nodes).cloned().map(Whom::Node).into_iter().collect::<Vec<_>>(),
+        };
+        let (fault, end) = match random.below(11) {
+            0 => (Fault::BreakDisk(who), Some(Fault::MendDisk(vec![Whom::All]))),
+            1 => (Fault::KillGuard(who), None),
+            2 => (Fault::NoGuard(who), Some(Fault::MendGuard(vec![Whom::All]))),
+            3 => (Fault::SuspendHost(who), Some(Fault::ResumeHost(vec![Whom::All]))),
+            4 => (Fault::RestartAgent(who), None),
+            5 => (Fault::PromoteByHand(who), None),
+            6 => (Fault::StartByHand(who), None),
+            7 => (Fault::ReplaceData(who, Replacement::OtherCluster), None),
+            8 => (Fault::ReplaceData(who, Replacement::OlderBackup), None),
+            9 => (Fault::MoveData(who), None),
+            _ => (Fault::MoveVolume(who), None),
+        };
+        events.push((at, fault));
+        events.extend(end.map(|end| (at + lasts, end)));
+    }
+    events
+}
+
 /// Lives through the day of that seed.
 pub fn day(seed: u64, keep_facts: bool) -> Day {
     let mut random = Random::new(seed);
@@ -214,10 +251,17 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     let begin = world.now;
     let mut events = storm(&mut random, &cluster);
     events.extend(calamity(seed, &cluster));
+    let meddling = meddling(seed, &cluster);
+    // What was replaced, or written by hand, may be all that is left: then only a person can say
+    // what the history is.
+    let meddled = meddling.iter().any(|(_, f)| {
+        matches!(f, Fault::ReplaceData(..) | Fault::MoveData(_) | Fault::PromoteByHand(_))
+    });
+    events.extend(meddling);
     events.sort_by_key(|(at, _)| *at);
     let mut removed: Vec<Whom> = vec![];
     for (at, fault) in events {
-        world.run_until(begin + at);
+        world.run_watched(begin + at);
         match fault {
             // Who was removed by override is wiped before it is switched on again (docs/safety.md).
             Fault::PowerOn(_) if !removed.is_empty() => {
@@ -236,10 +280,11 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
             fault => world.inject(&fault),
         }
     }
-    world.run_until(begin + STORM);
+    world.run_watched(begin + STORM);
     if !removed.is_empty() {
         world.inject(&Fault::Reinstall(removed));
     }
+    world.tidy();
     // A core is mended; at most one node outside of it stays broken for good.
     let broken = random
         .chance(500)
@@ -251,7 +296,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     let k = cluster.synchronous_standbys;
     let mut writable = false;
     while world.now < mended + RECOVERY_MAX && !writable {
-        world.run_until(world.now + Span::millis(100));
+        world.run_watched(world.now + Span::millis(100));
         world.readmit();
         writable = world.oracle.last_ack() > mended + Span::millis(50);
     }
@@ -259,14 +304,18 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     // A node that was reinstalled has lost its vote and its copy: then a person may be owed the
     // decision.
     let half_way = broken.is_some() && world.is_change_half_way();
-    let owed = k > 0 && !world.may_be_unknown(broken) && world.strangers().is_empty() && !half_way;
+    let owed = k > 0
+        && !meddled
+        && !world.may_be_unknown(broken)
+        && world.strangers().is_empty()
+        && !half_way;
     if !writable && owed {
         let seen = world.state_words();
         world.oracle.stuck(world.now, seen);
     } else if broken.is_none() && writable {
         // With nothing broken everybody comes back.
         while world.now < mended + RECOVERY_MAX + RECOVERY_MAX && !world.is_whole() {
-            world.run_until(world.now + Span::millis(100));
+            world.run_watched(world.now + Span::millis(100));
             world.readmit();
         }
         if !world.is_whole() && world.has_a_majority() {

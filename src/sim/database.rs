@@ -89,8 +89,39 @@ pub(super) struct Database {
     pub(super) asynchronous: bool,
     /// How many times it was started: names its connections.
     pub(super) starts: u64,
+    /// Which cluster's data it is.
+    pub(super) system: u64,
+    /// Rewinds and clones that made the data another.
+    pub(super) rebuilt: u64,
+    /// It is marked to start as a standby.
+    pub(super) is_standby: bool,
+    /// A person, not the agent, made it writable.
+    pub(super) by_hand: bool,
+    /// Its directory was moved away under it: no path leads to its processes.
+    pub(super) unlinked: bool,
+    pub(super) wrong: Wrong,
 }
 
+/// Settings that a person has changed under the agent, and since when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// `synchronous_commit = off`.
+    pub(super) commit: Option<Timestamp>,
+    /// `synchronous_standby_names = ''`.
+    pub(super) names: Option<Timestamp>,
+    /// `fsync = off`.
+    pub(super) fsync: Option<Timestamp>,
+}
+
+impl Wrong {
+    /// Commits are confirmed without their standbys, since then.
+    pub(super) fn does_not_wait(&self) -> Option<Timestamp> {
+        [self.commit, self.names].into_iter().flatten().min()
+    }
+}
+
+/// The system identifier of every cluster that is simulated.
+pub(super) const SYSTEM: u64 = 7_300_000_000_000_000_001;
 /// Bytes of log of one write.
 pub(super) const WRITE_BYTES: u64 = 128;
 
@@ -113,6 +144,12 @@ impl Database {
             cancelled: 0,
             asynchronous: false,
             starts: 0,
+            system: SYSTEM,
+            rebuilt: 0,
+            is_standby: true,
+            by_hand: false,
+            unlinked: false,
+            wrong: Wrong::default(),
         }
     }
 
@@ -131,6 +168,7 @@ impl Database {
         self.senders.clear();
         self.waiting.clear();
         self.cancelled = 0;
+        self.by_hand = false;
     }
 
     /// The host lost its power: what was not on disk is gone.
@@ -152,6 +190,7 @@ impl Database {
         self.kill();
         self.starts += 1;
         self.running = true;
+        self.is_standby = true;
     }
 
     /// A write is in the log, not on disk yet.
@@ -195,7 +234,7 @@ impl Database {
                 .iter()
                 .filter(|m| self.senders.get(m).is_some_and(|s| s.flushed >= first.end))
                 .count();
-            let waits = have < *k && !self.asynchronous;
+            let waits = have < *k && !self.asynchronous && self.wrong.does_not_wait().is_none();
             if first.end > self.flushed || waits {
                 break;
             }
@@ -212,6 +251,7 @@ impl Database {
         self.history.left.push((old, self.end));
         self.history.timeline = timeline;
         self.primary = true;
+        self.is_standby = false;
         // The end-of-recovery record is the first of the new timeline.
         self.append(0);
         self.flushed = self.end;
@@ -249,4 +289,6 @@ pub(super) struct Disk {
     pub(super) lies: bool,
     /// Data that is read back is not what was written.
     pub(super) corrupt: bool,
+    /// Writing and flushing fail (EIO); what was written stays readable until memory runs short.
+    pub(super) broken: bool,
 }

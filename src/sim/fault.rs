@@ -1,5 +1,7 @@
 //! What a script does to the world, and whom it means.
 
+use super::hands::{Replacement, Setting};
+use super::laws::Said;
 use super::plane::Proposal;
 use super::world::{Event, PLANES, World};
 use crate::engine::{Input, PersonOrder};
@@ -89,6 +91,8 @@ pub enum Fault {
     ThawAgent(Vec<Whom>),
     /// The whole host stands still.
     PauseHost(Vec<Whom>),
+    /// The same, and its clock stands still with it: a suspended virtual machine.
+    SuspendHost(Vec<Whom>),
     /// It goes on, with all that arrived meanwhile.
     ResumeHost(Vec<Whom>),
     /// The host loses its power.
@@ -111,8 +115,30 @@ pub enum Fault {
     LyingDisk(Vec<Whom>),
     /// What is read is not what was written.
     CorruptDisk(Vec<Whom>),
+    /// Writing and flushing fail.
+    BreakDisk(Vec<Whom>),
     /// Fast, empty, honest.
     MendDisk(Vec<Whom>),
+    /// kill -9 of the guard.
+    KillGuard(Vec<Whom>),
+    /// The same, and none can be started.
+    NoGuard(Vec<Whom>),
+    /// One can be started again.
+    MendGuard(Vec<Whom>),
+    /// The agent is replaced at once, under a running database.
+    RestartAgent(Vec<Whom>),
+    /// A person promotes a standby.
+    PromoteByHand(Vec<Whom>),
+    /// A person, or a unit of the system, starts a database that is stopped.
+    StartByHand(Vec<Whom>),
+    /// Other data is found in place of its own.
+    ReplaceData(Vec<Whom>, Replacement),
+    /// The data directory is renamed under the running server.
+    MoveData(Vec<Whom>),
+    /// The data is on another volume from now on.
+    MoveVolume(Vec<Whom>),
+    /// A person changes a setting under the agent, or corrects it.
+    Setting(Vec<Whom>, Setting, bool),
     /// kill -9 of a plane.
     KillPlane(usize),
     /// A plane starts.
@@ -161,7 +187,7 @@ pub enum Membership {
 }
 
 /// A time in which a supervisor starts a killed agent again.
-const SUPERVISOR: Span = Span::secs(2);
+pub(super) const SUPERVISOR: Span = Span::secs(2);
 
 impl Fault {
     /// The hosts that it happens to, where it can happen to nothing else.
@@ -172,6 +198,17 @@ impl Fault {
             | Fault::KillAgent(w)
             | Fault::FreezeAgent(w)
             | Fault::PauseHost(w)
+            | Fault::SuspendHost(w)
+            | Fault::BreakDisk(w)
+            | Fault::KillGuard(w)
+            | Fault::NoGuard(w)
+            | Fault::RestartAgent(w)
+            | Fault::PromoteByHand(w)
+            | Fault::StartByHand(w)
+            | Fault::ReplaceData(w, _)
+            | Fault::MoveData(w)
+            | Fault::MoveVolume(w)
+            | Fault::Setting(w, _, _)
             | Fault::PowerOff(w)
             | Fault::Reinstall(w)
             | Fault::SlowDisk(w, _)
@@ -218,7 +255,7 @@ impl World {
     /// The node that holds the role, or held it last.
     pub(super) fn primary(&self) -> Option<usize> {
         let writable = (0..self.hosts.len())
-            .filter(|i| self.hosts[*i].db.primary)
+            .filter(|i| self.hosts[*i].db.primary && !self.hosts[*i].db.by_hand)
             .max_by_key(|i| self.hosts[*i].db.history.timeline);
         writable.or_else(|| {
             let last =
@@ -267,25 +304,44 @@ impl World {
                 for host in hosts(self, whom) {
                     self.hosts[host].agent = None;
                     self.hosts[host].inbox.clear();
+                    self.note_loose(host);
                     self.after(SUPERVISOR, Event::AgentStart { host });
                 }
             }
             Fault::FreezeAgent(whom) => {
-                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].frozen = true)
+                for host in hosts(self, whom) {
+                    self.hosts[host].frozen = true;
+                    self.note_loose(host);
+                }
             }
             Fault::ThawAgent(whom) => {
                 for host in hosts(self, whom) {
                     self.hosts[host].frozen = false;
+                    if self.hosts[host].db.by_hand {
+                        self.hosts[host].by_hand_at = self.now;
+                    }
                     let inbox = std::mem::take(&mut self.hosts[host].inbox);
                     self.wake_up(inbox);
                 }
             }
             Fault::PauseHost(whom) => {
-                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].paused = true)
+                for host in hosts(self, whom) {
+                    self.hosts[host].paused = true;
+                    self.note_loose(host);
+                }
+            }
+            Fault::SuspendHost(whom) => {
+                for host in hosts(self, whom) {
+                    let here = &mut self.hosts[host];
+                    here.paused = true;
+                    here.clock_stopped = here.clock_stopped.or(Some(self.now));
+                    self.note_loose(host);
+                }
             }
             Fault::ResumeHost(whom) => {
                 for host in hosts(self, whom) {
                     self.hosts[host].paused = false;
+                    self.hosts[host].catch_up(self.now);
                     let backlog = std::mem::take(&mut self.hosts[host].backlog);
                     self.wake_up(backlog);
                 }
@@ -345,9 +401,46 @@ impl World {
             Fault::MendDisk(whom) => {
                 for host in hosts(self, whom) {
                     let disk = &mut self.hosts[host].disk;
-                    (disk.full, disk.lies, disk.corrupt) = (false, false, false);
+                    (disk.full, disk.lies) = (false, false);
+                    (disk.corrupt, disk.broken) = (false, false);
                     disk.flush = disk.flush.min(Span::millis(2));
                 }
+            }
+            Fault::BreakDisk(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].disk.broken = true)
+            }
+            Fault::KillGuard(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.guard_dies(h))
+            }
+            Fault::NoGuard(whom) => {
+                for host in hosts(self, whom) {
+                    self.hosts[host].can_guard = false;
+                    self.guard_dies(host);
+                }
+            }
+            Fault::MendGuard(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.hosts[h].can_guard = true)
+            }
+            Fault::RestartAgent(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.restart_agent(h))
+            }
+            Fault::PromoteByHand(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.promote_by_hand(h))
+            }
+            Fault::StartByHand(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.start_by_hand(h))
+            }
+            Fault::ReplaceData(whom, with) => {
+                hosts(self, whom).into_iter().for_each(|h| self.replace_data(h, *with))
+            }
+            Fault::MoveData(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.move_data_away(h))
+            }
+            Fault::MoveVolume(whom) => {
+                hosts(self, whom).into_iter().for_each(|h| self.move_volume(h))
+            }
+            Fault::Setting(whom, setting, wrong) => {
+                hosts(self, whom).into_iter().for_each(|h| self.set_wrong(h, *setting, *wrong))
             }
             Fault::KillPlane(plane) => self.kill_plane(*plane),
             Fault::StartPlane(plane) => self.start_plane(*plane),
@@ -407,7 +500,8 @@ impl World {
         let guard = self.random.span(Span::ZERO, Span::millis(20));
         let rest = self.random.span(Span::ZERO, Span::millis(20));
         for event in events {
-            let after = if matches!(event, Event::Guard { .. }) { guard } else { rest };
+            let fences = matches!(event, Event::Guard { .. } | Event::SelfFence { .. });
+            let after = if fences { guard } else { rest };
             self.after(after, event);
         }
     }
@@ -415,6 +509,8 @@ impl World {
     fn power_off(&mut self, host: usize) {
         let here = &mut self.hosts[host];
         let durable = here.durable_log;
+        here.clock_stopped = None;
+        (here.loose, here.bare_since) = (false, None);
         here.db.lose_power(durable);
         here.record = here.durable_record.clone();
         (here.up, here.paused, here.frozen, here.agent, here.guard) =
@@ -436,6 +532,7 @@ impl World {
         let here = &mut self.hosts[host];
         here.db = super::database::Database::empty();
         here.durable_log = crate::model::Lsn(0);
+        here.stray = false;
         // Every disk is gone, one after the other: nobody is left who could know that anything was
         // ever written.
         self.oracle.forgiven |= self.hosts.iter().all(|h| h.record.voters.is_none());
@@ -468,17 +565,9 @@ impl World {
                 db.waiting.iter().copied().filter(|w| w.end <= db.flushed && db.primary).collect();
             db.waiting.retain(|w| w.end > db.flushed);
             db.cancelled += u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-            let (timeline, name) = (db.history.timeline, self.name(host));
+            let said = Said { waited: false, named: true };
             for commit in waiting {
-                self.oracle.acked(
-                    self.now,
-                    name.as_str(),
-                    timeline,
-                    commit.end,
-                    commit.write,
-                    false,
-                    true,
-                );
+                self.acknowledge(host, commit, said);
                 self.tell_client(host, commit.write, true);
             }
         }
@@ -503,6 +592,9 @@ impl World {
             Fault::FreezeAgent(w) => format!("the agent of {} stands still", n(w)),
             Fault::ThawAgent(w) => format!("the agent of {} goes on", n(w)),
             Fault::PauseHost(w) => format!("the whole host of {} stands still", n(w)),
+            Fault::SuspendHost(w) => {
+                format!("the whole host of {} stands still, and its clock", n(w))
+            }
             Fault::ResumeHost(w) => format!("the host of {} goes on", n(w)),
             Fault::PowerOff(w) => format!("{} loses its power", n(w)),
             Fault::PowerOn(w) => format!("{} has power again", n(w)),
@@ -524,7 +616,28 @@ impl World {
             Fault::CorruptDisk(w) => {
                 format!("the disk of {} gives back what was not written", n(w))
             }
+            Fault::BreakDisk(w) => format!("the disk of {} fails to write", n(w)),
             Fault::MendDisk(w) => format!("the disk of {} is mended", n(w)),
+            Fault::KillGuard(w) => format!("the guard of {} is killed", n(w)),
+            Fault::NoGuard(w) => format!("the guard of {} is killed and none starts", n(w)),
+            Fault::MendGuard(w) => format!("a guard of {} can be started again", n(w)),
+            Fault::RestartAgent(w) => format!("the agent of {} is restarted", n(w)),
+            Fault::PromoteByHand(w) => format!("a person promotes {}", n(w)),
+            Fault::StartByHand(w) => format!("a person starts the database of {}", n(w)),
+            Fault::ReplaceData(w, Replacement::OtherCluster) => {
+                format!("{} finds another cluster's data in place of its own", n(w))
+            }
+            Fault::ReplaceData(w, Replacement::OlderBackup) => {
+                format!("{} finds an older copy in place of its data", n(w))
+            }
+            Fault::MoveData(w) => format!("the data directory of {} is moved away", n(w)),
+            Fault::MoveVolume(w) => format!("the data of {} is on another volume now", n(w)),
+            Fault::Setting(w, setting, true) => {
+                format!("a person sets {} wrong on {}", setting.name(), n(w))
+            }
+            Fault::Setting(w, setting, false) => {
+                format!("a person corrects {} on {}", setting.name(), n(w))
+            }
             Fault::KillPlane(p) => format!("plane {} is killed", p + 1),
             Fault::StartPlane(p) => format!("plane {} starts", p + 1),
             Fault::PausePlane(p) => format!("plane {} stands still", p + 1),

@@ -1,10 +1,11 @@
 //! One host: its clock, its disk, its database, its guard, and the agent's own machine.
 
 use super::database::{Database, Disk};
+use super::guard::Guard;
 use super::world::Event;
 use crate::agent::machine::{Goal, Machine, Resource};
 use crate::lease::VoterRecord;
-use crate::model::observation::{ResourceState, WriteProof};
+use crate::model::observation::{Found, ResourceState, WriteProof};
 use crate::model::topology::Node;
 use crate::model::{NodeId, Span, Timestamp};
 
@@ -33,6 +34,27 @@ pub(super) struct Agent {
     pub(super) proof: Option<WriteProof>,
     pub(super) following: Option<NodeId>,
     pub(super) looks: u64,
+    /// When its own thread kills, by the host's clock.
+    pub(super) fence: Option<Timestamp>,
+    /// A goal that waits for a guard.
+    pub(super) withheld: Option<(u64, Goal)>,
+    /// What could not be saved yet: nothing that rests on it is said.
+    pub(super) unsaved: Option<VoterRecord>,
+    /// Its store was written whole since it started.
+    pub(super) whole: bool,
+    /// Since when no guard has confirmed the end of its lease, by the host's clock.
+    pub(super) unconfirmed: Option<Timestamp>,
+    /// Rebuilds that its database had seen when it started.
+    pub(super) rebuilt: u64,
+    /// What it found and nobody had ordered.
+    pub(super) found: Vec<Found>,
+}
+
+impl Agent {
+    /// What it says is on its disk.
+    pub(super) fn is_saved(&self) -> bool {
+        self.unsaved.is_none() && self.whole
+    }
 }
 
 /// What the adapter is in the middle of.
@@ -79,8 +101,28 @@ pub(super) struct Host {
     pub(super) record: VoterRecord,
     /// What a power cut would leave of it, where the disk lies.
     pub(super) durable_record: VoterRecord,
-    /// When the guard kills, by the host's clock.
-    pub(super) guard: Option<Timestamp>,
+    /// The guard's process, while it runs.
+    pub(super) guard: Option<Guard>,
+    /// A guard can be started.
+    pub(super) can_guard: bool,
+    /// Since when no guard guards this volume.
+    pub(super) bare_since: Option<Timestamp>,
+    /// Names the volume that the data is on.
+    pub(super) volume: u64,
+    /// Its clock stands still while the host is paused, since then.
+    pub(super) clock_stopped: Option<Timestamp>,
+    /// Until when its agent may acknowledge, as its agent last knew (world time).
+    pub(super) lease_end: Timestamp,
+    /// Nothing here can end its database in time.
+    pub(super) loose: bool,
+    /// When a person last made its database writable behind the agent's back, or an agent that could
+    /// end that came back.
+    pub(super) by_hand_at: Timestamp,
+    /// When its agent last reported, and its database last acknowledged.
+    pub(super) reported_at: Timestamp,
+    pub(super) acked_at: Timestamp,
+    /// Its database was found writable without a lease, and was not rebuilt since.
+    pub(super) stray: bool,
     pub(super) db: Database,
     /// Where several nodes accept writes.
     pub(super) store: super::sharing::Store,
@@ -110,15 +152,26 @@ impl Host {
             durable_record: record.clone(),
             record,
             guard: None,
+            can_guard: true,
+            bare_since: None,
+            volume: 0,
+            clock_stopped: None,
+            lease_end: Timestamp(0),
+            loose: false,
+            by_hand_at: Timestamp(0),
+            reported_at: Timestamp(0),
+            acked_at: Timestamp(0),
+            stray: false,
             asked: String::new(),
             db: Database::empty(),
             store: super::sharing::Store::default(),
             durable_log: crate::model::Lsn(0),
-            disk: Disk { flush, full: false, lies: false, corrupt: false },
+            disk: Disk { flush, full: false, lies: false, corrupt: false, broken: false },
         }
     }
 
-    /// What its clock shows at `now` of the world. It counts while the host is paused.
+    /// What its clock shows at `now` of the world. It counts while the host is paused, unless it
+    /// stands still too.
     #[expect(
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
@@ -138,6 +191,13 @@ impl Host {
             at = Timestamp(at.0 + 1_000);
         }
         at
+    }
+
+    /// The host goes on after a pause; a clock that stood still has missed it.
+    pub(super) fn catch_up(&mut self, now: Timestamp) {
+        if let Some(since) = self.clock_stopped.take() {
+            self.offset = self.offset.saturating_sub(now.since(since).0);
+        }
     }
 
     /// Reachable over the network at all.

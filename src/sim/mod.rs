@@ -16,7 +16,10 @@ mod database;
 mod fault;
 pub mod fleet;
 pub mod forecast;
+mod guard;
+mod hands;
 mod host;
+mod laws;
 mod net;
 mod node;
 mod oracle;
@@ -36,6 +39,7 @@ mod written;
 mod tests;
 
 pub use fault::{Fault, Membership, Whom};
+pub use hands::{Replacement, Setting};
 pub use oracle::Violation;
 pub use run::{Outcome, Stand, run};
 pub use scenario::Scenario;

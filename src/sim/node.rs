@@ -8,19 +8,20 @@ use super::net::Carries;
 use super::world::{Event, PLANES, World};
 use crate::access;
 use crate::agent::machine::{Effect, Found, Goal, Machine, Resource, Tenure, Turn};
+use crate::lease::{Ack, Grant};
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::{
     CheckTimes, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, StandbyFacts,
 };
 use crate::model::planted::{Bug, planted};
 use crate::model::topology::Role;
-use crate::model::{Span, Timestamp};
+use crate::model::{DataFound, Position, Span, Timestamp};
 use crate::wire::message::{PeerMessage, PeerReply};
 
 /// The adapter looks at its database this often.
 const LOOK_INTERVAL: Span = Span::millis(100);
 /// The agent's own work on one input, at least.
-const THINK: Span = Span(50_000);
+pub(super) const THINK: Span = Span(50_000);
 /// Free disk where nothing is wrong, in bytes.
 const DISK_FREE: u64 = 50 << 30;
 
@@ -32,9 +33,25 @@ impl World {
         let here = &mut self.hosts[host];
         here.frozen = false;
         here.inbox.clear();
-        let guarded = here.guard.is_some_and(|until| now < until) && here.db.running;
+        let here = &mut self.hosts[host];
+        // The kernel has dropped what was never written, or not.
+        if here.disk.broken && self.random.chance(500) {
+            here.record = here.durable_record.clone();
+        }
+        let record = here.record.clone();
+        // Written whole before it votes.
+        let whole = !here.disk.broken && !here.disk.full || planted(Bug::TrustsTheCache);
+        if !here.disk.broken && !here.disk.full && !here.disk.lies {
+            here.durable_record = record.clone();
+        }
+        self.oracle.remembers(self.now, &record.me, record.epoch);
+        let armed = here.guard.and_then(|g| g.until).is_some_and(|until| now < until);
+        // Only a server that it started itself is taken up again.
+        let guarded = armed && here.db.running && !here.db.by_hand;
+        here.by_hand_at =
+            here.by_hand_at.max(if here.db.by_hand { self.now } else { Timestamp(0) });
         let (machine, turn) =
-            Machine::start(now, setup, here.record.clone(), &Found { running_guarded: guarded });
+            Machine::start(now, setup, record, &Found { running_guarded: guarded });
         here.agent = Some(Agent {
             machine,
             born,
@@ -57,11 +74,19 @@ impl World {
             proof: None,
             following: None,
             looks: 0,
+            fence: None,
+            withheld: None,
+            unsaved: None,
+            whole,
+            unconfirmed: None,
+            rebuilt: here.db.rebuilt,
+            found: vec![],
         });
         let beat = self.random.span(Span::ZERO, self.conditions.heartbeat);
         self.after(beat, Event::Beat { host, born });
         let look = self.random.span(Span::millis(1), LOOK_INTERVAL);
         self.after(look, Event::Look { host, born });
+        self.mind_record(host);
         self.perform(host, turn);
         self.agent_done(host);
     }
@@ -93,6 +118,13 @@ impl World {
     pub(super) fn agent_beat(&mut self, host: usize, born: u64) {
         let Some((agent, _)) = self.agent(host, born) else { return };
         agent.report_due = true;
+        if !agent.is_saved() && self.save(host).is_err() {
+            return;
+        }
+        self.mind_record(host);
+        if self.hosts[host].node.role != Role::Witness {
+            self.mind_guard(host);
+        }
         for peer in 0..self.hosts.len() {
             if peer != host {
                 self.send(host, peer, Rc::new(PeerMessage::Hello), Span::ZERO);
@@ -111,6 +143,7 @@ impl World {
         let jitter = self.random.below(2_000_000);
         self.after(LOOK_INTERVAL + Span(jitter), Event::Look { host, born });
         self.keep_alive(host);
+        self.mind_stray(host);
         self.observe(host);
         self.agent_done(host);
     }
@@ -122,8 +155,19 @@ impl World {
         let (db, disk) = (&here.db, &here.disk);
         let Some(agent) = &mut here.agent else { return };
         agent.resource.has_data = db.has_data;
-        if db.running && !db.hung {
-            agent.resource.position = Some(db.position());
+        let hidden = db.unlinked && planted(Bug::StoppedByPath);
+        let answers = db.running && !db.hung && !hidden;
+        agent.resource.data = DataFound {
+            system: db.has_data.then_some(db.system),
+            line: db.has_data.then(|| db.history.clone()),
+            stray: here.stray,
+            flushed: answers.then(|| Position { timeline: db.history.timeline, lsn: db.flushed }),
+            rebuilt: db.rebuilt - agent.rebuilt,
+        };
+        if answers {
+            // A standby without fsync: its word counts for nothing.
+            let counts = db.primary || db.wrong.fsync.is_none();
+            agent.resource.position = counts.then(|| db.position());
             agent.resource.writable = db.primary && !db.stopping;
             agent.resource.stopped = None;
             agent.resource.history = db.primary.then(|| db.history.clone());
@@ -139,7 +183,7 @@ impl World {
             if agent.state.word() != state.word() {
                 (agent.state, agent.since, agent.report_due) = (state, self.now, true);
             }
-        } else if db.running && agent.state != ResourceState::Hung {
+        } else if db.running && !hidden && agent.state != ResourceState::Hung {
             (agent.state, agent.since, agent.report_due) = (ResourceState::Hung, self.now, true);
             agent.trouble = "the database does not answer".into();
         }
@@ -169,8 +213,43 @@ impl World {
         let here = &mut self.hosts[to];
         let now = here.clock(self.now);
         let Some(agent) = &mut here.agent else { return };
-        let (turn, reply) = agent.machine.message(now, message.clone(), approved);
+        // A voter that cannot save what it would promise is out of reach: nobody counts on it.
+        let votes = matches!(
+            message,
+            PeerMessage::Renew(_)
+                | PeerMessage::Ask(_)
+                | PeerMessage::Claim(_)
+                | PeerMessage::Change(_)
+                | PeerMessage::Install(_)
+        );
+        if votes && !agent.is_saved() {
+            return;
+        }
+        let (turn, mut reply) = agent.machine.message(now, message.clone(), approved);
+        if let PeerReply::Hello(hello) = &mut reply
+            && !agent.is_saved()
+        {
+            hello.rest_on(&here.record);
+        }
         let Some(took) = self.perform(to, turn) else { return };
+        let (PeerReply::Ack(Ack { epoch, .. }) | PeerReply::Grant(Grant { epoch, .. })) = &reply
+        else {
+            return self.reply(to, from, born, reply, took, sent);
+        };
+        let (me, epoch) = (self.hosts[to].record.me.clone(), *epoch);
+        self.oracle.spoke(&me, epoch);
+        self.reply(to, from, born, reply, took, sent);
+    }
+
+    fn reply(
+        &mut self,
+        to: usize,
+        from: usize,
+        born: u64,
+        reply: PeerReply,
+        took: Span,
+        sent: Timestamp,
+    ) {
         for delay in self.net.send(&mut self.random, to, from).into_iter().flatten() {
             let answer =
                 Event::Answer { to: from, from: to, born, reply: Box::new(reply.clone()), sent };
@@ -217,39 +296,156 @@ impl World {
         self.agent_done(to);
     }
 
-    /// Durable first, then done; how long that takes. `None` when it could not be made durable:
-    /// then nothing is done.
+    /// Durable first, then done; how long that takes. While something is not durable only what does
+    /// not rest on it is done. `None`: what the turn answers may not be said.
     pub(super) fn perform(&mut self, host: usize, turn: Turn) -> Option<Span> {
         let mut took = THINK;
+        let rests = turn.persist.is_some();
         if let Some(record) = turn.persist {
-            let here = &mut self.hosts[host];
-            if here.disk.full {
-                self.restart_machine(host);
-                return None;
-            }
-            if record.epoch < here.record.epoch {
-                let seen =
-                    format!("{}: {} → {}", here.node.node_id, here.record.epoch, record.epoch);
-                self.oracle.epoch_fell(self.now, seen);
-            }
-            let here = &mut self.hosts[host];
-            if !here.disk.lies {
-                here.durable_record = record.clone();
-            }
-            here.record = record;
-            let flush = here.disk.flush;
-            took = took + self.random.delay(flush);
             if let Some(agent) = &mut self.hosts[host].agent {
-                agent.busy_until = self.now + took;
+                agent.unsaved = Some(record);
             }
+            took = took + self.save(host).ok()?;
         }
         for effect in turn.effects {
             self.act(host, effect, took);
         }
-        if let Some(agent) = &mut self.hosts[host].agent {
-            agent.machine.note_done();
+        let agent = self.hosts[host].agent.as_mut()?;
+        agent.machine.note_done();
+        (agent.is_saved() || !rests).then_some(took)
+    }
+
+    /// Makes durable what is not. Where there is no room it is kept for another try.
+    ///
+    /// # Errors
+    /// The disk failed, and the process has ended.
+    fn save(&mut self, host: usize) -> Result<Span, ()> {
+        let here = &mut self.hosts[host];
+        let Some(agent) = &mut here.agent else { return Err(()) };
+        if here.disk.broken && agent.whole {
+            self.store_breaks(host);
+            return Err(());
         }
-        Some(took)
+        if here.disk.full || here.disk.broken {
+            return Ok(Span::ZERO);
+        }
+        agent.whole = true;
+        let record = agent.unsaved.take().unwrap_or_else(|| here.record.clone());
+        if record.epoch < here.record.epoch {
+            let seen = format!("{}: {} → {}", here.node.node_id, here.record.epoch, record.epoch);
+            self.oracle.epoch_fell(self.now, seen);
+        }
+        let here = &mut self.hosts[host];
+        if !here.disk.lies {
+            here.durable_record = record.clone();
+        }
+        here.record = record;
+        let took = self.random.delay(here.disk.flush);
+        if let Some(agent) = &mut here.agent {
+            agent.busy_until = self.now + THINK + took;
+        }
+        Ok(took)
+    }
+
+    /// A flush failed: what is read back afterwards may never have been written. The process ends;
+    /// its successor writes everything anew before it votes.
+    fn store_breaks(&mut self, host: usize) {
+        let name = self.name(host);
+        self.fact(name, 0, "the agent's store fails: input/output error");
+        let here = &mut self.hosts[host];
+        // It stays readable for a while.
+        if let Some(record) = here.agent.as_mut().and_then(|a| a.unsaved.take()) {
+            here.record = record;
+        }
+        if planted(Bug::TrustsTheCache) {
+            return self.restart_machine(host);
+        }
+        here.agent = None;
+        here.inbox.clear();
+        self.note_loose(host);
+        self.after(super::fault::SUPERVISOR, Event::AgentStart { host });
+    }
+
+    /// The machine learns whether what it says can be made durable.
+    fn mind_record(&mut self, host: usize) {
+        let now = self.hosts[host].clock(self.now);
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        let saves = agent.is_saved();
+        if saves != agent.machine.saves() {
+            let turn = agent.machine.saved(now, saves);
+            self.perform(host, turn);
+        }
+        self.hand_over_goal(host);
+    }
+
+    /// The machine learns since when no guard has confirmed the end of its lease.
+    fn mind_guarded(&mut self, host: usize) {
+        let now = self.hosts[host].clock(self.now);
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        if agent.unconfirmed != agent.machine.unguarded() {
+            let turn = agent.machine.guarded(now, agent.unconfirmed);
+            self.perform(host, turn);
+        }
+    }
+
+    /// What rests on a record that is not durable is not said. A holder goes on renewing the epoch
+    /// that a restarted process would find as won.
+    fn may_send(&self, host: usize, message: &PeerMessage) -> bool {
+        let here = &self.hosts[host];
+        here.agent.as_ref().is_some_and(Agent::is_saved)
+            || match message {
+                PeerMessage::Hello => true,
+                PeerMessage::Renew(renew) => {
+                    renew.epoch == here.record.epoch
+                        && here.record.holder.as_ref() == Some(&renew.holder)
+                        && here.record.is_won()
+                }
+                _ => false,
+            }
+    }
+
+    /// Nothing is made writable before a guard has confirmed when it kills, nor on the strength of a
+    /// record that is not durable; nor is anybody followed on it.
+    fn may_pursue(&self, host: usize, goal: &Goal) -> bool {
+        let here = &self.hosts[host];
+        let Some(agent) = &here.agent else { return false };
+        match goal {
+            Goal::Primary { epoch, .. } => {
+                let record = &here.record;
+                let mine = record.holder.as_ref() == Some(&record.me) && record.epoch == *epoch;
+                (agent.is_saved() || mine && record.is_won()) && self.is_guarded(host)
+            }
+            Goal::Standby { upstream: Some(upstream), .. } => {
+                let followed = here.record.holder.as_ref().is_some_and(|h| h.node == upstream.node);
+                agent.is_saved() || here.record.epoch == upstream.epoch && followed
+            }
+            Goal::Sharing { .. } => agent.is_saved(),
+            Goal::Standby { upstream: None, .. } | Goal::Stopped(_) => true,
+        }
+    }
+
+    /// The newest goal, as soon as the adapter may have it.
+    pub(super) fn hand_over_goal(&mut self, host: usize) {
+        let waits = self.hosts[host].agent.as_ref().and_then(|a| a.withheld.clone());
+        let Some((id, goal)) = waits.filter(|(_, goal)| self.may_pursue(host, goal)) else {
+            return;
+        };
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        agent.withheld = None;
+        if agent.goal.0 == id && agent.goal.1 == goal {
+            return;
+        }
+        let text = goal_words(&goal);
+        agent.goal = (id, goal);
+        agent.generation += 1;
+        agent.task = Task::Begin;
+        agent.resource.failure.clear();
+        agent.resource.deaf = false;
+        let (born, generation) = (agent.born, agent.generation);
+        let at = agent.busy_until.max(self.now + THINK);
+        self.queue.push(at, Event::Step { host, born, generation });
+        let name = self.name(host);
+        self.fact(name, 0, text);
     }
 
     /// In memory the machine is ahead of what is on disk: it starts again from there.
@@ -271,36 +467,21 @@ impl World {
     fn act(&mut self, host: usize, effect: Effect, took: Span) {
         match effect {
             Effect::Send(to, message) => {
-                if let Some(to) = self.index(&to) {
+                if matches!(message, PeerMessage::Release(_)) {
+                    self.check_stopped(host);
+                }
+                if let Some(to) = self.index(&to).filter(|_| self.may_send(host, &message)) {
                     self.send(host, to, Rc::new(message), took);
                 }
             }
             Effect::SetGoal(id, goal) => {
-                let at = self.now + took;
-                let Some(agent) = &mut self.hosts[host].agent else { return };
-                if agent.goal.0 == id && agent.goal.1 == goal {
-                    return;
+                if let Some(agent) = &mut self.hosts[host].agent {
+                    agent.withheld = Some((id, goal));
                 }
-                let text = goal_words(&goal);
-                agent.goal = (id, goal);
-                agent.generation += 1;
-                agent.task = Task::Begin;
-                agent.resource.failure.clear();
-                agent.resource.deaf = false;
-                let (born, generation) = (agent.born, agent.generation);
-                self.queue.push(at, Event::Step { host, born, generation });
-                let name = self.name(host);
-                self.fact(name, 0, text);
+                self.hand_over_goal(host);
             }
-            // Without a fence there is no guard either.
-            Effect::Guard(_) if planted(Bug::NoFence) => {}
-            Effect::Guard(until) => {
-                let here = &mut self.hosts[host];
-                here.guard = Some(until);
-                let at = here.world(until).max(self.now);
-                self.queue.push(at, Event::Guard { host, until });
-            }
-            Effect::StandDown => self.hosts[host].guard = None,
+            Effect::Guard(until) => self.arm(host, until),
+            Effect::StandDown => self.stand_down(host),
             Effect::Report => {
                 if let Some(agent) = &mut self.hosts[host].agent {
                     agent.report_due = true;
@@ -336,7 +517,9 @@ impl World {
 
     /// After every input: what the oracle has to know, the next wake-up, the report.
     pub(super) fn agent_done(&mut self, host: usize) {
+        self.mind_guarded(host);
         self.schedule_wake(host);
+        self.note_lease(host);
         if self.hosts[host].agent.as_ref().is_some_and(|a| a.report_due) {
             self.report(host);
         }
@@ -357,6 +540,7 @@ impl World {
 
     fn report(&mut self, host: usize) {
         let report = self.make_report(host);
+        self.check_report(host, &report.resource.state);
         for plane in 0..PLANES {
             if !self.planes[plane].is_up() {
                 continue;
@@ -431,7 +615,7 @@ impl World {
             proof: agent.proof.clone(),
             unproved: None,
             trouble: agent.trouble.clone(),
-            found: vec![],
+            found: agent.found.clone(),
         };
         NodeReport {
             member: here.record.me.clone(),
@@ -451,6 +635,28 @@ impl World {
             data: agent.machine.data().clone(),
             mark: agent.machine.mark(),
             data_fault: agent.machine.data_fault(),
+        }
+    }
+
+    /// Until when it may acknowledge, as its agent knows now.
+    fn note_lease(&mut self, host: usize) {
+        let now = self.hosts[host].clock(self.now);
+        let here = &mut self.hosts[host];
+        let Some(agent) = &here.agent else { return };
+        let held = agent.machine.tenure().held(now).and_then(crate::lease::Holder::held_until);
+        if let Some(until) = held {
+            let kills = here.guard.filter(|g| g.guards == here.volume).and_then(|g| g.until);
+            if let Some(kills) = kills.filter(|kills| *kills > until) {
+                let seen = format!(
+                    "the guard of {} kills {} after the end of the lease",
+                    here.node.node_id,
+                    kills.since(until)
+                );
+                self.oracle.broken(self.now, "the guard kills before the lease ends", seen);
+            }
+            let end = here.world(until);
+            here.loose &= end <= here.lease_end;
+            here.lease_end = end;
         }
     }
 

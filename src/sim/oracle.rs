@@ -6,17 +6,46 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::database::Database;
-use crate::model::loss::LossAccount;
-use crate::model::{Lsn, Span, Timestamp};
+use crate::model::loss::{FenceRung, LossAccount};
+use crate::model::{Epoch, Lsn, Member, Span, Timestamp};
 
 /// A write that a client was told is safe.
 #[derive(Clone, Copy, Debug)]
 struct Acknowledged {
     write: u64,
     end: Lsn,
-    /// Whether it waited for standbys: one that did not is outside every account.
-    waited: bool,
+    /// Outside of every account, and named beside it: a cancelled wait, a session of its own mind.
+    named: bool,
     lost: bool,
+}
+
+/// A database tells a client that its write is safe.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ack<'a> {
+    pub(super) who: &'a str,
+    pub(super) timeline: u32,
+    pub(super) end: Lsn,
+    pub(super) write: u64,
+    /// Commits wait for standbys, as far as its client knows.
+    pub(super) waited: bool,
+    /// Nobody promised anything of it.
+    pub(super) named: bool,
+    /// It is in the log of the newest primary: one that was replicated in time may be confirmed
+    /// late.
+    pub(super) kept: bool,
+    /// Nothing on its host could have ended its database in time.
+    pub(super) loose: bool,
+}
+
+/// The newest promotion.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Newest {
+    pub(super) timeline: u32,
+    pub(super) who: String,
+    /// What was said to fence its predecessors.
+    pub(super) fence: Option<FenceRung>,
+    /// Bytes of acknowledged writes that it lacks.
+    pub(super) missing: u64,
 }
 
 /// A law that was broken.
@@ -34,8 +63,9 @@ pub struct Violation {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Oracle {
     acknowledged: Vec<Acknowledged>,
-    /// The highest timeline that ever acknowledged, and who.
-    newest: (u32, String),
+    newest: Newest,
+    /// The highest epoch that each voter spoke of.
+    spoke: BTreeMap<Member, Epoch>,
     writers: BTreeMap<u32, String>,
     last_ack: Timestamp,
     gap: Span,
@@ -44,9 +74,6 @@ pub(super) struct Oracle {
     /// Lies told to it: with a disk that lies, or a power cut under one, the guarantees do not hold
     /// and are not checked.
     pub(super) forgiven: bool,
-    /// With no synchronous standby a host that was paused as a whole may acknowledge afterwards:
-    /// the screens say so.
-    asynchronous: bool,
     pub(super) lost: Vec<u64>,
     /// Writes that several writers accepted, and those of them that met another they had not seen.
     shared: usize,
@@ -54,47 +81,59 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(asynchronous: bool) -> Self {
-        Self { asynchronous, ..Self::default() }
-    }
-
-    fn broken(&mut self, at: Timestamp, law: &'static str, seen: String) {
+    pub(super) fn broken(&mut self, at: Timestamp, law: &'static str, seen: String) {
         if !self.forgiven && self.violations.len() < 8 {
             self.violations.push(Violation { at, law, seen });
         }
     }
 
-    /// A database tells a client that its write is safe.
-    /// `kept`: it is in the log of the newest primary. One that was replicated in time may be
-    /// confirmed late.
-    #[expect(clippy::too_many_arguments, reason = "the columns of an acknowledgement")]
-    pub(super) fn acked(
-        &mut self,
-        now: Timestamp,
-        who: &str,
-        timeline: u32,
-        end: Lsn,
-        write: u64,
-        waited: bool,
-        kept: bool,
-    ) {
-        // A commit whose wait was cancelled is outside of every guarantee, and is counted.
-        if timeline < self.newest.0 && waited && !kept {
+    /// One writer at a time, for every acknowledgement. Of a writer whose lease merely ran out the
+    /// fence says that it may still accept; of one that is sync-fenced, that it may where its
+    /// commits do not wait. Both only where nothing on its host could stop it.
+    pub(super) fn acked(&mut self, now: Timestamp, ack: &Ack<'_>) {
+        let late = ack.timeline < self.newest.timeline && !ack.kept;
+        let told = ack.loose
+            && match self.newest.fence {
+                Some(FenceRung::LeaseExpired) => true,
+                Some(FenceRung::SyncFenced | FenceRung::WatchdogPassed) => !ack.waited,
+                Some(FenceRung::Stopped | FenceRung::PoweredOff) | None => false,
+            };
+        if late && !told && !ack.named {
             let seen = format!(
-                "{who} acknowledged write {write} on timeline {timeline} after {} had on {}",
-                self.newest.1, self.newest.0
+                "{} acknowledged write {} on timeline {} after {} was promoted on {}",
+                ack.who, ack.write, ack.timeline, self.newest.who, self.newest.timeline
             );
             self.broken(now, "one writer at a time", seen);
-        }
-        if timeline >= self.newest.0 && waited {
-            self.newest = (timeline, who.to_owned());
         }
         let gap = now.since(self.last_ack.max(self.watching_since));
         if self.watching_since > Timestamp(0) && gap > self.gap {
             self.gap = gap;
         }
         self.last_ack = now;
-        self.acknowledged.push(Acknowledged { write, end, waited, lost: false });
+        if late {
+            self.lost.push(ack.write);
+        }
+        let (write, end, named) = (ack.write, ack.end, ack.named);
+        self.acknowledged.push(Acknowledged { write, end, named, lost: late });
+    }
+
+    /// A voter speaks of an epoch: it must never know less afterwards.
+    pub(super) fn spoke(&mut self, voter: &Member, epoch: Epoch) {
+        let slot = self.spoke.entry(voter.clone()).or_insert(epoch);
+        *slot = (*slot).max(epoch);
+    }
+
+    /// A voter's process starts with what its store has.
+    pub(super) fn remembers(&mut self, now: Timestamp, voter: &Member, epoch: Epoch) {
+        let said = self.spoke.get(voter).copied().unwrap_or(Epoch(0));
+        if epoch < said {
+            let seen = format!("{} spoke of epoch {said} and knows {epoch} now", voter.node);
+            self.broken(now, "epochs only rise", seen);
+        }
+    }
+
+    pub(super) fn newest(&self) -> &Newest {
+        &self.newest
     }
 
     /// A database writes its log.
@@ -119,21 +158,22 @@ impl Oracle {
         self.broken(now, "epochs only rise", seen);
     }
 
-    /// A database was promoted; `account` is what was said before, `None` where its own log was all
-    /// there is.
+    /// A database was promoted; `account` and `fence` are what was said before, `None` where its
+    /// own log was all there is.
     pub(super) fn promoted(
         &mut self,
         now: Timestamp,
         who: &str,
         db: &Database,
         account: Option<&LossAccount>,
+        fence: Option<FenceRung>,
     ) {
         let mut missing = vec![];
         for ack in self.acknowledged.iter_mut().filter(|a| !a.lost) {
             if !db.has(ack.end, ack.write) {
                 ack.lost = true;
                 self.lost.push(ack.write);
-                if ack.waited {
+                if !ack.named {
                     missing.push(*ack);
                 }
             }
@@ -144,8 +184,7 @@ impl Oracle {
             Some(LossAccount::AtMost { bytes: most, .. }) => bytes <= *most,
             Some(LossAccount::None { .. }) | None => missing.is_empty(),
         };
-        // Without synchronous standbys a reclaim may lack what nobody else ever had.
-        if !(covered || self.asynchronous && account.is_none()) {
+        if !covered {
             let said = account.map_or("its own log".to_owned(), LossAccount::short);
             let first = missing.first().map_or(0, |a| a.write);
             let seen = format!(
@@ -155,6 +194,14 @@ impl Oracle {
             );
             self.broken(now, "no acknowledged write is lost that the account did not name", seen);
         }
+        if db.history.timeline >= self.newest.timeline {
+            self.newest = Newest {
+                timeline: db.history.timeline,
+                who: who.to_owned(),
+                fence,
+                missing: bytes,
+            };
+        }
     }
 
     /// At the end: what is not in the log that clients read.
@@ -162,7 +209,7 @@ impl Oracle {
         let missing: Vec<u64> = self
             .acknowledged
             .iter()
-            .filter(|a| !a.lost && a.waited && !db.has(a.end, a.write))
+            .filter(|a| !a.lost && !a.named && !db.has(a.end, a.write))
             .map(|a| a.write)
             .collect();
         if !missing.is_empty() {

@@ -26,6 +26,8 @@ pub(super) struct Plane {
     paused: bool,
     wake: Timestamp,
     asked: Option<Digest>,
+    /// Its screen says "no writes", of whom and since when.
+    pub(super) no_writes_since: Option<(usize, Timestamp)>,
 }
 
 /// What a person asks a plan for.
@@ -57,10 +59,14 @@ impl Plane {
             paused: false,
             wake: Timestamp(0),
             asked: None,
+            no_writes_since: None,
         }
     }
     pub(super) fn is_up(&self) -> bool {
         self.engine.is_some()
+    }
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
     }
     fn clock(&mut self, now: Timestamp) -> Timestamp {
         self.last = Timestamp(self.offset + now.0).max(self.last + Span(1));

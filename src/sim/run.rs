@@ -203,7 +203,7 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
     }
     let last = scenario.events.last().map_or(begin, |(at, _)| begin + *at);
     match scenario.run_for {
-        Some(span) => world.run_until(begin + span),
+        Some(span) => world.run_watched(begin + span),
         None => world.run_to_rest(last + Span(1), begin + LIMIT),
     }
     let end = world.now;

@@ -1,6 +1,7 @@
 //! Writes, flushes, and the log on its way to the standbys.
 
 use super::database::{Chunk, Receiver, Sender, Waiting};
+use super::laws::Said;
 use super::net::Carries;
 use super::world::{Event, World};
 use crate::model::{Lsn, Position, Span};
@@ -18,7 +19,8 @@ impl World {
         if db.running && db.hung {
             return;
         }
-        if !db.running || !db.primary || db.stopping || self.hosts[to].disk.full {
+        let unwritable = self.hosts[to].disk.full || self.hosts[to].disk.broken;
+        if !db.running || !db.primary || db.stopping || unwritable {
             self.tell_client(to, write, false);
             return;
         }
@@ -43,16 +45,18 @@ impl World {
         if !here.db.running || here.db.starts != starts || here.db.hung {
             return;
         }
-        if here.disk.full {
-            // PANIC: could not write to file: no space left on device.
+        if here.disk.full || here.disk.broken {
+            // PANIC: could not write to file, could not fsync file.
+            let what =
+                if here.disk.full { "no space left on device" } else { "input/output error" };
             let name = self.name(host);
-            self.fact(name, 0, "the database panics: no space left on device");
+            self.fact(name, 0, format!("the database panics: {what}"));
             self.kill_database(host);
             return;
         }
         let end = end.min(here.db.end);
         here.db.flushed = here.db.flushed.max(end);
-        if !here.disk.lies {
+        if !here.disk.lies && here.db.wrong.fsync.is_none() {
             here.durable_log = here.db.flushed;
         }
         if let Some(receiver) = here.db.receiver.filter(|r| r.streaming) {
@@ -151,31 +155,16 @@ impl World {
             return;
         }
         let done = db.confirmed();
-        let (timeline, waited) = (db.history.timeline, !db.asynchronous && db.sync.1 > 0);
-        let name = self.name(host);
+        let ordered = db.sync.1 > 0 || db.wrong.names.is_some();
+        let waited = ordered && !db.asynchronous;
+        let said = Said {
+            waited,
+            named: ordered && db.asynchronous || waited && self.is_doubt_unheard(host),
+        };
         for commit in done {
-            let kept = self.is_kept(timeline, commit);
-            self.oracle.acked(
-                self.now,
-                name.as_str(),
-                timeline,
-                commit.end,
-                commit.write,
-                waited,
-                kept,
-            );
+            self.acknowledge(host, commit, said);
             self.tell_client(host, commit.write, true);
         }
-    }
-
-    /// Whether a newer primary, if there is one, has that write.
-    fn is_kept(&self, timeline: u32, commit: Waiting) -> bool {
-        let newer = self
-            .hosts
-            .iter()
-            .map(|h| &h.db)
-            .filter(|db| db.history.timeline > timeline && db.has_data);
-        newer.max_by_key(|db| db.history.timeline).is_none_or(|db| db.has(commit.end, commit.write))
     }
 
     /// Receive from `from`: connects, and again whenever that ends.
@@ -229,9 +218,11 @@ impl World {
 
     pub(super) fn connected(&mut self, to: usize, from: usize, connection: u64, at: Position) {
         let now = self.now;
+        let same = self.hosts[to].db.system == self.hosts[from].db.system;
         let db = &mut self.hosts[to].db;
-        // A log that parted from this one, or is ahead of it, cannot be continued.
-        let fits = db.history.continues(at) && at.lsn <= db.flushed;
+        // A log of another system, that parted from this one, or is ahead of it, cannot be
+        // continued.
+        let fits = same && db.history.continues(at) && at.lsn <= db.flushed;
         if !db.running || db.hung || !fits {
             return;
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::database::{Chunk, Entry};
+use super::guard::Guard;
 use super::host::Host;
 use super::net::Net;
 use super::oracle::Oracle;
@@ -97,6 +98,8 @@ pub(super) enum Event {
     AgentStart { host: usize },
     /// The guard's deadline.
     Guard { host: usize, until: Timestamp },
+    /// The agent's own deadline, which nothing that it does can delay.
+    SelfFence { host: usize, born: u64, until: Timestamp },
     /// A flush is done.
     Flushed { host: usize, starts: u64, end: Lsn },
     /// Log from an upstream.
@@ -258,7 +261,10 @@ impl World {
                     cluster.nodes.iter().position(|n| n.node_id == m.node).unwrap_or(0)
                 };
                 host.db.sync = (sync.members.iter().map(index_of).collect(), k);
-                host.guard = Some(host.clock(Timestamp(0)) + cluster.lease);
+                host.db.is_standby = false;
+                let until = host.clock(Timestamp(0)) + cluster.lease;
+                host.guard = Some(Guard { until: Some(until), guards: host.volume });
+                host.lease_end = Timestamp(cluster.lease.0);
             }
         }
         world.client.target = primary;
@@ -324,7 +330,6 @@ impl World {
         let allowlist = Allowlist::parse(std::path::Path::new("simulation"), &text)
             .unwrap_or_else(|_| unreachable!("the text above is a valid allowlist"));
         let planes = (0..PLANES).map(|_| Plane::new(&mut random)).collect();
-        let asynchronous = cluster.synchronous_standbys == 0;
         Self {
             now: Timestamp(0),
             random,
@@ -343,7 +348,7 @@ impl World {
             hosts,
             net,
             planes,
-            oracle: Oracle::new(asynchronous),
+            oracle: Oracle::default(),
             born: 0,
             connections: 0,
             allowlist: Rc::new(allowlist),
@@ -433,7 +438,9 @@ impl World {
             Event::Ask { to, .. } | Event::Answer { to, .. } | Event::Command { to, .. } => {
                 (Some(*to), true)
             }
+            Event::SelfFence { host, .. } if self.hosts[*host].frozen => (Some(*host), true),
             Event::Guard { host, .. }
+            | Event::SelfFence { host, .. }
             | Event::Flushed { host, .. }
             | Event::Copy { host, .. }
             | Event::Connect { host, .. }
@@ -490,6 +497,7 @@ impl World {
             Event::Command { to, plane, command } => self.agent_ordered(to, plane, *command),
             Event::AgentStart { host } => self.start_agent(host),
             Event::Guard { host, until } => self.guard_fires(host, until),
+            Event::SelfFence { host, born, until } => self.self_fence(host, born, until),
             Event::Flushed { host, starts, end } => self.flushed(host, starts, end),
             Event::Log { to, connection, chunk } => self.log_arrives(to, connection, &chunk),
             Event::LogAck { to, from, connection, flushed } => {

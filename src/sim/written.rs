@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::fault::{Fault, Membership, Whom};
+use super::hands::{Replacement, Setting};
 use super::world::PLANES;
 use crate::model::{NodeId, Span};
 
@@ -16,7 +17,7 @@ pub(super) enum Written {
     KillAgent(String),
     FreezeAgent(String),
     ThawAgent(String),
-    PauseHost(String),
+    PauseHost(Paused),
     ResumeHost(String),
     PowerOff(String),
     PowerOn(String),
@@ -46,6 +47,27 @@ pub(super) enum Written {
     LyingDisk(String),
     CorruptDisk(String),
     MendDisk(String),
+    IoErrorDisk(Node),
+    GuardDies(Node),
+    GuardUnstartable(Node),
+    MendGuard(Node),
+    RestartAgent(Node),
+    PromoteByHand(Node),
+    StartByHand(Node),
+    ReplaceData {
+        node: String,
+        with: Replacement,
+    },
+    MoveData(Node),
+    MoveVolume(Node),
+    WrongSetting {
+        node: String,
+        setting: Setting,
+    },
+    MendSetting {
+        node: String,
+        setting: Setting,
+    },
     KillPlane(usize),
     StartPlane(usize),
     PausePlane(usize),
@@ -77,6 +99,33 @@ pub(super) enum Written {
     },
 }
 
+/// `{node: …}`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    node: String,
+}
+
+/// `primary`, or `{node: primary, clock: stops}`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Paused {
+    Host(String),
+    With {
+        node: String,
+        #[serde(default)]
+        clock: Clock,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Clock {
+    #[default]
+    GoesOn,
+    Stops,
+}
+
 impl Written {
     /// Checked against a cluster: `a, b` lists words of [`Whom::parse`].
     ///
@@ -103,7 +152,12 @@ impl Written {
             Written::KillAgent(w) => Fault::KillAgent(who(w)?),
             Written::FreezeAgent(w) => Fault::FreezeAgent(who(w)?),
             Written::ThawAgent(w) => Fault::ThawAgent(who(w)?),
-            Written::PauseHost(w) => Fault::PauseHost(who(w)?),
+            Written::PauseHost(
+                Paused::Host(node) | Paused::With { node, clock: Clock::GoesOn },
+            ) => Fault::PauseHost(who(node)?),
+            Written::PauseHost(Paused::With { node, clock: Clock::Stops }) => {
+                Fault::SuspendHost(who(node)?)
+            }
             Written::ResumeHost(w) => Fault::ResumeHost(who(w)?),
             Written::PowerOff(w) => Fault::PowerOff(who(w)?),
             Written::PowerOn(w) => Fault::PowerOn(who(w)?),
@@ -125,6 +179,18 @@ impl Written {
             Written::LyingDisk(w) => Fault::LyingDisk(who(w)?),
             Written::CorruptDisk(w) => Fault::CorruptDisk(who(w)?),
             Written::MendDisk(w) => Fault::MendDisk(who(w)?),
+            Written::IoErrorDisk(w) => Fault::BreakDisk(who(w.node)?),
+            Written::GuardDies(w) => Fault::KillGuard(who(w.node)?),
+            Written::GuardUnstartable(w) => Fault::NoGuard(who(w.node)?),
+            Written::MendGuard(w) => Fault::MendGuard(who(w.node)?),
+            Written::RestartAgent(w) => Fault::RestartAgent(who(w.node)?),
+            Written::PromoteByHand(w) => Fault::PromoteByHand(who(w.node)?),
+            Written::StartByHand(w) => Fault::StartByHand(who(w.node)?),
+            Written::ReplaceData { node, with } => Fault::ReplaceData(who(node)?, with),
+            Written::MoveData(w) => Fault::MoveData(who(w.node)?),
+            Written::MoveVolume(w) => Fault::MoveVolume(who(w.node)?),
+            Written::WrongSetting { node, setting } => Fault::Setting(who(node)?, setting, true),
+            Written::MendSetting { node, setting } => Fault::Setting(who(node)?, setting, false),
             Written::KillPlane(n) => Fault::KillPlane(plane(n)?),
             Written::StartPlane(n) => Fault::StartPlane(plane(n)?),
             Written::PausePlane(n) => Fault::PausePlane(plane(n)?),

@@ -103,7 +103,9 @@ impl Hello {
         self.won = record.last_won().cloned();
         self.releases.clone_from(&record.released);
         self.shares.clone_from(&record.shares);
-        self.writes = record.writes;
+        // What was read after a failed flush may be gone with the next restart.
+        self.writes = 0;
+        self.known.clear();
     }
 }
 

@@ -31,6 +31,14 @@ pub enum Mutant {
     OverrideKnowsAll,
     /// The joint stage ends before the new set has what the old one confirmed.
     LeavesJointEarly,
+    /// The guard is told of a later end of the lease only.
+    GuardOnlyRises,
+    /// A holder without a guard renews.
+    UnguardedForEver,
+    /// A restarted agent goes on with a database that no guard guards.
+    AdoptsUnguarded,
+    /// After a write to its store failed a voter believes what it reads back.
+    TrustsTheCache,
 }
 
 /// What may happen, and how often.
@@ -70,6 +78,12 @@ pub struct Bounds {
     pub resizes: bool,
     /// Ask for a climb.
     pub strands: bool,
+    /// Agents that die, or are restarted, while their database goes on.
+    pub agent_crashes: u8,
+    /// Guards that die and cannot be started again; nobody's agent dies then too.
+    pub guard_deaths: u8,
+    /// Writes to a voter's store that fail; what was to be written turns out lost, or kept.
+    pub store_failures: u8,
 }
 
 pub const QUIET: Bounds = Bounds {
@@ -94,4 +108,7 @@ pub const QUIET: Bounds = Bounds {
     gone: 0,
     resizes: false,
     strands: false,
+    agent_crashes: 0,
+    guard_deaths: 0,
+    store_failures: 0,
 };

@@ -1,9 +1,11 @@
 //! Every interleaving of three voters, bounded, and of five, bounded more: crashes, restarts,
 //! paused hosts, a reinstalled node, lost, late, doubled and reordered messages, a release, a
-//! climb, a voter that comes or goes, a changed synchronous set. The rooms under test are the
+//! climb, a voter that comes or goes, a changed synchronous set, an agent that restarts under its
+//! running database, a guard that dies, a store that fails. The rooms under test are the
 //! production ones; only time, network and the database are the model's.
 //!
-//! Checked in every state: at most one node holds the lease; no acknowledged write is missing at a
+//! Checked in every state: at most one node holds the lease, and at most one database accepts
+//! writes (hosts paused as a whole apart); at most one lease is held unguarded; no acknowledged write is missing at a
 //! primary whose loss account said "none"; a voter's epoch only rises. And reached in some state: a
 //! stranded voter is back; a changed set is in force. Every check is shown able to fail by a
 //! mutant.
@@ -46,6 +48,8 @@ fn fails(bounds: Bounds, property: &'static str) {
 const MISSED: Bounds =
     Bounds { voters: 5, stale: 1, parted: true, confirming: 1, time: 3, writes: 0, ..QUIET };
 const ONE_HOLDER: &str = "at most one node holds the lease";
+const ONE_WRITER: &str = "at most one database accepts writes";
+const ONE_UNGUARDED: &str = "at most one lease is held unguarded";
 const EPOCHS_RISE: &str = "epochs only rise";
 const NO_LOSS: &str = "no acknowledged write is missing where the account said none";
 
@@ -83,6 +87,56 @@ fn a_reinstalled_node_is_a_stranger() {
 #[test]
 fn a_stranded_voter_finds_its_way_back() {
     holds(Bounds { time: 2, writes: 0, strands: true, ..QUIET });
+}
+
+#[test]
+fn an_agent_restarts_under_its_database() {
+    holds(Bounds { agent_crashes: 1, writes: 0, time: 2, ..QUIET });
+    holds(Bounds { agent_crashes: 2, writes: 1, renewals: 1, claims: 0, ..QUIET });
+}
+
+#[test]
+fn a_guard_dies_and_none_can_be_started() {
+    holds(Bounds { guard_deaths: 1, writes: 0, ..QUIET });
+}
+
+#[test]
+fn a_write_to_a_store_fails() {
+    holds(Bounds { store_failures: 1, writes: 0, renewals: 0, doubles: 1, ..QUIET });
+    holds(Bounds { store_failures: 1, writes: 0, time: 2, crashes: 1, ..QUIET });
+}
+
+#[test]
+fn mutant_guard_only_rises_is_caught() {
+    let bounds = Bounds {
+        mutant: Mutant::GuardOnlyRises,
+        voters: 4,
+        confirming: 1,
+        changes: 1,
+        agent_crashes: 1,
+        writes: 0,
+        ..QUIET
+    };
+    fails(bounds, ONE_WRITER);
+}
+
+#[test]
+fn mutant_unguarded_for_ever_is_caught() {
+    let mutant = Mutant::UnguardedForEver;
+    fails(Bounds { mutant, guard_deaths: 1, writes: 0, claims: 0, ..QUIET }, ONE_UNGUARDED);
+}
+
+#[test]
+fn mutant_adopts_unguarded_is_caught() {
+    let mutant = Mutant::AdoptsUnguarded;
+    fails(Bounds { mutant, agent_crashes: 1, renewals: 0, writes: 0, ..QUIET }, ONE_WRITER);
+}
+
+#[test]
+fn mutant_trusts_the_cache_is_caught() {
+    let mutant = Mutant::TrustsTheCache;
+    let bounds = Bounds { mutant, store_failures: 1, crashes: 1, doubles: 1, writes: 0, ..QUIET };
+    fails(Bounds { renewals: 0, ..bounds }, EPOCHS_RISE);
 }
 
 #[test]
@@ -149,6 +203,9 @@ fn by_hand() {
             "changes" => bounds.changes = number,
             "sync_changes" => bounds.sync_changes = number,
             "hears" => bounds.hears = number,
+            "agent_crashes" => bounds.agent_crashes = number,
+            "guard_deaths" => bounds.guard_deaths = number,
+            "store_failures" => bounds.store_failures = number,
             "gone" => bounds.gone = number.into(),
             "resizes" => bounds.resizes = number > 0,
             _ => panic!("{key:?} is no bound"),

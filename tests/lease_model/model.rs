@@ -17,7 +17,10 @@ pub enum Action {
     Deliver(Message, bool),
     Write(usize, usize, bool),
     Crash(usize),
-    Restart(usize),
+    Restart(usize, bool),
+    AgentCrash(usize),
+    GuardDies(usize),
+    StoreFails(usize),
     Pause(usize),
     Wake(usize),
     Release(usize),
@@ -44,6 +47,17 @@ impl Bounds {
             all.members.iter().filter(|m| self.is_gone(number(m))).cloned().collect();
         let members = all.members.iter().filter(|m| !gone.contains(m)).cloned().collect();
         (VoterSet { version: all.override_version(Epoch(1)), members }, gone)
+    }
+
+    /// A host that was paused as a whole wakes with its database writable; only confirmations can
+    /// stop it.
+    fn write_actions(&self, world: &World, n: usize, actions: &mut Vec<Action>) {
+        if world.left[2] > 0 && world.nodes[n].writable {
+            for m in world.receivers(n) {
+                actions.push(Action::Write(n, m, true));
+                actions.push(Action::Write(n, m, false));
+            }
+        }
     }
 
     /// What a holder may change, under the conditions under which the agent's machine would.
@@ -177,6 +191,13 @@ impl Model for Bounds {
                     stopped: false,
                     confirms: sync.clone(),
                     target: None,
+                    guard: (n == 0).then_some(TERMS.duration.0),
+                    bare: None,
+                    resuming: false,
+                    woken: false,
+                    failing: false,
+                    cached: None,
+                    process: 0,
                 }
             })
             .collect();
@@ -192,6 +213,9 @@ impl Model for Bounds {
             self.changes,
             self.sync_changes,
             self.hears,
+            self.agent_crashes,
+            self.guard_deaths,
+            self.store_failures,
         ];
         let apart = if self.parted { vec![1, self.voters - 1] } else { vec![] };
         let (net, acknowledged) = (BTreeMap::new(), BTreeSet::new());
@@ -228,8 +252,12 @@ impl Model for Bounds {
         for (n, node) in world.nodes.iter().enumerate() {
             if node.voter.is_none() {
                 if !(world.lost && self.is_gone(n)) {
-                    actions.push(Action::Restart(n));
+                    actions.push(Action::Restart(n, false));
+                    if node.cached.is_some() {
+                        actions.push(Action::Restart(n, true));
+                    }
                 }
+                self.write_actions(world, n, actions);
                 continue;
             }
             if world.lost
@@ -258,7 +286,9 @@ impl Model for Bounds {
             if world.left[0] > 0 && node.holder.is_none() && node.claim.is_none() {
                 actions.push(Action::Claim(n));
             }
-            if world.left[1] > 0 && node.holder.as_ref().is_some_and(|h| h.holds(now)) {
+            let guarded = node.bare.is_none() || self.mutant == Mutant::UnguardedForEver;
+            let renews = node.resuming || node.holder.as_ref().is_some_and(|h| h.holds(now));
+            if world.left[1] > 0 && renews && guarded {
                 actions.push(Action::Renew(n));
             }
             if world.left[5] > 0 && node.writable {
@@ -278,14 +308,16 @@ impl Model for Bounds {
             {
                 self.holder_actions(world, n, holder, actions);
             }
-            // A host that was paused as a whole wakes with its database writable; only
-            // confirmations can stop it.
-            if world.left[2] > 0 && node.writable {
-                for m in world.receivers(n) {
-                    actions.push(Action::Write(n, m, true));
-                    actions.push(Action::Write(n, m, false));
-                }
+            if world.left[11] > 0 && node.bare.is_none() {
+                actions.push(Action::AgentCrash(n));
             }
+            if world.left[12] > 0 && node.writable && node.bare.is_none() {
+                actions.push(Action::GuardDies(n));
+            }
+            if world.left[13] > 0 && !node.failing {
+                actions.push(Action::StoreFails(n));
+            }
+            self.write_actions(world, n, actions);
         }
     }
 
@@ -345,14 +377,29 @@ impl Model for Bounds {
                 world.left[3] -= 1;
                 world.crash(n);
             }
-            Action::Restart(n) => world.restart(n, self.mutant),
+            Action::Restart(n, kept) => world.restart(n, kept, self.mutant),
+            Action::AgentCrash(n) => {
+                world.left[11] -= 1;
+                world.agent_crash(n);
+            }
+            Action::GuardDies(n) => {
+                world.left[12] -= 1;
+                let node = &mut world.nodes[n];
+                (node.guard, node.bare) = (None, Some(world.time));
+            }
+            Action::StoreFails(n) => {
+                world.left[13] -= 1;
+                world.nodes[n].failing = true;
+            }
             Action::Pause(n) => {
                 world.left[4] -= 1;
                 world.nodes[n].paused = true;
             }
             // Its agent runs a moment later: until the next event of its own the database is as it
             // was.
-            Action::Wake(n) => world.nodes[n].paused = false,
+            Action::Wake(n) => {
+                (world.nodes[n].paused, world.nodes[n].woken) = (false, true);
+            }
             Action::Release(n) => {
                 world.left[5] -= 1;
                 let node = &mut world.nodes[n];
@@ -427,7 +474,7 @@ impl Model for Bounds {
         // A woken node may write once before its agent acts, so waking does not fence; everything
         // else does.
         if !last.nodes.iter().zip(&world.nodes).any(|(a, b)| a.paused && !b.paused) {
-            world.fence();
+            world.fence(self.mutant);
         }
         let reinstalled = |n: usize| {
             last.nodes[n].member != world.nodes[n].member || (last.left[6] != world.left[6])
@@ -462,10 +509,35 @@ impl Model for Bounds {
                     newest.is_none_or(|n| world.acknowledged.iter().all(|id| n.log.contains(id)))
                 },
             ),
+            // Not of hosts that were paused as a whole: there only confirmations protect.
+            Property::always("at most one database accepts writes", |_, world: &World| {
+                let writes = |n: &&Node| n.writable && !n.paused && !n.woken;
+                world.nodes.iter().filter(writes).count() <= 1
+            }),
+            Property::always("at most one lease is held unguarded", |_, world: &World| {
+                world.nodes.iter().all(|n| {
+                    let bare = n.bare.filter(|_| n.writable);
+                    bare.is_none_or(|since| world.time - since <= TERMS.duration.0)
+                })
+            }),
             Property::always("epochs only rise", |_, world: &World| !world.fell),
             Property::sometimes("a write is acknowledged", |bounds: &Bounds, world: &World| {
                 bounds.writes == 0 || !world.acknowledged.is_empty()
             }),
+            Property::sometimes(
+                "a restarted agent goes on with its database",
+                |bounds: &Bounds, world: &World| {
+                    let now = Timestamp(world.time);
+                    let resumed = |n: &Node| {
+                        n.process > 0
+                            && n.writable
+                            && n.holder.as_ref().is_some_and(|h| h.holds(now))
+                    };
+                    bounds.agent_crashes == 0
+                        || bounds.renewals == 0
+                        || world.nodes.iter().any(resumed)
+                },
+            ),
             Property::sometimes(
                 "another voter set is in force",
                 |bounds: &Bounds, world: &World| bounds.changes == 0 || world.changed,

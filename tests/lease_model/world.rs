@@ -55,6 +55,20 @@ pub struct Node {
     pub confirms: SyncSet,
     /// A change of that: the set it is to be.
     pub target: Option<SyncSet>,
+    /// When its guard kills its database; a process apart from the agent.
+    pub guard: Option<u64>,
+    /// Since when it has no guard, and none can be started.
+    pub bare: Option<u64>,
+    /// Its agent was restarted under the running database, and asks the voters.
+    pub resuming: bool,
+    /// It was paused as a whole, and nothing on it has run since.
+    pub woken: bool,
+    /// The next write to its store fails.
+    pub failing: bool,
+    /// What a failed write may have left.
+    pub cached: Option<VoterRecord>,
+    /// How many agents ran here.
+    pub process: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,8 +79,8 @@ pub struct World {
     pub net: BTreeMap<u64, Message>,
     pub acknowledged: BTreeSet<u8>,
     /// claims, renewals, writes, crashes, pauses, releases, reinstalls, doubles, changes,
-    /// sync_changes, hears
-    pub left: [u8; 11],
+    /// sync_changes, hears, agent_crashes, guard_deaths, store_failures
+    pub left: [u8; 14],
     pub fell: bool,
     /// A change of the voters came into force.
     pub changed: bool,
@@ -134,13 +148,36 @@ impl World {
         }
     }
 
-    /// The guard and the agent: an awake node stops its database before its lease is over.
-    pub fn fence(&mut self) {
+    /// An awake agent stops its database before its lease is over, and tells its guard when that
+    /// is; the guard stops it then, whatever became of the agent.
+    pub fn fence(&mut self, mutant: Mutant) {
         let now = Timestamp(self.time);
         for i in 0..self.nodes.len() {
             let node = &mut self.nodes[i];
-            if node.acts() && node.writable && !node.holder.as_ref().is_some_and(|h| h.holds(now)) {
-                (node.writable, node.stopped) = (false, true);
+            if node.paused {
+                continue;
+            }
+            node.woken = false;
+            let held = node.holder.as_ref().and_then(Holder::held_until);
+            if node.acts() && node.bare.is_none() {
+                let told = held.map(|until| until.0);
+                node.guard = match mutant {
+                    Mutant::GuardOnlyRises => node.guard.max(told),
+                    // What an earlier process armed stands until the voters have answered.
+                    _ if node.resuming => told.filter(|until| *until > self.time).or(node.guard),
+                    _ => told.filter(|_| node.writable),
+                };
+            }
+            let holds = node.holder.as_ref().is_some_and(|h| h.holds(now));
+            node.resuming &= !holds;
+            if node.writable && node.guard.is_some_and(|until| until <= self.time) {
+                (node.writable, node.stopped, node.guard) = (false, true, None);
+            }
+            let ends = node.writable && !holds && !node.resuming;
+            let found_dead = !node.writable && node.holder.is_some();
+            if node.acts() && (ends || found_dead) {
+                node.stopped |= node.writable;
+                (node.writable, node.resuming, node.guard) = (false, false, None);
                 let epoch = node.holder.take().map(|h| h.epoch());
                 (node.claim, node.target) = (None, None);
                 if let Some(epoch) = epoch {
@@ -162,6 +199,31 @@ impl World {
         node.stopped |= node.writable;
         (node.voter, node.holder, node.claim, node.writable, node.upstream) =
             (None, None, None, false, None);
+        (node.guard, node.resuming) = (None, false);
+    }
+
+    /// The agent's process is gone; its database and its guard go on.
+    pub fn agent_crash(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        (node.voter, node.holder, node.claim, node.target) = (None, None, None, None);
+        node.resuming = false;
+    }
+
+    /// Something is to be durable. False: it is not, and nothing that rests on it may be said. After
+    /// a failed write the process ends, and nobody knows what its successor will find.
+    fn store(&mut self, n: usize, record: Option<VoterRecord>, bounds: &Bounds) -> bool {
+        let Some(record) = record else { return true };
+        let node = &mut self.nodes[n];
+        if !node.failing {
+            node.durable = record;
+            return true;
+        }
+        node.failing = false;
+        if bounds.mutant != Mutant::TrustsTheCache {
+            node.cached = Some(record);
+            self.agent_crash(n);
+        }
+        false
     }
 
     /// Something that a node's voter keeps on its disk.
@@ -232,8 +294,9 @@ impl World {
             local = node.local(bounds.mutant);
         }
         let said = node.voter.as_mut().unwrap().claim(now, request, local);
-        if let Some(record) = said.persist.filter(|_| bounds.mutant != Mutant::SaysBeforeDisk) {
-            node.durable = record;
+        let persist = said.persist.filter(|_| bounds.mutant != Mutant::SaysBeforeDisk);
+        if !self.store(at, persist, bounds) {
+            return;
         }
         if let Ok(grant) = said.reply {
             let to = number(&request.candidate);
@@ -311,7 +374,7 @@ impl World {
         (node.claim, node.target) = (None, None);
         node.clean = clean;
         node.writable = true;
-        self.fence();
+        self.fence(bounds.mutant);
     }
 
     pub fn deliver(&mut self, message: Message, bounds: &Bounds) {
@@ -321,11 +384,11 @@ impl World {
         }
         match message.body {
             Body::Renew(renew) => {
-                let node = &mut self.nodes[at];
-                let said = node.voter.as_mut().unwrap().renew(now, &renew);
-                if let Some(record) = said.persist {
-                    node.durable = record;
+                let said = self.nodes[at].voter.as_mut().unwrap().renew(now, &renew);
+                if !self.store(at, said.persist, bounds) {
+                    return;
                 }
+                let node = &mut self.nodes[at];
                 let from = number(&renew.holder);
                 match said.reply {
                     Ok(ack) => {
@@ -435,19 +498,41 @@ impl World {
         self.broadcast(n, &Body::Change(message));
     }
 
-    pub fn restart(&mut self, n: usize, mutant: Mutant) {
-        let mut record = self.nodes[n].durable.clone();
+    /// `kept`: what a failed write was to keep turns out to be there.
+    pub fn restart(&mut self, n: usize, kept: bool, mutant: Mutant) {
+        let node = &mut self.nodes[n];
+        let cached = node.cached.take().filter(|_| kept);
+        if let Some(record) = cached {
+            node.durable = record;
+        }
+        let mut record = node.durable.clone();
         if mutant == Mutant::NoBlackout {
             record.promised_max = Span::ZERO;
         }
-        let node = &mut self.nodes[n];
+        node.process += 1;
         node.voter = Some(Voter::restore(record.clone(), TERMS, Timestamp(self.time)));
-        node.upstream = None;
+        let mine = record.holder.as_ref() == Some(&node.member) && !record.is_released();
+        let guarded = node.guard.is_some() || mutant == Mutant::AdoptsUnguarded;
+        if node.writable && mine && record.is_won() && guarded {
+            // The database is left as it is; the guard ends it if the voters do not answer in time.
+            let (Some(set), Some(entry)) = (record.voters.clone(), record.last_won()) else {
+                return;
+            };
+            node.holder = Some(Holder::new(
+                node.member.clone(),
+                record.epoch,
+                set,
+                entry.sync.clone(),
+                TERMS,
+                node.process * 1_000,
+            ));
+            node.resuming = true;
+            return;
+        }
+        node.stopped |= node.writable;
+        (node.writable, node.guard, node.upstream) = (false, None, None);
         // What the agent finds on a host whose database is down: it gives back what was its own.
-        if record.holder.as_ref() == Some(&node.member)
-            && !record.is_released()
-            && record.epoch > Epoch(0)
-        {
+        if mine && record.epoch > Epoch(0) {
             self.release(n, record.epoch, record.is_won());
         }
     }

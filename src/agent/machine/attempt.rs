@@ -611,7 +611,11 @@ impl Machine {
     }
 
     pub(super) fn granted(&mut self, grant: Grant, turn: &mut Turn) {
-        if self.is_restored(&grant.voter, grant.writes) {
+        let asked = match self.attempt.as_ref().map(|a| &a.stage) {
+            Some(Stage::Claiming { claim, .. }) => Some(claim.sent()),
+            _ => None,
+        };
+        if self.is_restored(&grant.voter, grant.writes, asked) {
             return;
         }
         // Who held the role since this node did.

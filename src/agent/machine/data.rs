@@ -57,13 +57,13 @@ impl Machine {
         if sound
             && let Some(flushed) = found.flushed
             && mark.high.is_none_or(|high| high < flushed)
-            && now.since(self.marked_at) >= MARK_INTERVAL
+            && now.since(self.marked_at) >= MARK_INTERVAL.max(Span(self.mark_took.0 * 10))
         {
             mark.high = Some(flushed);
             due = true;
         }
         if due && mark != self.voter.record().data {
-            self.marked_at = now;
+            (self.marked_at, self.marking) = (now, true);
             let record = self.voter.note_data(mark);
             Self::persist(turn, Some(record));
         }
@@ -104,6 +104,14 @@ impl Machine {
         Ok(())
     }
 
+    /// Nothing is heard while a mark is written. Where that takes long it is written less often: a
+    /// slow disk costs nobody the lease.
+    pub(super) fn note_mark_written(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.marking) {
+            self.mark_took = now.since(self.marked_at);
+        }
+    }
+
     /// Every record that is written says how often that was done.
     pub(super) fn count_write(&mut self, turn: &mut Turn) {
         if turn.persist.is_some() {
@@ -111,9 +119,18 @@ impl Machine {
         }
     }
 
-    /// A peer whose store says less than it did was restored from an older copy.
-    pub(super) fn is_restored(&mut self, peer: &Member, writes: u64) -> bool {
-        if writes < self.voter.record().known_writes(peer) {
+    /// A peer whose store says less than it did was restored from an older copy. Answers overtake
+    /// each other, so only one to what was asked after the greater number had come tells. `asked`
+    /// is when that was; `None`: not known.
+    pub(super) fn is_restored(
+        &mut self,
+        peer: &Member,
+        writes: u64,
+        asked: Option<Timestamp>,
+    ) -> bool {
+        let learned = self.learned.get(peer).copied();
+        let tells = learned.zip(asked).is_some_and(|(learned, asked)| learned < asked);
+        if tells && writes < self.voter.record().known_writes(peer) {
             if self.restored.insert(peer.clone()) {
                 self.complaint = format!(
                     "the store of {} is older than what it said before: it was restored, and does \
@@ -135,8 +152,8 @@ impl Machine {
         known: &[(Member, u64)],
         turn: &mut Turn,
     ) {
-        if !self.is_restored(peer, writes) {
-            let _ = self.voter.know_writes(peer, writes);
+        if !self.restored.contains(peer) && self.voter.know_writes(peer, writes) {
+            self.learned.insert(peer.clone(), self.now);
         }
         let own = self.voter.record().writes;
         let said = known.iter().find(|(m, _)| *m == self.setup.me).map_or(0, |(_, n)| *n);

@@ -118,9 +118,10 @@ fn hello(node: &str, writes: u64, known: &[(&str, u64)]) -> PeerReply {
 fn a_peer_whose_store_says_less_than_it_did_does_not_count() {
     let mut machine = standby(7, 50_000);
     let _ = machine.reply(at(2), &member("n3").node, hello("n3", 40, &[]));
-    assert!(!machine.is_restored(&member("n3"), 41));
-    assert!(machine.is_restored(&member("n3"), 39));
-    assert!(machine.is_restored(&member("n3"), 90), "not until it is readmitted");
+    assert!(!machine.is_restored(&member("n3"), 41, Some(at(3))));
+    assert!(!machine.is_restored(&member("n3"), 39, Some(at(1))), "asked before, answered late");
+    assert!(machine.is_restored(&member("n3"), 39, Some(at(3))));
+    assert!(machine.is_restored(&member("n3"), 90, None), "not until it is readmitted");
 }
 
 #[test]

@@ -218,10 +218,15 @@ pub struct Machine {
     complaint: String,
     /// Peers whose store says less than it did: neither their promises nor their grants count.
     restored: BTreeSet<Member>,
+    /// When it heard how often each peer's store was written.
+    learned: BTreeMap<Member, Timestamp>,
     /// When the mark of the data here was last made durable.
     marked_at: Timestamp,
     /// Claims in a row that too few voters answered in time.
     unanswered: u32,
+    /// It is being written, and how long the last one took.
+    marking: bool,
+    mark_took: Span,
     /// How many rebuilds of its data it has taken note of.
     rebuilt: u64,
     now: Timestamp,
@@ -269,8 +274,11 @@ impl Machine {
             saves: true,
             complaint: String::new(),
             restored: BTreeSet::new(),
+            learned: BTreeMap::new(),
             marked_at: now,
             unanswered: 0,
+            marking: false,
+            mark_took: Span::ZERO,
             rebuilt: 0,
             now,
         };
@@ -393,6 +401,7 @@ impl Machine {
 
     fn turn(&mut self, now: Timestamp, input: impl FnOnce(&mut Self, &mut Turn)) -> Turn {
         self.now = now;
+        self.note_mark_written(now);
         let mut turn = Turn::default();
         input(self, &mut turn);
         if self.setup.declared_shares.is_some() {

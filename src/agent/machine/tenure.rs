@@ -259,7 +259,9 @@ impl Machine {
     fn renew_due(&mut self, now: Timestamp, turn: &mut Turn) {
         let interval = self.renew_interval();
         let patience = self.setup.terms.duration;
-        let unguarded = self.unguarded.filter(|since| now.since(*since) > interval);
+        let unguarded = self
+            .unguarded
+            .filter(|since| now.since(*since) > interval && !planted(Bug::UnguardedForEver));
         let (holder, renew_at, promoted) = match &mut self.tenure {
             Tenure::Holding { holder, renew_at, promoted, stopping, since } => {
                 let writes = self.resource.write_ok.map_or(*since, |ok| ok.max(*since));
@@ -307,7 +309,13 @@ impl Machine {
 
     /// A voter promised.
     pub(super) fn acked(&mut self, ack: &Ack) {
-        if self.is_restored(&ack.voter, ack.writes) {
+        let asked = match &self.tenure {
+            Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } => {
+                holder.sent(ack.round)
+            }
+            Tenure::None | Tenure::Ending { .. } => None,
+        };
+        if self.is_restored(&ack.voter, ack.writes, asked) {
             return;
         }
         if let Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } = &mut self.tenure {
@@ -324,7 +332,8 @@ impl Machine {
             Tenure::Resuming { holder, .. } => holder.held_until().filter(|_| holder.holds(now)),
             Tenure::None | Tenure::Ending { .. } => None,
         };
-        if let Some(until) = until.filter(|_| until != self.guarded_until) {
+        let kept = planted(Bug::GuardOnlyRises) && until < self.guarded_until;
+        if let Some(until) = until.filter(|_| until != self.guarded_until && !kept) {
             turn.effects.insert(0, Effect::Guard(until - Terms::KILL_TIME));
         }
         self.guarded_until = until;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::files::{self, Control};
 use super::rebuild::unfinished;
 use super::{Done, Driver, Failed, archive, failed, settings, sql};
-use crate::agent::host;
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
 

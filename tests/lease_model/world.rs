@@ -373,7 +373,8 @@ impl World {
         node.holder = Some(holder);
         (node.claim, node.target) = (None, None);
         node.clean = clean;
-        node.writable = true;
+        // Nothing is made writable before a guard guards it.
+        node.writable = node.bare.is_none();
         self.fence(bounds.mutant);
     }
 

@@ -35,12 +35,14 @@ pub enum Bug {
     GuardOnlyRises,
     /// A lease is renewed for ever without a guard.
     UnguardedForEver,
+    /// An account does not know what the holder doubted.
+    DoubtForgotten,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 15] = [
+    pub const ALL: [Bug; 16] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -56,6 +58,7 @@ impl Bug {
         Bug::AnyLine,
         Bug::GuardOnlyRises,
         Bug::UnguardedForEver,
+        Bug::DoubtForgotten,
     ];
 }
 

@@ -118,6 +118,9 @@ pub(super) struct Host {
     /// When a person last made its database writable behind the agent's back, or an agent that could
     /// end that came back.
     pub(super) by_hand_at: Timestamp,
+    /// Why commits here were not confirmed as ordered, and up to where the log has to be confirmed
+    /// before that is over.
+    pub(super) doubt: Option<(String, Option<crate::model::Lsn>)>,
     /// When its agent last reported, and its database last acknowledged.
     pub(super) reported_at: Timestamp,
     pub(super) acked_at: Timestamp,
@@ -159,6 +162,7 @@ impl Host {
             lease_end: Timestamp(0),
             loose: false,
             by_hand_at: Timestamp(0),
+            doubt: None,
             reported_at: Timestamp(0),
             acked_at: Timestamp(0),
             stray: false,

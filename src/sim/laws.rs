@@ -1,13 +1,13 @@
 //! What the oracle is told, and what it compares: who acknowledges under which right, and whether
 //! what records, reports and screens say is so at that moment.
 
-use super::database::{SYSTEM, Waiting};
+use super::database::{Database, SYSTEM, Waiting};
 use super::oracle::Ack;
 use super::world::World;
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::observation::ResourceState;
 use crate::model::view::{ClusterState, Verdict};
-use crate::model::{Span, Timestamp};
+use crate::model::{Lsn, Span, Timestamp};
 
 /// What stands behind an acknowledgement.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,31 @@ const ROUNDING: Span = Span::millis(1);
 const FRESH: Span = Span::secs(5);
 /// What a screen says was true so long ago at most: a report and a look.
 const SCREEN_AGE: Span = Span::millis(500);
+
+/// What a look at a primary makes of its doubt: it begins with a wrong setting, and ends when enough
+/// of the synchronous set has what was written until it was corrected.
+pub(super) fn doubt(
+    before: Option<(String, Option<Lsn>)>,
+    db: &Database,
+) -> Option<(String, Option<Lsn>)> {
+    if !db.running || !db.primary {
+        return None;
+    }
+    let wrong = [
+        (db.wrong.commit, "synchronous_commit = off"),
+        (db.wrong.names, "synchronous_standby_names = ''"),
+        (db.wrong.fsync, "fsync = off"),
+    ];
+    if let Some((_, why)) = wrong.into_iter().find(|(since, _)| since.is_some()) {
+        return Some((why.to_owned(), None));
+    }
+    let (why, until) = before?;
+    let until = until.unwrap_or(db.end);
+    let (members, k) = &db.sync;
+    let has = |m: &&usize| db.senders.get(m).is_some_and(|s| s.flushed >= until);
+    let over = *k > 0 && members.iter().filter(has).count() > members.len() - k;
+    (!over).then_some((why, Some(until)))
+}
 
 impl World {
     /// This is the moment that counts.

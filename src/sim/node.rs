@@ -164,6 +164,8 @@ impl World {
             flushed: answers.then(|| Position { timeline: db.history.timeline, lsn: db.flushed }),
             rebuilt: db.rebuilt - agent.rebuilt,
         };
+        here.doubt = super::laws::doubt(here.doubt.take(), db);
+        agent.resource.doubt = here.doubt.as_ref().map(|(why, _)| why.clone());
         if answers {
             // A standby without fsync: its word counts for nothing.
             let counts = db.primary || db.wrong.fsync.is_none();
@@ -412,6 +414,7 @@ impl World {
         match goal {
             Goal::Primary { epoch, .. } => {
                 let record = &here.record;
+                // A restarted process would find the same epoch as won.
                 let mine = record.holder.as_ref() == Some(&record.me) && record.epoch == *epoch;
                 (agent.is_saved() || mine && record.is_won()) && self.is_guarded(host)
             }

@@ -243,7 +243,7 @@ fn shows(bug: Bug, place: &Place) -> bool {
 fn planted_bugs_are_found() {
     let places = [
         (Bug::SettlesEarly, Place::Scenario("replication_lag_spike")),
-        (Bug::NoCut, Place::Scenario("cascading_failure")),
+        (Bug::NoCut, Place::Scenario("data_corruption")),
         (Bug::NoFence, Place::Scenario("database_hung_under_a_live_agent")),
         (Bug::StaysStopped, Place::Scenario("stopped_former_primary_has_a_word")),
         (Bug::NoBlackout, Place::Scenario("voters_restart_together")),
@@ -259,6 +259,7 @@ fn planted_bugs_are_found() {
         (Bug::AnyLine, Place::Scenario("promoted_by_hand_and_furthest")),
         (Bug::GuardOnlyRises, Place::Scenario("guard_follows_the_lease_down")),
         (Bug::UnguardedForEver, Place::Scenario("guard_cannot_be_started")),
+        (Bug::DoubtForgotten, Place::Scenario("commits_that_do_not_wait")),
     ];
     let missed: Vec<_> = places.iter().filter(|(bug, place)| !shows(*bug, place)).collect();
     assert!(missed.is_empty(), "not found: {missed:?}");

@@ -80,7 +80,7 @@ fn a_slow_archive_stops_nobody() {
     cluster.restart_hosts();
     nothing_lost(&cluster.once(Event::Kill));
     cluster.calm();
-    // Somebody promoted a copy by hand, elsewhere, with the same archive: its line is nobody's here.
+    // Somebody promoted a copy by hand, elsewhere, with the same archive: its line is nobody's.
     for timeline in 4..40 {
         let name = archive.join(format!("{timeline:08X}.history"));
         if !name.exists() {
@@ -216,7 +216,8 @@ fn a_diverged_former_primary_comes_back_where_passwords_are_asked_for() {
         let line = format!("  data_dir: data\n  replication_passfile: {}\n", passfile.display());
         std::fs::write(config, text.replacen("  data_dir: data\n", &line, 1)).unwrap();
         let rules = "local all all trust\nhost all app 127.0.0.1/32 trust\n\
-            host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n";
+            host all all 127.0.0.1/32 scram-sha-256\n\
+            host replication all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(cluster.file(node, "data/pg_hba.conf"), rules).unwrap();
     }
     // The rules are read with the next start; until then anybody may connect.

@@ -288,8 +288,8 @@ fn a_role_or_database_that_does_not_wait_is_named_or_listed() {
     assert_eq!(doubt(&cluster.calm()), None);
 }
 
-/// A doubt is durable at the voters: the candidate that moves the role says *unknown*, or everything
-/// is there.
+/// A doubt is durable at the voters: the candidate that moves the role says *unknown*, or
+/// everything is there.
 #[test]
 fn a_failover_out_of_a_doubt_never_says_none() {
     let mut cluster = Cluster::start(quick());

@@ -196,8 +196,8 @@ impl Driver {
         Ok(())
     }
 
-    /// A new copy in place of the one that is here, which stays until the new one is whole, and goes
-    /// on running if it does.
+    /// A new copy in place of the one that is here, which stays until the new one is whole, and
+    /// goes on running if it does.
     pub(super) async fn reclone(&mut self, upstream: &Upstream) -> Done {
         self.paced(upstream)?;
         let data_dir = self.setup.config.data_dir.clone();

@@ -58,7 +58,8 @@ impl Driver {
             tokio::select! {
                 () = self.exited() => {
                     self.exit = None;
-                    return failed(format!("the server did not start: {}", last_line(&self.log_path())));
+                    let last = last_line(&self.log_path());
+                    return failed(format!("the server did not start: {last}"));
                 }
                 () = tokio::time::sleep(Duration::from_millis(10)) => {
                     if let Ok(client) = sql::connect(&self.setup.config).await {

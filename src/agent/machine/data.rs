@@ -29,6 +29,19 @@ impl Machine {
         !mine && !record.data.accepts(line)
     }
 
+    /// Why a claim in which this voter takes part has an account of unknown; empty when nothing here
+    /// says so.
+    pub fn unaccounted(&self) -> String {
+        if self.voter.record().history_signed {
+            return "two persons signed whose data is the history".into();
+        }
+        if self.resource.has_data && self.line_is_unproved() && self.data_fault().is_none() {
+            return "its log is on a line that may have been won, and nothing proves who wrote it"
+                .into();
+        }
+        String::new()
+    }
+
     /// Takes note of the data here: a rebuild makes it another, a winner's log is accepted as soon
     /// as it is received from the winner itself, and the mark follows the flushed log.
     pub(super) fn note_data(&mut self, now: Timestamp, turn: &mut Turn) {
@@ -96,6 +109,7 @@ impl Machine {
         let record = self.voter.take_history(DataMark {
             system: Some(order.system),
             own: mine.then_some(order.timeline),
+            pardoned: mine,
             ..DataMark::default()
         });
         Self::persist(turn, Some(record));

@@ -282,6 +282,9 @@ impl Machine {
             rebuilt: 0,
             now,
         };
+        for (peer, _) in &machine.voter.record().known {
+            machine.learned.insert(peer.clone(), now);
+        }
         let mut turn = Turn::default();
         if machine.setup.declared_shares.is_some() {
             if let Some(goal) = machine.sharing_goal() {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use super::message::{ClaimRequest, Grant, ReleaseNotice};
 use super::voter::EpochSync;
 use crate::model::loss::{FenceRung, LossAccount};
-use crate::model::planted::{Bug, planted};
 use crate::model::{Epoch, Member, NodeId, Position, SyncSet, Timestamp, VoterSet};
 
 /// A claim under way.
@@ -390,7 +389,7 @@ impl Claim {
 
 /// The holder said itself that what it acknowledged may not be where the account would have it.
 fn doubted(entry: &EpochSync) -> Option<LossAccount> {
-    let why = entry.doubt.why.as_ref().filter(|_| !planted(Bug::DoubtForgotten))?;
+    let why = entry.doubt.why.as_ref()?;
     let why = format!("{} said in epoch {}: {why}", entry.holder.node, entry.epoch);
     Some(LossAccount::Unknown { why })
 }

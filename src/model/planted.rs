@@ -35,7 +35,7 @@ pub enum Bug {
     GuardOnlyRises,
     /// A lease is renewed for ever without a guard.
     UnguardedForEver,
-    /// An account does not know what the holder doubted.
+    /// A holder keeps to itself that its commits are not confirmed as ordered.
     DoubtForgotten,
 }
 

@@ -86,6 +86,11 @@ impl Driver {
         }
         let by_system = files::auto_value(&config.data_dir, "restore_command")
             .filter(|value| !value.is_empty() && !archive::is_wrapper(value));
+        // Kept before the line is taken out: a crash in between must not lose it.
+        if by_system.is_some() {
+            self.archive.system.clone_from(&by_system);
+            self.archive.save(&self.setup.state_dir)?;
+        }
         files::uncover_user_values(&config.data_dir)?;
         let names: Vec<&str> = settings::known(self.setup.programs.major)
             .filter(|s| s.asks_user())

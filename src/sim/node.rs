@@ -161,7 +161,7 @@ impl World {
             system: db.has_data.then_some(db.system),
             line: db.has_data.then(|| db.history.clone()),
             stray: here.stray,
-            flushed: answers.then(|| Position { timeline: db.history.timeline, lsn: db.flushed }),
+            flushed: answers.then_some(Position { timeline: db.history.timeline, lsn: db.flushed }),
             rebuilt: db.rebuilt - agent.rebuilt,
         };
         here.doubt = super::laws::doubt(here.doubt.take(), db);

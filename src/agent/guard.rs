@@ -1,8 +1,8 @@
 //! The guard: a tiny process that kills the resource unless told in time that the lease was
 //! extended. It outlives a crashed or frozen agent; a restarted agent adopts it.
 //!
-//! It listens on a Unix socket for lines: `until NANOSECONDS FOLDER[,FOLDER…]` (of the suspend-aware
-//! clock; a folder is DEVICE:INODE:BORN), `stand-down` and `status`; each is answered with `ok
+//! It listens on a Unix socket for lines: `until NANOSECONDS FOLDER[,FOLDER…]` (of the
+//! suspend-aware clock; a folder is DEVICE:INODE:BORN), `stand-down` and `status`; each is answered with `ok
 //! NANOSECONDS FOLDERS`, which is what is armed then. It holds nothing else, decides nothing else,
 //! needs no other process and no path: what it guards is told by what it is, not by its name.
 
@@ -107,7 +107,8 @@ fn watch(deadline: &Deadline<Folders>, state_dir: &Path) {
         let now = host::now();
         let (killed, remaining) = host::kill_all_in(&folders, None, now + Span::secs(30));
         let text = format!(
-            "{{\"at\":\"{}\",\"deadline\":{},\"late_ns\":{},\"killed\":{killed},\"remaining\":{remaining:?}}}\n",
+            "{{\"at\":\"{}\",\"deadline\":{},\"late_ns\":{},\
+             \"killed\":{killed},\"remaining\":{remaining:?}}}\n",
             host::wall().rfc3339(),
             until.0,
             now.since(until).0

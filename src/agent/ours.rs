@@ -224,7 +224,9 @@ impl Ours {
                 "processes {remaining:?} survive SIGKILL (in uninterruptible sleep?)"
             ));
         }
-        if let Some(stranger) = strangers.first() {
+        // Another program on that port, at an address of its own, is somebody else's; only what may
+        // be a PostgreSQL could be ours unrecognised.
+        if let Some(stranger) = strangers.iter().find(|s| s.may_be_postgres()) {
             return Err(format!("{stranger}: not ours; it was not killed"));
         }
         let looked = self.words(server.as_ref(), &folders);

@@ -348,15 +348,20 @@ impl Agent {
         }
         self.adapter.data.send_if_modified(|known| {
             let mark = &self.machine.record().data;
-            let news =
-                (known.system, known.own, &known.line) != (mark.system, mark.own, &mark.line);
+            let news = (known.system, known.own, known.pardoned, &known.line)
+                != (mark.system, mark.own, mark.pardoned, &mark.line);
             if news {
                 known.clone_from(mark);
             }
             news
         });
         for effect in turn.effects {
+            let ends = matches!(effect, Effect::Renounce(_));
             self.act(effect);
+            // What else that turn wanted was another identity's.
+            if ends {
+                break;
+            }
         }
         self.machine.note_done();
         self.record.is_saved() || !rests
@@ -633,6 +638,7 @@ impl Agent {
             complaint,
             data: self.machine.data().clone(),
             mark: self.record.saved().data.high,
+            unaccounted: self.machine.unaccounted(),
             data_fault: self.machine.data_fault(),
         };
         self.shown.send_modify(|s| s.report = Some(report));

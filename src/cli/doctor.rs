@@ -309,7 +309,8 @@ async fn own_settings(
 async fn slots(client: &Client, findings: &mut Vec<Finding>) -> Result<(), sql::LookError> {
     let rows = sql::bounded(client.query(
         "SELECT slot_name::text AS slot, active, pg_size_pretty(pg_wal_lsn_diff( \
-         CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, \
+         CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+         ELSE pg_current_wal_lsn() END, \
          restart_lsn)) AS held FROM pg_replication_slots ORDER BY 1",
         &[],
     ))
@@ -378,7 +379,8 @@ fn clocks(findings: &mut Vec<Finding>) {
         Some(by) => Finding { source: by.into(), ..finding },
         None => finding.but(
             Verdict::Unknown,
-            "nothing here says that it is kept right; leases do not need it, screens and the audit do",
+            "nothing here says that it is kept right; leases do not need it, screens and the \
+             audit do",
         ),
     });
 }

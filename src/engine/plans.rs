@@ -276,6 +276,14 @@ impl Engine {
                 excluded: vec![],
             };
         }
+        let says = self.nodes.values().filter_map(|m| m.report.as_ref());
+        if let Some(report) =
+            says.into_iter().find(|r| r.member != *from && !r.unaccounted.is_empty())
+        {
+            return LossAccount::Unknown {
+                why: format!("{}: {}", report.member.node, report.unaccounted),
+            };
+        }
         if let Some(floor) = crate::model::VoterSet::floor_of(self.voter_set().0)
             .filter(|floor| self.durable.epoch <= *floor)
         {

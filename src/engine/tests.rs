@@ -175,6 +175,7 @@ pub(super) fn report(node: &str) -> NodeReport {
         complaint: String::new(),
         data: crate::model::DataFound::default(),
         mark: None,
+        unaccounted: String::new(),
         data_fault: None,
     }
 }

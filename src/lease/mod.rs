@@ -57,9 +57,9 @@ impl Terms {
     }
 
     /// G for a lease that was promised with another duration than this voter's own file has: the
-    /// holder counts by what was promised.
+    /// holder counts by what was promised. Its own G is enough for a shorter one.
     pub fn grace_for(self, promised: Span) -> Span {
-        if promised == self.duration { self.grace } else { Self::for_duration(promised).grace }
+        if promised <= self.duration { self.grace } else { Self::for_duration(promised).grace }
     }
 
     /// D+G.

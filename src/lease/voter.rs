@@ -378,7 +378,9 @@ impl Voter {
         // A winner's data is the cluster's: a majority granted to it.
         self.record.data.system = renew.system.or(self.record.data.system);
         if let Some(line) = &renew.promoted {
-            self.record.history_signed = false;
+            // What two persons accepted, they accepted of what was before.
+            self.record.unknown_accepted &= !self.record.history_signed;
+            (self.record.history_signed, self.record.data.pardoned) = (false, false);
             self.record.data.line = Some(line.clone());
             if renew.holder == self.record.me {
                 self.record.data.own = Some(line.timeline);

@@ -23,6 +23,10 @@ pub struct DataMark {
     /// The log here was flushed up to this record boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<Position>,
+    /// Two persons signed that what is here is the history, and no later epoch was written in since:
+    /// it counts, though it was opened without a lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pardoned: bool,
     /// The newest line that this node wrote itself, or won the right to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<u32>,
@@ -132,7 +136,7 @@ impl DataMark {
         {
             return Some(DataFault::AnotherSystem { found, expected });
         }
-        if found.stray && !planted(Bug::AnyLine) {
+        if found.stray && !self.pardoned && !planted(Bug::AnyLine) {
             let timeline = found.line.as_ref().map_or(0, |l| l.timeline);
             return Some(DataFault::Stray { timeline });
         }
@@ -183,6 +187,7 @@ mod tests {
             line: Some(line(4, &[(1, 100), (2, 200)])),
             high: Some(at(4, 30_000)),
             own: None,
+            pardoned: false,
         }
     }
     fn found(history: TimelineHistory) -> DataFound {

@@ -47,6 +47,9 @@ pub struct NodeReport {
     /// Up to where the log here was flushed, as its voter remembers durably.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Position>,
+    /// Why nobody can say what was acknowledged before, as far as this voter knows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unaccounted: String,
     /// Why the data here has no position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fault: Option<DataFault>,

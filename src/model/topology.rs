@@ -220,8 +220,8 @@ pub struct Policy {
     pub unsynchronised: Unsynchronised,
 }
 
-/// Roles and databases whose commits need not wait for a standby: they are outside the loss account,
-/// by name.
+/// Roles and databases whose commits need not wait for a standby: they are outside the loss
+/// account, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unsynchronised {

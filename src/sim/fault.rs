@@ -169,6 +169,8 @@ pub enum Fault {
     Verify,
     /// Two persons remove these as powered off.
     Override(Vec<Whom>),
+    /// Two persons sign that what this one has is the history.
+    History(Vec<Whom>),
     /// The fleet's guard suspects the observer; empty: not any more.
     FleetSuspects(String),
     /// From now on a person confirms plans after that time; `None`: nobody is there.
@@ -218,6 +220,7 @@ impl Fault {
             | Fault::Drain(w)
             | Fault::Node(_, w)
             | Fault::Override(w)
+            | Fault::History(w)
             | Fault::Switchover(Some(w), _) => Some(w),
             _ => None,
         }
@@ -487,6 +490,11 @@ impl World {
                 let gone = hosts(self, whom);
                 self.persons_override(&gone);
             }
+            Fault::History(whom) => {
+                for host in hosts(self, whom) {
+                    self.persons_sign_history(host);
+                }
+            }
             Fault::FleetSuspects(why) => {
                 (0..PLANES).for_each(|p| self.plane_input(p, Input::Fleet(why.clone())))
             }
@@ -666,6 +674,7 @@ impl World {
             Fault::Dismiss => "a person drops the plan that waits".into(),
             Fault::Acknowledge => "a person acknowledges what happened".into(),
             Fault::Verify => "a person wants the present state verified".into(),
+            Fault::History(w) => format!("two persons sign that what {} has is the history", n(w)),
             Fault::Override(w) => format!("two persons remove {} as powered off", n(w)),
             Fault::FleetSuspects(why) if why.is_empty() => {
                 "the fleet's guard trusts the observer again".into()

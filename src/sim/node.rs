@@ -161,15 +161,15 @@ impl World {
             system: db.has_data.then_some(db.system),
             line: db.has_data.then(|| db.history.clone()),
             stray: here.stray,
-            flushed: answers.then(|| Position { timeline: db.history.timeline, lsn: db.flushed }),
+            flushed: answers.then_some(Position { timeline: db.history.timeline, lsn: db.flushed }),
             rebuilt: db.rebuilt - agent.rebuilt,
         };
         here.doubt = super::laws::doubt(here.doubt.take(), db);
         agent.resource.doubt = here.doubt.as_ref().map(|(why, _)| why.clone());
         if answers {
-            // Without fsync its word counts for nothing.
+            // A standby without fsync: its word counts for nothing.
             let counts = db.primary || db.wrong.fsync.is_none();
-            agent.resource.position = Some(db.position()).filter(|_| counts);
+            agent.resource.position = counts.then(|| db.position());
             agent.resource.writable = db.primary && !db.stopping;
             agent.resource.stopped = None;
             agent.resource.history = db.primary.then(|| db.history.clone());
@@ -637,6 +637,7 @@ impl World {
             complaint: agent.machine.complaint().to_owned(),
             data: agent.machine.data().clone(),
             mark: agent.machine.mark(),
+            unaccounted: agent.machine.unaccounted(),
             data_fault: agent.machine.data_fault(),
         }
     }

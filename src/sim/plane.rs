@@ -5,7 +5,7 @@ use super::net::Carries;
 use super::random::Random;
 use super::world::{Event, OPERATOR, SECOND, World};
 use crate::engine::{Decision, Durable, Effect, Engine, Input, PersonOrder, Snapshot};
-use crate::model::command::{CommandReply, OverrideOrder, VoterOrder};
+use crate::model::command::{CommandReply, HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::{Digest, Member, NodeId, Span, Timestamp, VoterSet, WallTime};
 
@@ -319,6 +319,29 @@ impl World {
             |who: &str| self.key.approve_with(order.digest(), who, "simulated", expires, nonce);
         let approvals = vec![sign(OPERATOR), sign(SECOND)];
         self.person_orders(PersonOrder::Override { order, approvals });
+    }
+
+    /// Two persons sign that what this node has is the cluster's history.
+    pub(super) fn persons_sign_history(&mut self, host: usize) {
+        let here = &self.hosts[host];
+        let order = HistoryOrder {
+            cluster: self.cluster.cluster_id.clone(),
+            member: here.record.me.clone(),
+            system: here.db.system,
+            timeline: here.db.history.timeline,
+            reason: "simulated".into(),
+        };
+        let Some(engine) = self.planes.iter().find_map(|p| p.engine.as_ref()) else { return };
+        if let Err((check, why)) = engine.would_take_history(&order) {
+            self.fact(OPERATOR, 0, format!("refused ({check}): {why}"));
+            return;
+        }
+        let (nonce, expires) =
+            (u128::from(self.now.0).to_be_bytes(), WallTime(self.wall().0 + APPROVAL_MS));
+        let sign =
+            |who: &str| self.key.approve_with(order.digest(), who, "simulated", expires, nonce);
+        let approvals = vec![sign(OPERATOR), sign(SECOND)];
+        self.person_orders(PersonOrder::History { order, approvals });
     }
 
     /// A person changes who votes, by way of the plane.

@@ -113,6 +113,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         complaint: String::new(),
         data: quorate::model::DataFound::default(),
         mark: None,
+        unaccounted: String::new(),
         data_fault: None,
     }
 }

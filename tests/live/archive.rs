@@ -80,7 +80,7 @@ fn a_slow_archive_stops_nobody() {
     cluster.restart_hosts();
     nothing_lost(&cluster.once(Event::Kill));
     cluster.calm();
-    // Somebody promoted a copy by hand, elsewhere, with the same archive: its line is nobody's here.
+    // Somebody promoted a copy by hand, elsewhere, with the same archive: its line is nobody's.
     for timeline in 4..40 {
         let name = archive.join(format!("{timeline:08X}.history"));
         if !name.exists() {
@@ -216,19 +216,14 @@ fn a_diverged_former_primary_comes_back_where_passwords_are_asked_for() {
         let line = format!("  data_dir: data\n  replication_passfile: {}\n", passfile.display());
         std::fs::write(config, text.replacen("  data_dir: data\n", &line, 1)).unwrap();
         let rules = "local all all trust\nhost all app 127.0.0.1/32 trust\n\
-            host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n";
-        cluster.sql(&primary, &["SELECT 1"]).unwrap();
+            host all all 127.0.0.1/32 scram-sha-256\n\
+            host replication all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(cluster.file(node, "data/pg_hba.conf"), rules).unwrap();
     }
-    cluster.sql_local_app(&primary);
-    for node in NODES {
-        cluster.lab().kill(node, What::Host).unwrap();
-    }
-    for node in NODES {
-        cluster.lab().heal(node).unwrap();
-    }
-    let view = cluster.calm();
-    let primary = view.primary.unwrap().as_str().to_owned();
+    // The rules are read with the next start; until then anybody may connect.
+    cluster.sql(&primary, &["CREATE ROLE app LOGIN SUPERUSER"]).unwrap();
+    cluster.restart_hosts();
+    let primary = cluster.primary();
     // Log that nobody receives: the walsenders stand still, the primary crashes.
     let senders = cluster
         .sql_as(&primary, "app", &["SELECT string_agg(pid::text, ' ') FROM pg_stat_replication"])
@@ -244,12 +239,4 @@ fn a_diverged_former_primary_comes_back_where_passwords_are_asked_for() {
     cluster.until("the role moved and everybody is well", 90, |v| {
         is_calm(v) && v.primary.as_ref().is_some_and(|p| p.as_str() != primary)
     });
-}
-
-impl Cluster {
-    fn sql_local_app(&mut self, primary: &str) {
-        // The rules are read with the next start; until then anybody may connect.
-        self.sql(primary, &["CREATE ROLE app LOGIN SUPERUSER"]).unwrap();
-        self.calm();
-    }
 }

@@ -74,6 +74,12 @@ impl Cluster {
     }
     /// A program of PostgreSQL, as the user that the lab's servers run as.
     pub fn postgres(&self, program: &str, arguments: &[&str]) -> String {
+        let (done, said) = self.postgres_tries(program, arguments);
+        assert!(done, "{program} {arguments:?}: {said}");
+        said
+    }
+    /// The same, where it may fail.
+    fn postgres_tries(&self, program: &str, arguments: &[&str]) -> (bool, String) {
         let programs = std::fs::read_dir("/usr/lib/postgresql").map_or(vec![], |versions| {
             versions.flatten().map(|v| v.path().join("bin").join(program)).collect::<Vec<_>>()
         });
@@ -84,8 +90,7 @@ impl Cluster {
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {said}");
-        said
+        (output.status.success(), said)
     }
     /// Copies a folder as the lab's user.
     pub fn copy(&self, from: &Path, to: &Path) {
@@ -327,7 +332,9 @@ fn asynchronous_a_server_restarted_by_hand_does_not_write_without_a_lease() {
     let (data, log) =
         (cluster.dir("node-1").join("data"), cluster.dir("node-1").join("by-hand.log"));
     let (data, log) = (data.display().to_string(), log.display().to_string());
-    cluster.postgres("pg_ctl", &["-D", &data, "-l", &log, "-m", "fast", "-w", "restart"]);
+    // It may find that the agent has ended what it started.
+    let restart = ["-D", &data, "-l", &log, "-m", "fast", "-w", "restart"];
+    let _ = cluster.postgres_tries("pg_ctl", &restart);
     // Either nothing answers, or it is a server of the agent's: what is acknowledged stays.
     let mut acknowledged = vec![];
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
@@ -378,19 +385,20 @@ fn a_standby_restarted_by_hand_is_a_server_of_the_agents_again() {
 fn every_node_was_restored_and_two_persons_sign_whose_data_is_the_history() {
     let mut cluster = Cluster::start(quick());
     cluster.calm();
-    cluster.ok("node-1", "create table e as select generate_series(1,100)");
+    let writer = cluster.writer(60);
+    cluster.ok(&writer, "create table e as select generate_series(1,100)");
     // A backup of the primary, taken while everything is stopped; then the cluster goes on.
     let nodes = ["node-1", "node-2", "node-3"];
     for node in nodes {
         cluster.lab().kill(node, What::Host).unwrap();
     }
     let backup = cluster.folder.path().join("backup");
-    cluster.copy(&cluster.dir("node-1").join("data"), &backup);
+    cluster.copy(&cluster.dir(&writer).join("data"), &backup);
     for node in nodes {
         cluster.lab().heal(node).unwrap();
     }
-    let writer = cluster.writer(60);
     cluster.calm();
+    let writer = cluster.writer(60);
     cluster.ok(&writer, "insert into e select generate_series(1,5000)");
     let end: quorate::model::Lsn =
         cluster.ok(&writer, "select pg_current_wal_flush_lsn()")[0].parse().unwrap();
@@ -417,13 +425,13 @@ fn every_node_was_restored_and_two_persons_sign_whose_data_is_the_history() {
     // Nothing moves by itself; two persons say what it is.
     let order = cluster.folder.path().join("history.json").display().to_string();
     let words = "restored from the backup of this morning";
-    cluster.runs(&["node", "history", "node-1", "--attest", words, "--sign", &order]);
+    cluster.runs(&["node", "history", &writer, "--attest", words, "--sign", &order]);
     let (code, _, said) = cluster.quorate(&["node", "history", "--with", &order]);
     assert_eq!(code, 3, "one person is not two: {said}");
     cluster.runs_as("second", &["node", "history", "--with", &order]);
-    let writer = cluster.writer(90);
-    assert_eq!(writer, "node-1");
-    assert_eq!(cluster.count("node-1", "e"), 100);
+    let holder = cluster.writer(90);
+    assert_eq!(holder, writer);
+    assert_eq!(cluster.count(&holder, "e"), 100);
 }
 
 #[test]
@@ -433,15 +441,23 @@ fn a_copy_of_the_primarys_host_takes_nothing_from_it() {
     // The whole folder of the node, copied while it runs, started with another port to listen on.
     let (node, copy) = (cluster.dir("node-1"), cluster.folder.path().join("lab/copy-of-1"));
     cluster.copy(&node, &copy);
-    for stale in ["state/guard.sock", "state/guard.pid", "data/postmaster.pid"] {
+    for stale in ["state/guard.sock", "state/guard.pid", "state/server.json", "data/postmaster.pid"]
+    {
         let _ = std::fs::remove_file(copy.join(stale));
     }
+    // On a host of its own everything would have the same ports; here they have to differ.
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = copy.join("agent.yaml");
     let text = std::fs::read_to_string(&config).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = text.lines().find(|l| l.starts_with("listen:")).unwrap().to_owned();
-    let text = text.replace(&listen, &format!("listen: 127.0.0.1:{free}"));
+    let text = text
+        .replace(&listen, &format!("listen: 127.0.0.1:{}", free()))
+        .replace("cluster: ../cluster.yaml", "cluster: cluster.yaml");
     std::fs::write(&config, text).unwrap();
+    let port = cluster.lab.as_ref().unwrap().postgres_ports()["node-1"];
+    let file = std::fs::read_to_string(cluster.folder.path().join("lab/cluster.yaml")).unwrap();
+    let file = file.replace(&port.to_string(), &free().to_string());
+    std::fs::write(copy.join("cluster.yaml"), file).unwrap();
     let mut command = Command::new(cluster.folder.path().join("lab/quorate"));
     let log = std::fs::File::create(copy.join("agent.log")).unwrap();
     command.arg("agent").arg("--config").arg(&config).stderr(log).current_dir("/");
@@ -461,6 +477,23 @@ fn a_copy_of_the_primarys_host_takes_nothing_from_it() {
     let (kept, was) = (epoch(&view), epoch(&before));
     agent.kill().unwrap();
     agent.wait().unwrap();
+    end_everything_in(&copy);
     assert_eq!(kept, was, "the role moved: {}", said());
     assert_eq!(cluster.count("node-1", "e"), rows);
+}
+
+/// What the copy's agent started.
+fn end_everything_in(folder: &Path) {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
+            continue;
+        };
+        let works =
+            std::fs::read_link(entry.path().join("cwd")).is_ok_and(|c| c.starts_with(folder));
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let named = String::from_utf8_lossy(&command).contains(&folder.display().to_string());
+        if works || named {
+            quorate::agent::host::signal(pid, rustix::process::Signal::KILL);
+        }
+    }
 }

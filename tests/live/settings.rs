@@ -288,8 +288,8 @@ fn a_role_or_database_that_does_not_wait_is_named_or_listed() {
     assert_eq!(doubt(&cluster.calm()), None);
 }
 
-/// A doubt is durable at the voters: the candidate that moves the role says *unknown*, or everything
-/// is there.
+/// A doubt is durable at the voters: the candidate that moves the role says *unknown*, or
+/// everything is there.
 #[test]
 fn a_failover_out_of_a_doubt_never_says_none() {
     let mut cluster = Cluster::start(quick());
@@ -373,4 +373,41 @@ fn doctor_prints_the_table_with_what_it_found() {
     assert_eq!(code, Some(7), "a promise does not hold");
     cluster.sql(&primary, &["ALTER ROLE etl RESET synchronous_commit"]).unwrap();
     assert_eq!(doctor().0, Some(6), "something wants minding");
+}
+
+/// Debian's packages put the configuration elsewhere; a file of one line was written in its place.
+#[test]
+fn configuration_outside_the_data_directory_stays_the_owners() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    let node = "node-3";
+    cluster.lab().kill(node, What::Host).unwrap();
+    let (etc, data) = (cluster.file(node, "etc"), cluster.file(node, "data"));
+    std::fs::create_dir(&etc).unwrap();
+    for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
+        std::fs::rename(data.join(name), etc.join(name)).unwrap();
+    }
+    let lines = format!(
+        "hba_file = '{0}/pg_hba.conf'\nident_file = '{0}/pg_ident.conf'\n\
+         data_directory = '/nowhere'\nwork_mem = '7MB'",
+        etc.display()
+    );
+    cluster.append(node, "etc/postgresql.conf", &lines);
+    cluster.lab().heal(node).unwrap();
+    cluster.until("the reason", 60, |v| {
+        v.nodes
+            .iter()
+            .filter_map(|n| n.report.as_ref())
+            .any(|r| r.resource.trouble.contains("set postgres.config_file"))
+    });
+    assert!(!data.join("postgresql.conf").exists(), "a file was made up");
+    let config = cluster.file(node, "agent.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let key = "  data_dir: data\n  config_file: etc/postgresql.conf\n";
+    std::fs::write(&config, text.replacen("  data_dir: data\n", key, 1)).unwrap();
+    cluster.lab().kill(node, What::Agent).unwrap();
+    cluster.lab().heal(node).unwrap();
+    cluster.until_sql(node, "SELECT current_setting('work_mem')", "7MB");
+    cluster.calm();
+    check_fixed(&mut cluster, node, "with its configuration elsewhere");
 }

@@ -15,6 +15,13 @@ pub struct Listener {
     pub pid: Option<u32>,
 }
 
+impl Listener {
+    /// It is a PostgreSQL by its command, or nobody can tell.
+    pub fn may_be_postgres(&self) -> bool {
+        self.pid.is_none_or(|pid| command_of(pid).contains("postgres"))
+    }
+}
+
 impl std::fmt::Display for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.pid {

@@ -539,6 +539,12 @@ impl Machine {
         for voter in claim.granted_by() {
             holder.granted(voter, claim.sent());
         }
+        if let Tenure::Holding { holder: before, .. } = &self.tenure
+            && climb
+        {
+            // The same database: what was wrong with its commits still is.
+            holder.keep_doubt(before.doubt().clone());
+        }
         let promoted = match &self.tenure {
             Tenure::Holding { promoted, .. } if climb => promoted.clone(),
             Tenure::None

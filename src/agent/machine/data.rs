@@ -29,6 +29,19 @@ impl Machine {
         !mine && !record.data.accepts(line)
     }
 
+    /// Why a claim in which this voter takes part has an account of unknown; empty when nothing here
+    /// says so.
+    pub fn unaccounted(&self) -> String {
+        if self.voter.record().history_signed {
+            return "two persons signed whose data is the history".into();
+        }
+        if self.resource.has_data && self.line_is_unproved() && self.data_fault().is_none() {
+            return "its log is on a line that may have been won, and nothing proves who wrote it"
+                .into();
+        }
+        String::new()
+    }
+
     /// Takes note of the data here: a rebuild makes it another, a winner's log is accepted as soon
     /// as it is received from the winner itself, and the mark follows the flushed log.
     pub(super) fn note_data(&mut self, now: Timestamp, turn: &mut Turn) {
@@ -69,14 +82,6 @@ impl Machine {
         }
     }
 
-    /// Nothing is heard while a mark is written. Where that takes long it is written less often: a
-    /// slow disk costs nobody the lease.
-    pub(super) fn note_mark_written(&mut self, now: Timestamp) {
-        if std::mem::take(&mut self.marking) {
-            self.mark_took = now.since(self.marked_at);
-        }
-    }
-
     /// Two persons sign whose data is the history. The caller has checked the signatures. The former
     /// holder among them may take its role back: that is what they accept.
     pub(super) fn take_history(
@@ -104,12 +109,21 @@ impl Machine {
         let record = self.voter.take_history(DataMark {
             system: Some(order.system),
             own: mine.then_some(order.timeline),
+            pardoned: mine,
             ..DataMark::default()
         });
         Self::persist(turn, Some(record));
         turn.effects.push(Effect::Note(format!("HISTORY: {}", order.words())));
         turn.effects.push(Effect::Report);
         Ok(())
+    }
+
+    /// Nothing is heard while a mark is written. Where that takes long it is written less often: a
+    /// slow disk costs nobody the lease.
+    pub(super) fn note_mark_written(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.marking) {
+            self.mark_took = now.since(self.marked_at);
+        }
     }
 
     /// Every record that is written says how often that was done.

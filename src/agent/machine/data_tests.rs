@@ -20,6 +20,7 @@ fn standby(system: u64, lsn: u64) -> Machine {
         line: Some(line.clone()),
         high: Some(place(50_000)),
         own: None,
+        pardoned: false,
     };
     let marked = VoterRecord { data: mark, ..record("n2") };
     let (mut machine, _) = Machine::start(at(0), setup("n2"), marked, &Found::default());

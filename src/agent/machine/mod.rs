@@ -222,11 +222,11 @@ pub struct Machine {
     learned: BTreeMap<Member, Timestamp>,
     /// When the mark of the data here was last made durable.
     marked_at: Timestamp,
+    /// Claims in a row that too few voters answered in time.
+    unanswered: u32,
     /// It is being written, and how long the last one took.
     marking: bool,
     mark_took: Span,
-    /// Claims in a row that too few voters answered in time.
-    unanswered: u32,
     /// How many rebuilds of its data it has taken note of.
     rebuilt: u64,
     now: Timestamp,
@@ -276,12 +276,15 @@ impl Machine {
             restored: BTreeSet::new(),
             learned: BTreeMap::new(),
             marked_at: now,
+            unanswered: 0,
             marking: false,
             mark_took: Span::ZERO,
-            unanswered: 0,
             rebuilt: 0,
             now,
         };
+        for (peer, _) in &machine.voter.record().known {
+            machine.learned.insert(peer.clone(), now);
+        }
         let mut turn = Turn::default();
         if machine.setup.declared_shares.is_some() {
             if let Some(goal) = machine.sharing_goal() {

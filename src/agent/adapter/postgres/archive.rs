@@ -78,6 +78,9 @@ pub fn wrapper(state_dir: &Path) -> String {
         format!("'{text}'")
     };
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("quorate"));
+    // After an upgrade under a running agent the kernel says so behind the name (proc(5), `exe`).
+    let text = program.display().to_string();
+    let program = PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text));
     format!("{} {SUBCOMMAND} --state-dir {} %f %p %r", quoted(&program), quoted(state_dir))
 }
 

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{self, Control};
+use super::sql::StandbyLook;
 use super::{Done, Driver, failed};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Upstream};
@@ -31,6 +32,14 @@ impl Driver {
     /// What is on the disk now; the flushed end is the look's matter.
     pub(super) fn find_data(&mut self) {
         let data_dir = &self.setup.config.data_dir;
+        let mark = stray_mark(data_dir);
+        if self.expected.borrow().pardoned && mark.exists() {
+            // Two persons signed that this is the history, stray or not.
+            match std::fs::remove_file(&mark) {
+                Ok(()) => tracing::warn!("pardoned by two persons: {}", mark.display()),
+                Err(error) => tracing::error!("{}: {error}", mark.display()),
+            }
+        }
         let known = &self.resource.data;
         self.resource.data = DataFound {
             system: system_identifier(data_dir),
@@ -150,13 +159,31 @@ impl Driver {
                 }
                 false
             }
+            Goal::Standby { .. }
+                if self.exit.is_none()
+                    && host::postmaster(&self.setup.config.data_dir).is_some() =>
+            {
+                self.stop_found("a server that this agent did not start (or not record) runs here")
+                    .await;
+                true
+            }
             Goal::Standby { .. } | Goal::Stopped(_) | Goal::Primary { .. } => false,
             Goal::Sharing { .. } => false,
         }
     }
 
+    /// On the way to a goal nothing else looks.
+    pub(super) async fn stop_if_promoted(&mut self, look: &StandbyLook) -> Done {
+        if look.recovery {
+            return Ok(());
+        }
+        let why = "it accepted writes without a lease (promoted by hand on its way to a goal)";
+        self.stop_stray(why).await;
+        failed(why)
+    }
+
     /// Marks it first: whatever happens next, what it has is not the cluster's history.
-    async fn stop_stray(&mut self, why: &str) {
+    pub(super) async fn stop_stray(&mut self, why: &str) {
         self.mark_stray(why);
         self.stop_found(why).await;
     }
@@ -176,7 +203,8 @@ impl Driver {
     pub(super) async fn mark_if_opened(&mut self) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         self.find_data();
-        if self.resource.data.stray || data_dir.join("backup_label").exists() {
+        let pardoned = self.expected.borrow().pardoned;
+        if self.resource.data.stray || pardoned || data_dir.join("backup_label").exists() {
             return Ok(());
         }
         let (line, own) = {
@@ -184,7 +212,10 @@ impl Driver {
             (expected.line.as_ref().map(|l| l.timeline), expected.own)
         };
         let control = Control::read(&self.setup.programs, &data_dir).await?;
-        let opened = !control.was_standby() && own != Some(control.checkpoint.timeline);
+        // Its own line may be ahead of the last checkpoint's: that comes minutes after a promotion.
+        let newest = self.resource.data.line.as_ref().map(|l| l.timeline);
+        let wrote = own.is_some() && (own == newest || own == Some(control.checkpoint.timeline));
+        let opened = !control.was_standby() && !wrote;
         // Before anybody wrote anything there is nothing to go apart from.
         if opened && line.is_some() {
             let why = format!(
@@ -227,9 +258,9 @@ impl Driver {
     pub(super) fn keep_stray(&self, control: &Control) -> Done {
         let Some(line) = &self.resource.data.line else { return Ok(()) };
         let from = line.left.last().map_or(Lsn(0), |(_, at)| *at);
-        let (dir, forks) = (&self.setup.config.data_dir, &self.setup.forks);
+        let (dir, forks) = (&self.setup.config.data_dir, self.fork_folder()?);
         let (folder, count) =
-            files::keep_fork(dir, forks, line.timeline, from, control.segment_bytes)?;
+            files::keep_fork(dir, &forks, line.timeline, from, control.segment_bytes)?;
         tracing::warn!("kept {count} log segments of a stray line in {}", folder.display());
         Ok(())
     }

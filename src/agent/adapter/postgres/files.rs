@@ -223,6 +223,14 @@ pub fn timelines(data_dir: &Path) -> std::collections::BTreeSet<u32> {
         .collect()
 }
 
+/// How much log is here, in bytes: the most that a fork can take.
+pub fn log_bytes(data_dir: &Path) -> u64 {
+    segments(data_dir)
+        .into_iter()
+        .filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.len()))
+        .sum()
+}
+
 /// Copies the log segments that a rewind or a new clone would erase: those on `timeline` from
 /// `from` on. Returns the folder and how many files it holds.
 ///
@@ -248,8 +256,12 @@ pub fn keep_fork(
             name.get(range).and_then(|t| u64::from_str_radix(t, 16).ok()).unwrap_or(0)
         };
         let segment = number(8..16) * (0x1_0000_0000 / segment_bytes) + number(16..24);
-        if number(0..8) == u64::from(timeline) && segment >= first {
+        if number(0..8) == u64::from(timeline)
+            && segment >= first
+            && holds_own_log(&path, segment * segment_bytes)
+        {
             let copy = folder.join(&name);
+
             std::fs::copy(&path, &copy)?;
             std::fs::File::open(&copy)?.sync_all()?;
             kept += 1;
@@ -257,6 +269,18 @@ pub fn keep_fork(
     }
     std::fs::File::open(&folder)?.sync_all()?;
     Ok((folder, kept))
+}
+
+/// A segment that is made ready for later holds the log of an earlier place under a new name: its
+/// first page says which (`XLogPageHeaderData`: magic, flags, timeline, address).
+fn holds_own_log(segment: &Path, begins: u64) -> bool {
+    use std::io::Read as _;
+    let mut head = [0; 16];
+    let read = std::fs::File::open(segment).and_then(|mut f| f.read_exact(&mut head));
+    let mut address = [0; 8];
+    address.copy_from_slice(&head[8..]);
+    // One that cannot be read is not judged here: the copy says why.
+    read.is_err() || u64::from_ne_bytes(address) == begins
 }
 
 #[cfg(test)]

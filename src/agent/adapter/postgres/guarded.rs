@@ -62,8 +62,8 @@ pub(super) fn guarded(
     if !fine(commits) && !look.guarded.own.iter().any(mine) {
         let what = format!(
             "synchronous_commit = {commits} is in force in the server: commits are acknowledged \
-             before a standby has them; mend: ALTER SYSTEM RESET synchronous_commit, take it out of \
-             the configuration files, and reload"
+             before a standby has them; mend: ALTER SYSTEM RESET synchronous_commit, take it out \
+             of the configuration files, and reload"
         );
         wrong.push(Wrong { what, scope: Scope::Transactions });
     }

@@ -94,9 +94,13 @@ impl Driver {
                 None => tracing::info!("nothing is in doubt of the writes here"),
             }
         }
-        let text = serde_json::to_string(&self.watch.doubt).unwrap_or_default();
+        // Nothing in doubt is the same in every epoch: a promotion waits for no disk.
+        let kept = if why.is_some() { self.watch.doubt.clone() } else { Doubt::default() };
+        let text = serde_json::to_string(&kept).unwrap_or_default();
         let path = self.setup.state_dir.join(DOUBT);
-        if std::fs::read_to_string(&path).unwrap_or_default() != text
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        if before != text
+            && (why.is_some() || !before.is_empty())
             && let Err(error) = host::write_durably(&path, &text)
         {
             // The voters keep it as well.

@@ -33,7 +33,8 @@ pub enum ProgramError {
     },
     /// The server is there, programs that the agent needs are not.
     #[error(
-        "{folder} has no {missing}: install PostgreSQL's server and client packages of the same version (psql: postgresql-client)"
+        "{folder} has no {missing}: install PostgreSQL's server and client packages of the same \
+         version (psql: postgresql-client)"
     )]
     Incomplete {
         /// Where the server is.

@@ -75,6 +75,15 @@ impl Driver {
                 look.timeline
             ));
         }
+        let own = self.expected.borrow().own;
+        if !recovery && own.is_some_and(|own| own != look.timeline) {
+            let why = format!(
+                "it accepts writes on timeline {}, which this node did not open (promoted by hand)",
+                look.timeline
+            );
+            self.stop_stray(&why).await;
+            return failed(why);
+        }
         self.resource.writable = true;
         self.resource.history = Some(files::history(&data_dir, look.timeline));
         self.start_writer();

@@ -1,7 +1,7 @@
 //! Making, rewinding and cloning an instance. Log that a rebuild would erase is copied
 //! away first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::files::{self, Control};
 use super::{Done, Driver, Failed, failed};
@@ -23,6 +23,9 @@ pub(super) fn unfinished(data_dir: &Path) -> std::path::PathBuf {
 /// Pauses after a rebuild that failed: doubled from the first to the second.
 const PAUSE_MIN: Span = Span::secs(1);
 const PAUSE_MAX: Span = Span::secs(60);
+
+/// Room that stays free beside a fork.
+const FORK_RESERVE: u64 = 64 << 20;
 
 impl Driver {
     /// A new, empty database.
@@ -183,7 +186,7 @@ impl Driver {
             let from = history.left_at(timeline).unwrap_or(Lsn(0));
             let (folder, count) = files::keep_fork(
                 data_dir,
-                &self.setup.forks,
+                &self.fork_folder()?,
                 timeline,
                 from,
                 control.segment_bytes,
@@ -196,8 +199,31 @@ impl Driver {
         Ok(())
     }
 
-    /// A new copy in place of the one that is here, which stays until the new one is whole, and goes
-    /// on running if it does.
+    /// Where forked log is kept: in the state folder, as long as that leaves room for what the voter
+    /// has to save there; else beside the data, where it came from.
+    pub(super) fn fork_folder(&self) -> Result<PathBuf, Failed> {
+        let data_dir = &self.setup.config.data_dir;
+        let log = files::log_bytes(data_dir);
+        let beside = data_dir.with_extension("forks");
+        let has_room = |folder: &Path| host::disk(folder).0 > log + FORK_RESERVE;
+        let (state, parent) = (&self.setup.state_dir, beside.parent().unwrap_or(data_dir));
+        if has_room(state) {
+            return Ok(self.setup.forks.clone());
+        }
+        if has_room(parent) {
+            return Ok(beside);
+        }
+        failed(format!(
+            "its log goes apart and has to be kept before it is rebuilt: {} MiB are needed in {} or \
+             {}: make room there",
+            (log + FORK_RESERVE) >> 20,
+            state.display(),
+            parent.display()
+        ))
+    }
+
+    /// A new copy in place of the one that is here, which stays until the new one is whole, and
+    /// goes on running if it does.
     pub(super) async fn reclone(&mut self, upstream: &Upstream) -> Done {
         self.paced(upstream)?;
         let data_dir = self.setup.config.data_dir.clone();

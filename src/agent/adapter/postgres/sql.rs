@@ -68,6 +68,8 @@ pub async fn connect(config: &PostgresConfig) -> Result<Client, LookError> {
 /// A look at a standby.
 #[derive(Clone, Debug, Default)]
 pub struct StandbyLook {
+    /// It is in recovery; a server that somebody promoted is not.
+    pub recovery: bool,
     /// Received and flushed, if it received anything since it started.
     pub received: Option<Lsn>,
     /// Replayed.
@@ -388,6 +390,7 @@ pub async fn look_standby(client: &Client) -> Result<StandbyLook, LookError> {
     let row = bounded(client.query_one(STANDBY, &[])).await?;
     let waits: String = row.get("waits");
     Ok(StandbyLook {
+        recovery: row.get("recovery"),
         received: row.get::<_, Option<String>>("received").and_then(|t| t.parse().ok()),
         replayed: lsn(&row, "replayed"),
         receiver: row.get::<_, Option<i32>>("receiver").and_then(|pid| u32::try_from(pid).ok()),

@@ -60,7 +60,8 @@ impl Driver {
                 }
             }
             if host::postmaster(&data_dir).is_some() {
-                self.stop_found("it was started by somebody else").await;
+                self.stop_found("a server that this agent did not start (or not record) runs here")
+                    .await;
             }
             if files::has_data(&data_dir) {
                 self.mark_if_opened().await?;
@@ -159,6 +160,7 @@ impl Driver {
         loop {
             let client = self.client().await?;
             let look = sql::look_standby(client).await?;
+            self.stop_if_promoted(&look).await?;
             // This session has the empty setting, so the postmaster has told every process. A
             // receiver that was being started meanwhile shows within a moment, and ends.
             // What came from the archive before counts as received once it is replayed.
@@ -215,6 +217,7 @@ impl Driver {
             let tail = self.archive_may_run();
             let client = self.client().await?;
             let look = sql::look_standby(client).await?;
+            self.stop_if_promoted(&look).await?;
             if look.exhausted || (look.received.is_some() && !tail) {
                 return Ok(look);
             }

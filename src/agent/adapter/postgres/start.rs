@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::files::{self, Control};
 use super::rebuild::unfinished;
 use super::{Done, Driver, Failed, archive, failed, settings, sql};
-use crate::agent::host;
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
 
@@ -59,7 +58,8 @@ impl Driver {
             tokio::select! {
                 () = self.exited() => {
                     self.exit = None;
-                    return failed(format!("the server did not start: {}", last_line(&self.log_path())));
+                    let last = last_line(&self.log_path());
+                    return failed(format!("the server did not start: {last}"));
                 }
                 () = tokio::time::sleep(Duration::from_millis(10)) => {
                     if let Ok(client) = sql::connect(&self.setup.config).await {
@@ -86,6 +86,11 @@ impl Driver {
         }
         let by_system = files::auto_value(&config.data_dir, "restore_command")
             .filter(|value| !value.is_empty() && !archive::is_wrapper(value));
+        // Kept before the line is taken out: a crash in between must not lose it.
+        if by_system.is_some() {
+            self.archive.system.clone_from(&by_system);
+            self.archive.save(&self.setup.state_dir)?;
+        }
         files::uncover_user_values(&config.data_dir)?;
         let names: Vec<&str> = settings::known(self.setup.programs.major)
             .filter(|s| s.asks_user())

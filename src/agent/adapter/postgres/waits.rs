@@ -1,5 +1,5 @@
-//! Commits whose wait for a standby was cancelled: visible, acknowledged with a warning, and perhaps
-//! nowhere else. The server has no counter for them. Two sources: waits that end without a
+//! Commits whose wait for a standby was cancelled: visible, acknowledged with a warning, and
+//! perhaps nowhere else. The server has no counter for them. Two sources: waits that end without a
 //! confirmation, seen by sampling, and the server's log where it can be read; where it cannot, the
 //! number is unknown, never 0. Only ever a number beside the account: nothing is decided by it.
 

@@ -238,7 +238,8 @@ fn shows(bug: Bug, place: &Place) -> bool {
     }
 }
 
-/// Each was met, or is one that the protocol exists to prevent; put back, it is found again.
+/// Each was met, or is one that the protocol exists to prevent; put back, it is found again. (Of
+/// `KeepsOldEpochs` no day tells any more since marks are written; the machine's own test does.)
 #[test]
 fn planted_bugs_are_found() {
     let places = [
@@ -248,7 +249,6 @@ fn planted_bugs_are_found() {
         (Bug::StaysStopped, Place::Scenario("stopped_former_primary_has_a_word")),
         (Bug::NoBlackout, Place::Scenario("voters_restart_together")),
         (Bug::ReclaimsAtAnyLoss, Place::Scenario("successor_gave_back_and_is_gone")),
-        (Bug::KeepsOldEpochs, Place::Day(1_881)),
         (Bug::OldGuard, Place::Scenario("guard_of_the_volume_before")),
         (Bug::StoppedByPath, Place::Scenario("directory_renamed_under_a_primary")),
         (Bug::TrustsTheCache, Place::Scenario("voter_whose_store_fails")),

@@ -274,6 +274,36 @@ fn a_restart_without_a_guard_trusts_nothing() {
 
 /// A founder that was reinstalled votes by a set that a holder made: there is a cluster, and it is
 /// not the one to begin it.
+/// Of an epoch that it claimed before it voted for somebody else nobody could prove that it is
+/// fenced; with the planted bug it is kept for ever.
+#[test]
+fn an_older_epoch_of_its_own_is_given_back_after_it_voted_for_another() {
+    let give_back = || {
+        let mut record = record("n2");
+        let own = EpochSync {
+            epoch: Epoch(3),
+            holder: member("n2"),
+            won: false,
+            promoted: false,
+            ..record.history[0].clone()
+        };
+        let other = EpochSync { epoch: Epoch(4), holder: member("n3"), ..own.clone() };
+        record.history.extend([own, other]);
+        (record.epoch, record.holder) = (Epoch(4), Some(member("n3")));
+        let (mut machine, _) = Machine::start(at(0), setup("n2"), record, &Found::default());
+        let cut = Resource {
+            settled: machine.goal_id,
+            has_data: true,
+            position: Some(Position { timeline: 2, lsn: crate::model::Lsn(9) }),
+            ..Resource::default()
+        };
+        released(&machine.observed(at(5), cut)).map(|r| (r.epoch, r.promoted))
+    };
+    assert_eq!(give_back(), Some((Epoch(3), false)));
+    let bug = crate::model::planted::Bug::KeepsOldEpochs;
+    assert_eq!(crate::model::planted::with(bug, give_back), None, "the bug is found");
+}
+
 #[test]
 fn a_founder_that_was_readmitted_founds_nothing() {
     let ready = |m: &Machine| Resource {

@@ -332,9 +332,15 @@ fn asynchronous_a_server_restarted_by_hand_does_not_write_without_a_lease() {
     let (data, log) =
         (cluster.dir("node-1").join("data"), cluster.dir("node-1").join("by-hand.log"));
     let (data, log) = (data.display().to_string(), log.display().to_string());
+    cluster.postgres("pg_ctl", &["-D", &data, "-m", "fast", "-w", "stop"]);
+    cluster.until("node-1 says that it is stopped", 20, |v| {
+        v.nodes.iter().any(|n| {
+            n.node.as_str() == "node-1"
+                && n.report.as_ref().is_some_and(|r| r.resource.state.word() == "stopped")
+        })
+    });
     // It may find that the agent has ended what it started.
-    let restart = ["-D", &data, "-l", &log, "-m", "fast", "-w", "restart"];
-    let _ = cluster.postgres_tries("pg_ctl", &restart);
+    let _ = cluster.postgres_tries("pg_ctl", &["-D", &data, "-l", &log, "-w", "start"]);
     // Either nothing answers, or it is a server of the agent's: what is acknowledged stays.
     let mut acknowledged = vec![];
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);

@@ -544,6 +544,7 @@ impl World {
         // Every disk is gone, one after the other: nobody is left who could know that anything was
         // ever written.
         self.oracle.forgiven |= self.hosts.iter().all(|h| h.record.voters.is_none());
+        self.note_all_gone();
     }
 
     /// A new incarnation, with an empty record.

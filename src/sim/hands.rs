@@ -189,6 +189,12 @@ impl World {
         *db = Database { starts, rebuilt, wrong, ..Database::empty() };
         self.hosts[host].durable_log = Lsn(0);
         self.hosts[host].stray = false;
+        self.note_all_gone();
+    }
+
+    /// No copy is left anywhere: what was acknowledged is nowhere.
+    pub(super) fn note_all_gone(&mut self) {
+        self.oracle.forgiven |= self.hosts.iter().all(|h| !h.db.has_data);
     }
 
     /// A person looks after what others left behind: data that is not this cluster's is moved away,

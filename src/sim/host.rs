@@ -201,6 +201,8 @@ impl Host {
     pub(super) fn catch_up(&mut self, now: Timestamp) {
         if let Some(since) = self.clock_stopped.take() {
             self.offset = self.offset.saturating_sub(now.since(since).0);
+            // It believes in its lease for as much longer.
+            self.lease_end = self.lease_end + now.since(since);
         }
     }
 

@@ -668,8 +668,11 @@ impl World {
     pub(super) fn check_overlap(&mut self, host: usize) {
         let holds = |world: &World, i: usize| {
             let here = &world.hosts[i];
-            let agent =
-                here.agent.as_ref().filter(|_| here.up && here.db.running && here.db.primary)?;
+            // One whose clock stood still believes what it believes: only confirmations protect.
+            let agent = here
+                .agent
+                .as_ref()
+                .filter(|_| here.up && !here.loose && here.db.running && here.db.primary)?;
             agent.machine.tenure().held(here.clock(world.now)).map(crate::lease::Holder::epoch)
         };
         let Some(mine) = holds(self, host) else { return };

@@ -44,7 +44,7 @@ impl Driver {
         self.resource.data = DataFound {
             system: system_identifier(data_dir),
             line: files::newest_timeline(data_dir).map(|t| files::history(data_dir, t)),
-            stray: stray_mark(data_dir).exists(),
+            stray: mark.exists(),
             flushed: known.flushed,
             rebuilt: known.rebuilt,
         };
@@ -167,8 +167,10 @@ impl Driver {
                     .await;
                 true
             }
-            Goal::Standby { .. } | Goal::Stopped(_) | Goal::Primary { .. } => false,
-            Goal::Sharing { .. } => false,
+            Goal::Standby { .. }
+            | Goal::Stopped(_)
+            | Goal::Primary { .. }
+            | Goal::Sharing { .. } => false,
         }
     }
 
@@ -219,8 +221,9 @@ impl Driver {
         // Before anybody wrote anything there is nothing to go apart from.
         if opened && line.is_some() {
             let why = format!(
-                "it was run as a primary without a lease while nobody looked (its control file \
-                 says {:?} on timeline {}): what it has is another history",
+                "it was opened for writing, and not by this node as holder (its control file says \
+                 {:?} on timeline {}; run by hand, or a backup of a primary): what it has is not \
+                 taken for the cluster's history",
                 control.state, control.checkpoint.timeline
             );
             tracing::error!("{why}");
@@ -237,11 +240,22 @@ impl Driver {
         tracing::error!("{why}: stopping it");
         self.resource.stopped = None;
         let how = format!("stopped at once: {why}");
-        if let Err(failure) = self.kill(&how).await {
-            self.facts.trouble = format!("{why}, and it cannot be stopped: {}", failure.0);
+        let done = match self.kill(&how).await {
+            Ok(()) => {
+                "stopped at once; log that goes apart is kept as a fork when it is rebuilt".into()
+            }
+            Err(failure) => {
+                self.facts.trouble = format!("{why}, and it cannot be stopped: {}", failure.0);
+                format!("NOT stopped: {}", failure.0)
+            }
+        };
+        let what = format!("{why}; timeline {timeline}");
+        // One that cannot be stopped is found again at every look, and is one thing.
+        let last = self.facts.found.last();
+        let again = self.exit.is_some() || self.resource.stopped.is_none();
+        if !(again && last.is_some_and(|f| f.what == what && f.done == done)) {
+            self.note_found(what, done);
         }
-        let done = "stopped at once; log that goes apart is kept as a fork when it is rebuilt";
-        self.note_found(format!("{why}; timeline {timeline}"), done.into());
         self.find_data();
     }
 

@@ -114,6 +114,14 @@ impl Claim {
             .collect()
     }
 
+    /// Somebody else who may have written in an epoch above the one that the claimant holds.
+    pub fn overtakes(&self, held: Epoch) -> Option<Member> {
+        let unwritten = |e: &EpochSync| self.released(e).is_some_and(|r| !r.promoted);
+        let others = |e: &EpochSync| e.epoch > held && e.holder != self.request.candidate;
+        let newer = self.open_epochs().into_iter().find(|e| others(e) && !unwritten(e));
+        newer.map(|e| e.holder)
+    }
+
     fn released(&self, entry: &EpochSync) -> Option<&ReleaseNotice> {
         let from_grants = self.grants.values().flat_map(|g| &g.released);
         from_grants

@@ -37,6 +37,20 @@ pub struct Renew {
     pub doubt: Doubt,
 }
 
+impl Renew {
+    /// Only a winner renews: what a voter keeps of it.
+    pub fn won(&self) -> EpochSync {
+        EpochSync {
+            epoch: self.epoch,
+            holder: self.holder.clone(),
+            sync: self.sync.clone(),
+            won: true,
+            promoted: self.promoted.is_some(),
+            doubt: self.doubt.clone(),
+        }
+    }
+}
+
 /// From a holder: this is the voter set from now on. One voter more or less than before; in force
 /// for the holder once a majority of both sets has it, durably.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

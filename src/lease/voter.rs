@@ -401,16 +401,7 @@ impl Voter {
                 && h.doubt.number >= renew.doubt.number
         });
         if !known {
-            let (holder, sync) = (renew.holder.clone(), renew.sync.clone());
-            let doubt = renew.doubt.clone();
-            self.record.see_epoch(EpochSync {
-                epoch: renew.epoch,
-                holder,
-                sync,
-                won: true,
-                promoted,
-                doubt,
-            });
+            self.record.see_epoch(renew.won());
         }
         self.promise(now, renew.duration, newer);
         let ack = Ack {

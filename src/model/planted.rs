@@ -37,12 +37,14 @@ pub enum Bug {
     UnguardedForEver,
     /// A holder keeps to itself that its commits are not confirmed as ordered.
     DoubtForgotten,
+    /// A holder that hears of a newer winner goes on, and climbs above it.
+    HoldsOnOvertaken,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 17] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -59,6 +61,7 @@ impl Bug {
         Bug::GuardOnlyRises,
         Bug::UnguardedForEver,
         Bug::DoubtForgotten,
+        Bug::HoldsOnOvertaken,
     ];
 }
 

@@ -569,7 +569,12 @@ impl World {
 
     fn cancel_waits(&mut self) {
         for host in 0..self.hosts.len() {
-            let db = &mut self.hosts[host].db;
+            let here = &mut self.hosts[host];
+            // Nobody cancels anything on a host that stands still, or in a server that hangs.
+            if here.paused || here.db.hung {
+                continue;
+            }
+            let db = &mut here.db;
             let waiting: Vec<_> =
                 db.waiting.iter().copied().filter(|w| w.end <= db.flushed && db.primary).collect();
             db.waiting.retain(|w| w.end > db.flushed);

@@ -25,7 +25,7 @@ const SCREENS: Span = Span::millis(500);
 /// A database that somebody made writable is found and stopped within this by an agent that acts.
 const STRAY_MAX: Span = Span::millis(1_000);
 /// A clock's rounding.
-const ROUNDING: Span = Span::millis(1);
+pub(super) const ROUNDING: Span = Span::millis(1);
 /// A verdict of "healthy" rests on a word that is not older than this.
 const FRESH: Span = Span::secs(5);
 /// What a screen says was true so long ago at most: a report and a look.

@@ -659,7 +659,7 @@ impl World {
                 self.oracle.broken(self.now, "the guard kills before the lease ends", seen);
             }
             let end = here.world(until);
-            here.loose &= end <= here.lease_end;
+            here.loose &= end <= here.lease_end + super::laws::ROUNDING;
             here.lease_end = end;
         }
     }

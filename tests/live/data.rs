@@ -339,8 +339,10 @@ fn asynchronous_a_server_restarted_by_hand_does_not_write_without_a_lease() {
                 && n.report.as_ref().is_some_and(|r| r.resource.state.word() == "stopped")
         })
     });
-    // It may find that the agent has ended what it started.
-    let _ = cluster.postgres_tries("pg_ctl", &["-D", &data, "-l", &log, "-w", "start"]);
+    // With the options of before, as a unit would: a restart of a stopped server is a start. It may
+    // find that the agent has ended what it started.
+    let by_hand = cluster.postgres_tries("pg_ctl", &["-D", &data, "-l", &log, "-w", "restart"]);
+    println!("{by_hand:?}: {}", std::fs::read_to_string(&log).unwrap_or_default());
     // Either nothing answers, or it is a server of the agent's: what is acknowledged stays.
     let mut acknowledged = vec![];
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);

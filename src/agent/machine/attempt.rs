@@ -459,6 +459,16 @@ impl Machine {
                 return self.abandon(&why, turn);
             }
         }
+        if let Tenure::Holding { holder, .. } = &self.tenure
+            && climb
+            && let Some(other) = claim.overtakes(holder.epoch())
+            && !planted(Bug::HoldsOnOvertaken)
+        {
+            // A lease that is right rules it out; what was acknowledged there is not here.
+            let (held, other) = (holder.epoch(), other.node);
+            let why = format!("{other} may have held the role since");
+            return self.end(held, &why, false, turn);
+        }
         let alone = self
             .attempt
             .as_ref()

@@ -1,7 +1,7 @@
 //! Holding the write role: renewing, losing it in time, giving it back.
 
 use super::{Attempt, Effect, Goal, Machine, Manner, Reason, Turn};
-use crate::lease::{Ack, Holder, Refusal, Terms, VoterRecord};
+use crate::lease::{Ack, EpochSync, Holder, Refusal, Terms, VoterRecord};
 use crate::model::planted::{Bug, planted};
 use crate::model::{Digest, Epoch, NodeId, Span, TimelineHistory, Timestamp};
 use crate::wire::message::PeerMessage;
@@ -122,6 +122,12 @@ impl Machine {
     }
 
     pub(super) fn mind_tenure(&mut self, now: Timestamp, turn: &mut Turn) {
+        if let Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } = &self.tenure
+            && let Some(why) = self.overtaken(holder.epoch())
+        {
+            let epoch = holder.epoch();
+            self.end(epoch, &why, false, turn);
+        }
         match &self.tenure {
             Tenure::None => self.mind_unheld(turn),
             Tenure::Resuming { .. } => self.mind_resuming(now, turn),
@@ -355,6 +361,33 @@ impl Machine {
             self.complaint = format!("{by} knows epoch {epoch}: climbing above it");
             self.attempt = Some(Attempt::new(now, Reason::Climb, *epoch));
         }
+    }
+
+    /// Somebody won a newer epoch than the one that is held here. No lease that is right allows
+    /// that: the clock of this host stood still, or what a voter kept was lost. Taken down, it ends
+    /// this one's at once.
+    pub(super) fn hear_winner(&mut self, won: EpochSync, turn: &mut Turn) {
+        let (Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. }) = &self.tenure
+        else {
+            return;
+        };
+        if won.epoch > holder.epoch() && won.holder != self.setup.me {
+            let said = self.voter.learn(&[won]);
+            Self::persist(turn, said.persist);
+        }
+    }
+
+    /// Whoever won an epoch above the one that is held here.
+    fn overtaken(&self, held: Epoch) -> Option<String> {
+        let record = self.voter.record();
+        let newer = |h: &&EpochSync| h.won && h.epoch > held && h.holder != self.setup.me;
+        let newer = record.history.iter().find(newer)?;
+        (!planted(Bug::HoldsOnOvertaken)).then(|| {
+            format!(
+                "{} won epoch {}: this host stood still, or a voter forgot its promise",
+                newer.holder.node, newer.epoch
+            )
+        })
     }
 
     /// Stops the resource now; the role is given back once it is proved.

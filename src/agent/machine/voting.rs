@@ -52,7 +52,12 @@ impl Machine {
                         self.follow(&renew, turn);
                         PeerReply::Ack(ack)
                     }
-                    Err(refusal) => refused(refusal),
+                    Err(refusal) => {
+                        if matches!(refusal, Refusal::Promised { .. }) {
+                            self.hear_winner(renew.won(), turn);
+                        }
+                        refused(refusal)
+                    }
                 }
             }
             PeerMessage::Ask(request) => {
@@ -213,9 +218,14 @@ impl Machine {
                     let said = machine.voter.hear_set(set);
                     Self::persist(turn, said.persist);
                 }
-                if let Some(won) = hello.won.as_ref().filter(|_| !holds) {
-                    let said = machine.voter.learn(std::slice::from_ref(won));
-                    Self::persist(turn, said.persist);
+                let version = machine.voter.record().voters.as_ref().map_or(0, |v| v.version);
+                if let Some(won) = hello.won.clone() {
+                    if !holds {
+                        let said = machine.voter.learn(std::slice::from_ref(&won));
+                        Self::persist(turn, said.persist);
+                    } else if version == hello.voters_version {
+                        machine.hear_winner(won, turn);
+                    }
                 }
                 machine.hear_writes(&hello.member, hello.writes, &hello.known, turn);
                 let met = Met { member: hello.member, version: hello.voters_version, at: now };

@@ -375,8 +375,11 @@ impl Voter {
             return refuse(Refusal::Twice { who: renew.holder.node.clone() });
         }
         let before = self.record.clone();
-        // A winner's data is the cluster's: a majority granted to it.
-        self.record.data.system = renew.system.or(self.record.data.system);
+        // A winner's data is the cluster's: a majority granted to it. What it finds later in its
+        // place is not.
+        if newer || self.record.data.system.is_none() {
+            self.record.data.system = renew.system.or(self.record.data.system);
+        }
         if let Some(line) = &renew.promoted {
             // What two persons accepted, they accepted of what was before.
             self.record.unknown_accepted &= !self.record.history_signed;

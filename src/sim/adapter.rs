@@ -316,8 +316,11 @@ impl World {
     /// source has on disk.
     fn rebuild(&mut self, host: usize, source: usize) {
         let from = self.hosts[source].db.clone();
+        let stray = self.hosts[host].stray;
         let db = &mut self.hosts[host].db;
-        let fork = db.fork_from(&from.history).filter(|_| db.has_data).unwrap_or(Lsn(0));
+        // A stray is cloned: its line may bear the number of another.
+        let shares = db.has_data && !stray;
+        let fork = db.fork_from(&from.history).filter(|_| shares).unwrap_or(Lsn(0));
         db.cut_log(fork);
         let keep = from.log.partition_point(|e| e.end <= db.end);
         // What is before the fork is the same in both; a clone takes all of it.

@@ -203,6 +203,12 @@ impl Machine {
     }
 
     fn mind_holding(&mut self, now: Timestamp, turn: &mut Turn) {
+        if let Tenure::Holding { holder, promoted: None, .. } = &self.tenure
+            && let Some(fault) = self.data_fault()
+        {
+            let (epoch, why) = (holder.epoch(), format!("the data changed since it won: {fault}"));
+            return self.end(epoch, &why, false, turn);
+        }
         let Tenure::Holding { holder, promoted, stopping, since, .. } = &mut self.tenure else {
             return;
         };
@@ -300,7 +306,7 @@ impl Machine {
             return;
         }
         *renew_at = now + interval;
-        let system = self.resource.data.system;
+        let system = self.voter.record().data.system.or(self.resource.data.system);
         let renew = holder.renew(now, promoted, system, self.setup.first_round);
         let own = self.voter.renew(now, &renew);
         Self::persist(turn, own.persist);

@@ -178,7 +178,8 @@ impl Machine {
         }
         let prepared = matches!(self.goal, Goal::Standby { upstream: None, .. })
             && self.is_settled()
-            && self.resource.position.is_some();
+            && self.resource.position.is_some()
+            && self.data_fault().is_none();
         if renew.promoted.is_none() && !prepared {
             return;
         }

@@ -271,6 +271,10 @@ impl Engine {
                 format!("{primary} does not hold a confirmed lease: no writes"),
             );
         };
+        if matches!(report.resource.state, ResourceState::Standby | ResourceState::Starting) {
+            let why = format!("{primary} has won the role, and its database is not promoted yet");
+            return (ClusterState::Critical, why);
+        }
         let k = self.cluster.synchronous_standbys;
         let confirming = report
             .resource

@@ -453,19 +453,26 @@ impl World {
             Goal::Sharing { .. } => true,
             Goal::Standby { .. } => false,
         };
-        if !db.running || !db.primary || allowed || planted(Bug::LeavesStrays) {
+        // One that a person started as a standby is not adopted: its settings are not the agent's.
+        let strange = db.by_hand && !db.primary && agent.task == Task::Settled;
+        if !db.running || !(db.primary && !allowed || strange) || planted(Bug::LeavesStrays) {
             return;
         }
+        let (how, what) = if strange {
+            ("started by somebody else", "a server that this agent did not start ran here")
+        } else {
+            ("ran writable without a lease", "its database accepted writes without a lease")
+        };
+        self.hosts[host].stray |= !strange;
         self.kill_by_identity(host);
-        self.hosts[host].stray = true;
-        self.note_stopped(host, "ran writable without a lease", 1, None);
+        self.note_stopped(host, how, 1, None);
         let at = self.wall();
         if let Some(agent) = &mut self.hosts[host].agent {
-            let what = "its database accepted writes without a lease".into();
-            agent.found.push(Found { at, what, done: "stopped".into() });
+            agent.found.push(Found { at, what: what.into(), done: "stopped".into() });
         }
         let name = self.name(host);
-        self.fact(name, 0, "found writable without a lease: stopped");
+        let said = if strange { what } else { "found writable without a lease: stopped" };
+        self.fact(name, 0, said);
         if matches!(self.hosts[host].agent.as_ref().map(|a| &a.goal.1), Some(Goal::Standby { .. }))
         {
             self.next_step(host, Task::Begin, Span::millis(200));

@@ -345,6 +345,9 @@ impl World {
                 for host in hosts(self, whom) {
                     self.hosts[host].paused = false;
                     self.hosts[host].catch_up(self.now);
+                    if self.hosts[host].db.by_hand {
+                        self.hosts[host].by_hand_at = self.now;
+                    }
                     let backlog = std::mem::take(&mut self.hosts[host].backlog);
                     self.wake_up(backlog);
                 }

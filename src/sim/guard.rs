@@ -140,6 +140,6 @@ impl World {
         let here = &mut self.hosts[host];
         let acts = here.agent.is_some() && !here.frozen;
         let guarded = here.guard.is_some_and(|g| g.guards == here.volume);
-        here.loose |= here.db.primary && (here.paused || !(acts || guarded));
+        here.loose |= here.paused || here.db.primary && !(acts || guarded);
     }
 }

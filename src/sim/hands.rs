@@ -45,10 +45,16 @@ impl Setting {
 const RESTART: Span = Span::millis(150);
 
 impl World {
+    /// Nobody does anything on a host that is off or stands still; where several nodes accept writes
+    /// none of this is played.
+    fn reaches_hand(&self, host: usize) -> bool {
+        self.hosts[host].answers() && !self.has_several_writers()
+    }
+
     /// `pg_promote()`, `pg_ctl promote`: the standby takes the next timeline.
     pub(super) fn promote_by_hand(&mut self, host: usize) {
         let db = &self.hosts[host].db;
-        if !db.running || db.hung || db.primary || self.has_several_writers() {
+        if !db.running || db.hung || db.primary || !self.reaches_hand(host) {
             return;
         }
         self.disconnect(host);
@@ -67,7 +73,7 @@ impl World {
     /// `pg_ctl start`, a unit that was left enabled: a former primary comes up writable.
     pub(super) fn start_by_hand(&mut self, host: usize) {
         let db = &self.hosts[host].db;
-        if db.running || !db.has_data || self.has_several_writers() || !self.hosts[host].up {
+        if db.running || !db.has_data || !self.reaches_hand(host) {
             return;
         }
         let (others, k) = self.configured_sync(host);
@@ -107,7 +113,7 @@ impl World {
 
     /// Somebody stops the database and puts another in its place.
     pub(super) fn replace_data(&mut self, host: usize, with: Replacement) {
-        if self.hosts[host].node.role == Role::Witness || self.has_several_writers() {
+        if self.hosts[host].node.role == Role::Witness || !self.reaches_hand(host) {
             return;
         }
         self.kill_database(host);

@@ -113,6 +113,8 @@ pub(super) struct Host {
     pub(super) clock_stopped: Option<Timestamp>,
     /// Until when its agent may acknowledge, as its agent last knew (world time).
     pub(super) lease_end: Timestamp,
+    /// When it last went on after a pause, by its own clock.
+    pub(super) resumed_at: Timestamp,
     /// Nothing here can end its database in time.
     pub(super) loose: bool,
     /// When a person last made its database writable behind the agent's back, or an agent that could
@@ -160,6 +162,7 @@ impl Host {
             volume: 0,
             clock_stopped: None,
             lease_end: Timestamp(0),
+            resumed_at: Timestamp(0),
             loose: false,
             by_hand_at: Timestamp(0),
             doubt: None,
@@ -204,6 +207,7 @@ impl Host {
             // It believes in its lease for as much longer.
             self.lease_end = self.lease_end + now.since(since);
         }
+        self.resumed_at = self.clock(now);
     }
 
     /// Reachable over the network at all.

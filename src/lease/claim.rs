@@ -41,12 +41,32 @@ pub enum Standing {
 /// What winning rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Win {
-    /// The best evidence that the former holder cannot acknowledge.
+    /// The best evidence that nobody who held the role before can acknowledge.
     pub fence: FenceRung,
+    /// The same of the last holder alone; who held it before was judged when its successor won.
+    pub last_fence: FenceRung,
+    /// Who held the role before and was not seen stopped since.
+    pub loose: Vec<(Member, FenceRung)>,
     /// A voter that has more log than the claimant, and up to where.
     pub fetch: Option<(NodeId, Position)>,
     /// What would be lost once that is fetched.
     pub loss: LossAccount,
+}
+
+/// So many former holders are remembered at most.
+const LOOSE_MAX: usize = 16;
+
+impl Win {
+    /// The fence, and whom it is about where that is not the last holder.
+    pub fn fence_words(&self) -> String {
+        let fence = self.fence.words();
+        if self.fence == self.last_fence {
+            return fence.to_owned();
+        }
+        let who: Vec<_> = self.loose.iter().map(|(m, _)| m.node.as_str()).collect();
+        let last = self.last_fence.words();
+        format!("{fence} ({} was not seen stopped since; the last holder: {last})", list(&who))
+    }
 }
 
 impl Claim {
@@ -210,7 +230,35 @@ impl Claim {
             }
             worst = worst.max(rung);
         }
-        Standing::Won(Win { fence: worst, fetch: self.fetch(), loss: self.loss() })
+        let loose = self.loose(attested);
+        let fence = loose.iter().map(|(_, rung)| *rung).fold(worst, Ord::max);
+        let (fetch, loss) = (self.fetch(), self.loss());
+        Standing::Won(Win { fence, last_fence: worst, loose, fetch, loss })
+    }
+
+    /// Former holders that nobody saw stopped, also of epochs that a later promotion closed: each
+    /// holder says whom it left behind. A grant from there, with nothing writable, ends it.
+    fn loose(&self, attested: &[Member]) -> Vec<(Member, FenceRung)> {
+        let stopped = |m: &Member| {
+            *m == self.request.candidate
+                || attested.contains(m)
+                || self.grants.get(m).is_some_and(|g| g.not_writable)
+        };
+        let mut loose = BTreeMap::new();
+        for entry in self.open_epochs() {
+            for (member, rung) in &entry.doubt.loose {
+                loose.insert(member.clone(), *rung);
+            }
+            if self.released(&entry).is_none() {
+                let fenced = self.is_sync_fenced(&entry);
+                let rung = if fenced { FenceRung::SyncFenced } else { FenceRung::LeaseExpired };
+                loose.insert(entry.holder.clone(), rung);
+            } else {
+                loose.remove(&entry.holder);
+            }
+        }
+        let left = loose.into_iter().filter(|(member, _)| !stopped(member));
+        left.take(LOOSE_MAX).collect()
     }
 
     fn best(&self) -> Option<(NodeId, Position)> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Terms;
 use super::message::{Ack, Renew};
-use crate::model::loss::Doubt;
+use crate::model::loss::{Doubt, FenceRung};
 use crate::model::planted::{Bug, planted};
 use crate::model::{
     Epoch, Member, NodeId, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet,
@@ -85,8 +85,15 @@ impl Holder {
             number: self.doubt.number + 1,
             why: why.map(ToOwned::to_owned),
             excluded: excluded.to_vec(),
+            loose: std::mem::take(&mut self.doubt.loose),
         };
         true
+    }
+    /// Who held the role before and was not seen stopped when this epoch was won.
+    pub fn keep_loose(&mut self, loose: Vec<(Member, FenceRung)>) {
+        if self.doubt.loose != loose {
+            (self.doubt.loose, self.doubt.number) = (loose, self.doubt.number + 1);
+        }
     }
     /// What an earlier process of this holder said against it.
     pub fn keep_doubt(&mut self, doubt: Doubt) {

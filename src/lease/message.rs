@@ -144,6 +144,9 @@ pub struct Grant {
     /// How often its store was written: one that says less than before was restored.
     #[serde(default)]
     pub writes: u64,
+    /// No process of a database that could accept writes remained there.
+    #[serde(default)]
+    pub not_writable: bool,
 }
 
 /// From a holder (or a claimant that gave up): final. It is never renewed again.

@@ -216,6 +216,7 @@ fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
         released: vec![],
         unproved_line: false,
         history_signed: false,
+        not_writable: false,
         writes: 0,
     }
 }
@@ -242,7 +243,8 @@ fn a_majority_without_the_sync_quorum_is_not_enough() {
 fn what_the_holder_doubts_is_not_proved_by_grants() {
     let doubted = |number, why: Option<&str>| {
         let mut history = won_history();
-        history[0].doubt = Doubt { number, why: why.map(Into::into), excluded: vec!["etl".into()] };
+        history[0].doubt =
+            Doubt { number, why: why.map(Into::into), excluded: vec!["etl".into()], loose: vec![] };
         history
     };
     // The newest word of it counts, whoever has it.
@@ -271,7 +273,7 @@ fn what_the_holder_doubts_is_not_proved_by_grants() {
 fn a_voter_keeps_the_newest_doubt_durably() {
     let mut v = voter(2);
     let _ = v.renew(Timestamp(0), &renew(1, 1));
-    let doubt = Doubt { number: 1, why: Some("x".into()), excluded: vec![] };
+    let doubt = Doubt { number: 1, why: Some("x".into()), ..Doubt::default() };
     let said = v.renew(Timestamp(1), &Renew { doubt: doubt.clone(), ..renew(1, 1) });
     assert_eq!(said.persist.unwrap().history[0].doubt, doubt);
     let again = v.renew(Timestamp(2), &Renew { doubt: doubt.clone(), ..renew(1, 1) });

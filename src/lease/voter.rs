@@ -522,6 +522,7 @@ impl Voter {
             unproved_line: local.unproved_line,
             history_signed: self.record.history_signed,
             writes: self.record.writes,
+            not_writable: local.not_writable,
         };
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(grant) }
     }

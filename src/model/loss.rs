@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, Span};
+use super::{Member, NodeId, Span};
 
 /// Evidence that a former holder cannot acknowledge a write, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct Doubt {
     /// Whose commits wait for nobody, as the policy lists them: outside the account, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
+    /// Who held the role before and was not seen stopped since, and what fences it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loose: Vec<(Member, FenceRung)>,
 }
 
 /// What acknowledged data is lost.

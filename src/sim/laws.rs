@@ -28,6 +28,8 @@ const STRAY_MAX: Span = Span::millis(1_000);
 pub(super) const ROUNDING: Span = Span::millis(1);
 /// A verdict of "healthy" rests on a word that is not older than this.
 const FRESH: Span = Span::secs(5);
+/// Whoever falls silent is suspected within this.
+const SILENCE_MAX: Span = Span::secs(2);
 /// What a screen says was true so long ago at most: a report and a look.
 const SCREEN_AGE: Span = Span::millis(500);
 
@@ -167,6 +169,11 @@ impl World {
         if self.has_several_writers() {
             return;
         }
+        let writes = |h: &super::host::Host| {
+            h.up && !h.paused && h.db.running && h.db.primary && !h.db.hung && !h.db.by_hand
+        };
+        let nobody = !self.hosts.iter().any(writes);
+        self.writerless_since = nobody.then(|| self.writerless_since.unwrap_or(self.now));
         for plane in 0..self.planes.len() {
             if self.planes[plane].is_up() && !self.planes[plane].is_paused() {
                 self.check_screen(plane);
@@ -186,15 +193,11 @@ impl World {
                 wrong.push(format!("{} is shown healthy; its last word is {age} old", node.node));
             }
         }
-        let writes = |h: &super::host::Host| {
-            h.up && !h.paused && h.db.running && h.db.primary && !h.db.hung && !h.db.by_hand
-        };
         let primary = view.primary.as_ref().and_then(|p| self.index(p));
-        if view.state == ClusterState::Healthy && !self.hosts.iter().any(writes) {
-            let lately = self.now.since(self.oracle.last_ack()) < FRESH;
-            if !lately {
-                wrong.push("the cluster is shown healthy, and no database accepts writes".into());
-            }
+        let writerless = self.writerless_since.map_or(Span::ZERO, |since| self.now.since(since));
+        if view.state == ClusterState::Healthy && writerless > SILENCE_MAX {
+            let text = "the cluster is shown healthy, and no database accepts writes";
+            wrong.push(format!("{text} for {writerless}"));
         }
         let since = primary.filter(|_| view.why.contains("no writes")).map(|host| {
             let since = self.planes[plane].no_writes_since.map_or(self.now, |(_, since)| since);

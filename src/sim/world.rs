@@ -176,6 +176,8 @@ pub struct World {
     pub(super) planes: Vec<Plane>,
     pub(super) client: Client,
     pub(super) oracle: Oracle,
+    /// Since when no database accepts writes, as the law about screens looks.
+    pub(super) writerless_since: Option<Timestamp>,
     pub(super) born: u64,
     pub(super) connections: u64,
     pub(super) allowlist: Rc<Allowlist>,
@@ -348,6 +350,7 @@ impl World {
             hosts,
             net,
             planes,
+            writerless_since: None,
             oracle: Oracle::default(),
             born: 0,
             connections: 0,

@@ -442,10 +442,10 @@ impl Machine {
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
         if let Some(Attempt { reason: Reason::Armed { plan, .. }, .. }) = &self.attempt {
             let loss_fine = win.loss.within(plan.max_loss_bytes) || plan.accept_unknown_loss;
-            if win.fence > plan.least_fence && !plan.accept_unknown_loss {
+            if win.last_fence > plan.least_fence && !plan.accept_unknown_loss {
                 let why = format!(
                     "the fence is only \"{}\", the plan wants \"{}\"",
-                    win.fence.words(),
+                    win.last_fence.words(),
                     plan.least_fence.words()
                 );
                 return self.abandon(&why, turn);
@@ -488,7 +488,7 @@ impl Machine {
         }
         turn.effects.push(Effect::Note(format!(
             "won epoch {epoch}; fence: {}; loss: {}",
-            win.fence.words(),
+            win.fence_words(),
             win.loss
         )));
         if let Some((from, target)) = win.fetch.clone().filter(|_| !climb) {
@@ -555,6 +555,7 @@ impl Machine {
             // The same database: what was wrong with its commits still is.
             holder.keep_doubt(before.doubt().clone());
         }
+        holder.keep_loose(win.loose.clone());
         let promoted = match &self.tenure {
             Tenure::Holding { promoted, .. } if climb => promoted.clone(),
             Tenure::None

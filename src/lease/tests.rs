@@ -378,3 +378,50 @@ fn a_release_outlives_an_abandoned_claim_behind_it() {
     let grant = v.claim(Timestamp(2), &claim(3, 2, sync(&[1, 3], 1)), at(0)).reply.unwrap();
     assert_eq!(grant.released, [notice(1, 1), notice(2, 3)]);
 }
+
+/// Epoch 1 was never seen stopped; epoch 2 was promoted over it, and its holder gave it back.
+#[test]
+fn a_fence_speaks_of_everybody_who_was_not_seen_stopped() {
+    let mut history = won_history();
+    let mut second = history[0].clone();
+    (second.epoch, second.holder, second.promoted) = (Epoch(2), member(2), true);
+    second.doubt.loose = vec![(member(1), FenceRung::SyncFenced)];
+    history = vec![second];
+    let request = ClaimRequest {
+        released: vec![ReleaseNotice {
+            epoch: Epoch(2),
+            holder: member(2),
+            final_position: None,
+            promoted: true,
+            process: 0,
+        }],
+        ..claim(3, 3, sync(&[1, 2], 1))
+    };
+    let win = |from_first: Option<bool>| {
+        let mut c = Claim::new(request.clone(), set(), Timestamp(0), true);
+        let of =
+            |n| Grant { epoch: Epoch(3), candidate: member(3), ..grant(n, 50, history.clone()) };
+        c.grant(of(2));
+        c.grant(of(3));
+        if let Some(not_writable) = from_first {
+            c.grant(Grant { not_writable, ..of(1) });
+        }
+        let Standing::Won(win) = c.standing(&[], false) else { panic!("released") };
+        win
+    };
+    let unseen = win(None);
+    assert_eq!((unseen.fence, unseen.last_fence), (FenceRung::SyncFenced, FenceRung::Stopped));
+    assert_eq!(unseen.loose, [(member(1), FenceRung::SyncFenced)]);
+    assert!(unseen.fence_words().contains("n1 was not seen stopped since"), "{unseen:?}");
+    assert_eq!(win(Some(true)).fence, FenceRung::Stopped, "its own word ends it");
+    assert_eq!(win(Some(false)).fence, FenceRung::SyncFenced);
+}
+
+/// A holder finds another volume under its database: what its renewals say is not the cluster's.
+#[test]
+fn a_holders_later_data_is_not_the_clusters() {
+    let mut v = voter(2);
+    let _ = v.renew(Timestamp(0), &Renew { system: Some(1), ..renew(1, 1) });
+    let _ = v.renew(Timestamp(1), &Renew { system: Some(2), ..renew(1, 1) });
+    assert_eq!(v.record().data.system, Some(1));
+}

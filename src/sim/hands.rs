@@ -113,7 +113,9 @@ impl World {
 
     /// Somebody stops the database and puts another in its place.
     pub(super) fn replace_data(&mut self, host: usize, with: Replacement) {
-        if self.hosts[host].node.role == Role::Witness || !self.reaches_hand(host) {
+        let here = &self.hosts[host];
+        // A volume is restored under a host that is off, too.
+        if here.node.role == Role::Witness || here.paused || self.has_several_writers() {
             return;
         }
         self.kill_database(host);

@@ -33,6 +33,10 @@ impl World {
         let here = &mut self.hosts[host];
         here.frozen = false;
         here.inbox.clear();
+        if self.hosts[host].db.stopping {
+            // A stop that was asked for ends without whoever asked.
+            self.kill_database(host);
+        }
         let here = &mut self.hosts[host];
         // The kernel has dropped what was never written, or not.
         if here.disk.broken && self.random.chance(500) {

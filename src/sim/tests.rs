@@ -160,12 +160,14 @@ fn random_days_break_no_law() {
 
 /// Days that once broke a law: two of two voters with a change half-way, changes that waited for
 /// ever, a person's plan that kept a failover from being made, a release that was said again with
-/// every answer to it.
+/// every answer to it; a holder whose clock stood still and climbed above its successor (10103), a
+/// volume exchanged under a lease (68338) or between a win and the promotion (52691, 93420, 94299), a
+/// fence that forgot who was before (25199), and a winner shown healthy too early (32468).
 #[test]
 fn days_that_once_broke_a_law() {
     for seed in [
         7_274, 10_327, 10_668, 13_716, 14_721, 16_686, 17_441, 19_926, 46_131, 48_557, 50_338,
-        50_530, 52_102, 53_290,
+        50_530, 52_102, 53_290, 10_103, 68_338, 52_691, 93_420, 94_299, 25_199, 32_468, 62_556,
     ] {
         let day = chaos::day(seed, false);
         assert!(day.violations.is_empty(), "SEED={seed} ({}): {:?}", day.shape, day.violations);
@@ -260,6 +262,7 @@ fn planted_bugs_are_found() {
         (Bug::GuardOnlyRises, Place::Scenario("guard_follows_the_lease_down")),
         (Bug::UnguardedForEver, Place::Scenario("guard_cannot_be_started")),
         (Bug::DoubtForgotten, Place::Scenario("commits_that_do_not_wait")),
+        (Bug::HoldsOnOvertaken, Place::Day(10_103)),
     ];
     let missed: Vec<_> = places.iter().filter(|(bug, place)| !shows(*bug, place)).collect();
     assert!(missed.is_empty(), "not found: {missed:?}");

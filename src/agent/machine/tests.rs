@@ -1,7 +1,7 @@
 //! One agent, input by input: what it holds, when it lets go, what it refuses.
 
 use super::*;
-use crate::lease::{Ack, EpochSync, Holder};
+use crate::lease::{Ack, EpochSync, Holder, Renew};
 use crate::model::VoterSet;
 use crate::model::WallTime;
 use crate::model::command::{HistoryOrder, Order, OverrideOrder, VoterOrder};
@@ -517,4 +517,47 @@ fn every_order_has_an_answer_in_every_state() {
             );
         }
     }
+}
+
+/// A suspended host whose clock stood still with it believes in its lease; the first word of the
+/// winner there was meanwhile ends it.
+#[test]
+fn a_holder_that_hears_of_a_newer_winner_ends_at_once() {
+    let end = || {
+        let mut machine = holding();
+        let renew = Renew {
+            voters_version: record("n1").voters.unwrap().version,
+            epoch: Epoch(3),
+            holder: member("n2"),
+            round: 1,
+            duration: Span::secs(2),
+            sync: crate::model::SyncStage::default(),
+            promoted: None,
+            system: None,
+            process: 7,
+            doubt: crate::model::loss::Doubt::default(),
+        };
+        let (_, reply) = machine.message(at(10), PeerMessage::Renew(renew), Ok(()));
+        assert!(matches!(reply, PeerReply::Refused { .. }), "{reply:?}");
+        matches!(machine.goal(), Goal::Stopped(Manner::Kill))
+    };
+    assert!(end());
+    let bug = crate::model::planted::Bug::HoldsOnOvertaken;
+    assert!(!crate::model::planted::with(bug, end), "the bug is found");
+}
+
+/// Between a win and the promotion another volume was put in place: that is not what the voters
+/// granted to.
+#[test]
+fn data_that_changed_since_the_win_is_not_promoted() {
+    let mut machine = holding();
+    if let Tenure::Holding { promoted, .. } = &mut machine.tenure {
+        *promoted = None;
+    }
+    let mark = crate::model::DataMark { system: Some(1), ..machine.voter.record().data.clone() };
+    let _ = machine.voter.note_data(mark);
+    let data = crate::model::DataFound { system: Some(2), ..Default::default() };
+    let other = Resource { data, writable: false, history: None, ..writable(&machine) };
+    drop(machine.observed(at(10), other));
+    assert!(matches!(machine.goal(), Goal::Stopped(Manner::Kill)), "{:?}", machine.goal());
 }

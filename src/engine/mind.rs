@@ -189,6 +189,7 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
         || a.resource.position.timeline != b.resource.position.timeline
         || a.resource.receiving_from != b.resource.receiving_from
         || a.resource.trouble != b.resource.trouble
+        || a.resource.refuses != b.resource.refuses
         || a.resource.found != b.resource.found
         || a.data_fault != b.data_fault
         || a.resource.proof != b.resource.proof

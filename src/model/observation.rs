@@ -236,6 +236,9 @@ pub struct ResourceFacts {
     pub unproved: Option<Unproved>,
     /// What is wrong, in words.
     pub trouble: String,
+    /// What a new client of the database is told instead of being let in; empty: it is let in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refuses: String,
     /// Where what was found was not what was ordered, the last few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Found>,

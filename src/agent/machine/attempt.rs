@@ -65,7 +65,13 @@ pub enum Stage {
         target: Position,
         /// From whom.
         from: NodeId,
-        /// Give up then.
+        /// Keeps the lease that was won, however long it takes.
+        holder: Box<Holder>,
+        /// Next round of renewals.
+        renew_at: Timestamp,
+        /// How far it was at the last look.
+        reached: Option<Position>,
+        /// Give up then, unless more has come.
         until: Timestamp,
     },
 }
@@ -95,7 +101,7 @@ const CLAIM_MAX: Span = Span::millis(1_500);
 const CLAIM_DOUBLED_MAX: u32 = 3;
 /// A majority whose loss account is not "none" waits so long for the others' grants.
 const CLAIM_SETTLE: Span = Span::millis(400);
-/// Missing log that is not fetched by then is not fetched.
+/// A fetch of missing log that has brought nothing more for so long is given up.
 const FETCH_MAX: Span = Span::secs(10);
 
 impl Attempt {
@@ -170,7 +176,10 @@ impl Attempt {
             }
             Stage::Asking { next, .. } => (*next).max(voter.lease_until()),
             Stage::Claiming { resend, until, .. } => (*resend).min(*until),
-            Stage::Fetching { until, .. } => *until,
+            Stage::Fetching { until, renew_at, holder, .. } => {
+                let end = holder.held_until().unwrap_or(*until);
+                (*until).min(*renew_at).min(end)
+            }
         };
         Some(next.min(self.until))
     }
@@ -436,7 +445,7 @@ impl Machine {
 
     /// Granted by a majority, and the former holder is fenced. The win is durable before anything
     /// rests on it.
-    fn won(&mut self, now: Timestamp, claim: Box<Claim>, win: Win, turn: &mut Turn) {
+    pub(super) fn won(&mut self, now: Timestamp, claim: Box<Claim>, win: Win, turn: &mut Turn) {
         self.unanswered = 0;
         let epoch = claim.request().epoch;
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
@@ -485,60 +494,104 @@ impl Machine {
             let system = self.voter.record().data.system;
             let upstream = Upstream { node: from.clone(), epoch, history: None, system };
             self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
+            let Some(holder) = self.new_holder(&claim) else { return };
+            let reached = self.resource.position;
             if let Some(attempt) = &mut self.attempt {
                 attempt.stage = Stage::Fetching {
                     claim,
                     win: Box::new(win),
                     target,
                     from,
+                    holder: Box::new(holder),
+                    renew_at: now,
+                    reached,
                     until: now + FETCH_MAX,
                 };
             }
             turn.effects.push(Effect::Report);
+            self.mind_fetching(now, turn);
             return;
         }
-        self.take_role(now, &claim, &win, turn);
+        if let Some(holder) = self.new_holder(&claim) {
+            self.take_role(now, &claim, &win, holder, turn);
+        }
+    }
+
+    /// The lease that was won counts from when it was claimed.
+    fn new_holder(&self, claim: &Claim) -> Option<Holder> {
+        let request = claim.request();
+        let voters = self.voter.record().voters.clone()?;
+        let round = self.setup.first_round + request.epoch.0 * 1_000_000;
+        let (me, sync) = (self.setup.me.clone(), request.sync.clone());
+        let mut holder = Holder::new(me, request.epoch, voters, sync, self.setup.terms, round);
+        for voter in claim.granted_by() {
+            holder.granted(voter, claim.sent());
+        }
+        Some(holder)
     }
 
     fn mind_fetching(&mut self, now: Timestamp, turn: &mut Turn) {
-        let Some(Attempt { stage: Stage::Fetching { claim, win, target, from, until }, .. }) =
-            &self.attempt
+        let here = self.resource.position;
+        let interval = self.renew_interval();
+        let Some(Attempt {
+            stage: Stage::Fetching { claim, win, target, from, holder, renew_at, reached, until },
+            ..
+        }) = &mut self.attempt
         else {
             return;
         };
-        let reached = self
-            .resource
-            .position
-            .is_some_and(|p| p.timeline == target.timeline && p.lsn >= target.lsn);
-        if reached && !self.resource.writable {
-            let (claim, win) = (claim.clone(), win.clone());
-            self.take_role(now, &claim, &win, turn);
-        } else if now >= *until {
-            let why = format!("could not fetch log up to {target} from {from} in {FETCH_MAX}");
+        if here.is_some_and(|p| p.timeline == target.timeline && p.lsn >= target.lsn)
+            && !self.resource.writable
+        {
+            let (claim, win, holder) = (claim.clone(), win.clone(), holder.clone());
+            self.take_role(now, &claim, &win, *holder, turn);
+            return;
+        }
+        if here > *reached {
+            (*reached, *until) = (here, now + FETCH_MAX);
+        }
+        if now >= *until {
+            let why = format!(
+                "could not fetch log up to {target} from {from}: nothing more came for {FETCH_MAX}"
+            );
             self.abandon(&why, turn);
+        } else if !holder.holds(now) {
+            let why = format!("the lease ran out while log up to {target} came from {from}");
+            self.abandon(&why, turn);
+        } else if now >= *renew_at {
+            *renew_at = now + interval;
+            let mut holder = holder.clone();
+            self.send_renewal(now, &mut holder, None, turn);
+            if let Some(Attempt { stage: Stage::Fetching { holder: kept, .. }, .. }) =
+                &mut self.attempt
+            {
+                *kept = holder;
+            }
         }
     }
 
-    fn take_role(&mut self, now: Timestamp, claim: &Claim, win: &Win, turn: &mut Turn) {
+    /// The lease that is won and not yet used, while log is fetched.
+    pub(super) fn fetching_holder(attempt: &mut Option<Attempt>) -> Option<&mut Holder> {
+        match attempt.as_mut().map(|a| &mut a.stage) {
+            Some(Stage::Fetching { holder, .. }) => Some(holder),
+            _ => None,
+        }
+    }
+
+    fn take_role(
+        &mut self,
+        now: Timestamp,
+        claim: &Claim,
+        win: &Win,
+        mut holder: Holder,
+        turn: &mut Turn,
+    ) {
         let request = claim.request();
-        let Some(voters) = self.voter.record().voters.clone() else { return };
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
         // Durable before the database may write: from here on the epoch may have been written in.
         let said = self.voter.mark_won(request.epoch, !climb);
         Self::persist(turn, said.persist);
         let sync = request.sync.sets.last().cloned().unwrap_or_default();
-        let round = self.setup.first_round + request.epoch.0 * 1_000_000;
-        let mut holder = Holder::new(
-            self.setup.me.clone(),
-            request.epoch,
-            voters,
-            request.sync.clone(),
-            self.setup.terms,
-            round,
-        );
-        for voter in claim.granted_by() {
-            holder.granted(voter, claim.sent());
-        }
         if let Tenure::Holding { holder: before, .. } = &self.tenure
             && climb
         {

@@ -113,8 +113,14 @@ impl Engine {
                         _ if !run.plan.shares.is_empty() && kind > StepKind::Shift => {
                             (rules::STEP_LATE, Outcome::Unproved)
                         }
-                        _ if kind <= StepKind::Claim => (rules::ABANDONED, Outcome::Aborted),
-                        _ => (rules::ABANDONED, Outcome::Unknown),
+                        _ if kind <= StepKind::Claim
+                            && (self.durable.epoch <= run.plan.epoch
+                                || !run.plan.shares.is_empty()) =>
+                        {
+                            (rules::ABANDONED, Outcome::Aborted)
+                        }
+                        _ if kind >= StepKind::Follow => (rules::STEP_LATE, Outcome::Unproved),
+                        _ => (rules::STEP_LATE, Outcome::Unknown),
                     };
                     self.end(making, run, rule, outcome, why);
                     return;
@@ -266,6 +272,11 @@ impl Engine {
         if let Some(armed) = gave_up {
             return Standing::Failed(format!("{to} gave up: {}", armed.why));
         }
+        // What it said last is its last word: nothing more comes of it.
+        let mind = &self.nodes[to];
+        if mind.verdict == Verdict::Failed && mind.report.is_some() {
+            return Standing::Failed(format!("{to} failed: {}", mind.why));
+        }
         match kind {
             StepKind::Arm => match (armed, self.won(run)) {
                 (Some(_), _) | (_, Some(_)) => Standing::Done("armed".into()),
@@ -295,9 +306,6 @@ impl Engine {
                     ))
                 }
                 Some(r) => Standing::Running(r.resource.state.word().into()),
-                None if self.nodes[to].verdict == Verdict::Failed => {
-                    Standing::Failed(format!("{to} lost the role while promoting"))
-                }
                 None => Standing::Running("waits for word".into()),
             },
             StepKind::Follow => match self.won(run) {

@@ -368,3 +368,33 @@ fn no_phase_is_without_a_way_out() {
         assert!(!view.owner.is_empty(), "{phase:?}");
     }
 }
+
+/// A winner's host died 50 ms after it won: its run went by what it had said last, for 31 s.
+#[test]
+fn a_run_ends_as_soon_as_its_winner_is_known_to_have_failed() {
+    let mut world = World::calm(Strategy::Automatic);
+    fail(&mut world);
+    let mut won = armed(gave_back("n2"), &world, ArmedStage::Promoting);
+    won.vote.epoch = Epoch(3);
+    let holding = report("n1").holding.unwrap();
+    won.holding = Some(HoldingFacts { epoch: Epoch(3), ..holding });
+    world.hear(won);
+    assert_eq!(world.engine.view().phase.phase, Phase::Promoting);
+    let mut since_failed = 0;
+    for _ in 0..100 {
+        for node in ["n1", "n3"] {
+            let mut r = gave_back(node);
+            (r.vote.epoch, r.vote.holder, r.vote.won) = (Epoch(3), Some(member("n2")), true);
+            world.hear(r);
+        }
+        world.pass(50);
+        since_failed += u32::from(world.engine.nodes[&"n2".into()].verdict == Verdict::Failed);
+        if world.engine.snapshot().run.is_none() {
+            break;
+        }
+    }
+    let last = world.engine.view().run.clone().unwrap();
+    assert_eq!(last.outcome, Some(Outcome::Unknown), "{last:?}");
+    assert!(since_failed <= 1, "it was known for {since_failed} judgements");
+    assert!(world.rules.contains(&rules::STEP_LATE));
+}

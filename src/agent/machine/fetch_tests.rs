@@ -104,7 +104,11 @@ fn a_fetch_may_take_longer_than_a_lease_and_than_its_patience_while_more_comes()
     promised_until(&mut machine, first, 25_000, true);
     assert!(machine.attempt.is_some(), "{}", machine.complaint());
     drop(machine.observed(at(25_000), standby_at(&machine, 1_000)));
-    assert!(matches!(machine.goal(), Goal::Primary { epoch: Epoch(3), .. }), "{:?}", machine.goal());
+    assert!(
+        matches!(machine.goal(), Goal::Primary { epoch: Epoch(3), .. }),
+        "{:?}",
+        machine.goal()
+    );
     assert!(machine.tenure().held(at(25_001)).is_some());
 }
 

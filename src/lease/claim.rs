@@ -99,7 +99,8 @@ impl Claim {
                 slot.doubt = entry.doubt.clone();
             }
         }
-        let closed = seen.values().filter(|e| e.promoted).map(|e| e.epoch).max();
+        let written = |e: &&EpochSync| e.promoted || self.has_its_line(e.epoch);
+        let closed = seen.values().filter(written).map(|e| e.epoch).max();
         let unheard = self.voters.members.len() - self.grants.len();
         seen.into_values()
             .filter(|e| closed.is_none_or(|c| e.epoch >= c))
@@ -108,10 +109,18 @@ impl Claim {
                     g.history.iter().any(|h| h.epoch == e.epoch && h.holder == e.holder)
                 };
                 e.won
+                    || self.has_its_line(e.epoch)
                     || self.grants.values().filter(voted).count() + unheard
                         >= self.voters.majority()
             })
             .collect()
+    }
+
+    /// A granter received the line that this epoch's winner opened: it was written in, whether or
+    /// not anybody heard its winner say so.
+    fn has_its_line(&self, epoch: Epoch) -> bool {
+        let line = |g: &Grant| g.position.is_some_and(|p| u64::from(p.timeline) == epoch.0);
+        self.grants.values().any(|g| !g.unproved_line && line(g))
     }
 
     fn released(&self, entry: &EpochSync) -> Option<&ReleaseNotice> {
@@ -335,6 +344,18 @@ impl Claim {
         }
         if self.is_sync_fenced(entry) {
             return Some(self.none_by_grants(entry));
+        }
+        // What it acknowledged it had flushed before, and whoever has less fetches it.
+        let own = self.grants.get(&entry.holder).and_then(|g| g.position);
+        if own.zip(reached).is_some_and(|(own, reached)| own.timeline == reached.timeline) {
+            return Some(doubted(entry).unwrap_or_else(|| LossAccount::None {
+                proof: format!(
+                    "{holder} itself granted, and the candidate has all of its log, flushed before \
+                     it acknowledged"
+                ),
+                by: vec![holder.clone()],
+                excluded: entry.doubt.excluded.clone(),
+            }));
         }
         let why = match self.lacking(entry) {
             None => format!(

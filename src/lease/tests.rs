@@ -376,3 +376,62 @@ fn a_release_outlives_an_abandoned_claim_behind_it() {
     let grant = v.claim(Timestamp(2), &claim(3, 2, sync(&[1, 3], 1)), at(0)).reply.unwrap();
     assert_eq!(grant.released, [notice(1, 1), notice(2, 3)]);
 }
+
+/// The former holder gave the role back without a clean stop, and grants: its own log is a proof.
+#[test]
+fn a_former_holder_that_grants_proves_its_epoch_by_its_own_log() {
+    let mut request = claim(2, 2, sync(&[1, 3], 1));
+    request.released = vec![ReleaseNotice {
+        epoch: Epoch(1),
+        holder: member(1),
+        final_position: None,
+        promoted: true,
+        process: 0,
+    }];
+    let of = |former: Grant| {
+        let mut c = Claim::new(request.clone(), set(), Timestamp(0), false);
+        c.grant(grant(2, 10, won_history()));
+        c.grant(former);
+        let Standing::Won(win) = c.standing(&[], false) else { panic!() };
+        win
+    };
+    let win = of(grant(1, 12, won_history()));
+    assert!(matches!(win.loss, LossAccount::None { .. }), "{}", win.loss);
+    assert_eq!(win.fetch.map(|(_, p)| p.lsn), Some(Lsn(12)));
+    // Not where it cannot say where its log ends, nor against its own doubt.
+    let win = of(Grant { position: None, ..grant(1, 12, won_history()) });
+    assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
+    let mut doubted = won_history();
+    doubted[0].doubt = Doubt { number: 1, why: Some("fsync was off".into()), excluded: vec![] };
+    let win = of(grant(1, 12, doubted));
+    assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
+}
+
+/// A winner is gone before anybody heard that it was promoted, and a survivor streamed its line:
+/// that epoch was written in, so it closes the ones before.
+#[test]
+fn a_received_line_closes_what_was_before_its_epoch() {
+    let mut history = won_history();
+    history.push(EpochSync {
+        epoch: Epoch(2),
+        holder: member(3),
+        sync: sync(&[1, 2], 1).into(),
+        won: false,
+        promoted: false,
+        doubt: Doubt::default(),
+    });
+    let set = VoterSet { version: 1, members: (1..=4).map(member).collect() };
+    let request = ClaimRequest { voters: set.clone(), ..claim(3, 2, sync(&[1, 3], 1)) };
+    let on = |timeline, unproved_line| {
+        let mut c = Claim::new(request.clone(), set.clone(), Timestamp(0), false);
+        for (voter, line) in [(2, timeline), (4, 1), (1, 1)] {
+            let position = Some(Position { timeline: line, lsn: Lsn(10) });
+            let history = if voter == 4 { won_history() } else { history.clone() };
+            c.grant(Grant { epoch: Epoch(3), position, unproved_line, ..grant(voter, 10, history) });
+        }
+        c.loss()
+    };
+    let LossAccount::None { proof, .. } = on(2, false) else { panic!("{}", on(2, false)) };
+    assert!(proof.contains("2 synchronous standbys"), "{proof}");
+    assert!(matches!(on(2, true), LossAccount::Unknown { .. }), "{}", on(2, true));
+}

@@ -167,6 +167,9 @@ impl Engine {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));
             }
             (mind.verdict, mind.why) = (verdict, why);
+            let usual = health::usual_score(mind, &self.policy, now);
+            let least = self.policy.constraints.decision.target_at_least;
+            mind.fit = health::is_fit(mind.fit, usual, least);
             let well = verdict == Verdict::Healthy
                 && health::score(mind, &self.policy, now)
                     >= self.policy.constraints.failback.score_at_least;

@@ -35,6 +35,8 @@ pub(super) struct NodeMind {
     pub(super) stuck_since: Option<Timestamp>,
     /// Since when it is ordered to take shares and has not.
     pub(super) ordered_since: Option<Timestamp>,
+    /// It is well enough to be chosen, with hysteresis.
+    pub(super) fit: bool,
     /// Since when it is healthy with a score that allows a failback.
     pub(super) well_since: Option<Timestamp>,
 }
@@ -57,6 +59,7 @@ impl NodeMind {
             stuck_since: None,
             ordered_since: None,
             well_since: None,
+            fit: false,
         }
     }
 

@@ -29,6 +29,7 @@ mod rooms;
 pub mod rules;
 mod run;
 mod sharing;
+mod stalemate;
 mod view;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ use crate::model::view::{
 use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
 use decision::Making;
 use mind::NodeMind;
+use stalemate::Stalemate;
 
 /// How often silence is judged when something is amiss.
 pub const JUDGE_INTERVAL: Span = Span::millis(50);
@@ -205,6 +207,8 @@ pub struct Engine {
     last_doubt: Doubt,
     /// Candidates that gave up, and in which epoch: the others are tried first.
     given_up: Vec<(Epoch, NodeId)>,
+    /// Candidates that won and refused, again and again.
+    stalemate: Stalemate,
     /// Agents that are in reach keep different shares since then.
     apart_since: Option<Timestamp>,
     /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no
@@ -321,6 +325,7 @@ impl Engine {
             verify_asked: String::new(),
             last_doubt: Doubt::default(),
             given_up: vec![],
+            stalemate: Stalemate::default(),
             apart_since: None,
             fleet_pause: None,
             forecast: None,

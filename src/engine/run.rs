@@ -164,8 +164,12 @@ impl Engine {
         }
         let left = self.nodes.iter().find_map(|(node, mind)| {
             let armed = mind.report.as_ref()?.armed.as_ref()?;
-            (armed.stage == ArmedStage::Waiting && self.durable.ended.contains(&armed.plan))
-                .then(|| (node.clone(), armed.plan.clone()))
+            // One that is not heard is told when it is heard again.
+            let heard = mind.age(self.now).is_some_and(|age| age <= super::candidates::FRESH);
+            (heard
+                && armed.stage == ArmedStage::Waiting
+                && self.durable.ended.contains(&armed.plan))
+            .then(|| (node.clone(), armed.plan.clone()))
         });
         let Some((node, plan)) = left else { return };
         self.disarmed = self.now;
@@ -629,6 +633,9 @@ impl Engine {
                 &mut self.durable.moves,
                 Moved { at: self.wall, from, to: run.plan.to.node.clone(), by_itself },
             );
+        }
+        if outcome == Outcome::Aborted {
+            self.note_refusal(&run);
         }
         if matches!(outcome, Outcome::Aborted | Outcome::Unknown) {
             super::remember(&mut self.given_up, (run.plan.epoch, run.plan.to.node.clone()));

@@ -203,8 +203,15 @@ fn gave_back(node: &str) -> NodeReport {
 
 fn armed(mut r: NodeReport, world: &World, stage: ArmedStage) -> NodeReport {
     let plan = world.engine.snapshot().run.as_ref().map(|r| r.digest.clone()).unwrap();
-    r.armed =
-        Some(ArmedFacts { plan, stage, epoch: None, fence: None, loss: None, why: String::new() });
+    r.armed = Some(ArmedFacts {
+        plan,
+        stage,
+        epoch: None,
+        fence: None,
+        loss: None,
+        granted: vec![],
+        why: String::new(),
+    });
     r
 }
 
@@ -397,4 +404,70 @@ fn a_run_ends_as_soon_as_its_winner_is_known_to_have_failed() {
     assert_eq!(last.outcome, Some(Outcome::Unknown), "{last:?}");
     assert!(since_failed <= 1, "it was known for {since_failed} judgements");
     assert!(world.rules.contains(&rules::STEP_LATE));
+}
+
+/// 290 epochs in five minutes: the plane said "none (proved)", the candidate "unknown", every 0.6 s.
+#[test]
+fn equal_refusals_end_until_the_evidence_changes_and_a_person_is_asked() {
+    let mut world = World::calm(Strategy::Automatic);
+    let refuses = |world: &mut World, plans: &mut BTreeSet<String>| {
+        for _ in 0..100 {
+            for node in ["n1", "n2", "n3"] {
+                let mut r = gave_back(node);
+                // n3 is no candidate.
+                r.resource.version = if node == "n3" { "14" } else { "15" }.into();
+                if node == "n2" && world.engine.snapshot().run.is_some() {
+                    r = armed(r, world, ArmedStage::Abandoned);
+                    let facts = r.armed.as_mut().unwrap();
+                    plans.insert(facts.plan.as_str().to_owned());
+                    facts.loss = Some(crate::model::loss::LossAccount::Unknown { why: "w".into() });
+                    facts.granted = ["n1", "n2", "n3"].map(NodeId::from).to_vec();
+                    facts.why = "the loss would be unknown".into();
+                }
+                world.hear(r);
+            }
+            world.pass(100);
+        }
+    };
+    let mut plans = BTreeSet::new();
+    refuses(&mut world, &mut plans);
+    assert_eq!(plans.len(), 3, "{}", world.engine.refusal());
+    assert_eq!(world.engine.view().phase.phase, Phase::NeedsPerson);
+    assert!(
+        world.engine.refusal().contains("won and refused 3 times"),
+        "{}",
+        world.engine.refusal()
+    );
+    // A person may accept what cannot be proved.
+    let wish = plans::Wish {
+        accept_unknown_loss: true,
+        ..plans::Wish::by_policy("alice", "it has to go on")
+    };
+    assert!(world.engine.make_plan(&wish).is_ok());
+    // Somebody else is heard: it is tried again.
+    world.engine.nodes.get_mut(&"n3".into()).unwrap().report.as_mut().unwrap().member.incarnation =
+        "b".into();
+    assert!(world.engine.candidates(Some(&"n1".into())).iter().any(|c| c.eligible));
+}
+
+/// Two of three nodes had crashed three times each, and the guard against that kept the cluster
+/// down.
+#[test]
+fn where_nobody_else_is_left_the_one_that_fell_least_often_is_taken() {
+    let mut world = World::calm(Strategy::Automatic);
+    let fell = |world: &mut World, node: &str, times: i64| {
+        for n in 0..times {
+            let fallen = Fallen { at: WallTime(1 + n), node: node.into() };
+            world.engine.durable.fallen.push(fallen);
+        }
+    };
+    fell(&mut world, "n2", 4);
+    let target = |world: &World| world.sent.first().map(|(node, _)| node.as_str().to_owned());
+    let mut other = World::calm(Strategy::Automatic);
+    fell(&mut other, "n2", 4);
+    fail(&mut other);
+    assert_eq!(target(&other).as_deref(), Some("n3"), "there is another");
+    fell(&mut world, "n3", 3);
+    fail(&mut world);
+    assert_eq!(target(&world).as_deref(), Some("n3"), "{}", world.engine.refusal());
 }

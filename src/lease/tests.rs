@@ -427,7 +427,12 @@ fn a_received_line_closes_what_was_before_its_epoch() {
         for (voter, line) in [(2, timeline), (4, 1), (1, 1)] {
             let position = Some(Position { timeline: line, lsn: Lsn(10) });
             let history = if voter == 4 { won_history() } else { history.clone() };
-            c.grant(Grant { epoch: Epoch(3), position, unproved_line, ..grant(voter, 10, history) });
+            c.grant(Grant {
+                epoch: Epoch(3),
+                position,
+                unproved_line,
+                ..grant(voter, 10, history)
+            });
         }
         c.loss()
     };

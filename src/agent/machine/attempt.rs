@@ -162,6 +162,7 @@ impl Attempt {
             epoch,
             fence: win.map(|w| w.fence),
             loss: win.map(|w| w.loss.clone()),
+            granted: vec![],
             why,
         })
     }
@@ -457,7 +458,7 @@ impl Machine {
                     win.fence.words(),
                     plan.least_fence.words()
                 );
-                return self.abandon(&why, turn);
+                return self.refuse(&why, &claim, win, turn);
             }
             if !loss_fine {
                 let why = format!(
@@ -465,7 +466,7 @@ impl Machine {
                     win.loss.short(),
                     plan.max_loss_bytes
                 );
-                return self.abandon(&why, turn);
+                return self.refuse(&why, &claim, win, turn);
             }
         }
         let alone = self
@@ -514,6 +515,15 @@ impl Machine {
         }
         if let Some(holder) = self.new_holder(&claim) {
             self.take_role(now, &claim, &win, holder, turn);
+        }
+    }
+
+    /// Gives up what it won: what it would lose, and on whose word, is part of the reason.
+    fn refuse(&mut self, why: &str, claim: &Claim, win: Win, turn: &mut Turn) {
+        let granted = claim.granted_by().map(|m| m.node.clone()).collect();
+        self.abandon(&format!("{why}: {}", win.loss.reason()), turn);
+        if let Some(armed) = &mut self.last_armed {
+            (armed.fence, armed.loss, armed.granted) = (Some(win.fence), Some(win.loss), granted);
         }
     }
 
@@ -612,6 +622,7 @@ impl Machine {
                 epoch: Some(request.epoch),
                 fence: Some(win.fence),
                 loss: Some(win.loss.clone()),
+                granted: vec![],
                 why: String::new(),
             });
         }
@@ -636,6 +647,7 @@ impl Machine {
                 epoch: None,
                 fence: None,
                 loss: None,
+                granted: vec![],
                 why: why.to_owned(),
             });
         }

@@ -163,6 +163,9 @@ impl Engine {
                 .nodes
                 .get_mut(&node)
                 .unwrap_or_else(|| unreachable!("ids are the map's own keys"));
+            if verdict < mind.verdict && mind.knows_no_better(now, started) {
+                (verdict, why) = (mind.verdict, mind.why.clone());
+            }
             if verdict != mind.verdict {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));
             }

@@ -90,6 +90,14 @@ impl NodeMind {
         news
     }
 
+    /// The observer itself stood still and has heard nothing from it since: what was known of it
+    /// before stands until silence can be judged again.
+    pub(super) fn knows_no_better(&self, now: Timestamp, started: Timestamp) -> bool {
+        self.verdict >= Verdict::Suspect
+            && self.heard.is_some_and(|heard| heard < started)
+            && now.since(started) < NEVER_HEARD
+    }
+
     pub(super) fn age(&self, now: Timestamp) -> Option<Span> {
         self.heard.map(|heard| now.since(heard))
     }

@@ -471,3 +471,33 @@ fn where_nobody_else_is_left_the_one_that_fell_least_often_is_taken() {
     fail(&mut world);
     assert_eq!(target(&world).as_deref(), Some("n3"), "{}", world.engine.refusal());
 }
+
+/// After the plane had stood still for two seconds: "failed → healthy · every node is healthy",
+/// about a node that nobody had heard.
+#[test]
+fn a_stall_of_the_plane_makes_nobody_healthy() {
+    let mut world = World::calm(Strategy::Automatic);
+    let verdict = |world: &World| world.engine.nodes[&"n3".into()].verdict;
+    let others = |world: &mut World| {
+        for node in ["n1", "n2"] {
+            world.hear(report(node));
+        }
+    };
+    while verdict(&world) == Verdict::Healthy {
+        others(&mut world);
+        world.pass(50);
+    }
+    let before = verdict(&world);
+    assert!(before >= Verdict::Suspect);
+    world.now = world.now + Span::millis(1_500);
+    for _ in 0..10 {
+        others(&mut world);
+        world.pass(50);
+        assert!(verdict(&world) >= before, "{:?}", world.engine.nodes[&"n3".into()].why);
+        assert_ne!(world.engine.view().state, ClusterState::Healthy, "{}", world.engine.view().why);
+    }
+    assert_eq!(world.orders(), [""; 0], "and nothing moves on what was known before");
+    world.hear(report("n3"));
+    world.pass(100);
+    assert_eq!(verdict(&world), Verdict::Healthy);
+}

@@ -275,7 +275,7 @@ impl Engine {
         }
         if matches!(self.durable.phase, Phase::Steady | Phase::Suspecting | Phase::Stabilising) {
             let why = self.nodes[primary].why.clone();
-            self.gathering_since = Some(self.now);
+            (self.gathering_since, self.failed_at) = (Some(self.now), Some(self.now));
             let at = self.wall;
             remember(&mut self.durable.fallen, Fallen { at, node: primary.clone() });
             let rule = if self.is_released() { rules::GAVE_BACK } else { rules::FAILED };

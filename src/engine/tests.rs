@@ -501,3 +501,36 @@ fn a_stall_of_the_plane_makes_nobody_healthy() {
     world.pass(100);
     assert_eq!(verdict(&world), Verdict::Healthy);
 }
+
+/// "policy ✗: 2 min 30 s against 1 min 00 s" after a clean failover of 0.6 s: the rest was a person
+/// reading.
+#[test]
+fn the_policy_judges_what_the_machine_took_and_not_how_long_a_person_read() {
+    let mut world = World::calm(Strategy::Manual);
+    fail(&mut world);
+    for _ in 0..700 {
+        fail(&mut world);
+        world.pass(100);
+    }
+    let plan = world.engine.snapshot().pending.clone().unwrap().plan;
+    let begun = world.now;
+    let mut making = Making::new(world.now, WallTime(0), "test");
+    world.engine.begin(&mut making, plan.clone(), vec![]);
+    drop(world.engine.finish(making));
+    world.pass(600);
+    let run = world.engine.durable.run.take().unwrap();
+    let times = world.engine.times(&run);
+    assert_eq!(times.act, world.now.since(begun));
+    assert!(times.decide > Span::secs(69) && times.detect < Span::secs(1), "{times}");
+    let mut report = report("n2");
+    report.holding =
+        super::tests::report("n1").holding.map(|h| HoldingFacts { epoch: Epoch(3), ..h });
+    let mut making = Making::new(world.now, WallTime(0), "test");
+    let decided = world.engine.nodes.get_mut(&"n2".into()).unwrap();
+    decided.report = Some(report);
+    world.engine.conclude(&mut making, run);
+    let last = world.engine.snapshot().last_run.clone().unwrap();
+    let policy = last.verification.iter().find(|(name, ..)| name == "policy").unwrap();
+    assert!(policy.1, "{policy:?}");
+    assert!(last.rto.unwrap() > Span::secs(69), "the outage is told as it was");
+}

@@ -121,6 +121,7 @@ impl Engine {
             age: self.now.since(run.since),
             outcome: None,
             rto: None,
+            times: Some(self.times(run)),
             rpo: armed.and_then(|a| a.loss.clone()),
             fence: armed.and_then(|a| a.fence),
             verification: vec![],

@@ -125,9 +125,10 @@ impl Claim {
 
     fn released(&self, entry: &EpochSync) -> Option<&ReleaseNotice> {
         let from_grants = self.grants.values().flat_map(|g| &g.released);
-        from_grants
-            .chain(&self.request.released)
-            .find(|r| r.epoch == entry.epoch && r.holder == entry.holder)
+        let all = || from_grants.clone().chain(&self.request.released);
+        // What somebody saw won needs its own word.
+        let covering = || all().find(|r| !entry.won && r.covers(entry.epoch, &entry.holder));
+        all().find(|r| r.epoch == entry.epoch && r.holder == entry.holder).or_else(covering)
     }
 
     /// Members of the epoch's synchronous set that granted and know where their log ends: one that

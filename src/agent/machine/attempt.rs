@@ -296,7 +296,8 @@ impl Machine {
         let record = self.voter.record();
         let timeline = self.resource.position.map_or(0, |p| u64::from(p.timeline));
         let floor = voters.override_floor().unwrap_or_default();
-        let epoch = Epoch(record.epoch.max(highest).max(floor).0.max(timeline) + 1);
+        let used = record.epoch.max(highest).max(floor).max(record.given_back());
+        let epoch = Epoch(used.0.max(timeline) + 1);
         let (plan, approvals) = match self.attempt.as_ref().map(|a| &a.reason) {
             Some(Reason::Armed { digest, approvals, .. }) => {
                 (Some(digest.clone()), approvals.clone())

@@ -545,6 +545,7 @@ impl Machine {
             holder: self.setup.me.clone(),
             final_position,
             promoted,
+            since: (!promoted).then(|| self.voter.record().written_last()),
             process: self.setup.first_round,
         };
         let said = self.voter.release(self.now, &notice);

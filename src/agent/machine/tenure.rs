@@ -150,8 +150,7 @@ impl Machine {
         }
         let record = self.voter.record();
         let me = &self.setup.me;
-        let released =
-            |epoch: Epoch| record.released.iter().any(|r| r.epoch == epoch && r.holder == *me);
+        let released = |epoch: Epoch| record.released_by(epoch, me).is_some();
         let kept = |h: &crate::lease::EpochSync| {
             planted(Bug::KeepsOldEpochs)
                 && (h.epoch, Some(me)) != (record.epoch, record.holder.as_ref())

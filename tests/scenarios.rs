@@ -240,6 +240,7 @@ impl World {
                     holder,
                     final_position: end,
                     promoted: words.value("promoted").as_deref() != Some("no"),
+                    since: None,
                     process: 0,
                 };
                 for to in words.to() {

@@ -440,7 +440,8 @@ fn end(run: &RunView) {
     if !run.verification.is_empty() {
         say!("  confidence {} of 100 ({})", run.confidence, view::band(run.confidence));
     }
-    say!("{outcome}: RTO {rto}; lost: {rpo}");
+    let times = run.times.map_or(String::new(), |t| format!(" ({t})"));
+    say!("{outcome}: RTO {rto}{times}; lost: {rpo}");
 }
 
 /// A plan in full.

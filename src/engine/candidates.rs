@@ -3,7 +3,7 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::constraints::check;
+use super::constraints::{CRASH_LOOP, check};
 use super::{Engine, rooms};
 use crate::model::observation::ResourceState;
 use crate::model::plan::{Candidate, Check, Word};
@@ -44,6 +44,29 @@ impl Engine {
 
     /// The table for a move away from `from`.
     pub(super) fn candidates(&self, from: Option<&NodeId>) -> Vec<Candidate> {
+        self.candidates_unless(from, |_| false)
+    }
+
+    /// The table for a failover of `from`: a guard against restless targets must not be the outage,
+    /// so with nobody else left the one that fell least often is taken.
+    pub(super) fn targets(
+        &self,
+        from: &NodeId,
+        overruled: impl Fn(&Check) -> bool,
+    ) -> Vec<Candidate> {
+        let table = self.candidates_unless(Some(from), &overruled);
+        if table.iter().any(|c| c.eligible) {
+            return table;
+        }
+        self.candidates_unless(Some(from), |c| overruled(c) || c.name == CRASH_LOOP)
+    }
+
+    /// The same, where some checks that fail are overruled.
+    pub(super) fn candidates_unless(
+        &self,
+        from: Option<&NodeId>,
+        overruled: impl Fn(&Check) -> bool,
+    ) -> Vec<Candidate> {
         let furthest = self.furthest(from);
         let mut table: Vec<(Candidate, &Node)> = self
             .cluster
@@ -52,7 +75,7 @@ impl Engine {
             .filter(|n| Some(&n.node_id) != from)
             .map(|node| {
                 let checks = self.checks(node, from, furthest);
-                let eligible = checks.iter().all(|c| c.passed);
+                let eligible = checks.iter().all(|c| c.passed || overruled(c));
                 (Candidate { node: node.node_id.clone(), eligible, rank: 0, checks }, node)
             })
             .collect();
@@ -68,6 +91,7 @@ impl Engine {
             );
             let before = (
                 !candidate.eligible,
+                self.fell_too_often(&node.node_id),
                 self.gave_up(&node.node_id),
                 self.promotion_rule(&node.node_id),
             );
@@ -233,17 +257,18 @@ impl Engine {
             "the same major version is installed",
         ));
         let (score, least) = (
-            super::health::score(mind, &self.policy, self.now),
+            super::health::usual_score(mind, &self.policy, self.now),
             self.policy.constraints.decision.target_at_least,
         );
         measured(check(
             "health",
-            score >= least,
+            super::health::is_fit(mind.fit, score, least),
             milli(score),
             milli(least),
             "its checks answer within their limits",
         ));
         checks.push(self.crash_loop_check(&node.node_id));
+        checks.extend(self.refusals_check(&node.node_id));
         checks
     }
 }

@@ -10,6 +10,8 @@ use crate::model::topology::{Node, Strategy};
 use crate::model::view::Verdict;
 use crate::model::{Member, NodeId, Span, WallTime};
 
+/// The check of a node that failed again and again as primary.
+pub(super) const CRASH_LOOP: &str = "crash loop";
 /// An hour, in milliseconds.
 const HOUR_MS: i64 = 3_600_000;
 
@@ -348,16 +350,31 @@ impl Engine {
         (Some(refused.unwrap_or_else(|| check("residency", true, value, limit, ""))), transfers)
     }
 
-    /// A node that failed again and again as primary is no target.
-    pub(super) fn crash_loop_check(&self, node: &NodeId) -> Check {
+    /// How often it failed as primary lately, and nobody acknowledged it.
+    fn fell(&self, node: &NodeId) -> usize {
         let constraints = &self.policy.constraints;
         let since = |f: &&Fallen| {
             ago(self.wall, f.at) < constraints.crash_loop_within && f.at > self.durable.acknowledged
         };
-        let count = self.durable.fallen.iter().filter(|f| f.node == *node).filter(since).count();
-        let limit = usize::try_from(constraints.crash_loop_failures).unwrap_or(usize::MAX);
+        self.durable.fallen.iter().filter(|f| f.node == *node).filter(since).count()
+    }
+
+    fn crash_loop_limit(&self) -> usize {
+        usize::try_from(self.policy.constraints.crash_loop_failures).unwrap_or(usize::MAX)
+    }
+
+    /// How often it failed, once that is too often; less is better where nobody else is left.
+    pub(super) fn fell_too_often(&self, node: &NodeId) -> usize {
+        Some(self.fell(node)).filter(|n| *n >= self.crash_loop_limit()).unwrap_or(0)
+    }
+
+    /// A node that failed again and again as primary is no target while there is another.
+    pub(super) fn crash_loop_check(&self, node: &NodeId) -> Check {
+        let constraints = &self.policy.constraints;
+        let count = self.fell(node);
+        let limit = self.crash_loop_limit();
         check(
-            "crash loop",
+            CRASH_LOOP,
             count < limit,
             format!("failed {count} times as primary within {}", constraints.crash_loop_within),
             format!("fewer than {limit}"),

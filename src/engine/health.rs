@@ -43,6 +43,10 @@ impl Latencies {
             }
         }
     }
+    /// What it usually takes, where it answers now at all.
+    fn usual(&self, layer: usize, now: Option<Span>) -> Option<Span> {
+        now.map(|took| self.percentiles(layer).map_or(took, |[p50, ..]| p50))
+    }
     /// By nearest rank.
     fn percentiles(&self, layer: usize) -> Option<[Span; 3]> {
         let mut sorted: Vec<Span> = self.0[layer].iter().copied().collect();
@@ -87,8 +91,29 @@ fn heard(mind: &NodeMind, detection: &Detection, now: Timestamp) -> u64 {
 
 /// The score alone; cheap enough for every judgement: it does not allocate.
 pub(super) fn score(mind: &NodeMind, policy: &Policy, now: Timestamp) -> u64 {
-    let (heard, parts) = measure(mind, policy, now);
+    let check = mind.report.as_ref().map_or_else(CheckTimes::default, |r| r.resource.check.clone());
+    let (heard, parts) = measure(mind, policy, &check, now);
     total(heard, &parts)
+}
+
+/// The score that chooses: one slow answer is none of it.
+pub(super) fn usual_score(mind: &NodeMind, policy: &Policy, now: Timestamp) -> u64 {
+    let last = mind.report.as_ref().map_or_else(CheckTimes::default, |r| r.resource.check.clone());
+    let usual = CheckTimes {
+        live: mind.latencies.usual(0, last.live),
+        ready: mind.latencies.usual(1, last.ready),
+        deep: mind.latencies.usual(DEEP, last.deep),
+    };
+    let (heard, parts) = measure(mind, policy, &usual, now);
+    total(heard, &parts)
+}
+
+/// Who is well enough stays so until its score is this much below the limit.
+const SLACK: u64 = 50;
+
+/// Whether a node is well enough to be chosen; `was`: it was so until now.
+pub(super) fn is_fit(was: bool, score: u64, least: u64) -> bool {
+    score >= if was { least.saturating_sub(SLACK) } else { least }
 }
 
 /// (weight, part) of every check; a weight of 0 says that it does not apply.
@@ -105,7 +130,7 @@ fn only(part: u64) -> Parts {
     [(1, part), (0, 0), (0, 0), (0, 0), (0, 0)]
 }
 
-fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Parts) {
+fn measure(mind: &NodeMind, policy: &Policy, check: &CheckTimes, now: Timestamp) -> (u64, Parts) {
     let heard = heard(mind, &policy.detection, now);
     let Some(report) = &mind.report else { return (0, only(0)) };
     let resource = &report.resource;
@@ -125,9 +150,9 @@ fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Parts) {
         .map_or(1_000, |bytes| within(bytes, policy.max_lag_bytes.max(1)));
     let disk = if rooms::enough(report, policy.constraints.disk_free_min) { 1_000 } else { 0 };
     let parts = [
-        layer(resource.check.live, limits.live),
-        layer(resource.check.ready, limits.ready),
-        layer(resource.check.deep, limits.deep),
+        layer(check.live, limits.live),
+        layer(check.ready, limits.ready),
+        layer(check.deep, limits.deep),
         lag,
         disk,
     ];
@@ -139,7 +164,8 @@ fn measure(mind: &NodeMind, policy: &Policy, now: Timestamp) -> (u64, Parts) {
 
 /// The score with its parts and the percentiles, for people.
 pub(super) fn view(mind: &NodeMind, policy: &Policy, now: Timestamp) -> HealthView {
-    let (heard, measured) = measure(mind, policy, now);
+    let check = mind.report.as_ref().map_or_else(CheckTimes::default, |r| r.resource.check.clone());
+    let (heard, measured) = measure(mind, policy, &check, now);
     let limits = &policy.constraints.health;
     let mut parts = vec![HealthPart { name: "heard".into(), milli: heard }];
     if measured[0].0 == WEIGHTS[0] {
@@ -173,6 +199,31 @@ mod tests {
         for (value, expected) in [(0, 1_000), (100, 1_000), (150, 500), (200, 0), (5_000, 0)] {
             assert_eq!(within(value, 100), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn a_choice_does_not_flap_at_its_limit() {
+        let mut fit = false;
+        let walk =
+            [(690, false), (700, true), (690, true), (650, true), (649, false), (699, false)];
+        for (score, expected) in walk {
+            fit = is_fit(fit, score, 700);
+            assert_eq!(fit, expected, "{score}");
+        }
+    }
+
+    /// A failover by itself waited half a second for the next sample.
+    #[test]
+    fn one_slow_answer_is_not_what_is_usual() {
+        let mut latencies = Latencies::new();
+        let took = |ms| Some(Span::millis(ms));
+        for _ in 0..20 {
+            latencies.note(&CheckTimes { live: took(1), ready: took(1), deep: None });
+        }
+        latencies.note(&CheckTimes { live: took(900), ready: took(900), deep: None });
+        assert_eq!(latencies.usual(0, took(900)), took(1));
+        assert_eq!(latencies.usual(0, None), None, "no answer is not a slow one");
+        assert_eq!(latencies.usual(DEEP, took(7)), took(7));
     }
 
     #[test]

@@ -163,10 +163,16 @@ impl Engine {
                 .nodes
                 .get_mut(&node)
                 .unwrap_or_else(|| unreachable!("ids are the map's own keys"));
+            if verdict < mind.verdict && mind.knows_no_better(now, started) {
+                (verdict, why) = (mind.verdict, mind.why.clone());
+            }
             if verdict != mind.verdict {
                 changes.push((node.clone(), mind.verdict, verdict, why.clone()));
             }
             (mind.verdict, mind.why) = (verdict, why);
+            let usual = health::usual_score(mind, &self.policy, now);
+            let least = self.policy.constraints.decision.target_at_least;
+            mind.fit = health::is_fit(mind.fit, usual, least);
             let well = verdict == Verdict::Healthy
                 && health::score(mind, &self.policy, now)
                     >= self.policy.constraints.failback.score_at_least;

@@ -35,6 +35,8 @@ pub(super) struct NodeMind {
     pub(super) stuck_since: Option<Timestamp>,
     /// Since when it is ordered to take shares and has not.
     pub(super) ordered_since: Option<Timestamp>,
+    /// It is well enough to be chosen, with hysteresis.
+    pub(super) fit: bool,
     /// Since when it is healthy with a score that allows a failback.
     pub(super) well_since: Option<Timestamp>,
 }
@@ -57,6 +59,7 @@ impl NodeMind {
             stuck_since: None,
             ordered_since: None,
             well_since: None,
+            fit: false,
         }
     }
 
@@ -85,6 +88,14 @@ impl NodeMind {
         self.stuck_since = if serves && !writes { self.stuck_since.or(Some(now)) } else { None };
         self.report = Some(report);
         news
+    }
+
+    /// The observer itself stood still and has heard nothing from it since: what was known of it
+    /// before stands until silence can be judged again.
+    pub(super) fn knows_no_better(&self, now: Timestamp, started: Timestamp) -> bool {
+        self.verdict >= Verdict::Suspect
+            && self.heard.is_some_and(|heard| heard < started)
+            && now.since(started) < NEVER_HEARD
     }
 
     pub(super) fn age(&self, now: Timestamp) -> Option<Span> {
@@ -189,6 +200,7 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
         || a.resource.position.timeline != b.resource.position.timeline
         || a.resource.receiving_from != b.resource.receiving_from
         || a.resource.trouble != b.resource.trouble
+        || a.resource.refuses != b.resource.refuses
         || a.resource.found != b.resource.found
         || a.data_fault != b.data_fault
         || a.resource.proof != b.resource.proof

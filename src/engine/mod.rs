@@ -29,6 +29,7 @@ mod rooms;
 pub mod rules;
 mod run;
 mod sharing;
+mod stalemate;
 mod view;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ use crate::model::view::{
 use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
 use decision::Making;
 use mind::NodeMind;
+use stalemate::Stalemate;
 
 /// How often silence is judged when something is amiss.
 pub const JUDGE_INTERVAL: Span = Span::millis(50);
@@ -94,6 +96,9 @@ pub struct Run {
     pub since: Timestamp,
     /// The last sign that the old primary took writes.
     pub outage_from: Timestamp,
+    /// When it was concluded that it failed; of a planned move when its plan was made.
+    #[serde(default)]
+    pub known_from: Timestamp,
     /// Commands sent for the current step, and when the last was.
     pub attempts: u32,
     /// When the last command was sent.
@@ -189,6 +194,8 @@ pub struct Engine {
     /// A planned move by itself is not tried before.
     planned_at: Timestamp,
     gathering_since: Option<Timestamp>,
+    /// When it was concluded that the primary failed.
+    failed_at: Option<Timestamp>,
     last_writable: Timestamp,
     refusal: String,
     outages: VecDeque<Span>,
@@ -205,6 +212,8 @@ pub struct Engine {
     last_doubt: Doubt,
     /// Candidates that gave up, and in which epoch: the others are tried first.
     given_up: Vec<(Epoch, NodeId)>,
+    /// Candidates that won and refused, again and again.
+    stalemate: Stalemate,
     /// Agents that are in reach keep different shares since then.
     apart_since: Option<Timestamp>,
     /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no
@@ -259,8 +268,11 @@ impl Engine {
         durable.restarted = true;
         if let Some(run) = &mut durable.run {
             let ago = |t: Timestamp, at: Timestamp| now - at.since(t);
-            (run.since, run.outage_from) =
-                (ago(run.since, durable.at), ago(run.outage_from, durable.at));
+            (run.since, run.outage_from, run.known_from) = (
+                ago(run.since, durable.at),
+                ago(run.outage_from, durable.at),
+                ago(run.known_from, durable.at),
+            );
             (run.step_since, run.sent, run.attempts) = (now, Timestamp(0), 0);
         }
         if let Some(pending) = &mut durable.pending {
@@ -311,6 +323,7 @@ impl Engine {
             retry_at: now,
             planned_at: now,
             gathering_since: None,
+            failed_at: None,
             last_writable: now,
             refusal: String::new(),
             outages: VecDeque::new(),
@@ -321,6 +334,7 @@ impl Engine {
             verify_asked: String::new(),
             last_doubt: Doubt::default(),
             given_up: vec![],
+            stalemate: Stalemate::default(),
             apart_since: None,
             fleet_pause: None,
             forecast: None,

@@ -269,9 +269,13 @@ impl Engine {
     }
 
     fn consider_failed(&mut self, making: &mut Making, primary: &NodeId) {
+        // Known before this plane stood still: nothing moves on that before it could be contradicted.
+        if !self.is_released() && self.nodes[primary].knows_no_better(self.now, self.started) {
+            return;
+        }
         if matches!(self.durable.phase, Phase::Steady | Phase::Suspecting | Phase::Stabilising) {
             let why = self.nodes[primary].why.clone();
-            self.gathering_since = Some(self.now);
+            (self.gathering_since, self.failed_at) = (Some(self.now), Some(self.now));
             let at = self.wall;
             remember(&mut self.durable.fallen, Fallen { at, node: primary.clone() });
             let rule = if self.is_released() { rules::GAVE_BACK } else { rules::FAILED };

@@ -7,7 +7,7 @@ use super::plans::Wish;
 use super::{Engine, Pending, rules};
 use crate::model::command::{Command, HistoryOrder, Order, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
-use crate::model::plan::Plan;
+use crate::model::plan::{Check, Plan};
 use crate::model::view::{Phase, Verdict};
 use crate::model::{Digest, Member, NodeId};
 
@@ -221,11 +221,15 @@ impl Engine {
             moved.extend(self.carriers_moved(plan));
             return moved;
         }
-        let now = self.candidates(plan.demoted());
+        let overruled = |c: &Check| {
+            plan.accept_unknown_loss && c.name == super::stalemate::REFUSALS
+                || c.name == super::constraints::CRASH_LOOP
+        };
+        let now = self.candidates_unless(plan.demoted(), overruled);
         match now.iter().find(|c| c.node == plan.to.node) {
             Some(c) if c.eligible => {}
             Some(c) => {
-                for check in c.checks.iter().filter(|k| !k.passed) {
+                for check in c.checks.iter().filter(|k| !k.passed && !overruled(k)) {
                     let then = plan.candidates.iter().find(|p| p.node == c.node);
                     let then = then
                         .and_then(|p| p.checks.iter().find(|k| k.name == check.name))

@@ -160,6 +160,10 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
         {
             (Verdict::Degraded, report.complaint.clone())
         }
+        ResourceState::Standby | ResourceState::Primary if !resource.refuses.is_empty() => {
+            let why = format!("it runs, and turns new clients away: {}", resource.refuses);
+            (Verdict::Degraded, why)
+        }
         ResourceState::Standby | ResourceState::Primary | ResourceState::None => {
             (Verdict::Healthy, String::new())
         }

@@ -2,6 +2,7 @@
 //! account before the button.
 
 use super::decision::RuleId;
+use super::stalemate::REFUSALS;
 use super::{Engine, rules};
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::observation::ResourceState;
@@ -92,7 +93,12 @@ impl Engine {
             return Err(NoPlan::new(why));
         }
         let constraints = self.permitted(wish, &from, kind)?;
-        let table = self.candidates(Some(&from.node));
+        let overruled = |c: &Check| wish.accept_unknown_loss && c.name == REFUSALS;
+        let table = if kind == PlanKind::Failover {
+            self.targets(&from.node, overruled)
+        } else {
+            self.candidates_unless(Some(&from.node), overruled)
+        };
         let home =
             if wish.failback && wish.to.is_none() { Some(self.home(&from.node)?) } else { None };
         let chosen = choose(&table, home.as_ref().or(wish.to)).map_err(NoPlan::new)?;

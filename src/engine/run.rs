@@ -7,7 +7,7 @@ use super::{Engine, Moved, RETRY_AFTER, Run, rules};
 use crate::model::command::{Command, Order};
 use crate::model::observation::{ArmedStage, NodeReport, ResourceState, WriteProof};
 use crate::model::plan::{Approval, Plan, PlanKind, StepKind};
-use crate::model::view::{Outcome, Phase, RunView, StepState, StepView, Verdict};
+use crate::model::view::{Outcome, Phase, RunView, StepState, StepView, Times, Verdict};
 use crate::model::{NodeId, Span, Timestamp};
 
 /// A command that shows no effect is sent again after this.
@@ -43,7 +43,11 @@ impl Engine {
             _ => self.last_writable,
         };
         let (digest, now) = (plan.digest(), self.now);
-        self.durable.pending = None;
+        let waited = self.durable.pending.take().filter(|p| p.digest == digest).map(|p| p.since);
+        let known_from = match (plan.kind.is_planned(), self.failed_at) {
+            (true, _) => waited,
+            (false, failed) => failed.filter(|at| *at >= outage_from).or(waited),
+        };
         self.gathering_since = None;
         self.durable.run = Some(Run {
             plan,
@@ -53,6 +57,7 @@ impl Engine {
             step_since: now,
             since: now,
             outage_from,
+            known_from: known_from.unwrap_or(now),
             attempts: 0,
             sent: Timestamp(0),
         });
@@ -113,8 +118,14 @@ impl Engine {
                         _ if !run.plan.shares.is_empty() && kind > StepKind::Shift => {
                             (rules::STEP_LATE, Outcome::Unproved)
                         }
-                        _ if kind <= StepKind::Claim => (rules::ABANDONED, Outcome::Aborted),
-                        _ => (rules::ABANDONED, Outcome::Unknown),
+                        _ if kind <= StepKind::Claim
+                            && (self.durable.epoch <= run.plan.epoch
+                                || !run.plan.shares.is_empty()) =>
+                        {
+                            (rules::ABANDONED, Outcome::Aborted)
+                        }
+                        _ if kind >= StepKind::Follow => (rules::STEP_LATE, Outcome::Unproved),
+                        _ => (rules::STEP_LATE, Outcome::Unknown),
                     };
                     self.end(making, run, rule, outcome, why);
                     return;
@@ -158,8 +169,12 @@ impl Engine {
         }
         let left = self.nodes.iter().find_map(|(node, mind)| {
             let armed = mind.report.as_ref()?.armed.as_ref()?;
-            (armed.stage == ArmedStage::Waiting && self.durable.ended.contains(&armed.plan))
-                .then(|| (node.clone(), armed.plan.clone()))
+            // One that is not heard is told when it is heard again.
+            let heard = mind.age(self.now).is_some_and(|age| age <= super::candidates::FRESH);
+            (heard
+                && armed.stage == ArmedStage::Waiting
+                && self.durable.ended.contains(&armed.plan))
+            .then(|| (node.clone(), armed.plan.clone()))
         });
         let Some((node, plan)) = left else { return };
         self.disarmed = self.now;
@@ -266,6 +281,11 @@ impl Engine {
         if let Some(armed) = gave_up {
             return Standing::Failed(format!("{to} gave up: {}", armed.why));
         }
+        // What it said last is its last word: nothing more comes of it.
+        let mind = &self.nodes[to];
+        if mind.verdict == Verdict::Failed && mind.report.is_some() {
+            return Standing::Failed(format!("{to} failed: {}", mind.why));
+        }
         match kind {
             StepKind::Arm => match (armed, self.won(run)) {
                 (Some(_), _) | (_, Some(_)) => Standing::Done("armed".into()),
@@ -295,9 +315,6 @@ impl Engine {
                     ))
                 }
                 Some(r) => Standing::Running(r.resource.state.word().into()),
-                None if self.nodes[to].verdict == Verdict::Failed => {
-                    Standing::Failed(format!("{to} lost the role while promoting"))
-                }
                 None => Standing::Running("waits for word".into()),
             },
             StepKind::Follow => match self.won(run) {
@@ -405,10 +422,10 @@ impl Engine {
     }
 
     /// Every step is verified: the parts of the proof, and the end.
-    fn conclude(&mut self, making: &mut Making, run: Run) {
+    pub(super) fn conclude(&mut self, making: &mut Making, run: Run) {
         if !run.plan.shares.is_empty() {
             let took = self.share_took(&run);
-            let parts = self.share_proof(&run, took);
+            let parts = self.share_proof(&run, self.share_acted(&run));
             let loss = Some(run.plan.loss.clone());
             self.prove_run(making, run, took, loss, parts);
             return;
@@ -419,6 +436,7 @@ impl Engine {
             return;
         };
         let took = self.now.since(run.outage_from);
+        let acted = self.now.since(run.since);
         let age = self.nodes[&run.plan.to.node].age(self.now).unwrap_or(Span::ZERO);
         let promises = report.holding.as_ref().map_or(0, |h| h.promised_by.len());
         let loss = self.armed(&run).and_then(|a| a.loss.clone());
@@ -438,8 +456,8 @@ impl Engine {
             ("freshness".to_owned(), age < Span::secs(1), format!("its report is {age} old")),
             (
                 "policy".to_owned(),
-                took <= self.policy.max_failover_time,
-                format!("{took} against {}", self.policy.max_failover_time),
+                acted <= self.policy.max_failover_time,
+                format!("acted in {acted} against {}", self.policy.max_failover_time),
             ),
         ];
         if let Some(loss) = &loss {
@@ -576,6 +594,20 @@ impl Engine {
         (parts, confidence)
     }
 
+    /// The parts of its time until now.
+    pub(super) fn times(&self, run: &Run) -> Times {
+        let known = run.known_from.max(run.outage_from.min(run.since)).min(run.since);
+        Times {
+            detect: known.since(run.outage_from),
+            decide: run.since.since(known),
+            act: if run.plan.shares.is_empty() {
+                self.now.since(run.since)
+            } else {
+                self.share_acted(run)
+            },
+        }
+    }
+
     fn end(&mut self, making: &mut Making, run: Run, rule: u16, outcome: Outcome, why: String) {
         self.finish_run(making, run, rule, outcome, why, None, None, vec![]);
     }
@@ -595,8 +627,12 @@ impl Engine {
         super::remember(&mut self.durable.ended, run.digest.clone());
         let fence = self.armed(&run).and_then(|a| a.fence);
         let took = self.now.since(run.since);
-        let measured = rto.map_or(String::new(), |t| {
-            format!("; RTO {t}, RPO {}", rpo.as_ref().map_or("unknown".into(), |r| r.short()))
+        let times = rto.map(|_| self.times(&run));
+        let measured = rto.zip(times).map_or(String::new(), |(t, times)| {
+            format!(
+                "; RTO {t} ({times}), RPO {}",
+                rpo.as_ref().map_or("unknown".into(), |r| r.short())
+            )
         });
         let text = format!(
             "plan {} {}: {}{measured}; {why}",
@@ -604,7 +640,7 @@ impl Engine {
             run.plan.kind.word(),
             outcome.word()
         );
-        let data = serde_json::json!({"plan": run.digest.as_str(), "rto_ms": rto.map(Span::as_millis), "fence": fence, "steps": run.steps});
+        let data = serde_json::json!({"plan": run.digest.as_str(), "rto_ms": rto.map(Span::as_millis), "times": times, "fence": fence, "steps": run.steps});
         self.note(making, rule, "plane", "outcome", text, data);
         // A move that was undone has cost an outage too.
         let began =
@@ -622,6 +658,9 @@ impl Engine {
                 Moved { at: self.wall, from, to: run.plan.to.node.clone(), by_itself },
             );
         }
+        if outcome == Outcome::Aborted {
+            self.note_refusal(&run);
+        }
         if matches!(outcome, Outcome::Aborted | Outcome::Unknown) {
             super::remember(&mut self.given_up, (run.plan.epoch, run.plan.to.node.clone()));
         }
@@ -633,6 +672,7 @@ impl Engine {
             age: took,
             outcome: Some(outcome),
             rto,
+            times,
             rpo,
             fence,
             verification,

@@ -203,8 +203,15 @@ fn gave_back(node: &str) -> NodeReport {
 
 fn armed(mut r: NodeReport, world: &World, stage: ArmedStage) -> NodeReport {
     let plan = world.engine.snapshot().run.as_ref().map(|r| r.digest.clone()).unwrap();
-    r.armed =
-        Some(ArmedFacts { plan, stage, epoch: None, fence: None, loss: None, why: String::new() });
+    r.armed = Some(ArmedFacts {
+        plan,
+        stage,
+        epoch: None,
+        fence: None,
+        loss: None,
+        granted: vec![],
+        why: String::new(),
+    });
     r
 }
 
@@ -367,4 +374,163 @@ fn no_phase_is_without_a_way_out() {
         assert!(view.deadline.is_some() || !view.ways_out.is_empty(), "{phase:?}");
         assert!(!view.owner.is_empty(), "{phase:?}");
     }
+}
+
+/// A winner's host died 50 ms after it won: its run went by what it had said last, for 31 s.
+#[test]
+fn a_run_ends_as_soon_as_its_winner_is_known_to_have_failed() {
+    let mut world = World::calm(Strategy::Automatic);
+    fail(&mut world);
+    let mut won = armed(gave_back("n2"), &world, ArmedStage::Promoting);
+    won.vote.epoch = Epoch(3);
+    let holding = report("n1").holding.unwrap();
+    won.holding = Some(HoldingFacts { epoch: Epoch(3), ..holding });
+    world.hear(won);
+    assert_eq!(world.engine.view().phase.phase, Phase::Promoting);
+    let mut since_failed = 0;
+    for _ in 0..100 {
+        for node in ["n1", "n3"] {
+            let mut r = gave_back(node);
+            (r.vote.epoch, r.vote.holder, r.vote.won) = (Epoch(3), Some(member("n2")), true);
+            world.hear(r);
+        }
+        world.pass(50);
+        since_failed += u32::from(world.engine.nodes[&"n2".into()].verdict == Verdict::Failed);
+        if world.engine.snapshot().run.is_none() {
+            break;
+        }
+    }
+    let last = world.engine.view().run.clone().unwrap();
+    assert_eq!(last.outcome, Some(Outcome::Unknown), "{last:?}");
+    assert!(since_failed <= 1, "it was known for {since_failed} judgements");
+    assert!(world.rules.contains(&rules::STEP_LATE));
+}
+
+/// 290 epochs in five minutes: the plane said "none (proved)", the candidate "unknown", every 0.6 s.
+#[test]
+fn equal_refusals_end_until_the_evidence_changes_and_a_person_is_asked() {
+    let mut world = World::calm(Strategy::Automatic);
+    let refuses = |world: &mut World, plans: &mut BTreeSet<String>| {
+        for _ in 0..100 {
+            for node in ["n1", "n2", "n3"] {
+                let mut r = gave_back(node);
+                // n3 is no candidate.
+                r.resource.version = if node == "n3" { "14" } else { "15" }.into();
+                if node == "n2" && world.engine.snapshot().run.is_some() {
+                    r = armed(r, world, ArmedStage::Abandoned);
+                    let facts = r.armed.as_mut().unwrap();
+                    plans.insert(facts.plan.as_str().to_owned());
+                    facts.loss = Some(crate::model::loss::LossAccount::Unknown { why: "w".into() });
+                    facts.granted = ["n1", "n2", "n3"].map(NodeId::from).to_vec();
+                    facts.why = "the loss would be unknown".into();
+                }
+                world.hear(r);
+            }
+            world.pass(100);
+        }
+    };
+    let mut plans = BTreeSet::new();
+    refuses(&mut world, &mut plans);
+    assert_eq!(plans.len(), 3, "{}", world.engine.refusal());
+    assert_eq!(world.engine.view().phase.phase, Phase::NeedsPerson);
+    assert!(
+        world.engine.refusal().contains("won and refused 3 times"),
+        "{}",
+        world.engine.refusal()
+    );
+    // A person may accept what cannot be proved.
+    let wish = plans::Wish {
+        accept_unknown_loss: true,
+        ..plans::Wish::by_policy("alice", "it has to go on")
+    };
+    assert!(world.engine.make_plan(&wish).is_ok());
+    // Somebody else is heard: it is tried again.
+    world.engine.nodes.get_mut(&"n3".into()).unwrap().report.as_mut().unwrap().member.incarnation =
+        "b".into();
+    assert!(world.engine.candidates(Some(&"n1".into())).iter().any(|c| c.eligible));
+}
+
+/// Two of three nodes had crashed three times each, and the guard against that kept the cluster
+/// down.
+#[test]
+fn where_nobody_else_is_left_the_one_that_fell_least_often_is_taken() {
+    let mut world = World::calm(Strategy::Automatic);
+    let fell = |world: &mut World, node: &str, times: i64| {
+        for n in 0..times {
+            let fallen = Fallen { at: WallTime(1 + n), node: node.into() };
+            world.engine.durable.fallen.push(fallen);
+        }
+    };
+    fell(&mut world, "n2", 4);
+    let target = |world: &World| world.sent.first().map(|(node, _)| node.as_str().to_owned());
+    let mut other = World::calm(Strategy::Automatic);
+    fell(&mut other, "n2", 4);
+    fail(&mut other);
+    assert_eq!(target(&other).as_deref(), Some("n3"), "there is another");
+    fell(&mut world, "n3", 3);
+    fail(&mut world);
+    assert_eq!(target(&world).as_deref(), Some("n3"), "{}", world.engine.refusal());
+}
+
+/// After the plane had stood still for two seconds: "failed → healthy · every node is healthy",
+/// about a node that nobody had heard.
+#[test]
+fn a_stall_of_the_plane_makes_nobody_healthy() {
+    let mut world = World::calm(Strategy::Automatic);
+    let verdict = |world: &World| world.engine.nodes[&"n3".into()].verdict;
+    let others = |world: &mut World| {
+        for node in ["n1", "n2"] {
+            world.hear(report(node));
+        }
+    };
+    while verdict(&world) == Verdict::Healthy {
+        others(&mut world);
+        world.pass(50);
+    }
+    let before = verdict(&world);
+    assert!(before >= Verdict::Suspect);
+    world.now = world.now + Span::millis(1_500);
+    for _ in 0..10 {
+        others(&mut world);
+        world.pass(50);
+        assert!(verdict(&world) >= before, "{:?}", world.engine.nodes[&"n3".into()].why);
+        assert_ne!(world.engine.view().state, ClusterState::Healthy, "{}", world.engine.view().why);
+    }
+    assert_eq!(world.orders(), [""; 0], "and nothing moves on what was known before");
+    world.hear(report("n3"));
+    world.pass(100);
+    assert_eq!(verdict(&world), Verdict::Healthy);
+}
+
+/// "policy ✗: 2 min 30 s against 1 min 00 s" after a clean failover of 0.6 s: the rest was a person
+/// reading.
+#[test]
+fn the_policy_judges_what_the_machine_took_and_not_how_long_a_person_read() {
+    let mut world = World::calm(Strategy::Manual);
+    fail(&mut world);
+    for _ in 0..700 {
+        fail(&mut world);
+        world.pass(100);
+    }
+    let plan = world.engine.snapshot().pending.clone().unwrap().plan;
+    let begun = world.now;
+    let mut making = Making::new(world.now, WallTime(0), "test");
+    world.engine.begin(&mut making, plan.clone(), vec![]);
+    drop(world.engine.finish(making));
+    world.pass(600);
+    let run = world.engine.durable.run.take().unwrap();
+    let times = world.engine.times(&run);
+    assert_eq!(times.act, world.now.since(begun));
+    assert!(times.decide > Span::secs(69) && times.detect < Span::secs(1), "{times}");
+    let mut report = report("n2");
+    report.holding =
+        super::tests::report("n1").holding.map(|h| HoldingFacts { epoch: Epoch(3), ..h });
+    let mut making = Making::new(world.now, WallTime(0), "test");
+    let decided = world.engine.nodes.get_mut(&"n2".into()).unwrap();
+    decided.report = Some(report);
+    world.engine.conclude(&mut making, run);
+    let last = world.engine.snapshot().last_run.clone().unwrap();
+    let policy = last.verification.iter().find(|(name, ..)| name == "policy").unwrap();
+    assert!(policy.1, "{policy:?}");
+    assert!(last.rto.unwrap() > Span::secs(69), "the outage is told as it was");
 }

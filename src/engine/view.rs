@@ -121,6 +121,7 @@ impl Engine {
             age: self.now.since(run.since),
             outcome: None,
             rto: None,
+            times: Some(self.times(run)),
             rpo: armed.and_then(|a| a.loss.clone()),
             fence: armed.and_then(|a| a.fence),
             verification: vec![],
@@ -216,7 +217,7 @@ impl Engine {
         let Some(primary) = self.subject() else {
             return Outlook { next: "waits for a first primary".into(), ..Outlook::default() };
         };
-        let candidates = self.candidates(Some(&primary));
+        let candidates = self.targets(&primary, |_| false);
         let best = candidates.iter().find(|c| c.rank == 1);
         let next = match self.durable.phase {
             Phase::Steady => "nothing moves by itself while this holds".to_owned(),

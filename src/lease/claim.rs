@@ -104,6 +104,15 @@ impl Claim {
     /// the last known win on, without the ones whose holder said it stopped, without the claimant's
     /// own (it knows what it does), and without those that cannot have reached a majority.
     fn open_epochs(&self) -> Vec<EpochSync> {
+        let seen = self.seen();
+        let written = |e: &&EpochSync| e.promoted || self.has_its_line(e.epoch);
+        let closed = seen.iter().filter(written).map(|e| e.epoch).max();
+        seen.into_iter().filter(|e| closed.is_none_or(|c| e.epoch >= c)).collect()
+    }
+
+    /// Every epoch that any granter keeps and that may have been won, also where a later one is
+    /// known to have been written in.
+    fn seen(&self) -> Vec<EpochSync> {
         let mut seen: BTreeMap<(Epoch, Member), EpochSync> = BTreeMap::new();
         for entry in self.grants.values().flat_map(|g| &g.history) {
             let slot =
@@ -119,15 +128,14 @@ impl Claim {
                 slot.doubt = entry.doubt.clone();
             }
         }
-        let closed = seen.values().filter(|e| e.promoted).map(|e| e.epoch).max();
         let unheard = self.voters.members.len() - self.grants.len();
         seen.into_values()
-            .filter(|e| closed.is_none_or(|c| e.epoch >= c))
             .filter(|e| {
                 let voted = |g: &&Grant| {
                     g.history.iter().any(|h| h.epoch == e.epoch && h.holder == e.holder)
                 };
                 e.won
+                    || self.has_its_line(e.epoch)
                     || self.grants.values().filter(voted).count() + unheard
                         >= self.voters.majority()
             })
@@ -142,11 +150,19 @@ impl Claim {
         newer.map(|e| e.holder)
     }
 
+    /// A granter received the line that this epoch's winner opened: it was written in, whether or
+    /// not anybody heard its winner say so.
+    fn has_its_line(&self, epoch: Epoch) -> bool {
+        let line = |g: &Grant| g.position.is_some_and(|p| u64::from(p.timeline) == epoch.0);
+        self.grants.values().any(|g| !g.unproved_line && line(g))
+    }
+
     fn released(&self, entry: &EpochSync) -> Option<&ReleaseNotice> {
         let from_grants = self.grants.values().flat_map(|g| &g.released);
-        from_grants
-            .chain(&self.request.released)
-            .find(|r| r.epoch == entry.epoch && r.holder == entry.holder)
+        let all = || from_grants.clone().chain(&self.request.released);
+        // What somebody saw won needs its own word.
+        let covering = || all().find(|r| !entry.won && r.covers(entry.epoch, &entry.holder));
+        all().find(|r| r.epoch == entry.epoch && r.holder == entry.holder).or_else(covering)
     }
 
     /// Members of the epoch's synchronous set that granted and know where their log ends: one that
@@ -245,7 +261,7 @@ impl Claim {
                 || self.grants.get(m).is_some_and(|g| g.not_writable)
         };
         let mut loose = BTreeMap::new();
-        for entry in self.open_epochs() {
+        for entry in self.seen() {
             for (member, rung) in &entry.doubt.loose {
                 loose.insert(member.clone(), *rung);
             }
@@ -391,6 +407,18 @@ impl Claim {
         }
         if self.is_sync_fenced(entry) {
             return Some(self.none_by_grants(entry));
+        }
+        // What it acknowledged it had flushed before, and whoever has less fetches it.
+        let own = self.grants.get(&entry.holder).and_then(|g| g.position);
+        if own.zip(reached).is_some_and(|(own, reached)| own.timeline == reached.timeline) {
+            return Some(doubted(entry).unwrap_or_else(|| LossAccount::None {
+                proof: format!(
+                    "{holder} itself granted, and the candidate has all of its log, flushed before \
+                     it acknowledged"
+                ),
+                by: vec![holder.clone()],
+                excluded: entry.doubt.excluded.clone(),
+            }));
         }
         let why = match self.lacking(entry) {
             None => format!(

@@ -160,9 +160,22 @@ pub struct ReleaseNotice {
     pub final_position: Option<Position>,
     /// Whether its database may have accepted a write in that epoch.
     pub promoted: bool,
+    /// Nothing was written in any of its epochs after this one, up to the one that is released: all
+    /// those are given back too, so that none of them has to be kept. `None`: it says nothing of
+    /// others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Epoch>,
     /// Names the agent process that says so; 0: not known.
     #[serde(default)]
     pub process: u64,
+}
+
+impl ReleaseNotice {
+    /// An older epoch of that holder is given back with this one: it was never written in.
+    pub fn covers(&self, epoch: Epoch, holder: &Member) -> bool {
+        let after = |since: Epoch| since < epoch && epoch < self.epoch;
+        self.holder == *holder && !self.promoted && self.since.is_some_and(after)
+    }
 }
 
 /// Why a voter does not grant or promise.

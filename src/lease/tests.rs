@@ -116,6 +116,7 @@ fn a_release_is_final() {
         holder: member(1),
         final_position: None,
         promoted: true,
+        since: None,
         process: 0,
     };
     let said = v.release(Timestamp(0), &notice);
@@ -292,6 +293,7 @@ fn a_clean_stop_gives_an_exact_account() {
         holder: member(1),
         final_position: end(100),
         promoted: true,
+        since: None,
         process: 0,
     }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
@@ -322,6 +324,7 @@ fn an_epoch_that_may_have_been_won_must_be_fenced_too() {
         holder: member(1),
         final_position: None,
         promoted: true,
+        since: None,
         process: 0,
     }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
@@ -353,6 +356,7 @@ fn an_abandoned_claim_does_not_strand_the_living_holder() {
             holder: member(3),
             final_position: None,
             promoted: true,
+            since: None,
             process: 0,
         },
     );
@@ -370,6 +374,7 @@ fn a_release_outlives_an_abandoned_claim_behind_it() {
         holder: member(by),
         final_position: None,
         promoted: true,
+        since: None,
         process: 0,
     };
     let _ = v.release(Timestamp(0), &notice(1, 1));
@@ -393,6 +398,7 @@ fn a_fence_speaks_of_everybody_who_was_not_seen_stopped() {
             holder: member(2),
             final_position: None,
             promoted: true,
+            since: None,
             process: 0,
         }],
         ..claim(3, 3, sync(&[1, 2], 1))
@@ -424,4 +430,152 @@ fn a_holders_later_data_is_not_the_clusters() {
     let _ = v.renew(Timestamp(0), &Renew { system: Some(1), ..renew(1, 1) });
     let _ = v.renew(Timestamp(1), &Renew { system: Some(2), ..renew(1, 1) });
     assert_eq!(v.record().data.system, Some(1));
+}
+
+/// The former holder gave the role back without a clean stop, and grants: its own log is a proof.
+#[test]
+fn a_former_holder_that_grants_proves_its_epoch_by_its_own_log() {
+    let mut request = claim(2, 2, sync(&[1, 3], 1));
+    request.released = vec![ReleaseNotice {
+        epoch: Epoch(1),
+        holder: member(1),
+        final_position: None,
+        promoted: true,
+        since: None,
+        process: 0,
+    }];
+    let of = |former: Grant| {
+        let mut c = Claim::new(request.clone(), set(), Timestamp(0), false);
+        c.grant(grant(2, 10, won_history()));
+        c.grant(former);
+        let Standing::Won(win) = c.standing(&[], false) else { panic!() };
+        win
+    };
+    let win = of(grant(1, 12, won_history()));
+    assert!(matches!(win.loss, LossAccount::None { .. }), "{}", win.loss);
+    assert_eq!(win.fetch.map(|(_, p)| p.lsn), Some(Lsn(12)));
+    // Not where it cannot say where its log ends, nor against its own doubt.
+    let win = of(Grant { position: None, ..grant(1, 12, won_history()) });
+    assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
+    let mut doubted = won_history();
+    doubted[0].doubt =
+        Doubt { number: 1, why: Some("fsync was off".into()), excluded: vec![], loose: vec![] };
+    let win = of(grant(1, 12, doubted));
+    assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
+}
+
+/// A winner is gone before anybody heard that it was promoted, and a survivor streamed its line:
+/// that epoch was written in, so it closes the ones before.
+#[test]
+fn a_received_line_closes_what_was_before_its_epoch() {
+    let mut history = won_history();
+    history.push(EpochSync {
+        epoch: Epoch(2),
+        holder: member(3),
+        sync: sync(&[1, 2], 1).into(),
+        won: false,
+        promoted: false,
+        doubt: Doubt::default(),
+    });
+    let set = VoterSet { version: 1, members: (1..=4).map(member).collect() };
+    let request = ClaimRequest { voters: set.clone(), ..claim(3, 2, sync(&[1, 3], 1)) };
+    let on = |timeline, unproved_line| {
+        let mut c = Claim::new(request.clone(), set.clone(), Timestamp(0), false);
+        for (voter, line) in [(2, timeline), (4, 1), (1, 1)] {
+            let position = Some(Position { timeline: line, lsn: Lsn(10) });
+            let history = if voter == 4 { won_history() } else { history.clone() };
+            c.grant(Grant {
+                epoch: Epoch(3),
+                position,
+                unproved_line,
+                ..grant(voter, 10, history)
+            });
+        }
+        c.loss()
+    };
+    let LossAccount::None { proof, .. } = on(2, false) else { panic!("{}", on(2, false)) };
+    assert!(proof.contains("2 synchronous standbys"), "{proof}");
+    assert!(matches!(on(2, true), LossAccount::Unknown { .. }), "{}", on(2, true));
+}
+
+/// Of 12,000 claims that were never won every list kept every one, in every record, hello and
+/// claim.
+#[test]
+fn a_hundred_thousand_claims_that_were_never_won_leave_nothing_behind() {
+    let mut voters: Vec<Voter> = (1..=3).map(voter).collect();
+    for v in &mut voters {
+        assert!(v.claim(Timestamp(0), &claim(1, 1, sync(&[2, 3], 1)), at(0)).reply.is_ok());
+        let promoted = Some(crate::model::TimelineHistory { timeline: 1, left: vec![] });
+        assert!(v.renew(Timestamp(1), &Renew { promoted, ..renew(1, 1) }).reply.is_ok());
+        let end = ReleaseNotice {
+            epoch: Epoch(1),
+            holder: member(1),
+            final_position: None,
+            promoted: true,
+            since: None,
+            process: 0,
+        };
+        let _ = v.release(Timestamp(2), &end);
+    }
+    for epoch in 2..100_000_u64 {
+        let now = Timestamp(epoch * 1_000);
+        let by = u8::try_from(epoch % 2 + 2).unwrap();
+        let claimed = voters[usize::from(by) - 1].begin_claim(Epoch(epoch));
+        assert_eq!(claimed.claimed, Some(Epoch(epoch)));
+        // One voter never hears of it, and another never hears that it was given back.
+        for (n, v) in voters.iter_mut().enumerate().filter(|(n, _)| (*n as u64 + epoch) % 3 > 0) {
+            let granted = v.claim(now, &claim(epoch, by, sync(&[1, 2], 1)), at(0)).reply;
+            assert!(granted.is_ok(), "voter {n} in epoch {epoch}: {granted:?}");
+        }
+        let own = voters[usize::from(by) - 1].record();
+        let notice = ReleaseNotice {
+            epoch: Epoch(epoch),
+            holder: member(by),
+            final_position: None,
+            promoted: false,
+            since: Some(own.written_last()),
+            process: 0,
+        };
+        assert_eq!(notice.since, Some(Epoch(1)), "the last that was written in");
+        for (n, v) in voters.iter_mut().enumerate() {
+            if n + 1 == usize::from(by) || (n as u64 + epoch) % 3 < 2 {
+                let _ = v.release(now, &notice);
+            }
+        }
+    }
+    for v in &voters {
+        let record = v.record();
+        assert!(record.history.len() <= 5, "{:?}", record.history);
+        assert!(record.released.len() <= 5, "{:?}", record.released);
+        assert!(record.released_by(Epoch(777), &member(3)).is_some(), "it stays given back");
+        assert!(
+            record.last_won().is_some_and(|w| w.epoch == Epoch(1)),
+            "and the last win is known"
+        );
+    }
+    assert!(voters[2].record().given_back() >= Epoch(99_990), "no number is used again");
+}
+
+/// A release covers nothing that somebody saw won, nor what its holder wrote in.
+#[test]
+fn a_release_covers_no_epoch_that_may_have_been_written_in() {
+    let mut v = voter(2);
+    assert!(v.claim(Timestamp(0), &claim(2, 1, sync(&[2, 3], 1)), at(0)).reply.is_ok());
+    assert!(v.renew(Timestamp(1), &renew(2, 1)).reply.is_ok());
+    let notice = |since| ReleaseNotice {
+        epoch: Epoch(4),
+        holder: member(1),
+        final_position: None,
+        promoted: false,
+        since: Some(Epoch(since)),
+        process: 0,
+    };
+    let _ = v.release(Timestamp(2), &notice(0));
+    assert!(v.record().released_by(Epoch(2), &member(1)).is_none(), "it was seen won");
+    assert!(v.record().last_won().is_some());
+    let mut other = voter(3);
+    assert!(other.claim(Timestamp(0), &claim(2, 1, sync(&[2, 3], 1)), at(0)).reply.is_ok());
+    let _ = other.release(Timestamp(2), &notice(2));
+    assert!(other.record().released_by(Epoch(2), &member(1)).is_none(), "its holder wrote in it");
+    assert!(other.record().released_by(Epoch(3), &member(1)).is_some());
 }

@@ -133,8 +133,28 @@ impl VoterRecord {
     pub fn release(&self) -> Option<&ReleaseNotice> {
         self.holder.as_ref().and_then(|holder| self.released_by(self.epoch, holder))
     }
-    fn released_by(&self, epoch: Epoch, holder: &Member) -> Option<&ReleaseNotice> {
-        self.released.iter().find(|r| r.epoch == epoch && r.holder == *holder)
+    /// The word with which its holder gave that epoch back.
+    pub fn released_by(&self, epoch: Epoch, holder: &Member) -> Option<&ReleaseNotice> {
+        let exact = self.released.iter().find(|r| r.epoch == epoch && r.holder == *holder);
+        // What was seen won needs its own word.
+        let won = || self.history.iter().any(|h| h.won && h.epoch == epoch && h.holder == *holder);
+        let covering = || self.released.iter().find(|r| r.covers(epoch, holder) && !won());
+        exact.or_else(covering)
+    }
+    /// The last epoch in which this node may have written, as far as it matters: later ones of its
+    /// own are given back with any that it gives back.
+    pub fn written_last(&self) -> Epoch {
+        let unwritten = |h: &EpochSync| {
+            let exact = |r: &&ReleaseNotice| r.epoch == h.epoch && r.holder == h.holder;
+            self.released.iter().find(exact).is_some_and(|r| !r.promoted)
+        };
+        let written = |h: &&EpochSync| h.promoted || h.holder == self.me && h.won && !unwritten(h);
+        self.history.iter().filter(written).map(|h| h.epoch).max().unwrap_or_default()
+    }
+    /// The highest epoch that it gave back: numbers are not used again.
+    pub fn given_back(&self) -> Epoch {
+        let own = self.released.iter().filter(|r| r.holder == self.me);
+        own.map(|r| r.epoch).max().unwrap_or_default()
     }
     /// Whether the epoch it voted in is known to have been won by the one it voted for.
     pub fn is_won(&self) -> bool {
@@ -159,7 +179,30 @@ impl VoterRecord {
         }
         self.released.push(notice.clone());
         self.released.sort();
+        self.compact(notice);
         true
+    }
+    /// What a release covers is kept no longer: a claim that was never won leaves nothing behind.
+    fn compact(&mut self, notice: &ReleaseNotice) {
+        let unwritten: Vec<Epoch> = self
+            .released
+            .iter()
+            .filter(|r| !r.promoted && r.holder == notice.holder)
+            .map(|r| r.epoch)
+            .collect();
+        self.history.retain(|h| {
+            !(notice.covers(h.epoch, &h.holder) && (!h.won || unwritten.contains(&h.epoch)))
+        });
+        let left = |r: &ReleaseNotice| {
+            self.history.iter().any(|h| h.epoch == r.epoch && h.holder == r.holder)
+        };
+        let kept: Vec<ReleaseNotice> = self
+            .released
+            .iter()
+            .filter(|r| r.promoted || !notice.covers(r.epoch, &r.holder) || left(r))
+            .cloned()
+            .collect();
+        self.released = kept;
     }
     fn see_epoch(&mut self, entry: EpochSync) {
         self.history.retain(|h| {

@@ -236,6 +236,9 @@ pub struct ResourceFacts {
     pub unproved: Option<Unproved>,
     /// What is wrong, in words.
     pub trouble: String,
+    /// What a new client of the database is told instead of being let in; empty: it is let in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refuses: String,
     /// Where what was found was not what was ordered, the last few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Found>,
@@ -333,8 +336,12 @@ pub struct ArmedFacts {
     pub epoch: Option<Epoch>,
     /// What fenced the former holder, once won.
     pub fence: Option<super::loss::FenceRung>,
-    /// The loss account as the candidate computed it from the grants.
+    /// The loss account as the candidate computed it from the grants; of one that gave up: what it
+    /// refused.
     pub loss: Option<super::loss::LossAccount>,
+    /// Who granted, where it won and refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub granted: Vec<NodeId>,
     /// In words: what it waits for, or why it gave up.
     pub why: String,
 }

@@ -321,6 +321,9 @@ pub struct RunView {
     pub outcome: Option<Outcome>,
     /// From the last sign of the old primary to the proof on the new one.
     pub rto: Option<Span>,
+    /// What that time is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<Times>,
     /// What was lost.
     pub rpo: Option<LossAccount>,
     /// What fenced the former holder.
@@ -330,6 +333,24 @@ pub struct RunView {
     /// How sure the verification is, 0 to 100.
     #[serde(default)]
     pub confidence: u64,
+}
+
+/// A move's time in its parts: each has its own owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// From the last sign of the old primary to the conclusion that it failed; none of a planned
+    /// move.
+    pub detect: Span,
+    /// From there, or from the plan, until the word was given: by the policy, or by a person.
+    pub decide: Span,
+    /// What the machine took then.
+    pub act: Span,
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "detect {}, decide {}, act {}", self.detect, self.decide, self.act)
+    }
 }
 
 /// The word for a confidence.

@@ -622,6 +622,7 @@ impl World {
             proof: agent.proof.clone(),
             unproved: None,
             trouble: agent.trouble.clone(),
+            refuses: String::new(),
             found: agent.found.clone(),
         };
         NodeReport {

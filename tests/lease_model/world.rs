@@ -240,6 +240,7 @@ impl World {
             holder: self.nodes[n].member.clone(),
             final_position: None,
             promoted,
+            since: (!promoted).then(|| self.nodes[n].durable.written_last()),
             process: 0,
         };
         self.keep(n, |voter| voter.release(Timestamp(0), &notice).persist);

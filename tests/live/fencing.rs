@@ -33,7 +33,7 @@ impl Cluster {
     pub(crate) fn node(&self, node: &str) -> PathBuf {
         self.folder.path().join("lab").join(node)
     }
-    fn server(&self, node: &str) -> Process {
+    pub(crate) fn server(&self, node: &str) -> Process {
         let state = self.node(node).join("state");
         quorate::agent::ours::recorded(&state).unwrap().expect("the server is recorded").process
     }

@@ -11,6 +11,7 @@ mod archive;
 mod bad_days;
 mod console;
 mod data;
+mod doors;
 mod failover;
 mod fencing;
 mod membership;

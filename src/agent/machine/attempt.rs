@@ -65,7 +65,13 @@ pub enum Stage {
         target: Position,
         /// From whom.
         from: NodeId,
-        /// Give up then.
+        /// Keeps the lease that was won, however long it takes.
+        holder: Box<Holder>,
+        /// Next round of renewals.
+        renew_at: Timestamp,
+        /// How far it was at the last look.
+        reached: Option<Position>,
+        /// Give up then, unless more has come.
         until: Timestamp,
     },
 }
@@ -95,7 +101,7 @@ const CLAIM_MAX: Span = Span::millis(1_500);
 const CLAIM_DOUBLED_MAX: u32 = 3;
 /// A majority whose loss account is not "none" waits so long for the others' grants.
 const CLAIM_SETTLE: Span = Span::millis(400);
-/// Missing log that is not fetched by then is not fetched.
+/// A fetch of missing log that has brought nothing more for so long is given up.
 const FETCH_MAX: Span = Span::secs(10);
 
 impl Attempt {
@@ -156,6 +162,7 @@ impl Attempt {
             epoch,
             fence: win.map(|w| w.fence),
             loss: win.map(|w| w.loss.clone()),
+            granted: vec![],
             why,
         })
     }
@@ -170,7 +177,10 @@ impl Attempt {
             }
             Stage::Asking { next, .. } => (*next).max(voter.lease_until()),
             Stage::Claiming { resend, until, .. } => (*resend).min(*until),
-            Stage::Fetching { until, .. } => *until,
+            Stage::Fetching { until, renew_at, holder, .. } => {
+                let end = holder.held_until().unwrap_or(*until);
+                (*until).min(*renew_at).min(end)
+            }
         };
         Some(next.min(self.until))
     }
@@ -286,7 +296,8 @@ impl Machine {
         let record = self.voter.record();
         let timeline = self.resource.position.map_or(0, |p| u64::from(p.timeline));
         let floor = voters.override_floor().unwrap_or_default();
-        let epoch = Epoch(record.epoch.max(highest).max(floor).0.max(timeline) + 1);
+        let used = record.epoch.max(highest).max(floor).max(record.given_back());
+        let epoch = Epoch(used.0.max(timeline) + 1);
         let (plan, approvals) = match self.attempt.as_ref().map(|a| &a.reason) {
             Some(Reason::Armed { digest, approvals, .. }) => {
                 (Some(digest.clone()), approvals.clone())
@@ -436,7 +447,7 @@ impl Machine {
 
     /// Granted by a majority, and the former holder is fenced. The win is durable before anything
     /// rests on it.
-    fn won(&mut self, now: Timestamp, claim: Box<Claim>, win: Win, turn: &mut Turn) {
+    pub(super) fn won(&mut self, now: Timestamp, claim: Box<Claim>, win: Win, turn: &mut Turn) {
         self.unanswered = 0;
         let epoch = claim.request().epoch;
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
@@ -448,7 +459,7 @@ impl Machine {
                     win.last_fence.words(),
                     plan.least_fence.words()
                 );
-                return self.abandon(&why, turn);
+                return self.refuse(&why, &claim, win, turn);
             }
             if !loss_fine {
                 let why = format!(
@@ -456,7 +467,7 @@ impl Machine {
                     win.loss.short(),
                     plan.max_loss_bytes
                 );
-                return self.abandon(&why, turn);
+                return self.refuse(&why, &claim, win, turn);
             }
         }
         if let Tenure::Holding { holder, .. } = &self.tenure
@@ -495,60 +506,113 @@ impl Machine {
             let system = self.voter.record().data.system;
             let upstream = Upstream { node: from.clone(), epoch, history: None, system };
             self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
+            let Some(holder) = self.new_holder(&claim) else { return };
+            let reached = self.resource.position;
             if let Some(attempt) = &mut self.attempt {
                 attempt.stage = Stage::Fetching {
                     claim,
                     win: Box::new(win),
                     target,
                     from,
+                    holder: Box::new(holder),
+                    renew_at: now,
+                    reached,
                     until: now + FETCH_MAX,
                 };
             }
             turn.effects.push(Effect::Report);
+            self.mind_fetching(now, turn);
             return;
         }
-        self.take_role(now, &claim, &win, turn);
+        if let Some(holder) = self.new_holder(&claim) {
+            self.take_role(now, &claim, &win, holder, turn);
+        }
+    }
+
+    /// Gives up what it won: what it would lose, and on whose word, is part of the reason.
+    fn refuse(&mut self, why: &str, claim: &Claim, win: Win, turn: &mut Turn) {
+        let granted = claim.granted_by().map(|m| m.node.clone()).collect();
+        self.abandon(&format!("{why}: {}", win.loss.reason()), turn);
+        if let Some(armed) = &mut self.last_armed {
+            (armed.fence, armed.loss, armed.granted) = (Some(win.fence), Some(win.loss), granted);
+        }
+    }
+
+    /// The lease that was won counts from when it was claimed.
+    fn new_holder(&self, claim: &Claim) -> Option<Holder> {
+        let request = claim.request();
+        let voters = self.voter.record().voters.clone()?;
+        let round = self.setup.first_round + request.epoch.0 * 1_000_000;
+        let (me, sync) = (self.setup.me.clone(), request.sync.clone());
+        let mut holder = Holder::new(me, request.epoch, voters, sync, self.setup.terms, round);
+        for voter in claim.granted_by() {
+            holder.granted(voter, claim.sent());
+        }
+        Some(holder)
     }
 
     fn mind_fetching(&mut self, now: Timestamp, turn: &mut Turn) {
-        let Some(Attempt { stage: Stage::Fetching { claim, win, target, from, until }, .. }) =
-            &self.attempt
+        let here = self.resource.position;
+        let interval = self.renew_interval();
+        let Some(Attempt {
+            stage: Stage::Fetching { claim, win, target, from, holder, renew_at, reached, until },
+            ..
+        }) = &mut self.attempt
         else {
             return;
         };
-        let reached = self
-            .resource
-            .position
-            .is_some_and(|p| p.timeline == target.timeline && p.lsn >= target.lsn);
-        if reached && !self.resource.writable {
-            let (claim, win) = (claim.clone(), win.clone());
-            self.take_role(now, &claim, &win, turn);
-        } else if now >= *until {
-            let why = format!("could not fetch log up to {target} from {from} in {FETCH_MAX}");
+        if here.is_some_and(|p| p.timeline == target.timeline && p.lsn >= target.lsn)
+            && !self.resource.writable
+        {
+            let (claim, win, holder) = (claim.clone(), win.clone(), holder.clone());
+            self.take_role(now, &claim, &win, *holder, turn);
+            return;
+        }
+        if here > *reached {
+            (*reached, *until) = (here, now + FETCH_MAX);
+        }
+        if now >= *until {
+            let why = format!(
+                "could not fetch log up to {target} from {from}: nothing more came for {FETCH_MAX}"
+            );
             self.abandon(&why, turn);
+        } else if !holder.holds(now) {
+            let why = format!("the lease ran out while log up to {target} came from {from}");
+            self.abandon(&why, turn);
+        } else if now >= *renew_at {
+            *renew_at = now + interval;
+            let mut holder = holder.clone();
+            self.send_renewal(now, &mut holder, None, turn);
+            if let Some(Attempt { stage: Stage::Fetching { holder: kept, .. }, .. }) =
+                &mut self.attempt
+            {
+                *kept = holder;
+            }
         }
     }
 
-    fn take_role(&mut self, now: Timestamp, claim: &Claim, win: &Win, turn: &mut Turn) {
+    /// The lease that is won and not yet used, while log is fetched.
+    pub(super) fn fetching_holder(attempt: &mut Option<Attempt>) -> Option<&mut Holder> {
+        match attempt.as_mut().map(|a| &mut a.stage) {
+            Some(Stage::Fetching { holder, .. }) => Some(holder),
+            _ => None,
+        }
+    }
+
+    fn take_role(
+        &mut self,
+        now: Timestamp,
+        claim: &Claim,
+        win: &Win,
+        mut holder: Holder,
+        turn: &mut Turn,
+    ) {
         let request = claim.request();
-        let Some(voters) = self.voter.record().voters.clone() else { return };
         let climb = self.attempt.as_ref().is_some_and(|a| a.reason == Reason::Climb);
         // Durable before the database may write: from here on the epoch may have been written in.
         let said = self.voter.mark_won(request.epoch, !climb);
         Self::persist(turn, said.persist);
         let sync = request.sync.sets.last().cloned().unwrap_or_default();
-        let round = self.setup.first_round + request.epoch.0 * 1_000_000;
-        let mut holder = Holder::new(
-            self.setup.me.clone(),
-            request.epoch,
-            voters,
-            request.sync.clone(),
-            self.setup.terms,
-            round,
-        );
-        for voter in claim.granted_by() {
-            holder.granted(voter, claim.sent());
-        }
         if let Tenure::Holding { holder: before, .. } = &self.tenure
             && climb
         {
@@ -570,6 +634,7 @@ impl Machine {
                 epoch: Some(request.epoch),
                 fence: Some(win.fence),
                 loss: Some(win.loss.clone()),
+                granted: vec![],
                 why: String::new(),
             });
         }
@@ -594,6 +659,7 @@ impl Machine {
                 epoch: None,
                 fence: None,
                 loss: None,
+                granted: vec![],
                 why: why.to_owned(),
             });
         }

@@ -150,6 +150,7 @@ fn a_founder_whose_first_claim_was_not_won_founds_again() {
         holder: member("n1"),
         final_position: None,
         promoted: false,
+        since: None,
         process: 0,
     };
     let given_up = VoterRecord { history: vec![entry], released: vec![notice], ..record("n1") };
@@ -195,6 +196,7 @@ fn a_role_that_was_to_be_taken_back_is_taken_back_after_a_restart_too() {
         holder: member("n1"),
         final_position: None,
         promoted: true,
+        since: None,
         process: 0,
     };
     let stopped = VoterRecord { released: vec![notice], ..record("n1") };

@@ -20,6 +20,8 @@ mod voting;
 #[cfg(test)]
 mod data_tests;
 #[cfg(test)]
+mod fetch_tests;
+#[cfg(test)]
 mod tests;
 
 pub use attempt::{Attempt, Reason, Stage};
@@ -294,7 +296,9 @@ impl Machine {
         }
         let record = machine.voter.record().clone();
         let mine = record.holder.as_ref() == Some(&machine.setup.me) && !record.is_released();
-        if mine && record.is_won() && found.running_guarded {
+        // One that was claimed and never written in has no database to take up.
+        let unused = record.claimed == Some(record.epoch);
+        if mine && record.is_won() && !unused && found.running_guarded {
             machine.resume(now, &record, &mut turn);
         } else {
             machine.set_goal(cut, &mut turn);
@@ -541,6 +545,7 @@ impl Machine {
             holder: self.setup.me.clone(),
             final_position,
             promoted,
+            since: (!promoted).then(|| self.voter.record().written_last()),
             process: self.setup.first_round,
         };
         let said = self.voter.release(self.now, &notice);

@@ -78,7 +78,7 @@ impl Tenure {
 
 impl Machine {
     /// Six chances to renew within a lease, at most one in 50 ms.
-    fn renew_interval(&self) -> Span {
+    pub(super) fn renew_interval(&self) -> Span {
         Span((self.setup.terms.duration.0 / 6).clamp(Span::millis(50).0, Span::secs(2).0))
     }
 
@@ -156,8 +156,7 @@ impl Machine {
         }
         let record = self.voter.record();
         let me = &self.setup.me;
-        let released =
-            |epoch: Epoch| record.released.iter().any(|r| r.epoch == epoch && r.holder == *me);
+        let released = |epoch: Epoch| record.released_by(epoch, me).is_some();
         let kept = |h: &crate::lease::EpochSync| {
             planted(Bug::KeepsOldEpochs)
                 && (h.epoch, Some(me)) != (record.epoch, record.holder.as_ref())
@@ -306,6 +305,23 @@ impl Machine {
             return;
         }
         *renew_at = now + interval;
+        let mut holder = holder.clone();
+        self.send_renewal(now, &mut holder, promoted, turn);
+        if let Tenure::Holding { holder: kept, .. } | Tenure::Resuming { holder: kept, .. } =
+            &mut self.tenure
+        {
+            *kept = holder;
+        }
+    }
+
+    /// One round of renewals, to itself first.
+    pub(super) fn send_renewal(
+        &mut self,
+        now: Timestamp,
+        holder: &mut Holder,
+        promoted: Option<TimelineHistory>,
+        turn: &mut Turn,
+    ) {
         let system = self.voter.record().data.system.or(self.resource.data.system);
         let renew = holder.renew(now, promoted, system, self.setup.first_round);
         let own = self.voter.renew(now, &renew);
@@ -321,18 +337,22 @@ impl Machine {
 
     /// A voter promised.
     pub(super) fn acked(&mut self, ack: &Ack) {
-        let asked = match &self.tenure {
-            Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } => {
-                holder.sent(ack.round)
-            }
-            Tenure::None | Tenure::Ending { .. } => None,
-        };
+        let asked = self.counting().and_then(|holder| holder.sent(ack.round));
         if self.is_restored(&ack.voter, ack.writes, asked) {
             return;
         }
-        if let Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } = &mut self.tenure {
+        if let Some(holder) = self.counting() {
             holder.ack(ack);
         }
+    }
+
+    /// Who counts promises now.
+    fn counting(&mut self) -> Option<&mut Holder> {
+        match &mut self.tenure {
+            Tenure::Holding { holder, .. } | Tenure::Resuming { holder, .. } => Some(holder),
+            Tenure::None | Tenure::Ending { .. } => None,
+        }
+        .map_or_else(|| Self::fetching_holder(&mut self.attempt), Some)
     }
 
     /// The guard and the self-fence follow the end of the lease, up and down: a change of voters

@@ -363,6 +363,7 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
         holder: member("n1"),
         final_position: None,
         promoted: true,
+        since: None,
         process: 0,
     };
     let (turn, _) = machine.message(at(3), PeerMessage::Release(notice), Ok(()));

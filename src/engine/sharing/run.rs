@@ -376,19 +376,21 @@ impl Engine {
     /// From the last word of who failed until the others had and served its share; looking after
     /// them takes longer.
     pub(in crate::engine) fn share_took(&self, run: &Run) -> Span {
+        run.since.since(run.outage_from) + self.share_acted(run)
+    }
+
+    /// What serving it took, once the word was given.
+    pub(in crate::engine) fn share_acted(&self, run: &Run) -> Span {
         let shifting =
             run.steps.iter().filter(|s| matches!(s.kind, StepKind::Shift | StepKind::Promote));
-        Span(
-            run.since.since(run.outage_from).0
-                + shifting.filter_map(|s| s.took).map(|t| t.0).sum::<u64>(),
-        )
+        Span(shifting.filter_map(|s| s.took).map(|t| t.0).sum())
     }
 
     /// The parts of the proof at the end of a run.
     pub(in crate::engine) fn share_proof(
         &self,
         run: &Run,
-        took: Span,
+        acted: Span,
     ) -> Vec<(String, bool, String)> {
         let sets = run.plan.sets();
         let serving: Vec<&ShareChange> = run.plan.shares.iter().filter(|s| s.after > 0).collect();
@@ -418,8 +420,8 @@ impl Engine {
             ),
             (
                 "policy".to_owned(),
-                took <= self.policy.max_failover_time,
-                format!("{took} against {}", self.policy.max_failover_time),
+                acted <= self.policy.max_failover_time,
+                format!("acted in {acted} against {}", self.policy.max_failover_time),
             ),
             ("write".to_owned(), true, self.proved_words(&serving)),
         ];

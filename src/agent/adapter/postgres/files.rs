@@ -328,6 +328,23 @@ mod tests {
         assert!(history(folder.path(), 3).left.is_empty());
     }
 
+    /// At epoch 100,000: one file for each number that was never written in, while somebody is about
+    /// to promote, and none afterwards where nobody did.
+    #[test]
+    fn a_promotion_that_never_came_leaves_no_file_however_high_its_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let wal = folder.path().join("pg_wal");
+        std::fs::create_dir(&wal).unwrap();
+        let count = || std::fs::read_dir(&wal).unwrap().count();
+        place_timelines(folder.path(), 2, 100_000).unwrap();
+        assert_eq!(count(), 99_997);
+        // A second attempt finds them.
+        place_timelines(folder.path(), 2, 100_001).unwrap();
+        assert_eq!(count(), 99_998);
+        remove_loose_placeholders(folder.path()).unwrap();
+        assert_eq!(count(), 0);
+    }
+
     #[test]
     fn a_fork_keeps_only_its_own_segments() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,16 +1,17 @@
 //! Looking at the running server: what it is, what it says, whether it still writes.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use tokio_postgres::Client;
 
 use super::Driver;
-use super::sql::{self, Look, StandbyLook};
+use super::sql::{self, Look, LookError, StandbyLook};
 use crate::agent::host;
 use crate::model::observation::{CheckTimes, ResourceState, Unproved, WriteProof};
-use crate::model::{Epoch, Lsn, Position, Span, Timestamp};
+use crate::model::{Epoch, Lsn, Position, Span};
+
+/// SQLSTATE of a server that starts, recovers or shuts down.
+const CANNOT_CONNECT_NOW: &str = "57P03";
+/// A sign of life is so old at most.
+const PULSE_MAX: Span = Span::secs(4);
 
 impl Driver {
     pub(super) fn note_standby(&mut self, look: &StandbyLook) -> Position {
@@ -35,44 +36,21 @@ impl Driver {
         position
     }
 
-    pub(super) fn start_writer(&mut self) {
-        if self.writer.as_ref().is_some_and(|w| !w.is_finished()) {
-            return;
-        }
-        let (config, ok, pause) =
-            (self.setup.config.clone(), Arc::clone(&self.write_ok), self.setup.write_check.std());
-        let write_took = Arc::clone(&self.write_took);
-        ok.store(host::now().0, Ordering::Relaxed);
-        self.writer = Some(tokio::spawn(async move {
-            let mut client: Option<Client> = None;
-            loop {
-                if client.as_ref().is_none_or(Client::is_closed) {
-                    client = sql::connect(&config).await.ok();
-                }
-                if let Some(c) = &client {
-                    let began = host::now();
-                    match sql::write_path(c).await {
-                        Ok(()) => {
-                            write_took.store(host::now().since(began).0, Ordering::Relaxed);
-                            ok.store(host::now().0, Ordering::Relaxed);
-                        }
-                        Err(error) => {
-                            tracing::warn!("write-path check: {error}");
-                            client = None;
-                        }
-                    }
-                }
-                tokio::time::sleep(pause).await;
-            }
-        }));
+    /// How long the last write took; one that does not come back takes as long as it is overdue.
+    fn write_latency(&self) -> Option<Span> {
+        let took = self.pulse.signs().write_took?;
+        let overdue = host::now().since(self.pulse.write_ok()?);
+        Some(took.max(Span(overdue.0.saturating_sub(self.setup.write_check.0))))
     }
 
-    /// How long the last write took; one that does not come back takes as long as it is overdue.
-    pub(super) fn write_latency(&self) -> Option<Span> {
-        let (ok, took) =
-            (self.write_ok.load(Ordering::Relaxed), self.write_took.load(Ordering::Relaxed));
-        let overdue = host::now().since(Timestamp(ok)).0.saturating_sub(self.setup.write_check.0);
-        (ok > 0 && took > 0).then(|| Span(took.max(overdue)))
+    /// A session that was opened before goes on while nobody else gets in.
+    fn heed_pulse(&mut self) {
+        let signs = self.pulse.signs();
+        self.facts.refuses = signs.refuses;
+        if signs.silent_since.is_some() {
+            self.facts.check = CheckTimes::default();
+            self.facts.trouble = format!("nobody gets in: {}", self.facts.refuses);
+        }
     }
 
     /// Only what was asked for counts: an older proof is put away first.
@@ -94,10 +72,7 @@ impl Driver {
             return;
         }
         let started = host::now();
-        let look = match self.client().await {
-            Ok(client) => sql::look(client).await,
-            Err(failure) => Err(sql::LookError::Said(failure.0)),
-        };
+        let look = self.look_now().await;
         let took = host::now().since(started);
         self.facts.check =
             CheckTimes { live: look.is_ok().then_some(took), ..CheckTimes::default() };
@@ -133,12 +108,36 @@ impl Driver {
                 self.state(ResourceState::Primary);
                 self.mind_primary(&look).await;
             }
+            // It answers, so it does not hang; what was seen before stands until it lets in again.
+            Err(error @ LookError::Answered { .. }) => {
+                self.client = None;
+                self.facts.check.live = Some(took);
+                if matches!(&error, LookError::Answered { code, .. } if code == CANNOT_CONNECT_NOW)
+                {
+                    self.state(ResourceState::Starting);
+                }
+                self.facts.trouble = error.to_string();
+            }
             Err(error) => {
                 self.facts.trouble = error.to_string();
                 self.client = None;
-                self.state(ResourceState::Hung);
+                // Its socket may be gone while its port answers.
+                let port_answers = matches!(error, LookError::Said(_))
+                    && self.pulse.signs().ok.is_some_and(|ok| started.since(ok) < PULSE_MAX);
+                if !port_answers {
+                    self.state(ResourceState::Hung);
+                }
             }
         }
+        self.heed_pulse();
+    }
+
+    async fn look_now(&mut self) -> Result<Look, LookError> {
+        let client = match self.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => sql::connect(&self.setup.config).await?,
+        };
+        sql::look(self.client.insert(client)).await
     }
 
     pub(super) fn log_path(&self) -> PathBuf {

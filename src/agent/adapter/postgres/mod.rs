@@ -13,6 +13,7 @@ mod look;
 mod mending;
 mod programs;
 mod promotion;
+mod pulse;
 mod rebuild;
 pub mod settings;
 pub mod sql;
@@ -26,8 +27,6 @@ pub use programs::{ProgramError, Programs};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -35,6 +34,7 @@ use tokio_postgres::Client;
 
 use self::archive::Archive;
 use self::mending::Watch;
+use self::pulse::Pulse;
 use self::upstream::Thirst;
 use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
@@ -43,7 +43,7 @@ use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{ResourceFacts, ResourceState};
 use crate::model::topology::Unsynchronised;
-use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
+use crate::model::{DataMark, NodeId, Position, Span, SyncSet};
 
 /// Time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -107,12 +107,10 @@ struct Driver {
     exit: Option<(u32, watch::Receiver<bool>)>,
     resource: Resource,
     facts: ResourceFacts,
-    write_ok: Arc<AtomicU64>,
-    /// How long the last write-path check took, in nanoseconds; 0 before the first.
-    write_took: Arc<AtomicU64>,
+    /// Whether it lives, as a new client finds it.
+    pulse: Pulse,
     /// A promotion was begun: its outcome has to be judged before anything is tried again.
     promoting: bool,
-    writer: Option<tokio::task::JoinHandle<()>>,
     following: Option<Upstream>,
     sync: SyncSet,
     /// Which data the voter answers for.
@@ -143,10 +141,8 @@ pub async fn run(setup: Setup, mut port: Port) {
         client: None,
         exit: None,
         resource: Resource::default(),
-        write_ok: Arc::default(),
-        write_took: Arc::default(),
+        pulse: Pulse::default(),
         promoting: false,
-        writer: None,
         following: None,
         expected: port.data,
         inserted: None,
@@ -262,8 +258,7 @@ impl Driver {
 
     async fn tell(&mut self) {
         self.resource.has_data = files::has_data(&self.setup.config.data_dir);
-        let ok = self.write_ok.load(Ordering::Relaxed);
-        self.resource.write_ok = (ok > 0).then_some(Timestamp(ok));
+        self.resource.write_ok = self.pulse.write_ok();
         let (free, total) = host::disk(&self.setup.config.data_dir);
         (self.facts.disk_free, self.facts.disk_total) = (free, total);
         self.facts.unsynchronised_sessions = self.watch.cancelled;
@@ -276,6 +271,9 @@ impl Driver {
     }
 
     fn state(&mut self, state: ResourceState) {
+        let runs = matches!(state, ResourceState::Standby | ResourceState::Primary);
+        let hangs = runs && self.pulse.signs().silent_since.is_some();
+        let state = if hangs { ResourceState::Hung } else { state };
         if self.facts.state.word() != state.word() {
             self.facts.since = host::wall();
         }

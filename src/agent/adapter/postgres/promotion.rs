@@ -86,7 +86,7 @@ impl Driver {
         }
         self.resource.writable = true;
         self.resource.history = Some(files::history(&data_dir, look.timeline));
-        self.start_writer();
+        self.pulse.expect_writes(true);
         if changed && !recovery {
             self.confirm_under(epoch, sync).await?;
         }

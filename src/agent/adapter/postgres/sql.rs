@@ -19,7 +19,15 @@ pub const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A look at a server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
-    /// It said no.
+    /// The server answered, and said no.
+    #[error("{message} ({code})")]
+    Answered {
+        /// SQLSTATE.
+        code: String,
+        /// In its words.
+        message: String,
+    },
+    /// It did not get to the server, or lost it.
     #[error("{0}")]
     Said(String),
     /// It said nothing for [`QUERY_TIMEOUT`].
@@ -29,9 +37,12 @@ pub enum LookError {
 
 impl From<tokio_postgres::Error> for LookError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let cause = error.as_db_error().map(|e| e.message().to_owned());
+        if let Some(said) = error.as_db_error() {
+            let code = said.code().code().to_owned();
+            return Self::Answered { code, message: said.message().to_owned() };
+        }
         let source = std::error::Error::source(&error).map(ToString::to_string);
-        Self::Said(cause.or(source).unwrap_or_else(|| error.to_string()))
+        Self::Said(source.unwrap_or_else(|| error.to_string()))
     }
 }
 

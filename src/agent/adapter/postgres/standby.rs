@@ -94,6 +94,7 @@ impl Driver {
         self.resource.stopped = None;
         self.resource.writable = false;
         self.resource.deaf = false;
+        self.pulse.expect_writes(false);
         match upstream {
             None => self.cut().await,
             Some(upstream) => self.follow(upstream).await,

@@ -1,6 +1,5 @@
 //! Finding the server, ending it, and the evidence that nothing of it remains.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -30,6 +29,7 @@ impl Driver {
     /// found.
     pub(super) fn watch(&mut self, pid: u32) -> bool {
         self.exit = host::watch_exit(pid).map(|gone| (pid, gone));
+        self.pulse.start(&self.setup.config, self.setup.write_check.std());
         if self.exit.is_some()
             && let Err(error) = self.setup.ours.note(pid)
         {
@@ -90,10 +90,8 @@ impl Driver {
     pub(super) fn forget_server(&mut self) {
         self.client = None;
         self.exit = None;
-        if let Some(writer) = self.writer.take() {
-            writer.abort();
-        }
-        self.write_ok.store(0, Ordering::Relaxed);
+        self.pulse.stop();
+        self.facts.refuses.clear();
         self.following = None;
         (self.resource.doubt, self.resource.excluded) = (None, vec![]);
         self.facts.standbys.clear();

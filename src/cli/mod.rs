@@ -80,6 +80,8 @@ enum Command {
     Plan(run::PlanArguments),
     /// Execute a plan that was shown, and follow it to its end.
     Execute(run::ExecuteArguments),
+    /// Drop the plan that waits.
+    Dismiss(run::DismissArguments),
     /// Plan and execute a planned move of the write role.
     Switchover(run::SwitchoverArguments),
     /// Many clusters leave a region in waves, or follow each other into a warm standby.
@@ -157,6 +159,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Plan(arguments)) => run::plan(&arguments),
         Some(Command::Execute(arguments)) => run::execute(&arguments),
+        Some(Command::Dismiss(arguments)) => run::dismiss(&arguments),
         Some(Command::Switchover(arguments)) => run::switchover(&arguments),
         Some(Command::Evacuate(arguments)) => evacuate::run(&arguments),
         Some(Command::Why(arguments)) => why::why(&arguments),

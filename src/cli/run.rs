@@ -14,7 +14,7 @@ use super::{Outcome, simulate};
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
-use crate::model::plan::Plan;
+use crate::model::plan::{Plan, Proposal};
 use crate::model::view::{self, RunView};
 use crate::model::{Digest, NodeId, WallTime};
 use crate::wire::Client;
@@ -24,10 +24,23 @@ use crate::wire::message::{CallReply, CallRequest};
 pub(super) struct PlanArguments {
     #[command(flatten)]
     person: Person,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    files: Files,
+    /// `table` or `json`; a table on a terminal.
+    #[arg(long, value_enum)]
+    output: Option<Format>,
+}
+
+/// What a plan is wished for, as it is typed.
+#[derive(Debug, Args)]
+struct Wanted {
     /// The node that is to hold the role; default: the best candidate.
     #[arg(long)]
     to: Option<String>,
-    /// The node to be without, where several accept writes: its share goes to the others.
+    /// The node to be without: the role is not to stay there, or, where several accept writes, its
+    /// share goes to the others.
     #[arg(long, conflicts_with = "to")]
     away: Vec<String>,
     /// Why, for the audit.
@@ -39,11 +52,22 @@ pub(super) struct PlanArguments {
     /// Back to the node where the policy's priorities put the role.
     #[arg(long)]
     failback: bool,
-    #[command(flatten)]
-    files: Files,
-    /// `table` or `json`; a table on a terminal.
-    #[arg(long, value_enum)]
-    output: Option<Format>,
+    /// Nobody holds the role: who held it last takes it back.
+    #[arg(long, conflicts_with_all = ["to", "away", "failback"])]
+    resume: bool,
+}
+
+impl Wanted {
+    fn proposal(&self) -> Proposal {
+        Proposal {
+            to: self.to.as_deref().map(NodeId::new),
+            away: self.away.iter().map(NodeId::new).collect(),
+            reason: self.reason.clone(),
+            accept_unknown_loss: self.accept_unknown_loss,
+            failback: self.failback,
+            resume: self.resume,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -97,15 +121,47 @@ pub(super) struct SwitchoverArguments {
     output: Option<Format>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct DismissArguments {
+    #[command(flatten)]
+    person: Person,
+    /// The digest of the plan (its first 8 characters are enough).
+    plan: String,
+    /// Why, for the audit.
+    #[arg(long, default_value = "dropped on the command line")]
+    reason: String,
+}
+
+pub(super) fn dismiss(arguments: &DismissArguments) -> Result<Outcome> {
+    let identity = arguments.person.identity()?;
+    super::runtime()?.block_on(async {
+        let client = Person::client(&identity)?;
+        let CallReply::View(view) = Person::call(&client, CallRequest::View).await? else {
+            return Err(eyre!("unexpected answer"));
+        };
+        let waits = |p: &Plan| p.digest().as_str().starts_with(&arguments.plan);
+        let Some(plan) = view.plan.filter(waits) else {
+            eprintln!("quorate: refused (plan): no plan {} waits", arguments.plan);
+            return Ok(Outcome::Refused);
+        };
+        let order = PersonOrder::Dismiss { plan: plan.digest(), reason: arguments.reason.clone() };
+        match Person::call(&client, CallRequest::Order(order)).await? {
+            CallReply::Accepted { .. } => {
+                say!("dropped plan {}", plan.digest().short());
+                Ok(Outcome::Done)
+            }
+            CallReply::Refused { check, why } => {
+                eprintln!("quorate: refused ({check}): {why}");
+                Ok(Outcome::Refused)
+            }
+            other => Err(eyre!("unexpected answer: {other:?}")),
+        }
+    })
+}
+
 pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     if let Some(stand) = arguments.files.stand()? {
-        let order = PersonOrder::Propose {
-            to: arguments.to.as_deref().map(NodeId::new),
-            away: arguments.away.iter().map(NodeId::new).collect(),
-            reason: arguments.reason.clone(),
-            accept_unknown_loss: arguments.accept_unknown_loss,
-            failback: arguments.failback,
-        };
+        let order = PersonOrder::Propose(arguments.wanted.proposal());
         return Ok(match stand.propose(order) {
             Ok(plan) => {
                 let digest = plan.digest();
@@ -127,14 +183,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     let client_identity = identity.clone();
     let reply = super::runtime()?.block_on(async {
         let client = Person::client(&client_identity)?;
-        propose(
-            &client,
-            arguments.to.as_deref(),
-            &arguments.reason,
-            arguments.accept_unknown_loss,
-            arguments.failback,
-        )
-        .await
+        propose(&client, arguments.wanted.proposal()).await
     })?;
     match reply {
         Ok((plan, digest)) => {
@@ -203,13 +252,13 @@ fn rehearse(arguments: &ExecuteArguments) -> Result<Outcome> {
         return Ok(Outcome::Usage);
     }
     let Some(stand) = arguments.files.stand()? else { return Ok(Outcome::Usage) };
-    let order = PersonOrder::Propose {
+    let order = PersonOrder::Propose(Proposal {
         to: arguments.to.as_deref().map(NodeId::new),
         away: arguments.away.iter().map(NodeId::new).collect(),
         reason: arguments.reason.clone(),
         accept_unknown_loss: arguments.accept_unknown_loss,
-        failback: false,
-    };
+        ..Proposal::default()
+    });
     let (plan, outcome) = match stand.carry_out(order) {
         Ok(done) => done,
         Err(why) => {
@@ -270,12 +319,15 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        let (plan, digest) =
-            match propose(&client, arguments.to.as_deref(), &arguments.reason, false, false).await?
-            {
-                Ok(made) => made,
-                Err(refused) => return Ok(refused),
-            };
+        let wanted = Proposal {
+            to: arguments.to.as_deref().map(NodeId::new),
+            reason: arguments.reason.clone(),
+            ..Proposal::default()
+        };
+        let (plan, digest) = match propose(&client, wanted).await? {
+            Ok(made) => made,
+            Err(refused) => return Ok(refused),
+        };
         if Format::or_default(arguments.output) == Format::Table {
             show(&plan, &digest);
             say!("");
@@ -295,18 +347,9 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
 
 async fn propose(
     client: &Client,
-    to: Option<&str>,
-    reason: &str,
-    accept_unknown_loss: bool,
-    failback: bool,
+    wanted: Proposal,
 ) -> Result<std::result::Result<(Plan, Digest), Outcome>> {
-    let request = CallRequest::Order(PersonOrder::Propose {
-        to: to.map(NodeId::new),
-        away: vec![],
-        reason: reason.to_owned(),
-        accept_unknown_loss,
-        failback,
-    });
+    let request = CallRequest::Order(PersonOrder::Propose(wanted));
     match Person::call(client, request).await? {
         CallReply::Plan { plan, digest } => Ok(Ok((*plan, digest))),
         CallReply::Refused { check, why } => {

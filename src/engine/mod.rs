@@ -25,11 +25,13 @@ mod people;
 pub mod picture;
 pub mod plans;
 mod quorum;
+mod resume;
 mod rooms;
 pub mod rules;
 mod run;
 mod sharing;
 mod view;
+mod ways;
 
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,8 @@ impl Engine {
                     );
                 }
             }
+            // It is heard, and says itself that it does not hold the role: nothing is as before.
+            Verdict::Healthy | Verdict::Degraded if !self.serves(&primary) => {}
             Verdict::Healthy | Verdict::Degraded => {
                 self.gathering_since = None;
                 if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover)
@@ -136,6 +138,12 @@ impl Engine {
             Verdict::Unknown => {}
         }
         self.expire_pending(making);
+    }
+
+    /// It holds the role by its own word, or several share it.
+    fn serves(&self, node: &NodeId) -> bool {
+        self.shares_traffic()
+            || self.nodes[node].report.as_ref().is_some_and(|r| r.holding.is_some())
     }
 
     /// Whose failure matters: the holder of the role; where several accept writes, the worst of
@@ -240,11 +248,9 @@ impl Engine {
         self.planned_at = self.now + RETRY_PLANNED;
         let requested = format!("policy {}", self.policy.policy_id);
         let (failback, settle) = (why == Why::Failback, why == Why::Settle);
-        match self.make_plan(&plans::Wish {
-            failback,
-            settle,
-            ..plans::Wish::by_policy(&requested, reason)
-        }) {
+        let mut wish = plans::Wish::by_policy(&requested, reason);
+        (wish.what.failback, wish.settle) = (failback, settle);
+        match self.make_plan(&wish) {
             Ok(plan) => {
                 self.refusal.clear();
                 let (digest, data) = plan.sealed();
@@ -287,7 +293,14 @@ impl Engine {
         }
         let requested = format!("policy {}", self.policy.policy_id);
         let reason = self.nodes[primary].why.clone();
-        match self.make_plan(&plans::Wish::by_policy(&requested, &reason)) {
+        let mut made = self.make_plan(&plans::Wish::by_policy(&requested, &reason));
+        if made.is_err() && self.policy.strategy == Strategy::Manual {
+            // Nobody else can: who held the role may be back.
+            let mut wish = plans::Wish::by_policy(&requested, &reason);
+            wish.what.resume = true;
+            made = self.make_plan(&wish).or(made);
+        }
+        match made {
             Ok(plan) => {
                 self.refusal.clear();
                 let (digest, data) = plan.sealed();

@@ -125,6 +125,9 @@ fn table(view: &ClusterView) {
     }
     super::why::ways(&view.phase);
     say!("");
+    if !view.outlook.plan_news.is_empty() {
+        say!("note  {}", view.outlook.plan_news);
+    }
     say!("next  {}", view.outlook.next);
     if !view.outlook.if_primary_died.is_empty() {
         say!("      {}", view.outlook.if_primary_died);

@@ -272,6 +272,14 @@ impl Engine {
                             digest.short(),
                             super::plans::summary(&plan)
                         );
+                        let before = self.durable.pending.as_ref().map(|p| p.digest.short());
+                        self.plan_news = before.map_or(String::new(), |before| {
+                            format!(
+                                "plan {before} gave way to plan {}, which {who} asked for; \
+                                    review it",
+                                digest.short()
+                            )
+                        });
                         self.note(making, rules::PROPOSED, who, "plan", text, data);
                         self.durable.pending = Some(Pending { plan, digest, since: self.now });
                     }

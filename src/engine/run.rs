@@ -44,6 +44,7 @@ impl Engine {
         };
         let (digest, now) = (plan.digest(), self.now);
         self.durable.pending = None;
+        (self.moved_since, self.plan_news) = (None, String::new());
         self.gathering_since = None;
         self.durable.run = Some(Run {
             plan,

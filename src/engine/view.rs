@@ -187,13 +187,26 @@ impl Engine {
         let candidates = self.candidates(Some(&primary));
         let best = candidates.iter().find(|c| c.rank == 1);
         let next = match self.durable.phase {
-            Phase::Steady => "nothing moves by itself while this holds".to_owned(),
+            Phase::Steady if self.durable.pending.is_none() => {
+                "nothing moves by itself while this holds".to_owned()
+            }
             Phase::Suspecting => {
                 "a failover begins when a quorum of observers concludes that it failed".to_owned()
             }
             Phase::Deciding => "a plan is made from the best candidate".to_owned(),
             Phase::AwaitingApproval => {
-                "nothing, until a person executes or dismisses the plan".to_owned()
+                let left = self.durable.pending.as_ref().map(|p| {
+                    Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))
+                });
+                left.map_or("nothing by itself".to_owned(), |left| {
+                    format!(
+                        "nothing, until a person executes or dismisses the plan; it expires in \
+                            {left}"
+                    )
+                })
+            }
+            _ if self.durable.pending.is_some() => {
+                "nothing by itself while a plan waits for a person".to_owned()
             }
             Phase::NeedsPerson if self.refusal.is_empty() => "nothing; a person decides".to_owned(),
             Phase::NeedsPerson => format!(
@@ -308,6 +321,7 @@ impl Engine {
         });
         Outlook {
             next,
+            plan_news: self.plan_news.clone(),
             if_primary_died,
             candidates,
             answer,

@@ -456,6 +456,9 @@ pub struct Outlook {
     pub next: String,
     /// "if node-1 died now → …".
     pub if_primary_died: String,
+    /// What became of the plan that waited before: replaced, and by what and why, or expired.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plan_news: String,
     /// The candidate table for now.
     pub candidates: Vec<Candidate>,
     /// In one sentence: what happens, or why nothing does.

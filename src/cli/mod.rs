@@ -183,6 +183,11 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Degraded) => ExitCode::from(6),
         Ok(Outcome::Critical) => ExitCode::from(7),
         Err(error) => {
+            let refused = error.downcast_ref::<crate::wire::channel::Refused>();
+            if let Some(refused) = refused.filter(|r| r.not_allowed) {
+                eprintln!("quorate: refused (role): {refused}");
+                return ExitCode::from(3);
+            }
             eprintln!("quorate: {error:#}");
             ExitCode::from(1)
         }

@@ -1,6 +1,7 @@
 //! `quorate plan`, `execute` and `switchover`.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -8,7 +9,7 @@ use color_eyre::Result;
 use color_eyre::eyre::eyre;
 
 use super::files::Files;
-use super::output::{self, Format, say};
+use super::output::{self, Format, Output, say};
 use super::person::{Person, approval_key};
 use super::{Outcome, simulate};
 use crate::agent::host;
@@ -28,9 +29,9 @@ pub(super) struct PlanArguments {
     wanted: Wanted,
     #[command(flatten)]
     files: Files,
-    /// `table` or `json`; a table on a terminal.
-    #[arg(long, value_enum)]
-    output: Option<Format>,
+    /// `table`, `json`, or a file that the plan is written to; a table on a terminal.
+    #[arg(long)]
+    output: Option<Output>,
 }
 
 /// What a plan is wished for, as it is typed.
@@ -70,13 +71,16 @@ impl Wanted {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ExecuteArguments {
     #[command(flatten)]
     person: Person,
     /// The digest of the plan (its first 8 characters are enough); not needed with --cluster.
-    #[arg(required_unless_present = "cluster", default_value = "")]
+    #[arg(required_unless_present_any = ["cluster", "file"], default_value = "")]
     plan: String,
+    /// A file that `quorate plan --output FILE` wrote: its plan, if it still waits.
+    #[arg(id = "file", long = "plan", value_name = "FILE", conflicts_with_all = ["plan", "cluster"])]
+    file: Option<PathBuf>,
     /// Nothing is done: says whether it would be executed now, or what moved since it was made.
     /// With --cluster and --policy the plan is played on a simulated cluster.
     #[arg(long)]
@@ -165,12 +169,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
         return Ok(match stand.propose(order) {
             Ok(plan) => {
                 let digest = plan.digest();
-                match Format::or_default(arguments.output) {
-                    Format::Json => {
-                        output::json(&serde_json::json!({"digest": digest, "plan": plan}))
-                    }
-                    Format::Table => show(&plan, &digest),
-                }
+                present(&plan, &digest, arguments.output.as_ref())?;
                 Outcome::Done
             }
             Err(why) => {
@@ -187,13 +186,9 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     })?;
     match reply {
         Ok((plan, digest)) => {
-            match Format::or_default(arguments.output) {
-                Format::Json => output::json(&serde_json::json!({"digest": digest, "plan": plan})),
-                Format::Table => {
-                    show(&plan, &digest);
-                    let demoted = plan.demoted().map_or("", |n| n.as_str());
-                    say!("\nto execute it: quorate execute {} --confirm {demoted}", digest.short());
-                }
+            if present(&plan, &digest, arguments.output.as_ref())? == Format::Table {
+                let demoted = plan.demoted().map_or("", |n| n.as_str());
+                say!("\nto execute it: quorate execute {} --confirm {demoted}", digest.short());
             }
             Ok(Outcome::Done)
         }
@@ -201,7 +196,47 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     }
 }
 
+/// Shows a plan, or writes it to the file; in which form it was shown.
+fn present(plan: &Plan, digest: &Digest, output: Option<&Output>) -> Result<Format> {
+    let document = || serde_json::json!({"digest": digest, "plan": plan});
+    let format = match output {
+        Some(Output::File(path)) => {
+            output::write(path, &document())?;
+            say!("plan {} is written to {}", digest.short(), path.display());
+            return Ok(Format::Table);
+        }
+        Some(Output::Shown(format)) => *format,
+        None => Format::or_default(None),
+    };
+    match format {
+        Format::Json => output::json(&document()),
+        Format::Table => show(plan, digest),
+    }
+    Ok(format)
+}
+
+/// The digest of the plan in a file that `plan --output` wrote; the plan must still be what it
+/// was.
+fn digest_in(file: &std::path::Path) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Written {
+        digest: Digest,
+        plan: Plan,
+    }
+    let text = std::fs::read_to_string(file).map_err(|e| eyre!("{}: {e}", file.display()))?;
+    let written: Written =
+        serde_json::from_str(&text).map_err(|e| eyre!("{}: {e}", file.display()))?;
+    if written.plan.digest() != written.digest {
+        return Err(eyre!("{}: the plan was changed since it was written", file.display()));
+    }
+    Ok(written.digest.as_str().to_owned())
+}
+
 pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
+    if let Some(file) = &arguments.file {
+        let plan = digest_in(file)?;
+        return execute(&ExecuteArguments { plan, file: None, ..arguments.clone() });
+    }
     if arguments.files.is_given() {
         if !arguments.dry_run {
             eprintln!(

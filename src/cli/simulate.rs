@@ -180,10 +180,7 @@ fn list() -> Result<Outcome> {
 fn write(path: Option<&Path>, document: &impl serde::Serialize) -> Result<()> {
     match path {
         Some(path) if path == Path::new("-") => output::json(document),
-        Some(path) => {
-            let text = serde_json::to_string_pretty(document)?;
-            std::fs::write(path, text + "\n").map_err(|e| eyre!("{}: {e}", path.display()))?;
-        }
+        Some(path) => output::write(path, document)?,
         None => {}
     }
     Ok(())

@@ -150,6 +150,25 @@ impl Action {
         matches!(self, Action::Switchover | Action::Execute | Action::Dismiss)
     }
 
+    /// What was typed as a command: its name, or the beginning of one, and the rest of the line.
+    /// A word that begins no name is an error, however well it fits a sentence.
+    ///
+    /// # Errors
+    /// In words, with the nearest name.
+    pub fn parse(input: &str) -> Result<(Action, &str), String> {
+        let (word, rest) = input.trim().split_once(' ').unwrap_or((input.trim(), ""));
+        let begins = |a: &Action| a.name().starts_with(word);
+        if let Some(action) = Action::by_name(word).or_else(|| Action::ALL.into_iter().find(begins))
+            && !word.is_empty()
+        {
+            return Ok((action, rest.trim()));
+        }
+        let names = Action::ALL.into_iter().map(Action::name);
+        let hint = crate::config::problem::nearest(word, names)
+            .map_or(String::new(), |n| format!("; did you mean {n}?"));
+        Err(format!("there is no command {word:?}{hint}"))
+    }
+
     /// By its name.
     pub fn by_name(name: &str) -> Option<Action> {
         Action::ALL.into_iter().find(|a| a.name() == name)
@@ -186,5 +205,21 @@ impl Action {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_names_and_nothing_else() {
+        assert_eq!(Action::parse("why"), Ok((Action::Why, "")));
+        assert_eq!(Action::parse("switchover node-2 now"), Ok((Action::Switchover, "node-2 now")));
+        assert_eq!(Action::parse("exe").map(|(a, _)| a), Ok(Action::Execute));
+        for unknown in ["start", "stop node-1", "show", ""] {
+            assert!(Action::parse(unknown).is_err(), "{unknown:?}");
+        }
+        assert!(Action::parse("audti").unwrap_err().contains("did you mean audit?"));
     }
 }

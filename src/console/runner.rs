@@ -22,6 +22,7 @@ use crate::access::ApprovalKey;
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
+use crate::model::plan::Proposal;
 use crate::model::{Timestamp, WallTime};
 use crate::wire::Client;
 use crate::wire::message::CallRequest;
@@ -193,13 +194,11 @@ impl Runner {
             Command::Quit => self.quit = true,
             Command::Suspend => self.suspend(),
             Command::Propose { to, reason } => {
-                self.call(CallRequest::Order(PersonOrder::Propose {
+                self.call(CallRequest::Order(PersonOrder::Propose(Proposal {
                     to,
-                    away: vec![],
                     reason,
-                    accept_unknown_loss: false,
-                    failback: false,
-                }));
+                    ..Proposal::default()
+                })));
             }
             Command::Dismiss(plan) => {
                 self.call(CallRequest::Order(PersonOrder::Dismiss {

@@ -14,7 +14,9 @@ use super::{export, view};
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::plan::{Candidate, Check, Plan, PlanKind};
 use crate::model::topology::{Role as NodeRole, Strategy};
-use crate::model::view::{ClusterState, ClusterView, NodeView, Outlook, Phase, PhaseView, Verdict};
+use crate::model::view::{
+    Act, ClusterState, ClusterView, NodeView, Outlook, Phase, PhaseView, Verdict, WayOut,
+};
 use crate::model::{Epoch, Member, Span, Timestamp, WallTime};
 
 fn node(name: &str, role: NodeRole, verdict: Verdict) -> NodeView {
@@ -108,7 +110,12 @@ fn picture() -> ClusterView {
             age: Span::secs(12),
             deadline: Some(Span::secs(288)),
             at_deadline: "the plan is dropped".into(),
-            ways_out: vec!["execute the plan".into()],
+            ways_out: vec![WayOut {
+                act: Act::Execute { plan: plan().digest(), demoted: "node-1".into() },
+                text: "execute the plan".into(),
+                loss: None,
+                needs: String::new(),
+            }],
         },
         epoch: Epoch(2),
         primary: None,

@@ -233,20 +233,23 @@ fn on_palette(
 ) -> Vec<Command> {
     match key.code {
         KeyCode::Enter => {
-            let (name, rest) = input.split_once(' ').unwrap_or((&input, ""));
-            let named = Action::by_name(name);
-            let action = named.or_else(|| suggestions(&input).get(selected).copied());
-            return match action {
-                // What leads to a change is run by its whole name only; a suggestion just fills the
+            let whole = Action::by_name(input.split(' ').next().unwrap_or_default()).is_some();
+            let chosen = suggestions(&input).get(selected).copied().filter(|_| selected > 0);
+            let parsed = match chosen {
+                Some(action) if !whole => Ok((action, "")),
+                _ => Action::parse(&input),
+            };
+            return match parsed {
+                // What leads to a change is run by its whole name only; a beginning just fills the
                 // name in.
-                Some(action) if action.is_mutating() && named.is_none() => {
+                Ok((action, _)) if action.is_mutating() && !whole => {
                     model.overlay =
                         Some(Overlay::Palette { input: action.name().to_owned(), selected: 0 });
                     vec![]
                 }
-                Some(action) => act(model, action, rest.trim()),
-                None => {
-                    model.tell(format!("there is no command {name:?}"), true);
+                Ok((action, rest)) => act(model, action, rest),
+                Err(why) => {
+                    model.tell(why, true);
                     vec![]
                 }
             };

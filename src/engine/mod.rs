@@ -25,12 +25,14 @@ mod people;
 pub mod picture;
 pub mod plans;
 mod quorum;
+mod resume;
 mod rooms;
 pub mod rules;
 mod run;
 mod sharing;
 mod stalemate;
 mod view;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -214,6 +216,10 @@ pub struct Engine {
     given_up: Vec<(Epoch, NodeId)>,
     /// Candidates that won and refused, again and again.
     stalemate: Stalemate,
+    /// The world has not been the waiting plan's since then.
+    moved_since: Option<Timestamp>,
+    /// What became of the plan that waited before, for whoever read it.
+    plan_news: String,
     /// Agents that are in reach keep different shares since then.
     apart_since: Option<Timestamp>,
     /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no
@@ -335,6 +341,8 @@ impl Engine {
             last_doubt: Doubt::default(),
             given_up: vec![],
             stalemate: Stalemate::default(),
+            moved_since: None,
+            plan_news: String::new(),
             apart_since: None,
             fleet_pause: None,
             forecast: None,

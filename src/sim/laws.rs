@@ -166,9 +166,6 @@ impl World {
 
     /// What every plane's screen says now.
     pub(super) fn check_screens(&mut self) {
-        if self.has_several_writers() {
-            return;
-        }
         let writes = |h: &super::host::Host| {
             h.up && !h.paused && h.db.running && h.db.primary && !h.db.hung && !h.db.by_hand
         };
@@ -176,6 +173,10 @@ impl World {
         self.writerless_since = nobody.then(|| self.writerless_since.unwrap_or(self.now));
         for plane in 0..self.planes.len() {
             if self.planes[plane].is_up() && !self.planes[plane].is_paused() {
+                self.check_exits(plane);
+                if self.has_several_writers() {
+                    continue;
+                }
                 self.check_screen(plane);
             }
         }

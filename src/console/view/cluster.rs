@@ -92,7 +92,8 @@ fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'stat
         words_of.push_str(&format!(" · {left} left, then {}", p.at_deadline));
     }
     if !p.ways_out.is_empty() {
-        words_of.push_str(&format!(" · ways out: {}", p.ways_out.join("; ")));
+        let ways: Vec<&str> = p.ways_out.iter().map(|w| w.text.as_str()).collect();
+        words_of.push_str(&format!(" · ways out: {}", ways.join("; ")));
     }
     if p.phase == Phase::Steady {
         words_of = format!("nothing moves · for {}", p.age);

@@ -150,8 +150,7 @@ impl Engine {
                     format!("it has not taken writes for {stuck}, by its own agent's word"),
                 );
             }
-            if let Some((deaf, again)) =
-                self.deaf_for(&node).filter(|_| verdict < Verdict::Suspect)
+            if let Some((deaf, again)) = self.deaf_for(&node).filter(|_| verdict < Verdict::Suspect)
             {
                 let (word, what) = if again {
                     (Verdict::Degraded, "it is tried again")

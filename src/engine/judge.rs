@@ -150,14 +150,16 @@ impl Engine {
                     format!("it has not taken writes for {stuck}, by its own agent's word"),
                 );
             }
-            if let Some(deaf) = self.deaf_for(&node).filter(|_| verdict < Verdict::Suspect) {
-                (verdict, why) = (
-                    Verdict::Failed,
-                    format!(
-                        "it is heard, but has taken no shares for {deaf} of orders: nothing \
-                            reaches it"
-                    ),
-                );
+            if let Some((deaf, again)) = self.deaf_for(&node).filter(|_| verdict < Verdict::Suspect)
+            {
+                let (word, what) = if again {
+                    (Verdict::Degraded, "it is tried again")
+                } else {
+                    (Verdict::Failed, "nothing reaches it")
+                };
+                let text =
+                    format!("it is heard, but has taken no shares for {deaf} of orders: {what}");
+                (verdict, why) = (word, text);
             }
             let mind = self
                 .nodes

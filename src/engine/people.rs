@@ -213,7 +213,8 @@ impl Engine {
             // One that speaks and does not hold the role is as gone as one that failed.
             let gone = |m: &super::mind::NodeMind| {
                 m.verdict == Verdict::Failed
-                    || self.speaks(&from.node)
+                    || plan.shares.is_empty()
+                        && self.speaks(&from.node)
                         && m.report.as_ref().is_some_and(|r| r.holding.is_none())
             };
             let kind_holds = self.nodes.get(&from.node).is_some_and(gone) != plan.kind.is_planned();

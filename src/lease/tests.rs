@@ -523,7 +523,9 @@ fn a_hundred_thousand_claims_that_were_never_won_leave_nothing_behind() {
         let claimed = voters[usize::from(by) - 1].begin_claim(Epoch(epoch));
         assert_eq!(claimed.claimed, Some(Epoch(epoch)));
         // One voter never hears of it, and another never hears that it was given back.
-        for (n, v) in voters.iter_mut().enumerate().filter(|(n, _)| (*n as u64 + epoch) % 3 > 0) {
+        for (n, v) in
+            voters.iter_mut().enumerate().filter(|(n, _)| !(*n as u64 + epoch).is_multiple_of(3))
+        {
             let granted = v.claim(now, &claim(epoch, by, sync(&[1, 2], 1)), at(0)).reply;
             assert!(granted.is_ok(), "voter {n} in epoch {epoch}: {granted:?}");
         }

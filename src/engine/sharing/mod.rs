@@ -82,10 +82,12 @@ impl Engine {
     }
 
     /// How long it has taken none of the shares that it was ordered to, once that is too long for a
-    /// node that orders reach.
-    pub(super) fn deaf_for(&self, node: &NodeId) -> Option<Span> {
+    /// node that orders reach; and whether it is tried again now. Once a minute it is: perhaps its
+    /// link is back, and nobody else is left to tell it.
+    pub(super) fn deaf_for(&self, node: &NodeId) -> Option<(Span, bool)> {
         let since = self.nodes.get(node)?.ordered_since?;
-        Some(self.now.since(since)).filter(|behind| *behind >= DEAF_AFTER)
+        let deaf = Some(self.now.since(since)).filter(|behind| *behind >= DEAF_AFTER)?;
+        Some((deaf, deaf.0 % DEAF_RETRY.0 >= DEAF_RETRY.0 - DEAF_AFTER.0))
     }
 
     /// A node that accepts writes now, by its own fresh word.
@@ -128,11 +130,7 @@ impl Engine {
         // Peers pass on what a majority keeps; what fewer keep only an order brings, also to one
         // that took none so far.
         let passed_on = heard.iter().filter(|n| same(&self.nodes[*n])).count() >= self.quorum();
-        // Once a minute it is tried again: perhaps only its own link is back, and no majority of
-        // its peers to tell it.
-        let tried_again = |deaf: Span| deaf.0 % DEAF_RETRY.0 >= DEAF_RETRY.0 - DEAF_AFTER.0;
-        let given_up =
-            |n: &NodeId| passed_on && self.deaf_for(n).is_some_and(|deaf| !tried_again(deaf));
+        let given_up = |n: &NodeId| passed_on && self.deaf_for(n).is_some_and(|(_, again)| !again);
         let apart = heard.iter().any(|n| !same(&self.nodes[n]) && !given_up(n));
         self.apart_since = if apart { self.apart_since.or(Some(self.now)) } else { None };
         self.durable.shares = Some(newest);

@@ -140,13 +140,22 @@ impl Engine {
         let report = mind.report.as_ref();
         let age = mind.age(self.now);
         let mut checks = vec![
-            check(
-                "holds data",
-                node.role != Role::Witness,
-                if node.role == Role::Witness { "no" } else { "yes" },
-                "yes",
-                "a witness never holds data",
-            ),
+            match (node.role, report.map(|r| &r.resource.state)) {
+                (Role::Witness, _) => {
+                    check("holds data", false, "no", "yes", "a witness never holds data")
+                }
+                (_, None | Some(ResourceState::Unknown)) => {
+                    check("holds data", false, "unknown", "yes", "its agent looks at it")
+                }
+                (_, Some(ResourceState::Stopped(stop))) if stop.how == "empty" => check(
+                    "holds data",
+                    false,
+                    "no: empty, never copied",
+                    "yes",
+                    "it is cloned from a primary",
+                ),
+                _ => check("holds data", true, "yes", "yes", ""),
+            },
             check(
                 "heard",
                 age.is_some_and(|a| a <= FRESH),
@@ -233,12 +242,14 @@ impl Engine {
             furthest.map_or(0, |f| f.lsn.bytes_since(resource.position.lsn))
         };
         let most = self.policy.max_lag_bytes;
+        // Where it does not run, nobody knows how far it would come.
+        let known = runs;
         measured(check(
             "lag",
-            lag <= most,
-            format!("{lag} B"),
+            known && lag <= most,
+            if known { format!("{lag} B").into() } else { Word::Borrowed("unknown") },
             format!("{most} B"),
-            "it catches up",
+            "it runs and catches up",
         ));
         let least = self.policy.constraints.disk_free_min;
         let (free, wanted) = rooms::tightest(report, least);
@@ -252,7 +263,7 @@ impl Engine {
         measured(check(
             "version",
             theirs.as_ref().is_none_or(|t| *t == mine),
-            resource.version.clone(),
+            if resource.version.is_empty() { "unknown".into() } else { resource.version.clone() },
             theirs.map_or(Word::Borrowed("any"), |t| format!("{t}, as the primary's").into()),
             "the same major version is installed",
         ));
@@ -263,7 +274,7 @@ impl Engine {
         measured(check(
             "health",
             super::health::is_fit(mind.fit, score, least),
-            milli(score),
+            if known { milli(score).into() } else { Word::Borrowed("unknown: it does not run") },
             milli(least),
             "its checks answer within their limits",
         ));

@@ -70,6 +70,9 @@ impl Engine {
                 if self.shares_traffic() {
                     return format!("nothing moves: {}; {}", self.pattern_words(), self.state_why);
                 }
+                if self.state == crate::model::view::ClusterState::Critical {
+                    return format!("nothing moves, and all is not well: {}", self.state_why);
+                }
                 format!(
                     "nothing moves because {primary} holds the role and is {}; {ready} nodes \
                         could take it",

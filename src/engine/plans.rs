@@ -41,13 +41,13 @@ pub(super) struct NoPlan {
     pub(super) why: String,
     /// The checks behind it.
     pub(super) checks: Vec<Check>,
-    /// It is only that nobody accepted this loss.
-    pub(super) would_lose: Option<LossAccount>,
+    /// It is only that nobody accepted the loss.
+    pub(super) for_its_loss: bool,
 }
 
 impl NoPlan {
     pub(super) fn new(why: impl Into<String>) -> Self {
-        Self { rule: rules::NO_CANDIDATE, why: why.into(), checks: vec![], would_lose: None }
+        Self { rule: rules::NO_CANDIDATE, why: why.into(), checks: vec![], for_its_loss: false }
     }
 }
 
@@ -114,7 +114,7 @@ impl Engine {
                 self.policy.max_loss_bytes,
                 loss.reason()
             );
-            return Err(NoPlan { would_lose: Some(loss), ..NoPlan::new(why) });
+            return Err(NoPlan { for_its_loss: true, ..NoPlan::new(why) });
         }
         let transfers = self.cluster.node(&chosen).map_or(vec![], |n| self.residency(n).1);
         Ok(Plan {

@@ -29,6 +29,9 @@ pub(super) fn tightest(report: &NodeReport, least: u64) -> (Word, Word) {
             format!("{} MiB free for {} in {}", room.free >> 20, room.what, room.path).into(),
             format!("{} MiB free", needed(room, least) >> 20).into(),
         ),
+        None if report.resource.disk_total == 0 => {
+            ("unknown".into(), format!("{} MiB free", least >> 20).into())
+        }
         None => (
             format!("{} MiB free", report.resource.disk_free >> 20).into(),
             format!("{} MiB free", least >> 20).into(),
@@ -53,7 +56,7 @@ mod tests {
             (vec![room("state", 1, 40), room("data", 500, 1_000)], false, "state in /state"),
             (vec![room("state", 5, 40), room("data", 500, 1_000)], true, "state in /state"),
             (vec![room("data", 500, 1_000), room("wal", 3, 100)], false, "wal in /wal"),
-            (vec![room("state", 0, 0)], true, "0 MiB free"),
+            (vec![room("state", 0, 0)], true, "unknown"),
         ] {
             let report = NodeReport { rooms, ..crate::engine::tests::report("n2") };
             assert_eq!(enough(&report, least), holds, "{report:?}");

@@ -289,6 +289,36 @@ fn a_waiting_plan_is_replaced_only_by_what_matters_and_says_so() {
     assert!(news.contains("expired"), "{news}");
 }
 
+/// Unknown is a word, and zero is not a word for it.
+#[test]
+fn an_empty_node_claims_nothing() {
+    let mut world = World::calm(Strategy::Manual);
+    let mut empty = report("n2");
+    let how = "empty".into();
+    empty.resource = ResourceFacts {
+        state: ResourceState::Stopped(StopEvidence {
+            at: WallTime(0),
+            how,
+            killed: 0,
+            remaining: 0,
+            final_position: None,
+            looked: String::new(),
+        }),
+        ..ResourceFacts::default()
+    };
+    world.hear(empty);
+    world.pass(100);
+    let view = world.engine.view();
+    let n2 = view.outlook.candidates.iter().find(|c| c.node.as_str() == "n2").unwrap();
+    let value = |name: &str| n2.checks.iter().find(|c| c.name == name).map(|c| c.value.to_string());
+    assert_eq!(n2.checks[0].value, "no: empty, never copied", "said first");
+    for name in ["lag", "disk", "version"] {
+        assert_eq!(value(name).as_deref(), Some("unknown"), "{name}");
+    }
+    assert!(value("health").unwrap().starts_with("unknown"));
+    assert!(!n2.eligible);
+}
+
 #[test]
 fn silence_needs_a_quorum_of_observers_and_received_log_vetoes() {
     let mut world = World::calm(Strategy::Automatic);

@@ -92,7 +92,12 @@ impl Engine {
             heartbeat_age: mind.age(self.now),
             votes: super::quorum::votes(&self.cluster, &self.nodes, &node.node_id, self.now),
             report: mind.report.clone(),
-            lag_bytes: mind.lags.back().copied().flatten().filter(|_| role == Role::Secondary),
+            lag_bytes: mind
+                .lags
+                .back()
+                .copied()
+                .flatten()
+                .filter(|_| heard && role == Role::Secondary),
             lag: lag.filter(|_| role == Role::Secondary),
             lag_history: mind.lags.iter().copied().collect(),
             interval: mind.detector.interval(),
@@ -270,6 +275,9 @@ impl Engine {
                                 ago{measured})",
                             f.outage_p50, f.outage_p95, f.outage_p99, f.runs
                         )
+                    }
+                    Some(_) if self.policy.strategy == Strategy::Manual => {
+                        format!("it stays read-only until a person acts{measured}")
                     }
                     Some(f) => format!(
                         "{} of {} simulated runs end read-only{measured}",

@@ -105,7 +105,9 @@ impl Engine {
         let (plan, what) = match ask(what.clone()) {
             Ok(plan) => (plan, what),
             Err(refused) => {
-                refused.would_lose?;
+                if !refused.for_its_loss {
+                    return None;
+                }
                 let what = Proposal { accept_unknown_loss: true, ..what };
                 (ask(what.clone()).ok()?, what)
             }

@@ -24,6 +24,9 @@ pub(super) struct Arguments {
     /// At most so many.
     #[arg(long)]
     limit: Option<usize>,
+    /// Only this record: its number, or the first characters of its hash.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["first", "limit"])]
+    audit_id: Option<String>,
     /// `table` or `json` (one record a line); a table on a terminal.
     #[arg(long, value_enum)]
     output: Option<Format>,
@@ -71,6 +74,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             other => Err(eyre!("unexpected answer: {other:?}")),
         };
     };
+    let records: Vec<ChainedRecord> = match &arguments.audit_id {
+        None => records,
+        Some(id) => {
+            let is_it =
+                |r: &ChainedRecord| r.number.to_string() == *id || r.hash.starts_with(&**id);
+            records.into_iter().filter(is_it).collect()
+        }
+    };
+    if let Some(id) = arguments.audit_id.as_ref().filter(|_| records.is_empty()) {
+        return Err(eyre!("no record has the number or the hash {id}"));
+    }
     if arguments.command.is_some() {
         say!("{chain}");
         return Ok(if chain.contains("breaks") { Outcome::NotDone } else { Outcome::Done });

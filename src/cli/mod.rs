@@ -85,6 +85,8 @@ enum Command {
     Plan(run::PlanArguments),
     /// Execute a plan that was shown, and follow it to its end.
     Execute(run::ExecuteArguments),
+    /// Drop the plan that waits.
+    Dismiss(run::DismissArguments),
     /// Plan and execute a planned move of the write role.
     Switchover(run::SwitchoverArguments),
     /// Many clusters leave a region in waves, or follow each other into a warm standby.
@@ -164,6 +166,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Plan(arguments)) => run::plan(&arguments),
         Some(Command::Execute(arguments)) => run::execute(&arguments),
+        Some(Command::Dismiss(arguments)) => run::dismiss(&arguments),
         Some(Command::Switchover(arguments)) => run::switchover(&arguments),
         Some(Command::Evacuate(arguments)) => evacuate::run(&arguments),
         Some(Command::Why(arguments)) => why::why(&arguments),
@@ -187,6 +190,11 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Degraded) => ExitCode::from(6),
         Ok(Outcome::Critical) => ExitCode::from(7),
         Err(error) => {
+            let refused = error.downcast_ref::<crate::wire::channel::Refused>();
+            if let Some(refused) = refused.filter(|r| r.not_allowed) {
+                eprintln!("quorate: refused (role): {refused}");
+                return ExitCode::from(3);
+            }
             eprintln!("quorate: {error:#}");
             ExitCode::from(1)
         }

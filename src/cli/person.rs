@@ -54,7 +54,10 @@ impl Person {
     }
 
     pub(super) async fn call(client: &Client, request: CallRequest) -> Result<CallReply> {
-        client.call(&request).await.map_err(|e| eyre!("the plane at {e}"))
+        client.call(&request).await.map_err(|e| {
+            let why = format!("the plane at {}", e.address);
+            color_eyre::Report::new(e).wrap_err(why)
+        })
     }
 }
 

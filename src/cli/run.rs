@@ -1,6 +1,7 @@
 //! `quorate plan`, `execute` and `switchover`.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -8,13 +9,13 @@ use color_eyre::Result;
 use color_eyre::eyre::eyre;
 
 use super::files::Files;
-use super::output::{self, Format, say};
+use super::output::{self, Format, Output, say};
 use super::person::{Person, approval_key};
 use super::{Outcome, simulate};
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
-use crate::model::plan::Plan;
+use crate::model::plan::{Plan, Proposal};
 use crate::model::view::{self, RunView};
 use crate::model::{Digest, NodeId, WallTime};
 use crate::wire::Client;
@@ -24,10 +25,23 @@ use crate::wire::message::{CallReply, CallRequest};
 pub(super) struct PlanArguments {
     #[command(flatten)]
     person: Person,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    files: Files,
+    /// `table`, `json`, or a file that the plan is written to; a table on a terminal.
+    #[arg(long)]
+    output: Option<Output>,
+}
+
+/// What a plan is wished for, as it is typed.
+#[derive(Debug, Args)]
+struct Wanted {
     /// The node that is to hold the role; default: the best candidate.
     #[arg(long)]
     to: Option<String>,
-    /// The node to be without, where several accept writes: its share goes to the others.
+    /// The node to be without: the role is not to stay there, or, where several accept writes, its
+    /// share goes to the others.
     #[arg(long, conflicts_with = "to")]
     away: Vec<String>,
     /// Why, for the audit.
@@ -39,20 +53,34 @@ pub(super) struct PlanArguments {
     /// Back to the node where the policy's priorities put the role.
     #[arg(long)]
     failback: bool,
-    #[command(flatten)]
-    files: Files,
-    /// `table` or `json`; a table on a terminal.
-    #[arg(long, value_enum)]
-    output: Option<Format>,
+    /// Nobody holds the role: who held it last takes it back.
+    #[arg(long, conflicts_with_all = ["to", "away", "failback"])]
+    resume: bool,
 }
 
-#[derive(Debug, Args)]
+impl Wanted {
+    fn proposal(&self) -> Proposal {
+        Proposal {
+            to: self.to.as_deref().map(NodeId::new),
+            away: self.away.iter().map(NodeId::new).collect(),
+            reason: self.reason.clone(),
+            accept_unknown_loss: self.accept_unknown_loss,
+            failback: self.failback,
+            resume: self.resume,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
 pub(super) struct ExecuteArguments {
     #[command(flatten)]
     person: Person,
     /// The digest of the plan (its first 8 characters are enough); not needed with --cluster.
-    #[arg(required_unless_present = "cluster", default_value = "")]
+    #[arg(required_unless_present_any = ["cluster", "file"], default_value = "")]
     plan: String,
+    /// A file that `quorate plan --output FILE` wrote: its plan, if it still waits.
+    #[arg(id = "file", long = "plan", value_name = "FILE", conflicts_with_all = ["plan", "cluster"])]
+    file: Option<PathBuf>,
     /// Nothing is done: says whether it would be executed now, or what moved since it was made.
     /// With --cluster and --policy the plan is played on a simulated cluster.
     #[arg(long)]
@@ -97,24 +125,51 @@ pub(super) struct SwitchoverArguments {
     output: Option<Format>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct DismissArguments {
+    #[command(flatten)]
+    person: Person,
+    /// The digest of the plan (its first 8 characters are enough).
+    plan: String,
+    /// Why, for the audit.
+    #[arg(long, default_value = "dropped on the command line")]
+    reason: String,
+}
+
+pub(super) fn dismiss(arguments: &DismissArguments) -> Result<Outcome> {
+    let identity = arguments.person.identity()?;
+    super::runtime()?.block_on(async {
+        let client = Person::client(&identity)?;
+        let CallReply::View(view) = Person::call(&client, CallRequest::View).await? else {
+            return Err(eyre!("unexpected answer"));
+        };
+        let waits = |p: &Plan| p.digest().as_str().starts_with(&arguments.plan);
+        let Some(plan) = view.plan.filter(waits) else {
+            eprintln!("quorate: refused (plan): no plan {} waits", arguments.plan);
+            return Ok(Outcome::Refused);
+        };
+        let order = PersonOrder::Dismiss { plan: plan.digest(), reason: arguments.reason.clone() };
+        match Person::call(&client, CallRequest::Order(order)).await? {
+            CallReply::Accepted { .. } => {
+                say!("dropped plan {}", plan.digest().short());
+                Ok(Outcome::Done)
+            }
+            CallReply::Refused { check, why } => {
+                eprintln!("quorate: refused ({check}): {why}");
+                Ok(Outcome::Refused)
+            }
+            other => Err(eyre!("unexpected answer: {other:?}")),
+        }
+    })
+}
+
 pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     if let Some(stand) = arguments.files.stand()? {
-        let order = PersonOrder::Propose {
-            to: arguments.to.as_deref().map(NodeId::new),
-            away: arguments.away.iter().map(NodeId::new).collect(),
-            reason: arguments.reason.clone(),
-            accept_unknown_loss: arguments.accept_unknown_loss,
-            failback: arguments.failback,
-        };
+        let order = PersonOrder::Propose(arguments.wanted.proposal());
         return Ok(match stand.propose(order) {
             Ok(plan) => {
                 let digest = plan.digest();
-                match Format::or_default(arguments.output) {
-                    Format::Json => {
-                        output::json(&serde_json::json!({"digest": digest, "plan": plan}))
-                    }
-                    Format::Table => show(&plan, &digest),
-                }
+                present(&plan, &digest, arguments.output.as_ref())?;
                 Outcome::Done
             }
             Err(why) => {
@@ -127,24 +182,13 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     let client_identity = identity.clone();
     let reply = super::runtime()?.block_on(async {
         let client = Person::client(&client_identity)?;
-        propose(
-            &client,
-            arguments.to.as_deref(),
-            &arguments.reason,
-            arguments.accept_unknown_loss,
-            arguments.failback,
-        )
-        .await
+        propose(&client, arguments.wanted.proposal()).await
     })?;
     match reply {
         Ok((plan, digest)) => {
-            match Format::or_default(arguments.output) {
-                Format::Json => output::json(&serde_json::json!({"digest": digest, "plan": plan})),
-                Format::Table => {
-                    show(&plan, &digest);
-                    let demoted = plan.demoted().map_or("", |n| n.as_str());
-                    say!("\nto execute it: quorate execute {} --confirm {demoted}", digest.short());
-                }
+            if present(&plan, &digest, arguments.output.as_ref())? == Format::Table {
+                let demoted = plan.demoted().map_or("", |n| n.as_str());
+                say!("\nto execute it: quorate execute {} --confirm {demoted}", digest.short());
             }
             Ok(Outcome::Done)
         }
@@ -152,7 +196,47 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     }
 }
 
+/// Shows a plan, or writes it to the file; in which form it was shown.
+fn present(plan: &Plan, digest: &Digest, output: Option<&Output>) -> Result<Format> {
+    let document = || serde_json::json!({"digest": digest, "plan": plan});
+    let format = match output {
+        Some(Output::File(path)) => {
+            output::write(path, &document())?;
+            say!("plan {} is written to {}", digest.short(), path.display());
+            return Ok(Format::Table);
+        }
+        Some(Output::Shown(format)) => *format,
+        None => Format::or_default(None),
+    };
+    match format {
+        Format::Json => output::json(&document()),
+        Format::Table => show(plan, digest),
+    }
+    Ok(format)
+}
+
+/// The digest of the plan in a file that `plan --output` wrote; the plan must still be what it
+/// was.
+fn digest_in(file: &std::path::Path) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Written {
+        digest: Digest,
+        plan: Plan,
+    }
+    let text = std::fs::read_to_string(file).map_err(|e| eyre!("{}: {e}", file.display()))?;
+    let written: Written =
+        serde_json::from_str(&text).map_err(|e| eyre!("{}: {e}", file.display()))?;
+    if written.plan.digest() != written.digest {
+        return Err(eyre!("{}: the plan was changed since it was written", file.display()));
+    }
+    Ok(written.digest.as_str().to_owned())
+}
+
 pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
+    if let Some(file) = &arguments.file {
+        let plan = digest_in(file)?;
+        return execute(&ExecuteArguments { plan, file: None, ..arguments.clone() });
+    }
     if arguments.files.is_given() {
         if !arguments.dry_run {
             eprintln!(
@@ -203,13 +287,13 @@ fn rehearse(arguments: &ExecuteArguments) -> Result<Outcome> {
         return Ok(Outcome::Usage);
     }
     let Some(stand) = arguments.files.stand()? else { return Ok(Outcome::Usage) };
-    let order = PersonOrder::Propose {
+    let order = PersonOrder::Propose(Proposal {
         to: arguments.to.as_deref().map(NodeId::new),
         away: arguments.away.iter().map(NodeId::new).collect(),
         reason: arguments.reason.clone(),
         accept_unknown_loss: arguments.accept_unknown_loss,
-        failback: false,
-    };
+        ..Proposal::default()
+    });
     let (plan, outcome) = match stand.carry_out(order) {
         Ok(done) => done,
         Err(why) => {
@@ -270,12 +354,15 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        let (plan, digest) =
-            match propose(&client, arguments.to.as_deref(), &arguments.reason, false, false).await?
-            {
-                Ok(made) => made,
-                Err(refused) => return Ok(refused),
-            };
+        let wanted = Proposal {
+            to: arguments.to.as_deref().map(NodeId::new),
+            reason: arguments.reason.clone(),
+            ..Proposal::default()
+        };
+        let (plan, digest) = match propose(&client, wanted).await? {
+            Ok(made) => made,
+            Err(refused) => return Ok(refused),
+        };
         if Format::or_default(arguments.output) == Format::Table {
             show(&plan, &digest);
             say!("");
@@ -295,18 +382,9 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
 
 async fn propose(
     client: &Client,
-    to: Option<&str>,
-    reason: &str,
-    accept_unknown_loss: bool,
-    failback: bool,
+    wanted: Proposal,
 ) -> Result<std::result::Result<(Plan, Digest), Outcome>> {
-    let request = CallRequest::Order(PersonOrder::Propose {
-        to: to.map(NodeId::new),
-        away: vec![],
-        reason: reason.to_owned(),
-        accept_unknown_loss,
-        failback,
-    });
+    let request = CallRequest::Order(PersonOrder::Propose(wanted));
     match Person::call(client, request).await? {
         CallReply::Plan { plan, digest } => Ok(Ok((*plan, digest))),
         CallReply::Refused { check, why } => {

@@ -13,7 +13,7 @@ use super::output::{self, say};
 use crate::config;
 use crate::model::topology::{Cluster, Policy};
 use crate::sim::forecast::{self, Forecast, Sample};
-use crate::sim::{self, Conditions, Scenario, chaos, scenario, sharing_day};
+use crate::sim::{self, Conditions, Scenario, Walked, chaos, scenario, sharing_day, unattended};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -49,6 +49,10 @@ pub(super) struct Arguments {
     /// The same on clusters in which several nodes accept writes.
     #[arg(long, value_name = "FROM-TO", conflicts_with_all = ["days", "runs", "output", "cluster", "policy", "print"])]
     sharing_days: Option<String>,
+    /// The same under a manual policy with nobody there: afterwards a person takes the ways out that
+    /// the screen names, until clients can write.
+    #[arg(long, value_name = "FROM-TO", conflicts_with_all = ["days", "sharing_days", "runs", "output", "cluster", "policy", "print"])]
+    unattended_days: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -60,6 +64,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     if let Some(range) = &arguments.sharing_days {
         return days(range, sharing_day::day);
+    }
+    if let Some(range) = &arguments.unattended_days {
+        return days(range, unattended::day);
     }
     let (path, text) = source(&arguments.scenario)?;
     if arguments.print {
@@ -173,10 +180,7 @@ fn list() -> Result<Outcome> {
 fn write(path: Option<&Path>, document: &impl serde::Serialize) -> Result<()> {
     match path {
         Some(path) if path == Path::new("-") => output::json(document),
-        Some(path) => {
-            let text = serde_json::to_string_pretty(document)?;
-            std::fs::write(path, text + "\n").map_err(|e| eyre!("{}: {e}", path.display()))?;
-        }
+        Some(path) => output::write(path, document)?,
         None => {}
     }
     Ok(())
@@ -313,7 +317,7 @@ fn print_forecast(f: &Forecast, arguments: &Arguments) {
 }
 
 /// Days, acknowledged writes, events, and what was broken.
-type Sum = (u64, u64, u64, Vec<String>);
+type Sum = (u64, u64, u64, Vec<String>, Walked);
 
 fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
     let one = || range.parse::<u64>().ok().map(|seed| (seed, seed.saturating_add(1)));
@@ -341,14 +345,16 @@ fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
     let sums: Vec<Sum> = std::thread::scope(|scope| {
         let worker = || {
             let (mut days, mut writes, mut events, mut broken) = (0, 0, 0, vec![]);
+            let mut walked = Walked::default();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= to {
-                    return (days, writes, events, broken);
+                    return (days, writes, events, broken, walked);
                 }
                 let day = live(seed, false);
                 (days, writes, events) =
                     (days + 1, writes + day.acknowledged as u64, events + day.events);
+                walked += day.walked;
                 if let Some(first) = day.violations.first() {
                     broken.push(format!(
                         "seed {seed} ({}): {}: {}",
@@ -369,6 +375,12 @@ fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
         total(|s| s.1),
         started.elapsed().as_secs_f64(),
         broken.len()
+    );
+    say!(
+        "{} states that were not healthy, {} ways out of them tried ({} of them orders)",
+        total(|s| s.4.states),
+        total(|s| s.4.ways),
+        total(|s| s.4.orders)
     );
     for line in &broken {
         say!("{line}");

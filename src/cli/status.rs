@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     /// `table` or `json`; a table on a terminal.
     #[arg(long, value_enum)]
     output: Option<Format>,
-    /// Exit with 6 when degraded, 7 when critical or unknown.
+    /// One line, and exit with 6 when degraded, 7 when critical or unknown.
     #[arg(long)]
     check: bool,
 }
@@ -31,9 +31,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Some(stand) => stand.view(),
         None => ask(&arguments.person)?,
     };
-    match Format::or_default(arguments.output) {
-        Format::Json => output::json(&view),
-        Format::Table => table(&view),
+    match arguments.output {
+        None if arguments.check => say!("{}", line(&view)),
+        asked => match Format::or_default(asked) {
+            Format::Json => output::json(&view),
+            Format::Table => table(&view),
+        },
     }
     Ok(match view.state {
         _ if !arguments.check => Outcome::Done,
@@ -41,6 +44,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         ClusterState::Degraded => Outcome::Degraded,
         ClusterState::Critical | ClusterState::Unknown => Outcome::Critical,
     })
+}
+
+/// The state in one line, as checks and scripts read it.
+fn line(view: &ClusterView) -> String {
+    let simulated = if view.simulated { "SIMULATED " } else { "" };
+    format!("{simulated}{} {}: {}", view.cluster, view.state.word(), view.why)
 }
 
 fn ask(person: &Person) -> Result<ClusterView> {
@@ -114,7 +123,11 @@ fn table(view: &ClusterView) {
             say!("             {}", node.why);
         }
     }
+    super::why::ways(&view.phase);
     say!("");
+    if !view.outlook.plan_news.is_empty() {
+        say!("note  {}", view.outlook.plan_news);
+    }
     say!("next  {}", view.outlook.next);
     if !view.outlook.if_primary_died.is_empty() {
         say!("      {}", view.outlook.if_primary_died);

@@ -14,7 +14,7 @@ use super::person::Person;
 use crate::engine::PersonOrder;
 use crate::model::Span;
 use crate::model::plan::{Candidate, Check};
-use crate::model::view::{Explanation, band};
+use crate::model::view::{Explanation, PhaseView, band};
 use crate::wire::message::{CallReply, CallRequest};
 
 #[derive(Debug, Args)]
@@ -105,6 +105,7 @@ fn table(e: &Explanation, within: &str) {
     if let Some(loss) = &e.loss {
         say!("an unplanned move now would lose: {loss}");
     }
+    ways(&e.phase);
     say!("");
     say!("verdicts");
     for node in &e.nodes {
@@ -151,6 +152,24 @@ fn table(e: &Explanation, within: &str) {
     }
     for r in &e.recent {
         say!("  {} rule {:>3}  {}", r.record.wall.clock(), r.record.rule, r.record.text);
+    }
+}
+
+/// The ways out of a state that is not healthy, each with the command that takes it.
+pub(super) fn ways(phase: &PhaseView) {
+    if phase.ways_out.is_empty() {
+        return;
+    }
+    say!("");
+    say!("ways out");
+    for way in &phase.ways_out {
+        let loss = way.loss.as_ref().map_or(String::new(), |l| format!("; loss {l}"));
+        let needs =
+            if way.needs.is_empty() { String::new() } else { format!("; needs {}", way.needs) };
+        say!("  - {}{loss}{needs}", way.text);
+        if let Some(command) = way.act.command() {
+            say!("      {command}");
+        }
     }
 }
 

@@ -59,6 +59,7 @@ actions! {
     Switchover "switchover" "switchover" "ask for a plan that moves the write role: switchover [NODE]; nothing is done yet";
     AcceptLoss "accept-loss" "accept loss" "ask for a plan that accepts an unknown loss: accept-loss [NODE]; nothing is done yet";
     Failback "failback" "failback" "ask for a plan that moves the role back where it is preferred; nothing is done yet";
+    Resume "resume" "resume" "ask for a plan that gives the role back to who held it last: resume; nothing is done yet";
     Execute "execute" "execute" "execute the plan that waits: opens the gate where the name is typed";
     Dismiss "dismiss" "dismiss" "drop the plan that waits";
     Acknowledge "acknowledge" "acknowledge" "say that what happened is known: acknowledge WORDS; cooldown and rate count anew";
@@ -92,6 +93,7 @@ impl Action {
             Action::Switchover
                 | Action::AcceptLoss
                 | Action::Failback
+                | Action::Resume
                 | Action::Execute
                 | Action::Dismiss
                 | Action::Acknowledge
@@ -113,6 +115,26 @@ impl Action {
         )
     }
 
+    /// What was typed as a command: its name, or the beginning of one, and the rest of the line.
+    /// A word that begins no name is an error, however well it fits a sentence.
+    ///
+    /// # Errors
+    /// In words, with the nearest name.
+    pub fn parse(input: &str) -> Result<(Action, &str), String> {
+        let (word, rest) = input.trim().split_once(' ').unwrap_or((input.trim(), ""));
+        let begins = |a: &Action| a.name().starts_with(word);
+        if let Some(action) =
+            Action::by_name(word).or_else(|| Action::ALL.iter().copied().find(begins))
+            && !word.is_empty()
+        {
+            return Ok((action, rest.trim()));
+        }
+        let names = Action::ALL.iter().copied().map(Action::name);
+        let hint = crate::config::problem::nearest(word, names)
+            .map_or(String::new(), |n| format!("; did you mean {n}?"));
+        Err(format!("there is no command {word:?}{hint}"))
+    }
+
     /// By its name.
     pub fn by_name(name: &str) -> Option<Action> {
         Action::ALL.iter().copied().find(|a| a.name() == name)
@@ -123,7 +145,8 @@ impl Action {
         Some(match self {
             Action::Switchover => "quorate switchover --to NODE",
             Action::AcceptLoss => "quorate switchover --to NODE --accept-unknown-loss",
-            Action::Execute => "quorate execute --plan DIGEST",
+            Action::Resume => "quorate plan --resume",
+            Action::Execute => "quorate execute DIGEST --confirm NODE",
             Action::Acknowledge => "quorate acknowledge --reason WORDS",
             Action::Verify => "quorate verify",
             Action::Why => "quorate why",
@@ -181,5 +204,21 @@ impl Action {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_names_and_nothing_else() {
+        assert_eq!(Action::parse("why"), Ok((Action::Why, "")));
+        assert_eq!(Action::parse("switchover node-2 now"), Ok((Action::Switchover, "node-2 now")));
+        assert_eq!(Action::parse("exe").map(|(a, _)| a), Ok(Action::Execute));
+        for unknown in ["start", "stop node-1", "show", ""] {
+            assert!(Action::parse(unknown).is_err(), "{unknown:?}");
+        }
+        assert!(Action::parse("audti").unwrap_err().contains("did you mean audit?"));
     }
 }

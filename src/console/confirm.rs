@@ -128,7 +128,11 @@ impl Confirm {
                 } else {
                     format!("the plan changed: {before} → {after}")
                 };
-                broken("plan", format!("{moved}; it is another plan, read it again"))
+                let because = match view.outlook.plan_news.as_str() {
+                    "" => String::new(),
+                    news => format!(", because {news}"),
+                };
+                broken("plan", format!("{moved}{because}; it is another plan, read it again"))
             }
         }
     }

@@ -5,9 +5,10 @@ use crossterm::event::KeyEvent;
 
 use super::confirm::TypedProof;
 use super::settings::Settings;
+use crate::model::plan::Proposal;
 use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
-use crate::model::{Digest, NodeId, Timestamp, WallTime};
+use crate::model::{Digest, Timestamp, WallTime};
 use crate::wire::message::CallReply;
 
 /// One happening. Time comes in with it.
@@ -86,16 +87,7 @@ pub enum Command {
     /// Put the console into the background of the shell.
     Suspend,
     /// Ask the plane for a plan.
-    Propose {
-        /// To which node.
-        to: Option<NodeId>,
-        /// Why.
-        reason: String,
-        /// An unknown loss is accepted.
-        accept_unknown_loss: bool,
-        /// Back to where the role is preferred.
-        failback: bool,
-    },
+    Propose(Proposal),
     /// Sign and execute a plan. Only a typed proof makes this.
     Execute(TypedProof),
     /// Drop a plan that waits.

@@ -263,14 +263,8 @@ impl Runner {
         match command {
             Command::Quit => self.quit = true,
             Command::Suspend => self.suspend(),
-            Command::Propose { to, reason, accept_unknown_loss, failback } => {
-                self.call(CallRequest::Order(PersonOrder::Propose {
-                    to,
-                    away: vec![],
-                    reason,
-                    accept_unknown_loss,
-                    failback,
-                }));
+            Command::Propose(what) => {
+                self.call(CallRequest::Order(PersonOrder::Propose(what)));
             }
             Command::Acknowledge(reason) => {
                 self.call(CallRequest::Order(PersonOrder::Acknowledge { reason }));

@@ -5,13 +5,14 @@ use tui_input::Input;
 use tui_input::backend::crossterm::EventHandler as _;
 
 use super::command::Action;
-use super::confirm::{Confirm, Entered, Field};
+use super::confirm::{Confirm, Entered};
 use super::event::{CallFailed, Command, Event, Link, Moment};
 use super::go;
 use super::keymap::{Found, Key};
 use super::model::{Model, Overlay, Screen, Seen};
 use super::settings::Bell;
 use super::view;
+use crate::model::plan::Proposal;
 use crate::model::{NodeId, Span};
 use crate::picture::summary::{Attention, attention};
 use crate::wire::message::CallReply;
@@ -382,25 +383,26 @@ fn on_palette(
     match key.code {
         KeyCode::Enter => {
             let text = input.value().trim().to_owned();
-            let (name, rest) = text.split_once(' ').unwrap_or((&text, ""));
-            if name.is_empty() {
+            if text.is_empty() {
                 return vec![];
             }
-            if let Some(action) = Action::by_name(name) {
-                return act(model, action, rest.trim());
-            }
-            // Letters that begin a name are as good as the name, where nothing is changed by it;
-            // what leads to a change is filled in, and is run by the next Enter.
-            let found =
-                suggestions(name).get(selected).copied().filter(|a| a.name().starts_with(name));
-            match found {
-                Some(action) if action.is_mutating() => {
+            let whole = Action::by_name(text.split(' ').next().unwrap_or_default());
+            // A row that was gone to with the arrows is as good as its name.
+            let gone_to = suggestions(&text).get(selected).copied().filter(|_| selected > 0);
+            let parsed = match gone_to.filter(|_| whole.is_none()) {
+                Some(action) => Ok((action, "")),
+                None => Action::parse(&text),
+            };
+            match parsed {
+                // What leads to a change is run by its whole name only; a beginning just fills the
+                // name in.
+                Ok((action, _)) if action.is_mutating() && whole.is_none() => {
                     let input = Input::new(format!("{} ", action.name()));
                     model.overlay = Some(Overlay::Palette { input, selected: 0 });
                 }
-                Some(action) => return act(model, action, rest.trim()),
-                None => {
-                    model.tell(format!("there is no command {name:?}; nothing was done"), true);
+                Ok((action, rest)) => return act(model, action, rest),
+                Err(why) => {
+                    model.tell(format!("{why}; nothing was done"), true);
                     model.overlay = Some(Overlay::Palette { input, selected });
                 }
             }
@@ -459,9 +461,8 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
         return vec![];
     }
     match action {
-        Action::Switchover | Action::AcceptLoss | Action::Failback => {
-            let accept = action == Action::AcceptLoss;
-            return propose(model, argument, accept, action == Action::Failback);
+        Action::Switchover | Action::AcceptLoss | Action::Failback | Action::Resume => {
+            return propose(model, argument, action);
         }
         Action::Execute => {
             go::to(model, Screen::Plan);
@@ -496,9 +497,15 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
     vec![]
 }
 
-fn propose(model: &mut Model, argument: &str, accept: bool, failback: bool) -> Vec<Command> {
-    let (node, words) = argument.split_once(' ').unwrap_or((argument, ""));
-    let to = (!node.is_empty() && !failback).then(|| NodeId::new(node));
+/// A node where the command takes one, then the reason in words.
+fn propose(model: &mut Model, argument: &str, action: Action) -> Vec<Command> {
+    let takes_a_node = matches!(action, Action::Switchover | Action::AcceptLoss);
+    let (node, words) = if takes_a_node {
+        argument.split_once(' ').unwrap_or((argument, ""))
+    } else {
+        ("", argument)
+    };
+    let to = (!node.is_empty()).then(|| NodeId::new(node));
     if let Some(to) = &to
         && let Some(view) = model.view()
         && !view.nodes.iter().any(|n| n.node == *to)
@@ -509,10 +516,12 @@ fn propose(model: &mut Model, argument: &str, accept: bool, failback: bool) -> V
     let words = words.trim();
     let reason = if words.is_empty() { "asked for in the console" } else { words };
     model.calling = Some(model.moment.now);
-    vec![Command::Propose { to, reason: reason.to_owned(), accept_unknown_loss: accept, failback }]
-}
-
-/// Whether a word is typed at the gate: then nothing else takes keys.
-pub fn is_at_the_gate(model: &Model) -> bool {
-    matches!(&model.overlay, Some(Overlay::Confirm(c)) if c.field == Field::Name || c.field == Field::Loss)
+    vec![Command::Propose(Proposal {
+        to,
+        reason: reason.to_owned(),
+        accept_unknown_loss: action == Action::AcceptLoss,
+        failback: action == Action::Failback,
+        resume: action == Action::Resume,
+        ..Proposal::default()
+    })]
 }

@@ -191,8 +191,11 @@ impl Detector {
                 recovery_threshold,
                 jitter_percent,
             } => {
-                let over = now.since(last).0.saturating_sub(timeout.0);
-                let missed = over / (interval.0 + interval.0 / 100 * jitter_percent).max(1);
+                // Late is one that its jitter and the time-out do not excuse; silence is counted in
+                // intervals from the last word on.
+                let age = now.since(last).0;
+                let excused = interval.0 + interval.0 / 100 * jitter_percent + timeout.0;
+                let missed = if age < excused { 0 } else { (age / interval.0.max(1)).max(1) };
                 if missed >= u64::from(*failure_threshold) {
                     Silence::Failed
                 } else if missed >= 1 || (self.was_failed && self.in_a_row < *recovery_threshold) {
@@ -285,6 +288,24 @@ mod tests {
         assert!(steady.phi_milli(at(99 * 300 + 900)) > jittery.phi_milli(at(t + 900)));
     }
 
+    /// Every 5 s, 2 s of time-out, three misses: failed 15 s after the last word, and not later.
+    #[test]
+    fn a_silent_node_is_failed_at_the_third_interval() {
+        let mut d = Detector::new(Detection::Counting {
+            interval: Span::secs(5),
+            timeout: Span::secs(2),
+            failure_threshold: 3,
+            recovery_threshold: 2,
+            jitter_percent: 10,
+        });
+        d.heartbeat(at(0));
+        d.heartbeat(at(5_400));
+        assert_eq!(d.silence(at(5_400 + 7_400)), Silence::None, "late, and excused");
+        assert_eq!(d.silence(at(5_400 + 7_500)), Silence::Suspect);
+        assert_eq!(d.silence(at(5_400 + 14_999)), Silence::Suspect);
+        assert_eq!(d.silence(at(5_400 + 15_000)), Silence::Failed);
+    }
+
     #[test]
     fn counting_counts() {
         let mut d = Detector::new(Detection::Counting {
@@ -298,8 +319,8 @@ mod tests {
         let cases = [
             (1_400, Silence::None),
             (1_500, Silence::Suspect),
-            (3_400, Silence::Suspect),
-            (3_500, Silence::Failed),
+            (2_900, Silence::Suspect),
+            (3_000, Silence::Failed),
         ];
         for (t, expected) in cases {
             assert_eq!(d.silence(at(t)), expected, "{t} ms");

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::PersonOrder;
-use crate::model::plan::{Plan, digest_of};
+use crate::model::plan::{Plan, Proposal, digest_of};
 use crate::model::topology::Role;
 use crate::model::view::{ClusterView, NodeView, Outcome, RunView};
 use crate::model::{ClusterId, Digest, NodeId, Span, WallTime};
@@ -68,13 +68,12 @@ impl Move {
     /// What the cluster's own plane is asked for.
     pub fn order(&self, reason: &str) -> PersonOrder {
         let away = if self.to.is_some() { vec![] } else { self.from.clone() };
-        PersonOrder::Propose {
+        PersonOrder::Propose(Proposal {
             away,
             to: self.to.clone(),
             reason: reason.to_owned(),
-            accept_unknown_loss: false,
-            failback: false,
-        }
+            ..Proposal::default()
+        })
     }
 }
 

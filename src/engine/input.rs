@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::command::{CommandReply, HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
-use crate::model::plan::Approval;
+use crate::model::plan::{Approval, Proposal};
 use crate::model::{Digest, NodeId};
 
 /// One fact with its source. Stale, duplicate and reordered ones are normal: an older report than
@@ -53,20 +53,7 @@ impl Input {
 #[serde(rename_all = "snake_case")]
 pub enum PersonOrder {
     /// Make a plan.
-    Propose {
-        /// Without these nodes, where several accept writes; there `to` means nothing.
-        #[serde(default)]
-        away: Vec<NodeId>,
-        /// To which node; `None`: the best.
-        to: Option<NodeId>,
-        /// Why.
-        reason: String,
-        /// Accept an unknown loss.
-        accept_unknown_loss: bool,
-        /// Back to where the role is preferred.
-        #[serde(default)]
-        failback: bool,
-    },
+    Propose(Proposal),
     /// Execute a plan that was shown.
     Execute {
         /// Which.

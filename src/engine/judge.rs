@@ -208,7 +208,7 @@ impl Engine {
     }
 
     /// A voter that cannot save what it promises, and a folder that will be full soon.
-    fn short_of_room_or_vote(&self) -> Option<String> {
+    pub(super) fn short_of_room_or_vote(&self) -> Option<String> {
         let speak = || {
             let speaks = |m: &NodeMind| m.verdict <= Verdict::Degraded;
             let minds = self.nodes.iter().filter(move |(_, m)| speaks(m));

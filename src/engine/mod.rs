@@ -25,11 +25,13 @@ mod people;
 pub mod picture;
 pub mod plans;
 mod quorum;
+mod resume;
 mod rooms;
 pub mod rules;
 mod run;
 mod sharing;
 mod view;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -205,6 +207,10 @@ pub struct Engine {
     last_doubt: Doubt,
     /// Candidates that gave up, and in which epoch: the others are tried first.
     given_up: Vec<(Epoch, NodeId)>,
+    /// The world has not been the waiting plan's since then.
+    moved_since: Option<Timestamp>,
+    /// What became of the plan that waited before, for whoever read it.
+    plan_news: String,
     /// Agents that are in reach keep different shares since then.
     apart_since: Option<Timestamp>,
     /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no
@@ -321,6 +327,8 @@ impl Engine {
             verify_asked: String::new(),
             last_doubt: Doubt::default(),
             given_up: vec![],
+            moved_since: None,
+            plan_news: String::new(),
             apart_since: None,
             fleet_pause: None,
             forecast: None,

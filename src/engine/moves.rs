@@ -7,14 +7,15 @@ use super::{
     plans, remember, rules,
 };
 use crate::model::constraints::DecisionClass;
-use crate::model::plan::PlanKind;
+use crate::model::plan::{Plan, PlanKind};
 use crate::model::record::shape;
 use crate::model::topology::Strategy;
 use crate::model::view::{Phase, Verdict};
 use crate::model::{NodeId, Span};
 
-/// A plan that has just been made is not held against a report that is a moment late.
-const MOVED_AFTER: Span = Span::secs(1);
+/// A waiting plan is not held against a report that is a moment late, nor against a score that
+/// crosses its limit and comes back: only what has been otherwise for so long.
+const MOVED_FOR: Span = Span::secs(3);
 
 /// Why the plane would move something by itself although nobody failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ impl Engine {
                     );
                 }
             }
+            // It is heard, and says itself that it does not hold the role: nothing is as before.
+            Verdict::Healthy | Verdict::Degraded if !self.serves(&primary) => {}
             Verdict::Healthy | Verdict::Degraded => {
                 self.gathering_since = None;
                 if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover)
@@ -138,6 +141,12 @@ impl Engine {
         self.expire_pending(making);
     }
 
+    /// It holds the role by its own word, or several share it.
+    fn serves(&self, node: &NodeId) -> bool {
+        self.shares_traffic()
+            || self.nodes[node].report.as_ref().is_some_and(|r| r.holding.is_some())
+    }
+
     /// Whose failure matters: the holder of the role; where several accept writes, the worst of
     /// them.
     pub(super) fn subject(&self) -> Option<NodeId> {
@@ -163,29 +172,41 @@ impl Engine {
         let ours = |p: &Pending| p.plan.requested_by.starts_with("policy ");
         let pointless =
             |p: &Pending| p.plan.kind.is_planned() && p.plan.demoted().is_some_and(failed);
-        let waits =
-            |p: &&Pending| (ours(p) || pointless(p)) && self.now.since(p.since) >= MOVED_AFTER;
-        let moved = self
-            .durable
-            .pending
-            .as_ref()
-            .filter(waits)
-            .map(|p| (p.digest.clone(), self.moved(&p.plan)));
-        if let Some((digest, moved)) = moved.filter(|(_, moved)| !moved.is_empty()) {
-            self.durable.pending = None;
-            let text = format!(
-                "plan {} waited for a person, and is void: {}",
-                digest.short(),
-                moved.join("; ")
-            );
-            let phase = if self.durable.phase == Phase::AwaitingApproval {
-                Phase::Deciding
-            } else {
-                self.durable.phase
-            };
-            self.enter(making, rules::WORLD_MOVED, phase, text);
-            self.retry_at = self.now;
+        let Some(pending) = self.durable.pending.clone().filter(|p| ours(p) || pointless(p)) else {
+            self.moved_since = None;
+            return;
+        };
+        let moved = self.moved(&pending.plan);
+        if moved.is_empty() {
+            self.moved_since = None;
+            return;
         }
+        let since = *self.moved_since.get_or_insert(self.now);
+        let over = pending.plan.epoch != self.durable.epoch;
+        if !over && self.now.since(since) < MOVED_FOR {
+            return;
+        }
+        self.moved_since = None;
+        self.durable.pending = None;
+        let why = moved.join("; ");
+        let instead = ours(&pending)
+            .then(|| self.draft(&plans::Wish::by_policy(&pending.plan.requested_by, "")).ok())
+            .flatten();
+        self.plan_news = match instead {
+            Some(new) => format!("plan changed: {}, because {why}; review it again", {
+                changed(&pending.plan, &new)
+            }),
+            None => format!("plan {} is void, because {why}", pending.digest.short()),
+        };
+        let text =
+            format!("plan {} waited for a person, and is void: {why}", pending.digest.short());
+        let phase = if self.durable.phase == Phase::AwaitingApproval {
+            Phase::Deciding
+        } else {
+            self.durable.phase
+        };
+        self.enter(making, rules::WORLD_MOVED, phase, text);
+        self.retry_at = self.now;
     }
 
     /// The role is held and nothing moves: is the primary too unwell to keep it, or does the role
@@ -240,11 +261,9 @@ impl Engine {
         self.planned_at = self.now + RETRY_PLANNED;
         let requested = format!("policy {}", self.policy.policy_id);
         let (failback, settle) = (why == Why::Failback, why == Why::Settle);
-        match self.make_plan(&plans::Wish {
-            failback,
-            settle,
-            ..plans::Wish::by_policy(&requested, reason)
-        }) {
+        let mut wish = plans::Wish::by_policy(&requested, reason);
+        (wish.what.failback, wish.settle) = (failback, settle);
+        match self.make_plan(&wish) {
             Ok(plan) => {
                 self.refusal.clear();
                 let (digest, data) = plan.sealed();
@@ -287,7 +306,14 @@ impl Engine {
         }
         let requested = format!("policy {}", self.policy.policy_id);
         let reason = self.nodes[primary].why.clone();
-        match self.make_plan(&plans::Wish::by_policy(&requested, &reason)) {
+        let mut made = self.make_plan(&plans::Wish::by_policy(&requested, &reason));
+        if made.is_err() && self.policy.strategy == Strategy::Manual {
+            // Nobody else can: who held the role may be back.
+            let mut wish = plans::Wish::by_policy(&requested, &reason);
+            wish.what.resume = true;
+            made = self.make_plan(&wish).or(made);
+        }
+        match made {
             Ok(plan) => {
                 self.refusal.clear();
                 let (digest, data) = plan.sealed();
@@ -369,11 +395,27 @@ impl Engine {
                 pending.digest.short(),
                 self.policy.approval_timeout
             );
+            self.plan_news = format!("{text}, and expired; ask for a new one");
             self.durable.pending = None;
             self.enter(making, rules::APPROVAL_TIMEOUT, Phase::NeedsPerson, text);
             self.retry_at = self.now + self.policy.approval_timeout;
         }
     }
+}
+
+/// What matters about a new plan to whoever read the old one.
+fn changed(old: &Plan, new: &Plan) -> String {
+    let loss = |p: &Plan| format!("loss {}", p.loss.short());
+    let steps = |p: &Plan| p.steps.iter().map(|s| s.kind.word()).collect::<Vec<_>>().join(", ");
+    let parts = [
+        (old.kind.word().to_owned(), new.kind.word().to_owned()),
+        (old.to.node.as_str().to_owned(), new.to.node.as_str().to_owned()),
+        (loss(old), loss(new)),
+        (steps(old), steps(new)),
+    ];
+    let parts = parts.into_iter().filter(|(then, now)| then != now);
+    let words: Vec<String> = parts.map(|(then, now)| format!("{then} → {now}")).collect();
+    if words.is_empty() { plans::summary(new) } else { words.join(", ") }
 }
 
 /// Another refusal, whatever was measured and in whichever order the nodes come.

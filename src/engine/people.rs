@@ -7,7 +7,7 @@ use super::plans::Wish;
 use super::{Engine, Pending, rules};
 use crate::model::command::{Command, HistoryOrder, Order, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
-use crate::model::plan::Plan;
+use crate::model::plan::{Plan, PlanKind};
 use crate::model::view::{Phase, Verdict};
 use crate::model::{Digest, Member, NodeId};
 
@@ -204,10 +204,19 @@ impl Engine {
                 name(self.durable.holder.as_ref())
             ));
         }
+        if let Some(from) = plan.from.as_ref().filter(|_| plan.kind == PlanKind::Resume) {
+            let failing = self.resume_checks(from).into_iter().filter(|c| !c.passed);
+            moved.extend(failing.map(|c| format!("{}: {} {}", from.node, c.name, c.value)));
+            return moved;
+        }
         if let Some(from) = &plan.from {
-            let kind_holds =
-                (self.nodes.get(&from.node).is_some_and(|m| m.verdict == Verdict::Failed))
-                    != plan.kind.is_planned();
+            // One that speaks and does not hold the role is as gone as one that failed.
+            let gone = |m: &super::mind::NodeMind| {
+                m.verdict == Verdict::Failed
+                    || self.speaks(&from.node)
+                        && m.report.as_ref().is_some_and(|r| r.holding.is_none())
+            };
+            let kind_holds = self.nodes.get(&from.node).is_some_and(gone) != plan.kind.is_planned();
             if !kind_holds {
                 let verdict = self.nodes.get(&from.node).map_or("unknown", |m| m.verdict.word());
                 moved.push(format!(
@@ -248,20 +257,12 @@ impl Engine {
 
     pub(super) fn person(&mut self, making: &mut Making, who: &str, order: PersonOrder) {
         match order {
-            PersonOrder::Propose { to, away, reason, accept_unknown_loss, failback } => {
+            PersonOrder::Propose(what) => {
                 if self.durable.run.is_some() {
                     self.refusal = "a plan runs; one at a time".into();
                     return;
                 }
-                let wish = Wish {
-                    to: to.as_ref(),
-                    away: &away,
-                    settle: false,
-                    failback,
-                    requested_by: who,
-                    reason: &reason,
-                    accept_unknown_loss,
-                };
+                let wish = Wish::of(who, what);
                 match self.make_plan(&wish) {
                     Ok(plan) => {
                         self.refusal.clear();
@@ -271,6 +272,14 @@ impl Engine {
                             digest.short(),
                             super::plans::summary(&plan)
                         );
+                        let before = self.durable.pending.as_ref().map(|p| p.digest.short());
+                        self.plan_news = before.map_or(String::new(), |before| {
+                            format!(
+                                "plan {before} gave way to plan {}, which {who} asked for; \
+                                    review it",
+                                digest.short()
+                            )
+                        });
                         self.note(making, rules::PROPOSED, who, "plan", text, data);
                         self.durable.pending = Some(Pending { plan, digest, since: self.now });
                     }

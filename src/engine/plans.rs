@@ -5,7 +5,7 @@ use super::decision::RuleId;
 use super::{Engine, rules};
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::observation::ResourceState;
-use crate::model::plan::{Candidate, Check, Plan, PlanKind, Step, StepKind};
+use crate::model::plan::{Candidate, Check, Plan, PlanKind, Proposal, Step, StepKind};
 use crate::model::topology::Strategy;
 use crate::model::view::Verdict;
 use crate::model::{Member, NodeId, Span};
@@ -13,31 +13,21 @@ use crate::model::{Member, NodeId, Span};
 /// A plan that is wished for.
 #[derive(Clone, Debug)]
 pub(super) struct Wish<'a> {
-    /// To which node; `None`: the best.
-    pub(super) to: Option<&'a NodeId>,
-    /// Without these nodes, where several accept writes.
-    pub(super) away: &'a [NodeId],
+    pub(super) what: Proposal,
     /// The same shares for everybody, whatever they are.
     pub(super) settle: bool,
-    /// Back to where the role is preferred.
-    pub(super) failback: bool,
     pub(super) requested_by: &'a str,
-    pub(super) reason: &'a str,
-    pub(super) accept_unknown_loss: bool,
 }
 
 impl<'a> Wish<'a> {
+    /// A person's.
+    pub(super) fn of(requested_by: &'a str, what: Proposal) -> Self {
+        Self { what, settle: false, requested_by }
+    }
+
     /// The plane's own.
-    pub(super) fn by_policy(requested_by: &'a str, reason: &'a str) -> Self {
-        Self {
-            to: None,
-            away: &[],
-            settle: false,
-            failback: false,
-            requested_by,
-            reason,
-            accept_unknown_loss: false,
-        }
+    pub(super) fn by_policy(requested_by: &'a str, reason: &str) -> Self {
+        Self::of(requested_by, Proposal { reason: reason.to_owned(), ..Proposal::default() })
     }
 }
 
@@ -50,24 +40,37 @@ pub(super) struct NoPlan {
     pub(super) why: String,
     /// The checks behind it.
     pub(super) checks: Vec<Check>,
+    /// It is only that nobody accepted this loss.
+    pub(super) would_lose: Option<LossAccount>,
 }
 
 impl NoPlan {
     pub(super) fn new(why: impl Into<String>) -> Self {
-        Self { rule: rules::NO_CANDIDATE, why: why.into(), checks: vec![] }
+        Self { rule: rules::NO_CANDIDATE, why: why.into(), checks: vec![], would_lose: None }
     }
 }
 
 impl Engine {
-    /// A plan for a move of the role.
+    /// A plan for a move of the role, numbered.
     ///
     /// # Errors
     /// The check that failed, in words with what would change it, and the rule behind it.
     pub(super) fn make_plan(&mut self, wish: &Wish<'_>) -> Result<Plan, NoPlan> {
+        let plan = self.draft(wish)?;
+        self.durable.plans = plan.number;
+        Ok(plan)
+    }
+
+    /// The plan that would be made now; nothing changes.
+    ///
+    /// # Errors
+    /// As [`Engine::make_plan`].
+    pub(super) fn draft(&self, wish: &Wish<'_>) -> Result<Plan, NoPlan> {
+        let what = &wish.what;
         if self.shares_traffic() {
-            return self.make_share_plan(wish);
+            return self.draft_shares(wish);
         }
-        if let Some(away) = wish.away.iter().find(|away| self.primary().as_ref() != Some(away)) {
+        if let Some(away) = what.away.iter().find(|away| self.primary().as_ref() != Some(away)) {
             return Err(NoPlan::new(format!(
                 "{away} does not hold the write role: there is nothing to move away from it"
             )));
@@ -77,44 +80,40 @@ impl Engine {
             .holder
             .clone()
             .ok_or_else(|| NoPlan::new("no node ever held the write role"))?;
-        let kind = match self.nodes[&from.node].verdict {
-            Verdict::Failed => PlanKind::Failover,
-            _ if wish.failback => PlanKind::Failback,
-            _ => PlanKind::Switchover,
-        };
-        let source = self.nodes[&from.node].report.as_ref();
-        if kind.is_planned() && source.is_none_or(|r| r.holding.is_none()) {
-            let why = format!(
-                "{} neither holds a confirmed lease nor is it known to have failed: wait for a \
-                    verdict",
-                from.node
-            );
+        if !self.nodes.contains_key(&from.node) {
+            let why = format!("{} held the role last and is not in the cluster file", from.node);
             return Err(NoPlan::new(why));
         }
+        let kind = self.kind_of(wish, &from)?;
         let constraints = self.permitted(wish, &from, kind)?;
-        let table = self.candidates(Some(&from.node));
+        let table = match kind {
+            PlanKind::Resume => self.resume_table(&from),
+            _ => self.candidates(Some(&from.node)),
+        };
         let home =
-            if wish.failback && wish.to.is_none() { Some(self.home(&from.node)?) } else { None };
-        let chosen = choose(&table, home.as_ref().or(wish.to)).map_err(NoPlan::new)?;
+            if what.failback && what.to.is_none() { Some(self.home(&from.node)?) } else { None };
+        let own = (kind == PlanKind::Resume).then_some(&from.node);
+        let chosen =
+            choose(&table, own.or(home.as_ref()).or(what.to.as_ref())).map_err(NoPlan::new)?;
         if kind == PlanKind::Failback {
             self.failback_check(&chosen).map_err(NoPlan::new)?;
         }
         let member = self.nodes[&chosen].report.as_ref().map(|r| r.member.clone());
         let member = member.ok_or_else(|| NoPlan::new("the candidate was never heard"))?;
         let loss = self.expected_loss(&from, kind);
-        if !wish.accept_unknown_loss && !loss.within(self.policy.max_loss_bytes) {
-            return Err(NoPlan::new(format!(
+        if !what.accept_unknown_loss && !loss.within(self.policy.max_loss_bytes) {
+            let why = format!(
                 "the loss would be {} and the policy allows {} B ({}); a person may accept an \
                     unknown loss",
                 loss.short(),
                 self.policy.max_loss_bytes,
                 loss.reason()
-            )));
+            );
+            return Err(NoPlan { would_lose: Some(loss), ..NoPlan::new(why) });
         }
         let transfers = self.cluster.node(&chosen).map_or(vec![], |n| self.residency(n).1);
-        self.durable.plans += 1;
         Ok(Plan {
-            number: self.durable.plans,
+            number: self.durable.plans + 1,
             cluster: self.cluster.cluster_id.clone(),
             kind,
             epoch: self.durable.epoch,
@@ -125,11 +124,11 @@ impl Engine {
             to: member,
             made: self.wall,
             requested_by: wish.requested_by.to_owned(),
-            reason: wish.reason.to_owned(),
+            reason: what.reason.clone(),
             least_fence: FenceRung::SyncFenced,
             loss,
             max_loss_bytes: self.policy.max_loss_bytes,
-            accept_unknown_loss: wish.accept_unknown_loss,
+            accept_unknown_loss: what.accept_unknown_loss,
             budget: self.policy.max_failover_time,
             candidates: table,
             constraints,
@@ -138,6 +137,36 @@ impl Engine {
             shed: 0,
             conflicts: None,
         })
+    }
+
+    /// What kind of move answers the wish: by what is known of who held the role last.
+    fn kind_of(&self, wish: &Wish<'_>, from: &Member) -> Result<PlanKind, NoPlan> {
+        let what = &wish.what;
+        if what.resume && what.to.as_ref().is_some_and(|to| *to != from.node) {
+            return Err(NoPlan::new(format!(
+                "only {} held the role last and can take it back",
+                from.node
+            )));
+        }
+        if what.resume || what.to.as_ref() == Some(&from.node) {
+            return Ok(PlanKind::Resume);
+        }
+        let mind = &self.nodes[&from.node];
+        let holds = mind.report.as_ref().is_some_and(|r| r.holding.is_some());
+        match mind.verdict {
+            Verdict::Failed => Ok(PlanKind::Failover),
+            // It speaks, and says itself that it does not hold the role: a person need not wait.
+            _ if !holds && self.speaks(&from.node) && !wish.requested_by.starts_with("policy ") => {
+                Ok(PlanKind::Failover)
+            }
+            _ if !holds => Err(NoPlan::new(format!(
+                "{} neither holds a confirmed lease nor is it known to have failed: wait for a \
+                    verdict",
+                from.node
+            ))),
+            _ if what.failback => Ok(PlanKind::Failback),
+            _ => Ok(PlanKind::Switchover),
+        }
     }
 
     /// The policy's constraints on such a plan, all passed.
@@ -158,7 +187,7 @@ impl Engine {
                 "{}: {} (limit: {}); what would change it: {}",
                 first.name, first.value, first.limit, first.would_change
             );
-            return Err(NoPlan { rule: rules::HELD_BACK, why, checks: constraints });
+            return Err(NoPlan { rule: rules::HELD_BACK, checks: constraints, ..NoPlan::new(why) });
         }
         Ok(constraints)
     }
@@ -244,6 +273,9 @@ impl Engine {
     /// What is known before the move. The candidate computes it again from the grants and refuses
     /// beyond the limit.
     pub(super) fn expected_loss(&self, from: &Member, kind: PlanKind) -> LossAccount {
+        if kind == PlanKind::Resume {
+            return self.resume_loss(from);
+        }
         let source = self.nodes[&from.node].report.as_ref();
         let doubt = source
             .and_then(|r| r.holding.as_ref())
@@ -284,15 +316,8 @@ impl Engine {
                 why: format!("{}: {}", report.member.node, report.unaccounted),
             };
         }
-        if let Some(floor) = crate::model::VoterSet::floor_of(self.voter_set().0)
-            .filter(|floor| self.durable.epoch <= *floor)
-        {
-            return LossAccount::Unknown {
-                why: format!(
-                    "voters were removed by override: what only they knew of epochs up to {floor} \
-                        is missing"
-                ),
-            };
+        if let Some(why) = self.override_floor_words() {
+            return LossAccount::Unknown { why };
         }
         if let Some(why) = doubt.why {
             return LossAccount::Unknown { why: format!("{} said: {why}", from.node) };
@@ -381,6 +406,17 @@ impl Engine {
         }
     }
 
+    /// What only voters knew that were removed by override is missing, until a later epoch is won.
+    pub(super) fn override_floor_words(&self) -> Option<String> {
+        let floor = crate::model::VoterSet::floor_of(self.voter_set().0)?;
+        (self.durable.epoch <= floor).then(|| {
+            format!(
+                "voters were removed by override: what only they knew of epochs up to {floor} is \
+                    missing"
+            )
+        })
+    }
+
     fn steps(&self, kind: PlanKind, from: &NodeId, to: &NodeId) -> Vec<Step> {
         let lease = self.cluster.lease;
         let step = |kind,
@@ -409,7 +445,7 @@ impl Engine {
                 ),
                 Span::secs(30),
             ),
-            PlanKind::Failover => (
+            PlanKind::Failover | PlanKind::Resume => (
                 format!(
                     "wait until {from} cannot acknowledge: its own word, or its lease has run out and its synchronous standbys granted"
                 ),
@@ -418,7 +454,7 @@ impl Engine {
                 claim_budget,
             ),
         };
-        vec![
+        let mut steps = vec![
             step(
                 StepKind::Arm,
                 to,
@@ -473,7 +509,10 @@ impl Engine {
                 "none: the role has moved; a person decides what is missing",
                 Span::secs(15),
             ),
-        ]
+        ];
+        // Who takes its own role back has nobody to fence.
+        steps.retain(|s| kind != PlanKind::Resume || s.kind != StepKind::Fence);
+        steps
     }
 }
 
@@ -506,7 +545,9 @@ fn choose(table: &[Candidate], to: Option<&NodeId>) -> Result<NodeId, String> {
 }
 
 fn way_back(kind: PlanKind, from: &NodeId, to: &NodeId) -> String {
-    if kind.is_planned() {
+    if kind == PlanKind::Resume {
+        format!("a switchover from {to}, or a failover, as plans of their own")
+    } else if kind.is_planned() {
         format!(
             "a switchover to {from} once it follows {to}; before {to} has won, {from} takes the role back by itself"
         )
@@ -529,6 +570,9 @@ pub fn summary(plan: &Plan) -> String {
             super::sharing::words(&plan.shares),
             plan.loss.short()
         );
+    }
+    if plan.kind == PlanKind::Resume {
+        return format!("resume: {from} takes the role back, loss {}", plan.loss.short());
     }
     format!("{} {from} → {}, loss {}", plan.kind.word(), plan.to.node, plan.loss.short())
 }

@@ -44,6 +44,7 @@ impl Engine {
         };
         let (digest, now) = (plan.digest(), self.now);
         self.durable.pending = None;
+        (self.moved_since, self.plan_news) = (None, String::new());
         self.gathering_since = None;
         self.durable.run = Some(Run {
             plan,
@@ -358,8 +359,12 @@ impl Engine {
             }));
         }
         match (run.plan.kind, self.armed(run)) {
-            (PlanKind::Failover, Some(armed)) => Standing::Running(armed.why.clone()),
-            (PlanKind::Failover, None) => Standing::Running("the candidate is not armed".into()),
+            (PlanKind::Failover | PlanKind::Resume, Some(armed)) => {
+                Standing::Running(armed.why.clone())
+            }
+            (PlanKind::Failover | PlanKind::Resume, None) => {
+                Standing::Running("the candidate is not armed".into())
+            }
             (PlanKind::Switchover | PlanKind::Failback, _) => {
                 let word = from
                     .and_then(|m| self.report(&m.node))
@@ -388,7 +393,7 @@ impl Engine {
             && self.won(&run).is_none()
             && !self.share_run_began(&run);
         let nothing_changed =
-            nothing_changed && (run.plan.kind == PlanKind::Failover || !self.is_released());
+            nothing_changed && (!run.plan.kind.is_planned() || !self.is_released());
         let ours = id
             .starts_with(&format!("{}/{}/{}/", run.plan.cluster, run.plan.epoch, run.plan.number));
         if ours && nothing_changed {

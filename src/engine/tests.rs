@@ -247,6 +247,41 @@ fn a_manual_policy_waits_and_a_plan_dies_with_its_reason() {
     assert_eq!(world.engine.view().phase.phase, Phase::Steady);
 }
 
+/// What a person reads stays while it is only a moment that differs; what matters is said.
+#[test]
+fn a_waiting_plan_is_replaced_only_by_what_matters_and_says_so() {
+    let mut world = World::calm(Strategy::Manual);
+    fail(&mut world);
+    let plan = world.engine.snapshot().pending.clone().unwrap();
+    assert_eq!(plan.plan.to.node.as_str(), "n2");
+    let tick = |world: &mut World, mute: bool| {
+        let mut n2 = gave_back("n2");
+        if mute {
+            n2.vote.votes = false;
+        }
+        world.hear(gave_back("n1"));
+        world.hear(n2);
+        world.hear(gave_back("n3"));
+        world.pass(100);
+    };
+    // Not eligible for two seconds, again and again.
+    for _ in 0..3 {
+        (0..20).for_each(|_| tick(&mut world, true));
+        (0..3).for_each(|_| tick(&mut world, false));
+    }
+    let waits = world.engine.snapshot().pending.clone().map(|p| p.digest);
+    assert_eq!(waits, Some(plan.digest), "{}", world.engine.refusal());
+    (0..40).for_each(|_| tick(&mut world, true));
+    let now = world.engine.snapshot().pending.clone().unwrap();
+    assert_eq!(now.plan.to.node.as_str(), "n3");
+    let news = world.engine.view().outlook.plan_news.clone();
+    assert!(news.contains("plan changed: n2 → n3, because") && news.contains("review"), "{news}");
+    let timeout = world.engine.policy.approval_timeout.as_millis() / 100;
+    (0..timeout + 10).for_each(|_| tick(&mut world, true));
+    let news = &world.engine.view().outlook.plan_news;
+    assert!(news.contains("expired"), "{news}");
+}
+
 #[test]
 fn silence_needs_a_quorum_of_observers_and_received_log_vetoes() {
     let mut world = World::calm(Strategy::Automatic);

@@ -137,62 +137,34 @@ impl Engine {
             .run
             .as_ref()
             .and_then(|r| r.steps.iter().find(|s| s.state != StepState::Done).map(|s| (r, s)));
-        let (owner, deadline, at_deadline, ways_out) = match (phase, step) {
+        let (owner, deadline, at_deadline) = match (phase, step) {
             (_, Some((run, step))) => {
                 let spent = self.now.since(run.step_since);
-                let out = match run.plan.kind {
-                    PlanKind::Switchover | PlanKind::Failback => {
-                        "if nobody wins, the old primary takes the role back by itself"
-                    }
-                    PlanKind::Failover => "if the candidate gives up, the next best is tried",
-                };
                 (
                     step.node.as_str().to_owned(),
                     Some(Span(step.budget.0.saturating_sub(spent.0))),
-                    "the plan stops and a person decides".to_owned(),
-                    vec![out.to_owned()],
+                    "the plan stops and a person decides",
                 )
             }
-            (Phase::Steady, None) => ("nobody".to_owned(), None, String::new(), vec![]),
+            (Phase::Steady, None) => ("nobody".to_owned(), None, ""),
             (Phase::AwaitingApproval, None) => (
                 "a person".to_owned(),
                 self.durable.pending.as_ref().map(|p| {
                     Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))
                 }),
-                "the plan is dropped".to_owned(),
-                vec!["execute the plan".into(), "dismiss it".into()],
+                "the plan is dropped",
             ),
-            (Phase::Suspecting, None) => (
-                "the observers".to_owned(),
-                None,
-                String::new(),
-                vec!["it is heard again".into(), "a quorum concludes that it failed".into()],
-            ),
+            (Phase::Suspecting, None) => ("the observers".to_owned(), None, ""),
             (Phase::Stabilising | Phase::Aborted | Phase::RolledBack, None) => (
                 "plane".to_owned(),
                 left(self.policy.stabilise),
-                "back to steady if the role is held".to_owned(),
-                vec![],
+                "back to steady if the role is held",
             ),
-            (Phase::NeedsPerson, None) => (
-                "a person".to_owned(),
-                None,
-                String::new(),
-                vec![
-                    "ask for a plan".into(),
-                    "bring a node back".into(),
-                    "accept an unknown loss in a plan".into(),
-                ],
-            ),
+            (Phase::NeedsPerson, None) => ("a person".to_owned(), None, ""),
             (Phase::Deciding, None) => (
                 "plane".to_owned(),
                 Some(self.now.until(self.retry_at)),
-                "a target is sought again".to_owned(),
-                vec![
-                    "a plan is made".into(),
-                    "it is heard again".into(),
-                    "a person asks for a plan".into(),
-                ],
+                "a target is sought again",
             ),
             // Phases of a run, whose run has just ended: the next judgement leaves them.
             (
@@ -202,13 +174,9 @@ impl Engine {
                 | Phase::Routing
                 | Phase::Verifying,
                 None,
-            ) => (
-                "plane".to_owned(),
-                Some(super::JUDGE_INTERVAL),
-                "the run's outcome".to_owned(),
-                vec![],
-            ),
+            ) => ("plane".to_owned(), Some(super::JUDGE_INTERVAL), "the run's outcome"),
         };
+        let (at_deadline, ways_out) = (at_deadline.to_owned(), self.ways_out());
         PhaseView { phase, owner, age, deadline, at_deadline, ways_out }
     }
 
@@ -219,13 +187,26 @@ impl Engine {
         let candidates = self.candidates(Some(&primary));
         let best = candidates.iter().find(|c| c.rank == 1);
         let next = match self.durable.phase {
-            Phase::Steady => "nothing moves by itself while this holds".to_owned(),
+            Phase::Steady if self.durable.pending.is_none() => {
+                "nothing moves by itself while this holds".to_owned()
+            }
             Phase::Suspecting => {
                 "a failover begins when a quorum of observers concludes that it failed".to_owned()
             }
             Phase::Deciding => "a plan is made from the best candidate".to_owned(),
             Phase::AwaitingApproval => {
-                "nothing, until a person executes or dismisses the plan".to_owned()
+                let left = self.durable.pending.as_ref().map(|p| {
+                    Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))
+                });
+                left.map_or("nothing by itself".to_owned(), |left| {
+                    format!(
+                        "nothing, until a person executes or dismisses the plan; it expires in \
+                            {left}"
+                    )
+                })
+            }
+            _ if self.durable.pending.is_some() => {
+                "nothing by itself while a plan waits for a person".to_owned()
             }
             Phase::NeedsPerson if self.refusal.is_empty() => "nothing; a person decides".to_owned(),
             Phase::NeedsPerson => format!(
@@ -340,6 +321,7 @@ impl Engine {
         });
         Outlook {
             next,
+            plan_news: self.plan_news.clone(),
             if_primary_died,
             candidates,
             answer,

@@ -12,6 +12,7 @@ use super::{Lab, LabError, What};
 use crate::config::Identity;
 use crate::engine::PersonOrder;
 use crate::model::NodeId;
+use crate::model::plan::Proposal;
 use crate::model::view::{ClusterState, ClusterView, Phase};
 use crate::wire::Client;
 use crate::wire::message::{CallReply, CallRequest};
@@ -178,13 +179,10 @@ pub async fn switchover(
     identity: &Identity,
     from: &NodeId,
 ) -> Result<(), LabError> {
-    let request = CallRequest::Order(PersonOrder::Propose {
-        to: None,
-        away: vec![],
+    let request = CallRequest::Order(PersonOrder::Propose(Proposal {
         reason: "measured".into(),
-        accept_unknown_loss: false,
-        failback: false,
-    });
+        ..Proposal::default()
+    }));
     let digest = match client.call(&request).await.map_err(words)? {
         CallReply::Plan { digest, .. } => digest,
         other => return Err(LabError(format!("no plan: {other:?}"))),

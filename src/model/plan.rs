@@ -18,6 +18,8 @@ pub enum PlanKind {
     Failover,
     /// Planned; back to where the role is preferred.
     Failback,
+    /// Nobody holds the role; who held it last takes it back.
+    Resume,
 }
 
 impl PlanKind {
@@ -27,11 +29,58 @@ impl PlanKind {
             PlanKind::Switchover => "switchover",
             PlanKind::Failover => "failover",
             PlanKind::Failback => "failback",
+            PlanKind::Resume => "resume",
         }
     }
     /// The source is alive and is stopped cleanly.
     pub fn is_planned(self) -> bool {
         matches!(self, PlanKind::Switchover | PlanKind::Failback)
+    }
+}
+
+/// What a plan is wished for. The same from every window, on its whole way to the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// To which node; `None`: the best.
+    #[serde(default)]
+    pub to: Option<NodeId>,
+    /// Without these nodes: the role is not to stay there, or their shares go to the others.
+    #[serde(default)]
+    pub away: Vec<NodeId>,
+    /// Why, for the audit.
+    #[serde(default)]
+    pub reason: String,
+    /// Accept that nobody can say what is lost.
+    #[serde(default)]
+    pub accept_unknown_loss: bool,
+    /// Back to where the role is preferred.
+    #[serde(default)]
+    pub failback: bool,
+    /// Who held the role last takes it back.
+    #[serde(default)]
+    pub resume: bool,
+}
+
+impl Proposal {
+    /// As it is typed on the command line.
+    pub fn command(&self) -> String {
+        let mut words = "quorate plan".to_owned();
+        if self.resume {
+            words.push_str(" --resume");
+        }
+        if self.failback {
+            words.push_str(" --failback");
+        }
+        if let Some(to) = &self.to {
+            words.push_str(&format!(" --to {to}"));
+        }
+        for away in &self.away {
+            words.push_str(&format!(" --away {away}"));
+        }
+        if self.accept_unknown_loss {
+            words.push_str(" --accept-unknown-loss");
+        }
+        words
     }
 }
 

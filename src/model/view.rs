@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::LossAccount;
 use super::observation::NodeReport;
-use super::plan::{Candidate, Plan, StepKind};
+use super::plan::{Candidate, Plan, Proposal, StepKind};
 use super::record::ChainedRecord;
 use super::topology::{Role, Strategy};
-use super::{ClusterId, Digest, Epoch, NodeId, Span, WallTime};
+use super::{ClusterId, Digest, Epoch, Member, NodeId, Span, WallTime};
 
 /// What a quorum concludes about a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -147,8 +147,115 @@ pub struct PhaseView {
     pub deadline: Option<Span>,
     /// What happens at the deadline, in words.
     pub at_deadline: String,
-    /// Ways out, in words.
-    pub ways_out: Vec<String>,
+    /// Ways out, the best first.
+    pub ways_out: Vec<WayOut>,
+}
+
+/// A way out of a state that is not healthy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WayOut {
+    /// What is done.
+    pub act: Act,
+    /// What that is, and why, in one sentence.
+    pub text: String,
+    /// What acknowledged data it would lose, where it moves the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossAccount>,
+    /// What else it needs, in words; empty: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub needs: String,
+}
+
+/// What a person does, or sees happen. Orders among these would be taken now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Ask for this plan, then confirm it.
+    Propose(Proposal),
+    /// Confirm the plan that waits.
+    Execute {
+        /// Which.
+        plan: Digest,
+        /// The name that is typed.
+        demoted: NodeId,
+    },
+    /// Drop the plan that waits.
+    Dismiss {
+        /// Which.
+        plan: Digest,
+    },
+    /// Say that what happened is known: cooldown, rate and crash loops count anew.
+    Acknowledge,
+    /// Readmit a node that was reinstalled.
+    Readmit {
+        /// Which.
+        node: NodeId,
+    },
+    /// Remove voters that two persons attest to be powered off.
+    Override {
+        /// Which.
+        remove: Vec<Member>,
+    },
+    /// Two persons sign that what this node has is the cluster's history.
+    History {
+        /// Which.
+        member: Member,
+        /// The system identifier found there.
+        system: u64,
+        /// The newest timeline of its log.
+        timeline: u32,
+    },
+    /// Start the hosts, or the agents, or mend the network between them and here.
+    Start {
+        /// Which.
+        nodes: Vec<NodeId>,
+    },
+    /// Mend what the text names, on a node or in a file.
+    Mend {
+        /// On which node; `None`: in the policy.
+        node: Option<NodeId>,
+    },
+    /// Nothing: it ends by itself, at the phase's deadline at the latest.
+    Wait,
+}
+
+impl Act {
+    /// The command that does it; `None` where a hand does.
+    pub fn command(&self) -> Option<String> {
+        let names = |members: &[Member]| {
+            members.iter().map(|m| m.node.as_str()).collect::<Vec<_>>().join(",")
+        };
+        Some(match self {
+            Act::Propose(what) => what.command(),
+            Act::Execute { plan, demoted } => {
+                format!("quorate execute {} --confirm {demoted}", plan.short())
+            }
+            Act::Dismiss { plan } => format!("quorate dismiss {}", plan.short()),
+            Act::Acknowledge => "quorate acknowledge --reason 'WHAT WAS FOUND'".into(),
+            Act::Readmit { node } => format!("quorate node readmit {node}"),
+            Act::Override { remove } => format!(
+                "quorate node override --remove {} --attest 'HOW' --sign order.json",
+                names(remove)
+            ),
+            Act::History { member, .. } => {
+                format!("quorate node history {} --attest 'HOW' --sign order.json", member.node)
+            }
+            Act::Start { .. } | Act::Mend { .. } | Act::Wait => return None,
+        })
+    }
+}
+
+impl std::fmt::Display for WayOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)?;
+        if let Some(loss) = &self.loss {
+            write!(f, "; loss {loss}")?;
+        }
+        if !self.needs.is_empty() {
+            write!(f, "; needs {}", self.needs)?;
+        }
+        self.act.command().map_or(Ok(()), |command| write!(f, ": {command}"))
+    }
 }
 
 /// One node on a screen.
@@ -349,6 +456,9 @@ pub struct Outlook {
     pub next: String,
     /// "if node-1 died now → …".
     pub if_primary_died: String,
+    /// What became of the plan that waited before: replaced, and by what and why, or expired.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plan_news: String,
     /// The candidate table for now.
     pub candidates: Vec<Candidate>,
     /// In one sentence: what happens, or why nothing does.

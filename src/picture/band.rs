@@ -85,7 +85,7 @@ pub fn of(view: &ClusterView, since: Span) -> Vec<Line> {
     });
     lines.push(cost(view, since));
     if let Some(way) = view.phase.ways_out.first().filter(|_| running(view).is_some()) {
-        lines.push(Line::quiet("way to stop", Said::text(way.clone())));
+        lines.push(Line::quiet("way to stop", Said::text(way.text.clone())));
     }
     lines
 }

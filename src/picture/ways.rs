@@ -3,7 +3,7 @@
 use super::number;
 use super::said::{Ink, Said};
 use crate::model::loss::LossAccount;
-use crate::model::view::{ClusterView, Phase};
+use crate::model::view::{Act, ClusterView};
 
 /// A way out.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,49 +33,54 @@ pub fn loss(account: &LossAccount) -> Said {
     }
 }
 
-/// Every way there is.
+/// What is typed for an act: in the console where it has the command, else on a command line.
+fn command(act: &Act) -> Option<String> {
+    Some(match act {
+        Act::Propose(what) if !what.away.is_empty() => what.command(),
+        Act::Propose(what) if what.resume => ":resume".to_owned(),
+        Act::Propose(what) if what.failback => ":failback".to_owned(),
+        Act::Propose(what) => {
+            let name = if what.accept_unknown_loss { ":accept-loss" } else { ":switchover" };
+            match &what.to {
+                Some(to) => format!("{name} {to}"),
+                None => name.to_owned(),
+            }
+        }
+        Act::Execute { .. } => ":execute".to_owned(),
+        Act::Dismiss { .. } => ":dismiss".to_owned(),
+        Act::Acknowledge => ":acknowledge WORDS".to_owned(),
+        other => return other.command(),
+    })
+}
+
+/// Every way there is, as the engine found it.
 pub fn ways(view: &ClusterView) -> Vec<Way> {
-    let mut ways = vec![];
     let back = view
         .outlook
         .forecast
         .as_ref()
         .filter(|f| f.read_only == 0)
         .map_or_else(Said::new, |f| Said::text(format!("≈ {}", number::span(f.outage_p50))));
-    if let Some(plan) = &view.plan {
-        let from = plan.demoted().map_or("nobody", |n| n.as_str());
-        let what = Said::text("carry out the plan that waits: ")
-            .say(Ink::Text, format!("{} {from} → ", plan.kind.word()))
-            .say(Ink::Strong, plan.to.node.as_str());
-        let command = Some(":execute".to_owned());
-        ways.push(Way { what, loss: loss(&plan.loss), back, command });
-        ways.push(Way {
-            what: Said::text("drop the plan; nothing is changed"),
-            loss: Said::new(),
-            back: Said::new(),
-            command: Some(":dismiss".to_owned()),
-        });
-        return ways;
-    }
-    if view.phase.phase != Phase::NeedsPerson {
-        return ways;
-    }
-    for candidate in view.outlook.candidates.iter().filter(|c| c.eligible) {
-        ways.push(Way {
-            what: Said::text("ask for a plan that gives the role to ")
-                .say(Ink::Strong, candidate.node.as_str()),
-            loss: Said::text("the plan says it"),
-            back: back.clone(),
-            command: Some(format!(":switchover {}", candidate.node)),
-        });
-    }
-    for words in &view.phase.ways_out {
-        ways.push(Way {
-            what: Said::text(words.clone()),
-            loss: Said::new(),
-            back: Said::new(),
-            command: None,
-        });
-    }
-    ways
+    view.phase
+        .ways_out
+        .iter()
+        .map(|way| {
+            let mut what = Said::text(way.text.clone());
+            if !way.needs.is_empty() {
+                what = what.say(Ink::Warn, format!("; needs {}", way.needs));
+            }
+            let moves = matches!(way.act, Act::Propose(_) | Act::Execute { .. });
+            Way {
+                what,
+                loss: way.loss.as_ref().map_or_else(Said::new, loss),
+                back: if moves { back.clone() } else { Said::new() },
+                command: command(&way.act),
+            }
+        })
+        .collect()
+}
+
+/// Whether somebody can do something about it, beyond waiting.
+pub fn anything(view: &ClusterView) -> bool {
+    view.phase.ways_out.iter().any(|w| w.act != Act::Wait)
 }

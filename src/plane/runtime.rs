@@ -383,7 +383,7 @@ impl Plane {
     fn order(&mut self, who: &str, order: PersonOrder) -> CallReply {
         let refused = |check: &str, why: String| CallReply::Refused { check: check.into(), why };
         let plan = match &order {
-            PersonOrder::Propose { .. } => {
+            PersonOrder::Propose(_) => {
                 let before = self.engine.snapshot().plans;
                 self.input(Input::Person { who: who.to_owned(), order });
                 return match &self.engine.snapshot().pending {

@@ -36,6 +36,8 @@ pub struct Day {
     pub events: u64,
     /// From the last fault to the first acknowledged write.
     pub recovery: Span,
+    /// States and ways out of them that were tried.
+    pub walked: super::Walked,
     /// The course of events, where it was kept.
     pub facts: Vec<Fact>,
 }
@@ -44,7 +46,7 @@ pub struct Day {
 const SHAPES: &[(usize, usize, usize)] =
     &[(3, 0, 1), (3, 0, 2), (2, 1, 1), (3, 2, 1), (4, 1, 1), (5, 0, 2), (5, 0, 1), (3, 0, 0)];
 
-fn shape(random: &mut Random) -> (Cluster, Policy, Conditions, String) {
+pub(super) fn shape(random: &mut Random) -> (Cluster, Policy, Conditions, String) {
     let (data, witnesses, k) = random.pick(SHAPES).copied().unwrap_or(SHAPES[0]);
     let lease = 1_000 * (1 + random.below(4));
     let mut text = format!(
@@ -341,6 +343,7 @@ impl Day {
             acknowledged: world.oracle.acknowledged(),
             epochs: world.epoch().0,
             events: world.events,
+            walked: world.walked,
             recovery,
             violations: world.oracle.violations,
             facts: world.facts,
@@ -400,7 +403,7 @@ impl World {
 
     /// A majority of the newest voter set lives as it was: where too many were reinstalled at once
     /// only an override helps.
-    fn has_a_majority(&self) -> bool {
+    pub(super) fn has_a_majority(&self) -> bool {
         let newest =
             self.hosts.iter().filter_map(|h| h.record.voters.as_ref()).max_by_key(|v| v.version);
         newest.is_some_and(|set| {

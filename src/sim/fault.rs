@@ -2,10 +2,10 @@
 
 use super::hands::{Replacement, Setting};
 use super::laws::Said;
-use super::plane::Proposal;
 use super::world::{Event, PLANES, World};
 use crate::engine::{Input, PersonOrder};
 use crate::lease::VoterRecord;
+use crate::model::plan::Proposal;
 use crate::model::topology::Role;
 use crate::model::{Incarnation, Member, NodeId, Span};
 
@@ -159,6 +159,10 @@ pub enum Fault {
     Drain(Vec<Whom>),
     /// A person asks for a failback, and confirms it.
     Failback,
+    /// A person wants the former holder to take the role back.
+    Resume,
+    /// A person takes the first way out that the screen names.
+    WayOut,
     /// A person adds, removes or readmits a node.
     Node(Membership, Vec<Whom>),
     /// A person drops the plan that waits.
@@ -475,6 +479,10 @@ impl World {
                 let away = hosts(self, whom).into_iter().map(|h| self.name(h)).collect();
                 self.person_proposes(Proposal { away, ..Proposal::default() });
             }
+            Fault::Resume => self.person_proposes(Proposal { resume: true, ..Proposal::default() }),
+            Fault::WayOut => {
+                let _ = self.person_takes_a_way_out(0);
+            }
             Fault::Failback => {
                 self.person_proposes(Proposal { failback: true, ..Proposal::default() })
             }
@@ -672,6 +680,8 @@ impl World {
             Fault::Node(Membership::Readmit, w) => format!("a person readmits {}", n(w)),
             Fault::Drain(w) => format!("a person wants to be without {}", n(w)),
             Fault::Failback => "a person asks for a failback".into(),
+            Fault::Resume => "a person wants the former holder to take the role back".into(),
+            Fault::WayOut => "a person takes the first way out".into(),
             Fault::Dismiss => "a person drops the plan that waits".into(),
             Fault::Acknowledge => "a person acknowledges what happened".into(),
             Fault::Verify => "a person wants the present state verified".into(),

@@ -164,11 +164,12 @@ impl World {
 
     /// What every plane's screen says now.
     pub(super) fn check_screens(&mut self) {
-        if self.has_several_writers() {
-            return;
-        }
         for plane in 0..self.planes.len() {
             if self.planes[plane].is_up() && !self.planes[plane].is_paused() {
+                self.check_exits(plane);
+                if self.has_several_writers() {
+                    continue;
+                }
                 self.check_screen(plane);
             }
         }

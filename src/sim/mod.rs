@@ -13,6 +13,7 @@
 mod adapter;
 pub mod chaos;
 mod database;
+mod exits;
 mod fault;
 pub mod fleet;
 pub mod forecast;
@@ -31,6 +32,7 @@ pub mod scenario;
 mod sharing;
 pub mod sharing_day;
 mod stream;
+pub mod unattended;
 pub mod whatif;
 mod world;
 mod written;
@@ -38,6 +40,7 @@ mod written;
 #[cfg(test)]
 mod tests;
 
+pub use exits::Walked;
 pub use fault::{Fault, Membership, Whom};
 pub use hands::{Replacement, Setting};
 pub use oracle::Violation;

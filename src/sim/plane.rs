@@ -7,7 +7,8 @@ use super::world::{Event, OPERATOR, SECOND, World};
 use crate::engine::{Decision, Durable, Effect, Engine, Input, PersonOrder, Snapshot};
 use crate::model::command::{CommandReply, HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
-use crate::model::{Digest, Member, NodeId, Span, Timestamp, VoterSet, WallTime};
+use crate::model::plan::Proposal;
+use crate::model::{Digest, Member, Span, Timestamp, VoterSet, WallTime};
 
 /// An approval of the simulated person is good for so long, in milliseconds.
 const APPROVAL_MS: i64 = 600_000;
@@ -21,22 +22,15 @@ pub(super) struct Plane {
     pub(super) engine: Option<Engine>,
     /// On its disk.
     snapshot: Option<Snapshot>,
-    last: Timestamp,
+    pub(super) last: Timestamp,
     started: u64,
     paused: bool,
     wake: Timestamp,
     asked: Option<Digest>,
     /// Its screen says "no writes", of whom and since when.
     pub(super) no_writes_since: Option<(usize, Timestamp)>,
-}
-
-/// What a person asks a plan for.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Proposal {
-    pub(super) to: Option<NodeId>,
-    pub(super) away: Vec<NodeId>,
-    pub(super) accept_unknown_loss: bool,
-    pub(super) failback: bool,
+    /// Its screen names nothing but waiting, since when.
+    pub(super) waits_since: Option<Timestamp>,
 }
 
 struct Kept(Timestamp);
@@ -60,6 +54,7 @@ impl Plane {
             wake: Timestamp(0),
             asked: None,
             no_writes_since: None,
+            waits_since: None,
         }
     }
     pub(super) fn is_up(&self) -> bool {
@@ -216,14 +211,7 @@ impl World {
         let Some(plane) = (0..self.planes.len()).find(|p| self.planes[*p].is_up()) else { return };
         let before = self.approve_after;
         self.approve_after = Some(before.unwrap_or(Span::secs(1)));
-        let Proposal { to, away, accept_unknown_loss, failback } = proposal;
-        let order = PersonOrder::Propose {
-            to,
-            away,
-            reason: "simulated".into(),
-            accept_unknown_loss,
-            failback,
-        };
+        let order = PersonOrder::Propose(Proposal { reason: "simulated".into(), ..proposal });
         self.plane_input(plane, Input::Person { who: OPERATOR.into(), order });
         self.approve_after = before;
         let refusal =

@@ -74,7 +74,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     world.run_until(Timestamp(Span::secs(3).0));
     let begin = world.now;
     for (at, fault) in storm(&mut random, &cluster) {
-        world.run_until(begin + at);
+        world.run_watched(begin + at);
         let fault = match fault {
             // A reinstalled writer's own log is another world's question; who leaves and comes back
             // does it by its share.
@@ -84,7 +84,7 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         };
         world.inject(&fault);
     }
-    world.run_until(begin + STORM);
+    world.run_watched(begin + STORM);
     let broken = random
         .chance(500)
         .then(|| random.below(cluster.nodes.len() as u64))

@@ -194,6 +194,30 @@ fn random_days_of_several_writers_break_no_law() {
     assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
 }
 
+/// Nobody is there under a manual policy; every way out that is shown can be taken, and those that
+/// one person takes end the outage. `SEEDS=1000-2000` sweeps.
+#[test]
+fn ways_out_end_unattended_days() {
+    let range = std::env::var("SEEDS").unwrap_or_else(|_| "0-300".into());
+    let (from, to) = range
+        .split_once('-')
+        .map(|(a, b)| (a.parse::<u64>().unwrap(), b.parse::<u64>().unwrap()))
+        .unwrap();
+    let mut walked = Walked::default();
+    let mut broken = vec![];
+    for day in (from..to).map(|seed| unattended::day(seed, false)) {
+        walked += day.walked;
+        broken.extend(
+            day.violations
+                .first()
+                .map(|v| format!("SEED={} ({}): {}: {}", day.seed, day.shape, v.law, v.seen)),
+        );
+    }
+    println!("{walked:?}");
+    assert!(walked.states > 0 && walked.orders > 0, "nothing was walked");
+    assert!(broken.is_empty(), "{} of {} days:\n{}", broken.len(), to - from, broken.join("\n"));
+}
+
 /// Days that once broke a law: a node that is heard and that nothing reaches was given a share for
 /// ever; a node that only one of two peers answers was never brought up to date.
 #[test]

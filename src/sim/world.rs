@@ -190,6 +190,8 @@ pub struct World {
     pub(super) script: Vec<super::fault::Fault>,
     /// Events of it that happened to nobody.
     pub(super) unplayed: Vec<String>,
+    /// Ways out that were tried.
+    pub(super) walked: super::exits::Walked,
 }
 
 /// Where the planes and the clients are in the network, after the hosts.
@@ -359,6 +361,7 @@ impl World {
             records: vec![],
             events: 0,
             script: vec![],
+            walked: super::exits::Walked::default(),
             unplayed: vec![],
         }
     }

@@ -85,6 +85,8 @@ pub(super) enum Written {
     },
     Drain(String),
     Failback,
+    Resume,
+    WayOut,
     Dismiss,
     Acknowledge,
     Verify,
@@ -204,6 +206,8 @@ impl Written {
             }
             Written::Drain(w) => Fault::Drain(who(w)?),
             Written::Failback => Fault::Failback,
+            Written::Resume => Fault::Resume,
+            Written::WayOut => Fault::WayOut,
             Written::Dismiss => Fault::Dismiss,
             Written::Acknowledge => Fault::Acknowledge,
             Written::Verify => Fault::Verify,

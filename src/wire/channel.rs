@@ -20,6 +20,8 @@ pub struct Refused {
     pub why: String,
     /// Whether it cannot be known if the other side acted.
     pub outcome_unknown: bool,
+    /// The other side does not let this identity do it: a refusal, and no error.
+    pub not_allowed: bool,
 }
 
 /// A channel to `address` (`host:port`), where a server that is `name` is expected. Connects when
@@ -28,7 +30,12 @@ pub struct Refused {
 /// # Errors
 /// [`Refused`] when the address or the certificates cannot be used.
 pub fn connect(address: &str, name: &str, files: &TlsFiles) -> Result<Channel, Refused> {
-    let bad = |why: String| Refused { address: address.to_owned(), why, outcome_unknown: false };
+    let bad = |why: String| Refused {
+        address: address.to_owned(),
+        why,
+        outcome_unknown: false,
+        not_allowed: false,
+    };
     let endpoint = Endpoint::from_shared(format!("https://{address}"))
         .map_err(|e| bad(format!("is no address: {e}")))?;
     let tls = tls::client(files, name).map_err(|e| bad(e.to_string()))?;
@@ -107,7 +114,12 @@ impl Client {
             Ok(Err(status)) => Err(self.status(&status)),
             Err(_) => {
                 let why = format!("did not answer within {} ms", limit.as_millis());
-                Err(Refused { address: self.address.clone(), why, outcome_unknown: true })
+                Err(Refused {
+                    address: self.address.clone(),
+                    why,
+                    outcome_unknown: true,
+                    not_allowed: false,
+                })
             }
         }
     }
@@ -126,6 +138,10 @@ impl Client {
             address: self.address.clone(),
             why,
             outcome_unknown: connected && status.code() == tonic::Code::Unavailable,
+            not_allowed: matches!(
+                status.code(),
+                tonic::Code::PermissionDenied | tonic::Code::Unauthenticated
+            ),
         }
     }
 }

@@ -18,6 +18,7 @@ use quorate::model::observation::{
     CheckTimes, HoldingFacts, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState,
     StandbyFacts, VoteFacts,
 };
+use quorate::model::plan::Proposal;
 use quorate::model::topology::{Cluster, Detection, Policy};
 use quorate::model::{
     ClusterId, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, Timestamp, WallTime,
@@ -203,13 +204,7 @@ fn engine_one_judgement(bencher: Bencher, nodes: usize) {
 #[divan::bench(args = [5, 1_000], sample_count = 20)]
 fn plan(bencher: Bencher, nodes: usize) {
     let (engine, now, _) = steady("bench", nodes);
-    let order = PersonOrder::Propose {
-        to: None,
-        away: vec![],
-        reason: "bench".into(),
-        accept_unknown_loss: false,
-        failback: false,
-    };
+    let order = PersonOrder::Propose(Proposal { reason: "bench".into(), ..Proposal::default() });
     bencher.with_inputs(|| (engine.clone(), order.clone())).bench_local_values(
         |(mut engine, order)| {
             let decision = engine.handle(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use quorate::agent::host::{self, FolderId, Process};
 use quorate::engine::PersonOrder;
 use quorate::lab::{Options, What};
+use quorate::model::plan::Proposal;
 use quorate::model::{NodeId, WallTime};
 use quorate::wire::message::{CallReply, CallRequest};
 use rustix::process::Signal;
@@ -53,13 +54,11 @@ impl Cluster {
             if view.primary.as_ref().is_some_and(|p| p.as_str() != from) {
                 return;
             }
-            let propose = PersonOrder::Propose {
-                to: None,
-                away: vec![],
+            let propose = PersonOrder::Propose(Proposal {
                 reason: "its server is lost".into(),
                 accept_unknown_loss: true,
-                failback: false,
-            };
+                ..Proposal::default()
+            });
             let (digest, plan) = match order(propose) {
                 Ok(CallReply::Plan { digest, plan }) => (digest, plan),
                 other => {

@@ -9,7 +9,7 @@ use crate::lease::{
     Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing, Voter, VoterRecord,
 };
 use crate::model::observation::{ArmedFacts, ArmedStage};
-use crate::model::plan::{Approval, Plan};
+use crate::model::plan::{Approval, Plan, PlanKind};
 use crate::model::planted::{Bug, planted};
 use crate::model::{
     Digest, Epoch, Member, NodeId, Position, Span, SyncSet, SyncStage, Timestamp, VoterSet,
@@ -113,6 +113,11 @@ impl Attempt {
             Reason::Armed { plan, digest, .. } => Some((plan, digest)),
             Reason::Reclaim | Reason::Found | Reason::Climb => None,
         }
+    }
+
+    /// A plan by which this node takes its own role back.
+    fn resumes(&self) -> bool {
+        self.plan().is_some_and(|(plan, _)| plan.kind == PlanKind::Resume)
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -231,7 +236,7 @@ impl Machine {
     ) {
         let Some(attempt) = self.attempt.as_mut().filter(|a| a.is_waiting()) else { return };
         let void = attempt.plan().is_some_and(|(plan, _)| {
-            plan.kind == crate::model::plan::PlanKind::Failover
+            plan.kind == PlanKind::Failover
                 && plan.from.as_ref() == Some(&renew.holder)
                 && renew.epoch == plan.epoch
         });
@@ -255,6 +260,13 @@ impl Machine {
         let local = self.local();
         let incumbent = self.is_incumbent();
         let Some(attempt) = &mut self.attempt else { return };
+        // Its own grant names the end of its own log: a server that has yet to start would only use
+        // epochs up.
+        if attempt.resumes() && !matches!(local.cut, crate::lease::Cut::At(_)) {
+            attempt.why = "its database is started, cut off, to say where its log ends".into();
+            self.ask_later(now);
+            return;
+        }
         let climbs = attempt.reason == Reason::Climb;
         let released = self.voter.record().is_released();
         let free = climbs || incumbent || released || now >= self.voter.lease_until();

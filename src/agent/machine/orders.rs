@@ -4,7 +4,7 @@ use super::{Attempt, Effect, Goal, Machine, Manner, Reason, Tenure, Turn};
 use crate::agent::machine::tenure::PLANNED_STOP_MAX;
 use crate::model::command::Order;
 use crate::model::observation::ArmedStage;
-use crate::model::plan::Plan;
+use crate::model::plan::{Plan, PlanKind};
 use crate::model::{Digest, Epoch, Timestamp};
 
 impl Machine {
@@ -62,7 +62,7 @@ impl Machine {
                     return Err(fault.to_string());
                 }
                 turn.effects.push(Effect::Note(format!("armed with plan {}", digest.short())));
-                if matches!(self.goal, Goal::Stopped(_)) {
+                if matches!(self.goal, Goal::Stopped(_)) || plan.kind == PlanKind::Resume {
                     self.cut(turn);
                 }
                 self.attempt =

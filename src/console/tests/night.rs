@@ -6,12 +6,12 @@ use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::observation::{
     HoldingFacts, NodeReport, Pids, ResourceFacts, ResourceState, VoteFacts,
 };
-use crate::model::plan::{Candidate, Check, Plan, PlanKind, Step, StepKind};
+use crate::model::plan::{Candidate, Check, Plan, PlanKind, Proposal, Step, StepKind};
 use crate::model::record::{ChainedRecord, Record};
 use crate::model::topology::{Role, Strategy};
 use crate::model::view::{
-    ClusterState, ClusterView, ForecastView, HealthPart, HealthView, LayerView, NodeView, Outcome,
-    Outlook, Phase, PhaseView, RunView, StepState, StepView, Verdict,
+    Act, ClusterState, ClusterView, ForecastView, HealthPart, HealthView, LayerView, NodeView,
+    Outcome, Outlook, Phase, PhaseView, RunView, StepState, StepView, Verdict, WayOut,
 };
 use crate::model::{
     Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, Timestamp, WallTime,
@@ -160,6 +160,10 @@ fn seen(nodes: &mut [NodeView]) {
     }
 }
 
+fn way(act: Act, text: &str, loss: Option<LossAccount>) -> WayOut {
+    WayOut { act, text: text.into(), loss, needs: String::new() }
+}
+
 fn forecast() -> ForecastView {
     ForecastView {
         made: NOW,
@@ -254,6 +258,7 @@ pub(super) fn pay_ledger() -> ClusterView {
             answer: "nothing moves because pg-dub-1 holds the role and is healthy; 3 nodes could \
                 take it"
                 .into(),
+            plan_news: String::new(),
             constraints: vec![
                 check("strategy", true, "automatic", "–"),
                 check("cooldown", true, "none runs", "600 s"),
@@ -392,7 +397,11 @@ pub(super) fn failing_over() -> ClusterView {
         age: Span::millis(3_800),
         deadline: Some(Span::millis(11_200)),
         at_deadline: "the plan stops and a person decides".into(),
-        ways_out: vec!["if the candidate gives up, the next best is tried".into()],
+        ways_out: vec![way(
+            Act::Wait,
+            "the run goes on by itself; if the candidate gives up, the next best is tried",
+            None,
+        )],
     };
     view.run = Some(RunView {
         plan: Digest::new("7c1e09ab".repeat(8)),
@@ -516,9 +525,20 @@ pub(super) fn orders_eu() -> ClusterView {
         deadline: None,
         at_deadline: String::new(),
         ways_out: vec![
-            "start the host of ord-fra-1: it holds everything that was acknowledged".into(),
-            "start the host of ord-dub-1: it confirmed the last commits".into(),
-            "accept an unknown loss in a plan".into(),
+            way(
+                Act::Start { nodes: vec!["ord-fra-1".into(), "ord-dub-1".into()] },
+                "start the host of ord-fra-1 or ord-dub-1: each holds what was acknowledged",
+                None,
+            ),
+            way(
+                Act::Propose(Proposal {
+                    to: Some("ord-fra-2".into()),
+                    accept_unknown_loss: true,
+                    ..Proposal::default()
+                }),
+                "plan a failover to ord-fra-2 and accept that nobody can say what is lost",
+                Some(LossAccount::Unknown { why: "ord-fra-1 cannot be asked".into() }),
+            ),
         ],
     };
     let lost = until(check("loss", false, "unknown", "0 B"), "ord-fra-1 or ord-dub-1 is heard");
@@ -541,6 +561,7 @@ pub(super) fn orders_eu() -> ClusterView {
         answer: "ord-fra-1 failed, and nothing is done: the loss would be unknown and the policy \
             tolerates 0 B"
             .into(),
+        plan_news: String::new(),
         constraints: vec![lost, check("quorum", true, "3 of 5 in reach", "3")],
         forecast: None,
     };
@@ -576,15 +597,22 @@ pub(super) fn ledger_us() -> ClusterView {
     plan.cluster = "ledger-us".into();
     plan.requested_by = "oncall-ab".into();
     plan.reason = "kernel update of pg-iad-1, CHG-4471".into();
-    view.plan = Some(plan);
     view.phase = PhaseView {
         phase: Phase::AwaitingApproval,
         owner: "a person".into(),
         age: Span::secs(439),
         deadline: Some(Span::secs(161)),
         at_deadline: "the plan is dropped".into(),
-        ways_out: vec!["execute the plan".into(), "dismiss it".into()],
+        ways_out: vec![
+            way(
+                Act::Execute { plan: plan.digest(), demoted: "pg-iad-1".into() },
+                "execute the plan that waits: switchover pg-iad-1 → pg-iad-2",
+                Some(plan.loss.clone()),
+            ),
+            way(Act::Dismiss { plan: plan.digest() }, "drop the plan that waits", None),
+        ],
     };
     view.outlook.next = "nothing, until a person executes or dismisses the plan".into();
+    view.plan = Some(plan);
     view
 }

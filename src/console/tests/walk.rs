@@ -77,7 +77,7 @@ fn no_short_walk_of_keys_changes_production() {
                         Command::Execute(_) => {
                             assert!(whole_name && *code == KeyCode::Enter, "{}", shape(model));
                         }
-                        Command::Propose { .. }
+                        Command::Propose(_)
                         | Command::Dismiss(_)
                         | Command::Acknowledge(_)
                         | Command::Verify => panic!("{command:?} from {}", shape(model)),

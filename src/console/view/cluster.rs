@@ -21,8 +21,8 @@ const HEARD: Span = Span::secs(2);
 
 pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
     let (width, side) = super::widths(model);
-    let yours = attention(view) == Attention::Yours;
-    let ways = ways::ways(view);
+    let yours = matches!(attention(view), Attention::Yours | Attention::Stopped);
+    let ways = if ways::anything(view) { ways::ways(view) } else { vec![] };
     let mut panels = vec![];
     if yours {
         if !ways.is_empty() {
@@ -33,7 +33,7 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
             panels.push(
                 Panel::lines("why", "WHY NOTHING HAPPENS", why)
                     .fact(Ink::Muted, "check · measured · limit")
-                    .least(2),
+                    .least(1),
             );
         }
     } else {
@@ -46,13 +46,16 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
     panels.push(nodes(model, view, width));
     if !yours {
         panels.push(detail(model, view, width));
+        if !ways.is_empty() {
+            panels.push(may_do(model, &ways, width).least(2));
+        }
     }
     let (lines, marks) = parts::facts(model, view.records.iter().rev(), 60, width);
     panels.push(
         Panel::marked("facts", "LAST FACTS", lines, marks)
             .first(None)
             .fact(Ink::Muted, format!("rule · {} records", number::count(view.record_count)))
-            .least(2),
+            .least(if yours { 1 } else { 2 }),
     );
     let mut page = Page::new(panels);
     page.foot = picture_age(model, view);
@@ -73,80 +76,54 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
 
 /// The words to type for what matters here, if there is something.
 pub(super) fn act(view: &ClusterView) -> Option<String> {
-    if attention(view) != Attention::Yours {
+    if !matches!(attention(view), Attention::Yours | Attention::Stopped) {
         return None;
     }
-    ways::ways(view).into_iter().find_map(|w| w.command)
+    // Only what is typed here.
+    ways::ways(view).into_iter().find_map(|w| w.command.filter(|c| c.starts_with(':')))
 }
 
 /// How old the picture is, and who made it when it is not a plane.
 pub(super) fn picture_age(model: &Model, view: &ClusterView) -> Said {
     let age = model.age().map_or("unknown".into(), number::age);
     let said = Said::new().say(Ink::Muted, format!("picture {age} old"));
+    let said = match view.outlook.plan_news.as_str() {
+        "" => said,
+        news => said.then(0, " · ").say(Ink::Warn, news),
+    };
     if view.source == "plane" {
         return said;
     }
     said.then(1, " · ").say(Ink::Warn, format!("by {}", view.source))
 }
 
+/// Each way in a sentence; below it what it loses, when writes are back, and what is typed.
 fn may_do(model: &Model, ways: &[Way], width: usize) -> Panel<'static> {
     let (mut lines, mut marks) = (vec![], vec![]);
-    // Columns that nothing is said in give their room to the words.
-    let told = ways.iter().any(|w| w.command.is_some() || !w.loss.is_empty());
-    let wide = if told { 16 } else { 0 };
-    let words = if told { width.saturating_sub(wide + 24) } else { width - 1 };
     for (i, way) in ways.iter().enumerate() {
         marks.push((lines.len(), i.to_string()));
-        let command = way.command.clone().unwrap_or_default();
-        let wrapped = way.what.whole(words.saturating_sub(5));
-        let loss = way.loss.whole(wide);
-        let back = way.back.whole(9);
-        for (n, line) in wrapped.into_iter().enumerate() {
-            let used: usize = line.iter().map(|(_, t)| t.width()).sum();
-            let number = if n == 0 { format!(" {:>2}  ", i + 1) } else { "     ".into() };
-            let mut pieces = vec![piece(model, Ink::Key, number)];
-            pieces.extend(line.into_iter().map(|(ink, t)| piece(model, ink, t)));
-            pieces.push(piece(model, Ink::Text, " ".repeat(words.saturating_sub(used + 5))));
-            if n == 0 && told {
-                pieces.push(piece(model, Ink::Text, " "));
-                let cell = |line: Option<&Vec<(Ink, String)>>, width: usize| {
-                    let mut pieces = vec![];
-                    let mut used = 0;
-                    for (ink, t) in line.into_iter().flatten() {
-                        used += t.width();
-                        pieces.push(piece(model, *ink, t.clone()));
-                    }
-                    pieces.push(piece(model, Ink::Text, " ".repeat(width.saturating_sub(used))));
-                    pieces
-                };
-                pieces.extend(cell(loss.first(), wide));
-                pieces.extend(cell(back.first(), 10));
-                pieces.push(piece(model, Ink::Key, command.clone()));
-            }
-            lines.push(Line::from(pieces));
+        let number = format!("{:>2}", i + 1);
+        lines.extend(parts::labelled(model, &number, Ink::Key, &way.what, 5, width));
+        let mut more = Said::new();
+        if let Some(command) = &way.command {
+            more = more.say(Ink::Key, command.clone());
+        }
+        if !way.loss.is_empty() {
+            more = more.then(0, " · ").say(Ink::Muted, "loss ").and(0, "", way.loss.clone());
+        }
+        if !way.back.is_empty() {
+            more = more.then(0, " · ").say(Ink::Muted, "writes back ").and(0, "", way.back.clone());
+        }
+        if !more.is_empty() {
+            lines.extend(parts::said(model, &more, 5, width));
         }
     }
-    let head = if told {
-        format!(
-            "     {}{}{}TYPE",
-            left("WAY OUT", words.saturating_sub(4)),
-            left("LOSS", wide),
-            left("BACK", 10)
-        )
-    } else {
-        "     WAY OUT".to_owned()
-    };
-    let needed = lines.len() + 1;
-    Panel::marked(
-        "ways",
-        format!("{} WHAT YOU MAY DO", model.glyphs.mark(crate::picture::band::Mark::Yours)),
-        lines,
-        marks,
-    )
-    .head(Line::from(piece(model, Ink::Muted, head)))
-    .ink(Ink::Warn)
-    .fact(Ink::Muted, "best first")
-    .least(needed)
+    let needed = lines.len();
+    let mark = model.glyphs.mark(crate::picture::band::Mark::Yours);
+    Panel::marked("ways", format!("{mark} WHAT YOU MAY DO"), lines, marks)
+        .ink(Ink::Warn)
+        .fact(Ink::Muted, "best first · what is typed, what it loses, when writes are back")
+        .least(needed)
 }
 
 fn why_nothing(model: &Model, view: &ClusterView, width: usize) -> Vec<Line<'static>> {

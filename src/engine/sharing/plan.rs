@@ -54,8 +54,14 @@ impl Engine {
     ///
     /// # Errors
     /// The check that failed, in words with what would change it, and the rule behind it.
-    pub(in crate::engine) fn make_share_plan(&mut self, wish: &Wish<'_>) -> Result<Plan, NoPlan> {
-        if let Some(to) = wish.to {
+    pub(in crate::engine) fn draft_shares(&self, wish: &Wish<'_>) -> Result<Plan, NoPlan> {
+        let what = &wish.what;
+        if what.resume {
+            return Err(NoPlan::new(
+                "several nodes accept writes here: there is no single role to take back",
+            ));
+        }
+        if let Some(to) = &what.to {
             return Err(NoPlan::new(format!(
                 "several nodes accept writes here: nothing moves to {to}; say which node to be \
                     without (away)"
@@ -63,22 +69,22 @@ impl Engine {
         }
         let subject =
             self.most_unwell().ok_or_else(|| NoPlan::new("no node has a share of the traffic"))?;
-        if let Some(stranger) = wish.away.iter().find(|n| !self.is_data(n)) {
+        if let Some(stranger) = what.away.iter().find(|n| !self.is_data(n)) {
             return Err(NoPlan::new(format!(
                 "{stranger} is no node of this cluster that could have a share"
             )));
         }
         // The one with the largest share stands for all of them.
-        let away = match wish.away.iter().max_by_key(|n| self.units(n)) {
+        let away = match what.away.iter().max_by_key(|n| self.units(n)) {
             Some(away) => away.clone(),
-            None if wish.failback => self
+            None if what.failback => self
                 .gives_most_back()
                 .ok_or_else(|| NoPlan::new("the shares are the declared ones already"))?,
             None => subject,
         };
         let mind = &self.nodes[&away];
         let kind = match mind.verdict {
-            _ if wish.failback => PlanKind::Failback,
+            _ if what.failback => PlanKind::Failback,
             Verdict::Failed => PlanKind::Failover,
             _ => PlanKind::Switchover,
         };
@@ -88,9 +94,9 @@ impl Engine {
             .as_ref()
             .map_or_else(|| Member::new(away.clone(), "unknown"), |r| r.member.clone());
         let constraints = self.permitted(wish, &from, kind)?;
-        let table = self.candidates(if wish.failback { None } else { Some(&away) });
-        let distribution = match wish.away {
-            _ if wish.failback => self.spread(&table, true, |_| false),
+        let table = self.candidates(if what.failback { None } else { Some(&away) });
+        let distribution = match &what.away[..] {
+            _ if what.failback => self.spread(&table, true, |_| false),
             _ if wish.settle => self.without(&[]),
             [] => self.without(std::slice::from_ref(&away)),
             several => self.without(several),
@@ -111,7 +117,7 @@ impl Engine {
         }
         if let Some(back) = shares
             .iter()
-            .filter(|s| wish.failback && s.after > s.before)
+            .filter(|s| what.failback && s.after > s.before)
             .find_map(|s| self.failback_check(&s.node).err())
         {
             return Err(NoPlan::new(back));
@@ -136,9 +142,8 @@ impl Engine {
             .filter(|s| s.before == 0 && s.after > 0)
             .filter_map(|s| self.cluster.node(&s.node));
         let transfers = transfers.flat_map(|n| self.residency(n).1).collect();
-        self.durable.plans += 1;
         Ok(Plan {
-            number: self.durable.plans,
+            number: self.durable.plans + 1,
             cluster: self.cluster.cluster_id.clone(),
             kind,
             epoch: self.durable.epoch,
@@ -152,11 +157,11 @@ impl Engine {
             to,
             made: self.wall,
             requested_by: wish.requested_by.to_owned(),
-            reason: wish.reason.to_owned(),
+            reason: what.reason.clone(),
             least_fence: FenceRung::LeaseExpired,
             loss,
             max_loss_bytes: self.policy.max_loss_bytes,
-            accept_unknown_loss: wish.accept_unknown_loss,
+            accept_unknown_loss: what.accept_unknown_loss,
             budget: self.policy.max_failover_time,
             candidates: table,
             constraints,

@@ -289,7 +289,7 @@ impl Engine {
             }
             PlanKind::Failback if held => self.durable.drained.clear(),
             // Where the role is by failure is no person's wish.
-            PlanKind::Failover if held && run.plan.shares.is_empty() => {
+            PlanKind::Failover | PlanKind::Resume if held && run.plan.shares.is_empty() => {
                 self.durable.drained.clear()
             }
             _ => {}

@@ -316,7 +316,7 @@ pub(super) fn draw_band(model: &Model, frame: &mut Frame<'_>, lines: Vec<Row>, a
             let gap = if glyph.is_empty() { "" } else { " " };
             let text = format!(" {glyph}{gap}{words} ");
             frame.render_widget(
-                Line::styled(text, style),
+                Line::from(Text::styled(text, style)),
                 Rect { x: row.x + 1, width: LABEL - 1, ..row },
             );
         }

@@ -72,6 +72,8 @@ struct Runner {
     /// The next try of the connection at once.
     now: Arc<Notify>,
     depth: Depth,
+    /// What is on the terminal.
+    shown: Option<ratatui::buffer::Buffer>,
     quit: bool,
 }
 
@@ -141,6 +143,7 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         events,
         now: Arc::new(Notify::new()),
         depth,
+        shown: None,
         quit: false,
     };
     terminal::mouse(mouse);
@@ -256,7 +259,23 @@ impl Runner {
 
     fn draw(&mut self) {
         // A terminal that went away shows as an end of its events.
-        let _ = self.terminal.draw(|frame| view::view(&self.model, frame));
+        let _ = self.paint();
+    }
+
+    /// Nothing is written where nothing changed: an idle console is silent.
+    fn paint(&mut self) -> std::io::Result<()> {
+        self.terminal.autoresize()?;
+        let mut frame = self.terminal.get_frame();
+        view::view(&self.model, &mut frame);
+        let drawn = self.terminal.current_buffer_mut();
+        if self.shown.as_ref() == Some(drawn) {
+            drawn.reset();
+            return Ok(());
+        }
+        self.shown = Some(drawn.clone());
+        self.terminal.flush()?;
+        self.terminal.swap_buffers();
+        std::io::stdout().flush()
     }
 
     fn act(&mut self, command: Command) {
@@ -419,6 +438,7 @@ impl Runner {
         // Woken again.
         let _ = terminal::enter();
         let _ = self.terminal.clear();
+        self.shown = None;
         self.model.moment = Moment { now: host::now().max(Timestamp(0)), wall: host::wall() };
     }
 }

@@ -33,6 +33,15 @@ pub enum Label {
     Word(Mark, Ink, String),
 }
 
+impl Label {
+    /// Its word.
+    pub fn word(&self) -> &str {
+        match self {
+            Label::Badge(_, _, word) | Label::Word(_, _, word) => word,
+        }
+    }
+}
+
 /// One line: label and sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {

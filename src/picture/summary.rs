@@ -25,6 +25,10 @@ pub enum Attention {
 
 /// Who has to act here.
 pub fn attention(view: &ClusterView) -> Attention {
+    // A plan that waits is a person's, whatever else passes by itself meanwhile.
+    if view.plan.is_some() {
+        return Attention::Yours;
+    }
     match (view.phase.phase, view.state) {
         (Phase::AwaitingApproval | Phase::NeedsPerson, _) => Attention::Yours,
         (Phase::Steady, ClusterState::Critical) => Attention::Stopped,

@@ -46,7 +46,8 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
     panels.push(nodes(model, view, width));
     if !yours {
         panels.push(detail(model, view, width));
-        if !ways.is_empty() {
+        // While something moves by itself, nobody is asked to do anything.
+        if !ways.is_empty() && view.phase.phase == Phase::Steady {
             panels.push(may_do(model, &ways, width).least(2));
         }
     }

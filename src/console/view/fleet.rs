@@ -122,7 +122,8 @@ pub(super) fn page(model: &Model) -> Page<'_> {
         (None, None) => "trouble first".to_owned(),
     };
     let title = if shown == total {
-        format!("{total} CLUSTERS · {healthy} HEALTHY")
+        let s = if total == 1 { "" } else { "S" };
+        format!("{total} CLUSTER{s} · {healthy} HEALTHY")
     } else {
         format!("{shown} OF {total} CLUSTERS")
     };

@@ -58,8 +58,9 @@ pub(super) fn in_words(view: &ClusterView, node: &NodeView) -> Vec<Said> {
     let fresh = node.heartbeat_age.is_some_and(|a| a < Span::secs(2));
     if let Some(r) = node.report.as_ref().filter(|_| fresh) {
         if r.resource.sessions > 0 {
-            second =
-                second.then(1, " · ").say(Ink::Text, format!("{} sessions", r.resource.sessions));
+            second = second
+                .then(1, " · ")
+                .say(Ink::Text, format!("{} client sessions", r.resource.sessions));
         }
         if let Some(free) = (r.resource.disk_free * 100).checked_div(r.resource.disk_total) {
             second = second.then(1, " · ").say(
@@ -140,7 +141,7 @@ pub(super) fn band(view: &ClusterView, node: &NodeView) -> Vec<band::Line> {
 pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView, node: &'a NodeView) -> Page<'a> {
     let (width, side) = super::widths(model);
     let mut panels = vec![
-        Panel::lines("layers", "LAYERS", layers(model, node))
+        Panel::lines("layers", "LAYERS", layers(model, node, width))
             .fact(Ink::Muted, what_it_is(node))
             .least(4),
     ];
@@ -186,7 +187,7 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView, node: &'a NodeVi
     page
 }
 
-fn layers(model: &Model, node: &NodeView) -> Vec<Line<'static>> {
+fn layers(model: &Model, node: &NodeView, width: usize) -> Vec<Line<'static>> {
     let head =
         format!(" {:<8}{:>9}{:>9}{:>9}{:>9}  OF LIMIT", "LAYER", "P50", "P95", "P99", "LIMIT");
     let mut lines = vec![Line::from(piece(model, Ink::Muted, head))];
@@ -208,14 +209,12 @@ fn layers(model: &Model, node: &NodeView) -> Vec<Line<'static>> {
         pieces.extend(parts::gauge(model, ink, Gauge::of(layer.p99.0, layer.limit.0, 12)));
         lines.push(Line::from(pieces));
     }
-    let mut parts_of = vec![
-        piece(model, Ink::Muted, " score "),
-        piece(model, Ink::Text, format!("{} of 1000", health.score)),
-    ];
+    let mut score =
+        Said::new().say(Ink::Muted, "score ").say(Ink::Text, format!("{} of 1000", health.score));
     for part in &health.parts {
-        parts_of.push(piece(model, Ink::Muted, format!(" · {} {}", part.name, part.milli)));
+        score = score.say(Ink::Muted, format!(" · {} {}", part.name, part.milli));
     }
-    lines.push(Line::from(parts_of));
+    lines.extend(parts::said(model, &score, 1, width));
     lines
 }
 

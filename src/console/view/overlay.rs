@@ -45,7 +45,7 @@ pub(super) fn window(
     border: Border,
     role: Role,
 ) -> Rect {
-    let (width, height) = (size.0.min(area.width.saturating_sub(2)), (size.1 + 2).min(area.height));
+    let (width, height) = (size.0.min(area.width), (size.1 + 2).min(area.height));
     let outer = Rect {
         x: area.x + (area.width - width) / 2,
         y: area.y + (area.height - height) / 2,
@@ -180,7 +180,7 @@ pub(in super::super) fn scroll_max(model: &Model) -> usize {
             .saturating_sub(usize::from(model.size.1).saturating_sub(7)),
         Some(Overlay::ReadAll { .. }) => {
             let lines =
-                all_of(model, &super::page(model), usize::from(model.size.0).saturating_sub(4));
+                all_of(model, &super::page(model), usize::from(model.size.0).saturating_sub(2));
             lines.len().saturating_sub(read_rows(model.size.1))
         }
         _ => 0,
@@ -196,10 +196,14 @@ pub(in super::super) fn all_of(model: &Model, page: &Page<'_>, width: usize) -> 
     let mut lines = vec![];
     if let Some(view) = model.view() {
         for line in band::of(view, model.since()) {
-            let label = match &line.label {
-                band::Label::Badge(_, _, word) | band::Label::Word(_, _, word) => word.clone(),
-            };
-            lines.extend(parts::labelled(model, &label, Ink::Muted, &line.said, 13, width));
+            lines.extend(parts::labelled(
+                model,
+                line.label.word(),
+                Ink::Muted,
+                &line.said,
+                13,
+                width,
+            ));
         }
         lines.push(Line::default());
     }

@@ -143,9 +143,9 @@ pub(super) fn check(model: &Model, check: &Check, width: usize) -> Vec<Line<'sta
     if !check.passed && !check.would_change.is_empty() {
         text = text.say(Ink::Muted, " · until ").say(Ink::Warn, check.would_change.as_ref());
     }
-    let mut lines = labelled(model, "", ink, &text, 24, width);
+    let mut lines = labelled(model, "", ink, &text, 28, width);
     if let Some(first) = lines.first_mut() {
-        let name = super::page::left(&check.name, 20);
+        let name = super::page::left(&check.name, 24);
         first.spans[0] = piece(model, ink, format!(" {glyph} "));
         first.spans.insert(1, piece(model, Ink::Text, format!("{name} ")));
     }

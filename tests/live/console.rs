@@ -107,7 +107,7 @@ fn a_person_fails_over_from_the_console() {
     terminal.keys(&["Enter"]);
     terminal.wait("VERIFIED");
     terminal.wait("measured    RTO ");
-    terminal.wait("LOSS        ✓ none (proved)");
+    terminal.wait("loss none (proved) · fence:");
 
     terminal.keys(&["6"]);
     terminal.wait("✓ INTACT");

@@ -143,6 +143,11 @@ pub(super) fn check(model: &Model, check: &Check, width: usize) -> Vec<Line<'sta
     if !check.passed && !check.would_change.is_empty() {
         text = text.say(Ink::Muted, " · until ").say(Ink::Warn, check.would_change.as_ref());
     }
+    if width < 60 {
+        // In a narrow sheet the name is part of the sentence.
+        let text = Said::new().say(Ink::Strong, format!("{} ", check.name)).and(0, "", text);
+        return labelled(model, glyph, ink, &text, 3, width);
+    }
     let mut lines = labelled(model, "", ink, &text, 28, width);
     if let Some(first) = lines.first_mut() {
         let name = super::page::left(&check.name, 24);

@@ -23,6 +23,8 @@ pub mod lab;
 pub mod lease;
 /// Words: the nouns every room shares.
 pub mod model;
+/// Says a view in words: clauses with ranks, the same for every window.
+pub mod picture;
 /// Acts as the control plane: watches, decides, directs.
 pub mod plane;
 /// A world on a virtual clock that runs the production code, to rehearse and to prove.

@@ -26,10 +26,11 @@ pub(super) struct Arguments {
 /// How the console looks.
 #[derive(Debug, Args)]
 pub(super) struct Look {
-    /// A built-in theme (dark, light, term16, mono, projector) or a file.
+    /// A built-in theme (dark, light, term16, mono, projector, hc-dark, hc-light, cvd-dark,
+    /// cvd-light) or a file.
     #[arg(long)]
     theme: Option<String>,
-    /// A built-in keymap (default, vim) or a file.
+    /// A built-in keymap (default, vim, helix, emacs, auditor) or a file.
     #[arg(long)]
     keymap: Option<String>,
     /// Only ASCII characters.
@@ -38,6 +39,9 @@ pub(super) struct Look {
     /// A session that cannot express a change.
     #[arg(long)]
     read_only: bool,
+    /// Begin at this cluster.
+    #[arg(long)]
+    cluster: Option<String>,
 }
 
 /// `quorate` without a command.
@@ -74,9 +78,10 @@ impl Look {
         };
         Ok(Options {
             theme: read(&self.theme, theme::BUILT_IN, "theme")?,
-            keymap: read(&self.keymap, keymap::BUILT_IN, "keymap")?.map(|(_, text)| text),
+            keymap: read(&self.keymap, keymap::BUILT_IN, "keymap")?,
             ascii: self.ascii,
             read_only: self.read_only,
+            cluster: self.cluster.clone(),
         })
     }
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod evacuate;
 mod files;
 mod lab;
+mod look;
 mod node;
 mod output;
 mod person;
@@ -74,6 +75,10 @@ enum Command {
     },
     /// Open the console on a cluster.
     Console(console::Arguments),
+    /// Themes of the console: list, show, check.
+    Theme(look::Arguments),
+    /// Keymaps of the console: list, show, check.
+    Keymap(look::Arguments),
     /// Show the cluster.
     Status(status::Arguments),
     /// Make a plan for a move of the write role; nothing is done.
@@ -156,6 +161,8 @@ pub fn main() -> ExitCode {
             .map(|()| Outcome::Done)
             .map_err(Into::into),
         Some(Command::Console(arguments)) => console::run(&arguments),
+        Some(Command::Theme(arguments)) => look::themes(&arguments),
+        Some(Command::Keymap(arguments)) => look::keymaps(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Plan(arguments)) => run::plan(&arguments),
         Some(Command::Execute(arguments)) => run::execute(&arguments),

@@ -8,7 +8,9 @@ use super::Outcome;
 use super::files::Files;
 use super::output::{self, Format, say};
 use super::person::Person;
+use crate::model::Span;
 use crate::model::view::{ClusterState, ClusterView};
+use crate::picture::band;
 use crate::wire::Client;
 use crate::wire::message::{CallReply, CallRequest};
 
@@ -106,7 +108,7 @@ fn table(view: &ClusterView) {
     );
     for node in &view.nodes {
         // What a silent node said last is no word about now.
-        let heard = node.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(2));
+        let heard = node.heartbeat_age.is_some_and(|a| a < Span::secs(2));
         let resource = node.report.as_ref().map(|r| &r.resource).filter(|_| heard);
         say!(
             "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}",
@@ -128,8 +130,10 @@ fn table(view: &ClusterView) {
     if !view.outlook.plan_news.is_empty() {
         say!("note  {}", view.outlook.plan_news);
     }
-    say!("next  {}", view.outlook.next);
-    if !view.outlook.if_primary_died.is_empty() {
-        say!("      {}", view.outlook.if_primary_died);
+    // In the same words as on the console; the state stands above.
+    for line in band::of(view, Span::ZERO) {
+        if line.label.word() != view.state.word() {
+            say!("{:<12}{}", line.label.word(), line.said);
+        }
     }
 }

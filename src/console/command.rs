@@ -4,150 +4,115 @@
 use super::event::Link;
 use super::model::{Access, Model, Screen};
 
-/// One named command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each has its sentence in `doc`")]
-pub enum Action {
-    Fleet,
-    Cluster,
-    Plan,
-    Run,
-    Audit,
-    Why,
-    Next,
-    Previous,
-    First,
-    Last,
-    PageDown,
-    PageUp,
-    Open,
-    Back,
-    Help,
-    Palette,
-    Freeze,
-    Copy,
-    Save,
-    Theme,
-    Suspend,
-    Quit,
-    Switchover,
-    Execute,
-    Dismiss,
+macro_rules! actions {
+    ($($name:ident $text:literal $short:literal $doc:literal;)*) => {
+        /// One named command.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[expect(missing_docs, reason = "each has its sentence in `doc`")]
+        pub enum Action { $($name),* }
+        impl Action {
+            /// All of them, in the order in which people read them.
+            pub const ALL: &[Action] = &[$(Action::$name),*];
+            /// Its name, in keymaps and in the palette.
+            pub fn name(self) -> &'static str {
+                match self { $(Action::$name => $text),* }
+            }
+            /// One word or two for the last row.
+            pub fn short(self) -> &'static str {
+                match self { $(Action::$name => $short),* }
+            }
+            /// What it does, in one sentence.
+            pub fn doc(self) -> &'static str {
+                match self { $(Action::$name => $doc),* }
+            }
+        }
+    };
+}
+actions! {
+    Open "open" "open" "go deeper into what is selected; never changes production";
+    Back "back" "back" "one level back; closes what is on top; never commits anything";
+    Next "next" "down" "select the next row, or scroll down";
+    Previous "previous" "up" "select the row before, or scroll up";
+    NextPanel "next-panel" "panel" "the next panel";
+    PreviousPanel "previous-panel" "panel" "the panel before";
+    ReadAll "read-all" "read all" "read all of what is selected, nothing left out";
+    PageDown "page-down" "page" "a page down";
+    PageUp "page-up" "page" "a page up";
+    First "first" "first" "the first row";
+    Last "last" "last" "the last row";
+    Filter "filter" "filter" "filter this list: words, state:critical lag>4k region:eu-*";
+    Earlier "earlier" "time" "earlier in time: the record before";
+    Later "later" "time" "later in time: the next record";
+    NextTrouble "next-trouble" "next trouble" "the next cluster that is not well";
+    PreviousTrouble "previous-trouble" "trouble" "the cluster before that is not well";
+    Why "why" "why" "why it is as it is: every check, and what would change it";
+    WhatIf "what-if" "what-if" "what would happen if the primary died now (simulated)";
+    Fleet "fleet" "fleet" "every cluster, those that need somebody first";
+    Cluster "cluster" "cluster" "the cluster: the move, its nodes, what you may do";
+    Plan "plan" "plan" "the plan that waits: its loss, steps and candidates";
+    Run "run" "run" "the run, or the last one: steps, times, proofs";
+    Audit "audit" "audit" "the audit: every record, its proof, filters, export";
+    Log "log" "messages" "what this console told you, the last fifty";
+    Settings "settings" "settings" "theme, keys, glyphs, zone; kept between sessions";
+    Home "home" "home" "the first screen";
+    LastPlace "last-place" "last place" "where you were before";
+    Switchover "switchover" "switchover" "ask for a plan that moves the write role: switchover [NODE]; nothing is done yet";
+    AcceptLoss "accept-loss" "accept loss" "ask for a plan that accepts an unknown loss: accept-loss [NODE]; nothing is done yet";
+    Failback "failback" "failback" "ask for a plan that moves the role back where it is preferred; nothing is done yet";
+    Resume "resume" "resume" "ask for a plan that gives the role back to who held it last: resume; nothing is done yet";
+    Execute "execute" "execute" "execute the plan that waits: opens the gate where the name is typed";
+    Dismiss "dismiss" "dismiss" "drop the plan that waits";
+    Acknowledge "acknowledge" "acknowledge" "say that what happened is known: acknowledge WORDS; cooldown and rate count anew";
+    Verify "verify" "verify" "prove the present state with a real write that is read back";
+    Approvals "approvals" "approvals" "plans that wait for another person's word";
+    Region "region" "region" "a region: its clusters, and what leaves if it is lost";
+    Runbook "runbook" "runbook" "a runbook, step by step";
+    Drill "drill" "drill" "a drill on a cluster that is not production";
+    Replay "replay" "replay" "an incident as it was, decision by decision";
+    WarRoom "war-room" "war room" "the incident in big letters, to share";
+    OnCall "on-call" "on call" "who is called";
+    Help "help" "help" "what works here, and why something does not";
+    Palette "palette" "command" "type a command";
+    Retry "retry" "try now" "try the connection now";
+    Export "export" "export" "write the records that are shown into a file";
+    Freeze "freeze" "freeze" "freeze the picture, or let it go on";
+    Copy "copy" "copy" "copy what is selected to the terminal's clipboard (OSC 52)";
+    CopyScreen "copy-screen" "copy screen" "copy the screen as text";
+    Save "save" "save" "save the screen as SVG, ANSI and text in this folder";
+    Zone "zone" "zone" "times in UTC or in local time";
+    Theme "theme" "theme" "the next theme";
+    Suspend "suspend" "suspend" "into the shell's background; runs go on";
+    Quit "quit" "leave" "leave; a run goes on without the console";
 }
 
 impl Action {
-    /// All of them, in the order in which people read them.
-    pub const ALL: [Action; 25] = [
-        Action::Fleet,
-        Action::Cluster,
-        Action::Plan,
-        Action::Run,
-        Action::Audit,
-        Action::Why,
-        Action::Next,
-        Action::Previous,
-        Action::First,
-        Action::Last,
-        Action::PageDown,
-        Action::PageUp,
-        Action::Open,
-        Action::Back,
-        Action::Switchover,
-        Action::Execute,
-        Action::Dismiss,
-        Action::Help,
-        Action::Palette,
-        Action::Freeze,
-        Action::Copy,
-        Action::Save,
-        Action::Theme,
-        Action::Suspend,
-        Action::Quit,
-    ];
-
-    /// Its name, in keymaps and in the palette.
-    pub fn name(self) -> &'static str {
-        match self {
-            Action::Fleet => "fleet",
-            Action::Cluster => "cluster",
-            Action::Plan => "plan",
-            Action::Run => "run",
-            Action::Audit => "audit",
-            Action::Why => "why",
-            Action::Next => "next",
-            Action::Previous => "previous",
-            Action::First => "first",
-            Action::Last => "last",
-            Action::PageDown => "page-down",
-            Action::PageUp => "page-up",
-            Action::Open => "open",
-            Action::Back => "back",
-            Action::Help => "help",
-            Action::Palette => "palette",
-            Action::Freeze => "freeze",
-            Action::Copy => "copy",
-            Action::Save => "save",
-            Action::Theme => "theme",
-            Action::Suspend => "suspend",
-            Action::Quit => "quit",
-            Action::Switchover => "switchover",
-            Action::Execute => "execute",
-            Action::Dismiss => "dismiss",
-        }
-    }
-
-    /// One word or two for the footer.
-    pub fn short(self) -> &'static str {
-        match self {
-            Action::Next => "down",
-            Action::Previous => "up",
-            Action::Palette => "command",
-            other => other.name(),
-        }
-    }
-
-    /// What it does, in one sentence.
-    pub fn doc(self) -> &'static str {
-        match self {
-            Action::Fleet => "Show every cluster.",
-            Action::Cluster => "Show the cluster: state machine, quorum, nodes, what happens next.",
-            Action::Plan => {
-                "Show the plan that waits, or what would be planned now: steps, candidates, loss."
-            }
-            Action::Run => "Show the run, or the last one: steps, times, verification.",
-            Action::Audit => "Show the audit log, newest first.",
-            Action::Why => "Show why it is as it is, and what holds a move back.",
-            Action::Next => "Select the next row.",
-            Action::Previous => "Select the previous row.",
-            Action::First => "Select the first row.",
-            Action::Last => "Select the last row.",
-            Action::PageDown => "Go a page down.",
-            Action::PageUp => "Go a page up.",
-            Action::Open => "Open what is selected.",
-            Action::Back => "Back one level; never commits anything.",
-            Action::Help => "Show every key and command that works here, and why one does not.",
-            Action::Palette => "Type a command.",
-            Action::Freeze => {
-                "Freeze the picture (the console goes on receiving), or let it go on."
-            }
-            Action::Copy => "Copy the screen as text to the terminal's clipboard (OSC 52).",
-            Action::Save => "Save the screen as SVG and text in the current folder.",
-            Action::Theme => "Use the next theme.",
-            Action::Suspend => "Put the console into the shell's background; runs go on.",
-            Action::Quit => "Leave; a run goes on without the console.",
-            Action::Switchover => {
-                "Ask for a plan that moves the write role: switchover [NODE]. Nothing is done yet."
-            }
-            Action::Execute => {
-                "Execute the plan that waits: opens the gate where you type the demoted node's name."
-            }
-            Action::Dismiss => "Drop the plan that waits.",
-        }
-    }
-
     /// It leads to a change in production: it has no key.
     pub fn is_mutating(self) -> bool {
-        matches!(self, Action::Switchover | Action::Execute | Action::Dismiss)
+        matches!(
+            self,
+            Action::Switchover
+                | Action::AcceptLoss
+                | Action::Failback
+                | Action::Resume
+                | Action::Execute
+                | Action::Dismiss
+                | Action::Acknowledge
+                | Action::Verify
+        )
+    }
+
+    /// Its place is kept: the screen behind it does not exist yet.
+    pub fn is_reserved(self) -> bool {
+        matches!(
+            self,
+            Action::Approvals
+                | Action::Region
+                | Action::Runbook
+                | Action::Drill
+                | Action::Replay
+                | Action::WarRoom
+                | Action::OnCall
+        )
     }
 
     /// What was typed as a command: its name, or the beginning of one, and the rest of the line.
@@ -158,12 +123,13 @@ impl Action {
     pub fn parse(input: &str) -> Result<(Action, &str), String> {
         let (word, rest) = input.trim().split_once(' ').unwrap_or((input.trim(), ""));
         let begins = |a: &Action| a.name().starts_with(word);
-        if let Some(action) = Action::by_name(word).or_else(|| Action::ALL.into_iter().find(begins))
+        if let Some(action) =
+            Action::by_name(word).or_else(|| Action::ALL.iter().copied().find(begins))
             && !word.is_empty()
         {
             return Ok((action, rest.trim()));
         }
-        let names = Action::ALL.into_iter().map(Action::name);
+        let names = Action::ALL.iter().copied().map(Action::name);
         let hint = crate::config::problem::nearest(word, names)
             .map_or(String::new(), |n| format!("; did you mean {n}?"));
         Err(format!("there is no command {word:?}{hint}"))
@@ -171,37 +137,70 @@ impl Action {
 
     /// By its name.
     pub fn by_name(name: &str) -> Option<Action> {
-        Action::ALL.into_iter().find(|a| a.name() == name)
+        Action::ALL.iter().copied().find(|a| a.name() == name)
+    }
+
+    /// The same on the command line.
+    pub fn twin(self) -> Option<&'static str> {
+        Some(match self {
+            Action::Switchover => "quorate switchover --to NODE",
+            Action::AcceptLoss => "quorate switchover --to NODE --accept-unknown-loss",
+            Action::Resume => "quorate plan --resume",
+            Action::Execute => "quorate execute DIGEST --confirm NODE",
+            Action::Acknowledge => "quorate acknowledge --reason WORDS",
+            Action::Verify => "quorate verify",
+            Action::Why => "quorate why",
+            Action::Audit => "quorate audit",
+            Action::Cluster => "quorate status",
+            _ => return None,
+        })
     }
 
     /// Why it is not possible here and now; `None` when it is.
     pub fn unavailable(self, model: &Model) -> Option<String> {
+        if self.is_reserved() {
+            return Some("this version does not have it".into());
+        }
+        if self.is_mutating() {
+            return self.refused(model);
+        }
+        let rows = model.place() == Screen::Fleet || model.place() == Screen::Audit;
         match self {
-            Action::Switchover | Action::Execute | Action::Dismiss => {
-                if model.access == Access::ReadOnly {
-                    return Some("this session is read-only".into());
-                }
-                if !matches!(model.link, Link::Live { plane: true, .. }) {
-                    return Some("no plane is connected".into());
-                }
-                if let Some(why) = model.stale() {
-                    return Some(why);
-                }
-                let view = model.view()?;
-                let runs = view.run.as_ref().is_some_and(|r| r.outcome.is_none());
-                match self {
-                    _ if runs => Some("a run is under way".into()),
-                    Action::Execute | Action::Dismiss if view.plan.is_none() => {
-                        Some("no plan waits; ask for one with :switchover".into())
-                    }
-                    _ => None,
-                }
+            Action::Filter if !rows => {
+                Some("only lists of clusters and of records are filtered".into())
             }
-            Action::Open if model.screen != Screen::Fleet => {
-                Some("there is nothing to open here".into())
+            Action::Export if model.place() != Screen::Audit => {
+                Some("only the audit is exported".into())
             }
-            Action::Next | Action::Previous | Action::First | Action::Last if model.rows() == 0 => {
-                Some("there are no rows here".into())
+            Action::Retry if matches!(model.link, Link::Live { plane: true, .. }) => {
+                Some("it is connected".into())
+            }
+            _ => None,
+        }
+    }
+
+    fn refused(self, model: &Model) -> Option<String> {
+        if model.access == Access::ReadOnly {
+            return Some("this session is read-only".into());
+        }
+        if !matches!(model.link, Link::Live { plane: true, .. }) {
+            return Some("no plane is connected".into());
+        }
+        if let Some(why) = model.stale() {
+            return Some(why);
+        }
+        if model.frozen.is_some() {
+            return Some("the picture is frozen; f lets it go on".into());
+        }
+        let view = model.view()?;
+        let runs = view.run.as_ref().filter(|r| r.outcome.is_none());
+        match self {
+            Action::Acknowledge | Action::Verify => None,
+            _ if let Some(run) = runs => {
+                Some(format!("a run is under way: plan {}", run.plan.short()))
+            }
+            Action::Execute | Action::Dismiss if view.plan.is_none() => {
+                Some("no plan waits; :switchover NODE makes one".into())
             }
             _ => None,
         }

@@ -4,8 +4,11 @@
 use crossterm::event::KeyEvent;
 
 use super::confirm::TypedProof;
+use super::settings::Settings;
+use crate::model::plan::Proposal;
+use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
-use crate::model::{Digest, NodeId, Timestamp, WallTime};
+use crate::model::{Digest, Timestamp, WallTime};
 use crate::wire::message::CallReply;
 
 /// One happening. Time comes in with it.
@@ -31,6 +34,8 @@ pub enum Event {
     Failed(String),
     /// Something to tell the person.
     Told(String),
+    /// The wheel was turned: down, or up.
+    Wheel(bool),
 }
 
 /// A call without an answer.
@@ -69,6 +74,8 @@ pub enum Link {
         attempt: u32,
         /// When.
         retry_at: Timestamp,
+        /// Since when it is waited for.
+        since: Timestamp,
     },
 }
 
@@ -80,22 +87,33 @@ pub enum Command {
     /// Put the console into the background of the shell.
     Suspend,
     /// Ask the plane for a plan.
-    Propose {
-        /// To which node.
-        to: Option<NodeId>,
-        /// Why.
-        reason: String,
-    },
+    Propose(Proposal),
     /// Sign and execute a plan. Only a typed proof makes this.
     Execute(TypedProof),
     /// Drop a plan that waits.
     Dismiss(Digest),
+    /// What happened is known.
+    Acknowledge(String),
+    /// Prove the present state with a real write.
+    Verify,
+    /// Try the connection now.
+    Retry,
     /// Put text on the clipboard of the terminal (OSC 52).
-    Copy,
-    /// Save the screen as SVG and text.
+    Copy(String),
+    /// The same with the whole screen.
+    CopyScreen,
+    /// Save the screen as SVG, ANSI and text.
     Save,
+    /// Write these records into a file.
+    Export(Vec<ChainedRecord>),
     /// Use this built-in theme.
     Theme(&'static str),
+    /// Use this built-in keymap.
+    Keymap(&'static str),
+    /// Keep these settings.
+    Keep(Settings),
+    /// Ring the terminal's bell.
+    Bell,
 }
 
 /// The present, as it comes in with an event.

@@ -1,5 +1,6 @@
 //! Keys → commands, from a file in `keymaps/`. The check finds unknown commands, duplicates, keys
-//! that terminals cannot tell apart, and keys on commands that change production.
+//! that terminals cannot tell apart, keys that mean one thing in the whole program and are given
+//! another, and keys on commands that change production. `"g f"` is two keys, one after the other.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,9 @@ use crate::config::problem::nearest;
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("default", include_str!("../../keymaps/default.toml")),
     ("vim", include_str!("../../keymaps/vim.toml")),
+    ("helix", include_str!("../../keymaps/helix.toml")),
+    ("emacs", include_str!("../../keymaps/emacs.toml")),
+    ("auditor", include_str!("../../keymaps/auditor.toml")),
 ];
 
 /// A key, as a person writes it.
@@ -27,6 +31,7 @@ enum Code {
     Enter,
     Esc,
     Tab,
+    BackTab,
     Up,
     Down,
     Left,
@@ -49,6 +54,7 @@ impl Key {
             KeyCode::Enter => Code::Enter,
             KeyCode::Esc => Code::Esc,
             KeyCode::Tab => Code::Tab,
+            KeyCode::BackTab => Code::BackTab,
             KeyCode::Up => Code::Up,
             KeyCode::Down => Code::Down,
             KeyCode::Left => Code::Left,
@@ -74,6 +80,7 @@ impl Key {
                 "Enter" => Code::Enter,
                 "Esc" => Code::Esc,
                 "Tab" => Code::Tab,
+                "S-Tab" => Code::BackTab,
                 "Up" => Code::Up,
                 "Down" => Code::Down,
                 "Left" => Code::Left,
@@ -85,7 +92,7 @@ impl Key {
                 "Space" => Code::Char(' '),
                 _ => {
                     return Err(format!(
-                        "{text:?} is no key: expected a character, C-x, Enter, Esc, Tab, Space, Up, Down, Left, Right, Home, End, PageUp or PageDown"
+                        "{text:?} is no key: expected a character, C-x, Enter, Esc, Tab, S-Tab, Space, Up, Down, Left, Right, Home, End, PageUp or PageDown"
                     ));
                 }
             },
@@ -108,16 +115,44 @@ impl Key {
             Code::Char(c) => c.to_string(),
             Code::Up => "↑".into(),
             Code::Down => "↓".into(),
+            Code::Left => "←".into(),
+            Code::Right => "→".into(),
+            Code::Enter => "⏎".into(),
+            Code::PageUp => "PgUp".into(),
+            Code::PageDown => "PgDn".into(),
+            Code::BackTab => "S-Tab".into(),
             other => format!("{other:?}"),
         };
         if self.control { format!("C-{name}") } else { name }
     }
 }
 
+/// Keys with one meaning in the whole program, and the command that is it.
+const FIXED: [(&str, Action); 7] = [
+    ("Enter", Action::Open),
+    ("Esc", Action::Back),
+    ("Tab", Action::NextPanel),
+    ("Space", Action::ReadAll),
+    ("/", Action::Filter),
+    (":", Action::Palette),
+    ("?", Action::Help),
+];
+
 /// Keys in force.
 #[derive(Clone, Debug, Default)]
 pub struct Keymap {
-    keys: BTreeMap<Key, Action>,
+    keys: BTreeMap<Vec<Key>, Action>,
+}
+
+/// What keys come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A command.
+    Action(Action),
+    /// The beginning of longer ones.
+    Prefix,
+    /// Nothing.
+    Nothing,
 }
 
 impl Keymap {
@@ -144,7 +179,7 @@ impl Keymap {
         let empty = toml::Table::new();
         let keys = table.get("keys").and_then(toml::Value::as_table).unwrap_or(&empty);
         for (name, value) in keys {
-            let at = line(name);
+            let at = line(&format!("{name} "));
             let Some(action) = Action::by_name(name) else {
                 let hint = nearest(name, Action::ALL.iter().map(|a| a.name()))
                     .map_or(String::new(), |n| format!(" (did you mean {n:?}?)"));
@@ -156,18 +191,9 @@ impl Keymap {
                 continue;
             }
             for key in value.as_array().into_iter().flatten() {
-                match key.as_str().ok_or_else(|| "a key is a text".to_owned()).and_then(Key::parse)
-                {
+                match key.as_str().ok_or_else(|| "a key is a text".to_owned()).and_then(sequence) {
                     Err(why) => problems.push(format!("{at}{why}")),
-                    Ok(key) => {
-                        if let Some(other) = keymap.keys.insert(key, action) {
-                            problems.push(format!(
-                                "{at}{} is bound to {} already",
-                                key.label(),
-                                other.name()
-                            ));
-                        }
-                    }
+                    Ok(keys) => keymap.bind(keys, action, &at, &mut problems),
                 }
             }
         }
@@ -176,20 +202,79 @@ impl Keymap {
                 problems.push(format!("{} has no key: nobody could get to it", needed.name()));
             }
         }
+        keymap.lint(&mut problems);
         if problems.is_empty() { Ok(keymap) } else { Err(problems) }
     }
 
-    /// What a key means.
+    fn bind(&mut self, keys: Vec<Key>, action: Action, at: &str, problems: &mut Vec<String>) {
+        let label = labels(&keys);
+        if let Some(other) = self.keys.insert(keys, action) {
+            problems.push(format!("{at}{label} is bound to {} already", other.name()));
+        }
+    }
+
+    fn lint(&self, problems: &mut Vec<String>) {
+        for (key, meaning) in FIXED {
+            let bound = Key::parse(key).ok().and_then(|k| self.keys.get(&vec![k]).copied());
+            if let Some(other) = bound.filter(|a| *a != meaning) {
+                problems.push(format!(
+                    "{key} means {} in the whole program, not {}",
+                    meaning.name(),
+                    other.name()
+                ));
+            }
+        }
+        for keys in self.keys.keys() {
+            let shorter = (1..keys.len()).find_map(|n| self.keys.get(&keys[..n]));
+            if let Some(hides) = shorter {
+                problems.push(format!(
+                    "{} can never be reached: {} comes first",
+                    labels(keys),
+                    hides.name()
+                ));
+            }
+        }
+    }
+
+    /// What keys, one after the other, mean.
+    pub fn find(&self, keys: &[Key]) -> Found {
+        if let Some(action) = self.keys.get(keys) {
+            return Found::Action(*action);
+        }
+        let begins = self.keys.keys().any(|k| k.len() > keys.len() && k.starts_with(keys));
+        if begins { Found::Prefix } else { Found::Nothing }
+    }
+    /// What a single key means.
     pub fn action(&self, key: Key) -> Option<Action> {
-        self.keys.get(&key).copied()
+        self.keys.get(&vec![key]).copied()
+    }
+    /// The next keys after these, with the command each one leads to.
+    pub fn after(&self, keys: &[Key]) -> Vec<(String, Action)> {
+        self.keys
+            .iter()
+            .filter(|(k, _)| k.len() > keys.len() && k.starts_with(keys))
+            .map(|(k, action)| (labels(&k[keys.len()..]), *action))
+            .collect()
     }
 
     /// The keys of a command.
     pub fn keys_of(&self, action: Action) -> Vec<String> {
-        let mut keys: Vec<&Key> =
+        let mut keys: Vec<&Vec<Key>> =
             self.keys.iter().filter(|(_, a)| **a == action).map(|(k, _)| k).collect();
-        // Plain keys first: they are what people look for.
-        keys.sort_by_key(|k| k.control);
-        keys.into_iter().map(|k| k.label()).collect()
+        // Short and plain keys first: they are what people look for.
+        keys.sort_by_key(|k| (k.len(), k.iter().any(|k| k.control)));
+        keys.into_iter().map(|k| labels(k)).collect()
     }
+}
+
+fn sequence(text: &str) -> Result<Vec<Key>, String> {
+    if text == " " {
+        return Err("a space is written Space".to_owned());
+    }
+    text.split(' ').map(Key::parse).collect()
+}
+
+/// As people write them.
+pub fn labels(keys: &[Key]) -> String {
+    keys.iter().map(|k| k.label()).collect::<Vec<_>>().join(" ")
 }

@@ -1,9 +1,10 @@
 //! The connection, in a task of its own: the screen never waits for it. A plane first; while there
 //! is none, an agent, which serves the same stream with a smaller picture.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::StreamExt as _;
 
 use super::event::{Event, Link};
@@ -16,7 +17,7 @@ use crate::wire::feed::Picture;
 use crate::wire::proto::console_client::ConsoleClient;
 
 const RETRY_MIN: Duration = Duration::from_millis(250);
-const RETRY_MAX: Duration = Duration::from_secs(3);
+const RETRY_MAX: Duration = Duration::from_secs(15);
 /// A stream without any event for so long is taken as broken: planes and agents send at least every
 /// second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -30,8 +31,8 @@ struct Target {
     plane: bool,
 }
 
-/// Runs until the console goes away.
-pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>) {
+/// Runs until the console goes away. `now`: the person wants the next try at once.
+pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>, now: Arc<Notify>) {
     let mut targets = Vec::new();
     let plane = Client::new(&identity.plane, "plane", &identity.tls).map(|client| Target {
         name: "plane".into(),
@@ -89,17 +90,27 @@ pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>) {
         if why.is_empty() {
             continue;
         }
-        let retry_at = host::now() + Span::from(retry);
-        if events
-            .send(Event::Link(Link::Lost { why, attempt: attempt + 1, retry_at }))
-            .await
-            .is_err()
-        {
+        let wait = jittered(retry);
+        let since = host::now();
+        let retry_at = since + Span::from(wait);
+        let lost = Link::Lost { why, attempt: attempt + 1, retry_at, since };
+        if events.send(Event::Link(lost)).await.is_err() {
             return;
         }
-        tokio::time::sleep(retry).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = now.notified() => retry = RETRY_MIN,
+        }
         retry = (retry * 2).min(RETRY_MAX);
     }
+}
+
+/// Anywhere between nothing and `most`: consoles that lost the same plane come back one by one.
+fn jittered(most: Duration) -> Duration {
+    let mut bytes = [0_u8; 4];
+    // Without randomness every console waits as long as it may.
+    let part = getrandom::fill(&mut bytes).map_or(u32::MAX, |()| u32::from_le_bytes(bytes));
+    most.mul_f64(f64::from(part) / f64::from(u32::MAX)).max(RETRY_MIN / 2)
 }
 
 enum Ended {

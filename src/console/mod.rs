@@ -2,20 +2,25 @@
 //! gives the terminal back.
 //!
 //! `event` is everything that may change the screen; `update` turns an event into a new model and
-//! commands; `view` draws a model. Keys become named commands through the keymap in force; help,
-//! footer and palette are made from the same list.
+//! commands, `go` is its part that moves around; `view` draws a model: what it says comes from
+//! `picture`, what it looks like from `theme`. Keys become named commands through the keymap in
+//! force; help, the last row and the palette are made from the same list. `confirm` is the gate.
 //!
 //! Deliberately absent: any key that changes production, I/O outside `link` and `terminal`, a clock
 //! inside update or view.
 
 pub mod command;
 pub mod confirm;
+pub mod contrast;
 pub mod event;
 pub mod export;
+mod go;
+mod kept;
 pub mod keymap;
 mod link;
 pub mod model;
 mod runner;
+pub mod settings;
 mod terminal;
 pub mod theme;
 pub mod update;

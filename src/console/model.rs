@@ -1,35 +1,61 @@
 //! Everything the console knows. A value: tests make one and compare what `update` makes of it.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tui_input::Input;
+
 use super::confirm::{Confirm, STALE};
 use super::event::{Link, Moment};
-use super::keymap::Keymap;
+use super::keymap::{Key, Keymap};
+use super::settings::Settings;
 use super::theme::Theme;
+use super::view::Glyphs;
 use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
-use crate::model::{NodeId, Span, Timestamp};
+use crate::model::{ClusterId, NodeId, Span, Timestamp};
+use crate::picture::number;
 
 /// A screen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "named like the commands that lead to them")]
 pub enum Screen {
     Fleet,
     Cluster,
+    Node,
     Plan,
     Run,
     Audit,
     Why,
+    Log,
+    Settings,
 }
 
 impl Screen {
+    /// All of them.
+    pub const ALL: [Screen; 9] = [
+        Screen::Fleet,
+        Screen::Cluster,
+        Screen::Node,
+        Screen::Plan,
+        Screen::Run,
+        Screen::Audit,
+        Screen::Why,
+        Screen::Log,
+        Screen::Settings,
+    ];
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Screen::Fleet => "fleet",
             Screen::Cluster => "cluster",
+            Screen::Node => "node",
             Screen::Plan => "plan",
             Screen::Run => "run",
             Screen::Audit => "audit",
             Screen::Why => "why",
+            Screen::Log => "messages",
+            Screen::Settings => "settings",
         }
     }
 }
@@ -43,20 +69,36 @@ pub enum Access {
     Approver,
 }
 
-/// What lies over the screen.
+/// What lies over the sheet.
 #[derive(Clone, Debug)]
 pub enum Overlay {
-    /// Keys and commands, from this line on.
+    /// Keys and commands.
     Help {
         /// First line shown.
         scroll: usize,
+        /// What is typed to find one.
+        filter: String,
     },
     /// A command is typed.
     Palette {
         /// So far.
-        input: String,
+        input: Input,
         /// Which suggestion is selected.
         selected: usize,
+    },
+    /// A filter is typed.
+    Filter(Input),
+    /// All of what is selected, nothing left out.
+    ReadAll {
+        /// First line shown.
+        scroll: usize,
+    },
+    /// What was asked for was refused.
+    Refused {
+        /// By which check.
+        check: String,
+        /// Why, and what would change it.
+        why: String,
     },
     /// The gate before an execution.
     Confirm(Box<Confirm>),
@@ -66,7 +108,7 @@ pub enum Overlay {
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The picture.
-    pub view: ClusterView,
+    pub view: Arc<ClusterView>,
     /// When it came, by the console's clock.
     pub at: Timestamp,
 }
@@ -76,11 +118,16 @@ pub struct Seen {
 pub struct Told {
     /// The line.
     pub text: String,
-    /// It needs attention.
+    /// It stays until a key is pressed.
     pub bad: bool,
     /// When.
     pub at: Timestamp,
+    /// When, for people.
+    pub wall: crate::model::WallTime,
 }
+
+/// Lines for the person that are kept.
+const LOG_MAX: usize = 50;
 
 /// The console's state.
 #[derive(Clone, Debug)]
@@ -95,34 +142,52 @@ pub struct Model {
     pub access: Access,
     /// The connection.
     pub link: Link,
-    /// The newest picture.
-    pub seen: Option<Seen>,
+    /// The last tries of the connection, newest last.
+    pub tries: VecDeque<(crate::model::WallTime, String)>,
+    /// The newest picture of each cluster.
+    pub clusters: BTreeMap<ClusterId, Seen>,
+    /// Which cluster is looked at.
+    pub cluster: Option<ClusterId>,
     /// The frozen picture, and how many came since.
     pub frozen: Option<(Seen, u32)>,
     /// Which screen.
     pub screen: Screen,
+    /// The screen before.
+    pub before: Screen,
     /// What lies over it.
     pub overlay: Option<Overlay>,
-    /// The selected node, by name: when the row goes, nothing is selected.
+    /// The node that is looked at, by name.
     pub node: Option<NodeId>,
-    /// The selected record, by number.
-    pub record: Option<u64>,
-    /// First line shown on screens that scroll.
-    pub scroll: usize,
+    /// What was selected in each panel of each screen, by name.
+    pub selected: BTreeMap<(Screen, &'static str), String>,
+    /// The panel that keys go to on each screen.
+    pub focus: BTreeMap<Screen, &'static str>,
+    /// First line shown of each panel that was scrolled.
+    pub scroll: BTreeMap<(Screen, &'static str), usize>,
+    /// Filters in force.
+    pub filters: BTreeMap<Screen, String>,
     /// The last thing to tell.
     pub told: Option<Told>,
+    /// The last things that were told, oldest first.
+    pub log: VecDeque<Told>,
     /// A call is under way since.
     pub calling: Option<Timestamp>,
     /// What was asked of it is to drop a plan.
     pub dismissing: bool,
     /// Steps of a lab that is being started.
     pub starting: Vec<String>,
+    /// Keys of a sequence that is not complete, and since when.
+    pub prefix: Option<(Vec<Key>, Timestamp)>,
+    /// What is kept between sessions.
+    pub settings: Settings,
     /// The look.
-    pub theme: Theme,
+    pub theme: Arc<Theme>,
     /// The keys.
-    pub keymap: Keymap,
-    /// Only ASCII.
-    pub ascii: bool,
+    pub keymap: Arc<Keymap>,
+    /// The characters.
+    pub glyphs: Glyphs,
+    /// Local time's distance from UTC in seconds.
+    pub zone: i32,
     /// The last key, and how many came in one burst: typing is told from pasting.
     pub burst: (Timestamp, u32),
 }
@@ -142,59 +207,126 @@ impl Model {
             who,
             access,
             link: Link::Idle,
-            seen: None,
+            tries: VecDeque::new(),
+            clusters: BTreeMap::new(),
+            cluster: None,
             frozen: None,
             screen: Screen::Cluster,
+            before: Screen::Fleet,
             overlay: None,
             node: None,
-            record: None,
-            scroll: 0,
+            selected: BTreeMap::new(),
+            focus: BTreeMap::new(),
+            scroll: BTreeMap::new(),
+            filters: BTreeMap::new(),
             told: None,
+            log: VecDeque::new(),
             calling: None,
             dismissing: false,
             starting: vec![],
-            theme,
-            keymap,
-            ascii: false,
+            prefix: None,
+            settings: Settings::default(),
+            theme: Arc::new(theme),
+            keymap: Arc::new(keymap),
+            glyphs: Glyphs::default(),
+            zone: 0,
             burst: (Timestamp(0), 0),
         }
     }
 
+    /// The screen that is drawn.
+    pub fn place(&self) -> Screen {
+        match self.screen {
+            Screen::Node if self.node_view().is_none() => Screen::Cluster,
+            other => other,
+        }
+    }
+    /// The newest picture of the cluster that is looked at.
+    pub fn seen(&self) -> Option<&Seen> {
+        self.cluster
+            .as_ref()
+            .and_then(|id| self.clusters.get(id))
+            .or_else(|| self.clusters.values().next())
+    }
     /// The picture on the screen: the frozen one, else the newest.
     pub fn shown(&self) -> Option<&Seen> {
-        self.frozen.as_ref().map(|(seen, _)| seen).or(self.seen.as_ref())
+        self.frozen.as_ref().map(|(seen, _)| seen).or_else(|| self.seen())
     }
     /// Its view.
     pub fn view(&self) -> Option<&ClusterView> {
-        self.shown().map(|s| &s.view)
+        self.shown().map(|s| &*s.view)
+    }
+    /// How old the picture on the screen is, while it goes on.
+    pub fn since(&self) -> Span {
+        match (&self.frozen, self.seen()) {
+            (None, Some(seen)) => self.moment.now.since(seen.at),
+            _ => Span::ZERO,
+        }
+    }
+    /// The node that is looked at.
+    pub fn node_view(&self) -> Option<&crate::model::view::NodeView> {
+        let id = self.node.as_ref()?;
+        self.view()?.nodes.iter().find(|n| n.node == *id)
     }
     /// How old the newest picture is.
     pub fn age(&self) -> Option<Span> {
-        self.seen.as_ref().map(|s| self.moment.now.since(s.at))
+        self.seen().map(|s| self.moment.now.since(s.at))
     }
     /// Why the data cannot be acted on; `None` while it is fresh.
     pub fn stale(&self) -> Option<String> {
         match self.age() {
             None => Some("nothing was received yet".into()),
-            Some(age) if age > STALE => Some(format!("the picture is {age} old")),
+            Some(age) if age > STALE => Some(format!(
+                "the picture is {} old, limit {}",
+                number::since(age),
+                number::since(STALE)
+            )),
             Some(_) => None,
         }
     }
-    /// Records, newest first.
+    /// Records that pass the filter, newest first.
     pub fn records(&self) -> Vec<&ChainedRecord> {
-        self.view().map(|v| v.records.iter().rev().collect()).unwrap_or_default()
+        let filter = self.filters.get(&Screen::Audit).map_or("", String::as_str);
+        let words: Vec<String> = filter.split_whitespace().map(str::to_lowercase).collect();
+        let Some(view) = self.view() else { return vec![] };
+        view.records
+            .iter()
+            .rev()
+            .filter(|r| words.iter().all(|w| super::view::record_passes(r, w)))
+            .collect()
     }
-    /// How many rows can be selected on this screen.
-    pub fn rows(&self) -> usize {
-        match self.screen {
-            Screen::Fleet => usize::from(self.view().is_some()),
-            Screen::Cluster => self.view().map_or(0, |v| v.nodes.len()),
-            Screen::Audit => self.records().len(),
-            Screen::Plan | Screen::Run | Screen::Why => 0,
-        }
+    /// What the person chose in a panel of this screen.
+    pub fn chosen(&self, panel: &'static str) -> Option<&str> {
+        self.selected.get(&(self.place(), panel)).map(String::as_str)
+    }
+    /// First line shown of a panel.
+    pub fn scrolled(&self, panel: &'static str) -> usize {
+        self.scroll.get(&(self.place(), panel)).copied().unwrap_or(0)
+    }
+    /// The panel that was chosen on this screen.
+    pub fn focus(&self) -> Option<&'static str> {
+        self.focus.get(&self.place()).copied()
     }
     /// A line for the person.
     pub fn tell(&mut self, text: impl Into<String>, bad: bool) {
-        self.told = Some(Told { text: text.into(), bad, at: self.moment.now });
+        let told = Told { text: text.into(), bad, at: self.moment.now, wall: self.moment.wall };
+        self.log.push_back(told.clone());
+        if self.log.len() > LOG_MAX {
+            self.log.pop_front();
+        }
+        self.told = Some(told);
+    }
+    /// A moment of the day, in the zone that is set.
+    pub fn clock(&self, wall: crate::model::WallTime) -> String {
+        if self.settings.local {
+            let shifted = crate::model::WallTime(wall.0 + i64::from(self.zone) * 1_000);
+            let (hours, minutes) = (self.zone / 3_600, self.zone.abs() / 60 % 60);
+            let clock = shifted.clock();
+            let zone =
+                if minutes == 0 { format!("{hours:+}") } else { format!("{hours:+}:{minutes:02}") };
+            format!("{}{zone}", clock.trim_end_matches('Z'))
+        } else {
+            wall.clock()
+        }
     }
 }

@@ -2,14 +2,15 @@
 //! for nothing else.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use crossterm::event::{Event as TerminalEvent, EventStream};
+use crossterm::event::{Event as TerminalEvent, EventStream, MouseEventKind};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::StreamExt as _;
 
 use super::event::{CallFailed, Command, Event, Moment};
@@ -17,13 +18,12 @@ use super::keymap::Keymap;
 use super::model::{Access, Model};
 use super::theme::{Depth, Theme};
 use super::update::update;
-use super::{export, link, terminal, view};
+use super::{export, kept, link, terminal, view};
 use crate::access::ApprovalKey;
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
-use crate::model::plan::Proposal;
-use crate::model::{Timestamp, WallTime};
+use crate::model::{Span, Timestamp, WallTime};
 use crate::wire::Client;
 use crate::wire::message::CallRequest;
 
@@ -45,12 +45,14 @@ pub enum Step {
 
 /// How the console looks and behaves.
 pub struct Options {
-    /// Theme and its text; `None`: dark.
+    /// Theme and its text; `None`: as settings say, else as the terminal can.
     pub theme: Option<(String, String)>,
-    /// The keymap's text; `None`: default.
-    pub keymap: Option<String>,
+    /// Name and text of the keymap; `None`: as settings say, else default.
+    pub keymap: Option<(String, String)>,
     /// Only ASCII.
     pub ascii: bool,
+    /// The first screen is this cluster's.
+    pub cluster: Option<String>,
     /// Cannot express a change.
     pub read_only: bool,
 }
@@ -58,8 +60,8 @@ pub struct Options {
 /// Drawn at most this often; over SSH less.
 const FRAME: Duration = Duration::from_millis(33);
 const FRAME_SSH: Duration = Duration::from_millis(100);
-/// Ages grow on the screen at this pace.
-const TICK: Duration = Duration::from_secs(1);
+/// A countdown's last seconds are drawn at this pace.
+const COUNTDOWN: Span = Span::millis(200);
 
 struct Runner {
     model: Model,
@@ -67,7 +69,11 @@ struct Runner {
     identity: Option<Identity>,
     read_only: bool,
     events: mpsc::Sender<Event>,
+    /// The next try of the connection at once.
+    now: Arc<Notify>,
     depth: Depth,
+    /// What is on the terminal.
+    shown: Option<ratatui::buffer::Buffer>,
     quit: bool,
 }
 
@@ -82,18 +88,50 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     // With NO_COLOR the library would also drop bold and reverse, and with them the selection;
     // colours are the theme's matter.
     crossterm::style::force_color_output(true);
+    let (settings, trouble) = kept::settings();
     let theme = match &options.theme {
         Some((name, text)) => Theme::parse(name, text, depth)
             .map_err(|p| format!("theme {name}: {}", p.join("; ")))?,
-        None => Theme::built_in(if depth == Depth::None { "mono" } else { "dark" }, depth)
+        None => Theme::built_in(&settings.theme, depth)
+            .or_else(|| Theme::built_in(Theme::name_for(depth), depth))
             .ok_or("no theme")?,
     };
-    let keymap_text = options.keymap.as_deref().unwrap_or(super::keymap::BUILT_IN[0].1);
-    let keymap = Keymap::parse(keymap_text).map_err(|p| format!("keymap: {}", p.join("; ")))?;
+    let built_in = |name: &str| {
+        super::keymap::BUILT_IN.iter().find(|(n, _)| *n == name).map(|(_, text)| (*text).to_owned())
+    };
+    let keymap_text = options
+        .keymap
+        .map(|(_, text)| text)
+        .or_else(|| built_in(&settings.keymap))
+        .unwrap_or_else(|| super::keymap::BUILT_IN[0].1.to_owned());
+    let keymap = Keymap::parse(&keymap_text).map_err(|p| format!("keymap: {}", p.join("; ")))?;
     let size = crossterm::terminal::size().unwrap_or((80, 24));
     let (events, mut inbox) = mpsc::channel(256);
     let mut model = Model::new(String::new(), Access::ReadOnly, theme, keymap, size);
-    model.ascii = options.ascii;
+    model.moment = moment();
+    model.glyphs = match (options.ascii, view::Glyphs::by_name(&settings.glyphs)) {
+        (true, _) => view::Glyphs::Ascii,
+        (false, Some(kept)) => kept,
+        (false, None) => {
+            kept::glyphs(env("TERM").as_deref(), env("LC_ALL"), env("LC_CTYPE"), env("LANG"))
+        }
+    };
+    model.zone = chrono::Local::now().offset().local_minus_utc();
+    if let Some(why) = trouble {
+        model.tell(why, true);
+    }
+    let mouse = settings.mouse;
+    model.settings = settings;
+    if let Source::Identity(identity) = &source {
+        // The last known picture, as old as it is, before anybody was asked.
+        if let Some(seen) = kept::picture(&identity.plane, model.moment) {
+            model.clusters.insert(seen.view.cluster.clone(), seen);
+        }
+    }
+    model.cluster = options
+        .cluster
+        .map(crate::model::ClusterId::new)
+        .or_else(|| model.clusters.keys().next().cloned());
     let guard = terminal::Guard::take().map_err(|e| format!("no terminal: {e}"))?;
     let backend = CrosstermBackend::new(std::io::stdout());
     let terminal = Terminal::new(backend).map_err(|e| e.to_string())?;
@@ -103,10 +141,12 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         identity: None,
         read_only: options.read_only,
         events,
+        now: Arc::new(Notify::new()),
         depth,
+        shown: None,
         quit: false,
     };
-    runner.model.moment = moment();
+    terminal::mouse(mouse);
     // The first frame waits for nothing.
     runner.draw();
     let mut starting = None;
@@ -116,12 +156,12 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     }
     let frame = if std::env::var_os("SSH_CONNECTION").is_some() { FRAME_SSH } else { FRAME };
     let mut keys = EventStream::new();
-    let mut tick = tokio::time::interval(TICK);
     let mut end = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
     let mut dirty = false;
     let mut drawn = tokio::time::Instant::now();
     while !runner.quit {
+        let wake = wake(&runner.model);
         let event = tokio::select! {
             biased;
             _ = end.recv() => break,
@@ -130,6 +170,11 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
                 Some(Ok(TerminalEvent::Key(key))) => Some(Event::Key(key)),
                 Some(Ok(TerminalEvent::Paste(text))) => Some(Event::Paste(text)),
                 Some(Ok(TerminalEvent::Resize(width, height))) => Some(Event::Resize(width, height)),
+                Some(Ok(TerminalEvent::Mouse(turn))) => match turn.kind {
+                    MouseEventKind::ScrollDown => Some(Event::Wheel(true)),
+                    MouseEventKind::ScrollUp => Some(Event::Wheel(false)),
+                    _ => None,
+                },
                 Some(Ok(_)) => None,
                 // The terminal is gone.
                 Some(Err(_)) | None => break,
@@ -141,7 +186,7 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
                 Some(Err(why)) => Some(Event::Failed(why)),
                 None => { starting = None; None }
             },
-            _ = tick.tick() => Some(Event::Tick),
+            () = tokio::time::sleep(wake.std()) => Some(Event::Tick),
             () = tokio::time::sleep_until(drawn + frame), if dirty => None,
         };
         let typed = matches!(event, Some(Event::Key(_) | Event::Paste(_) | Event::Resize(..)));
@@ -158,8 +203,36 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
             drawn = tokio::time::Instant::now();
         }
     }
+    terminal::mouse(false);
     drop(guard);
+    if let (Some(identity), Some(seen)) = (&runner.identity, runner.model.seen()) {
+        kept::keep_picture(&identity.plane, &seen.view);
+    }
     Ok(())
+}
+
+/// When the picture changes next without anybody: the clock's next second, the last ten seconds of
+/// a countdown, a hint that appears.
+fn wake(model: &Model) -> Span {
+    let next_second = 1_000 - u64::try_from(model.moment.wall.0.rem_euclid(1_000)).unwrap_or(0);
+    let mut next = Span::millis(next_second);
+    let counts = |left: Option<Span>| left.is_some_and(|l| l > Span::ZERO && l < Span::secs(10));
+    let since = model.since();
+    let phase = model.view().and_then(|v| v.phase.deadline);
+    let retry = match &model.link {
+        super::event::Link::Lost { retry_at, .. } => Some(model.moment.now.until(*retry_at)),
+        _ => None,
+    };
+    if counts(phase.map(|d| Span(d.0.saturating_sub(since.0)))) || counts(retry) {
+        next = next.min(COUNTDOWN);
+    }
+    if let Some((_, since)) = &model.prefix {
+        let hint = model.moment.now.until(*since + view::HINT_AFTER);
+        if hint > Span::ZERO {
+            next = next.min(hint);
+        }
+    }
+    next
 }
 
 async fn next_step(
@@ -180,26 +253,43 @@ impl Runner {
         self.model.who.clone_from(&identity.name);
         let approver = identity.approval_key.is_some() && !self.read_only;
         self.model.access = if approver { Access::Approver } else { Access::ReadOnly };
-        tokio::spawn(link::run(identity.clone(), self.events.clone()));
+        tokio::spawn(link::run(identity.clone(), self.events.clone(), self.now.clone()));
         self.identity = Some(identity);
     }
 
     fn draw(&mut self) {
         // A terminal that went away shows as an end of its events.
-        let _ = self.terminal.draw(|frame| view::view(&self.model, frame));
+        let _ = self.paint();
+    }
+
+    /// Nothing is written where nothing changed: an idle console is silent.
+    fn paint(&mut self) -> std::io::Result<()> {
+        self.terminal.autoresize()?;
+        let mut frame = self.terminal.get_frame();
+        view::view(&self.model, &mut frame);
+        let drawn = self.terminal.current_buffer_mut();
+        if self.shown.as_ref() == Some(drawn) {
+            drawn.reset();
+            return Ok(());
+        }
+        self.shown = Some(drawn.clone());
+        self.terminal.flush()?;
+        self.terminal.swap_buffers();
+        std::io::stdout().flush()
     }
 
     fn act(&mut self, command: Command) {
         match command {
             Command::Quit => self.quit = true,
             Command::Suspend => self.suspend(),
-            Command::Propose { to, reason } => {
-                self.call(CallRequest::Order(PersonOrder::Propose(Proposal {
-                    to,
-                    reason,
-                    ..Proposal::default()
-                })));
+            Command::Propose(what) => {
+                self.call(CallRequest::Order(PersonOrder::Propose(what)));
             }
+            Command::Acknowledge(reason) => {
+                self.call(CallRequest::Order(PersonOrder::Acknowledge { reason }));
+            }
+            Command::Verify => self.call(CallRequest::Verify),
+            Command::Retry => self.now.notify_one(),
             Command::Dismiss(plan) => {
                 self.call(CallRequest::Order(PersonOrder::Dismiss {
                     plan,
@@ -212,13 +302,33 @@ impl Runner {
                     self.tell(Event::Reply(Err(CallFailed { why, outcome_unknown: false })))
                 }
             },
-            Command::Copy => self.copy(),
+            Command::Copy(text) => self.copy(&text),
+            Command::CopyScreen => {
+                let text = self.screen(export::text);
+                self.copy(&text);
+            }
             Command::Save => self.save(),
+            Command::Export(records) => self.export(&records),
             Command::Theme(name) => {
                 if let Some(theme) = Theme::built_in(name, self.depth) {
-                    self.model.theme = theme;
-                    self.model.tell(format!("theme {name}"), false);
+                    self.model.theme = Arc::new(theme);
                 }
+            }
+            Command::Keymap(name) => {
+                let text = super::keymap::BUILT_IN.iter().find(|(n, _)| *n == name);
+                if let Some(Ok(keymap)) = text.map(|(_, text)| Keymap::parse(text)) {
+                    self.model.keymap = Arc::new(keymap);
+                }
+            }
+            Command::Keep(settings) => {
+                terminal::mouse(settings.mouse);
+                if let Err(why) = kept::keep_settings(&settings) {
+                    self.model.tell(format!("settings were not saved: {why}"), true);
+                }
+            }
+            Command::Bell => {
+                let _ =
+                    std::io::stdout().write_all(b"\x07").and_then(|()| std::io::stdout().flush());
             }
         }
     }
@@ -260,8 +370,7 @@ impl Runner {
         });
     }
 
-    fn copy(&mut self) {
-        let text = self.screen(export::text);
+    fn copy(&mut self, text: &str) {
         let encoded = base64::engine::general_purpose::STANDARD.encode(text);
         let sent = write!(std::io::stdout(), "\x1b]52;c;{encoded}\x07")
             .and_then(|()| std::io::stdout().flush());
@@ -275,15 +384,35 @@ impl Runner {
         );
     }
 
+    fn file(&self, what: &str) -> String {
+        format!("quorate-{what}{}", self.model.moment.wall.rfc3339().replace([':', '.'], "-"))
+    }
+
     fn save(&mut self) {
-        let dark = self.model.theme.name != "light";
-        let (text, svg) = self.screen(|buffer| (export::text(buffer), export::svg(buffer, dark)));
-        let name = format!("quorate-{}", self.model.moment.wall.rfc3339().replace([':', '.'], "-"));
+        let theme = self.model.theme.clone();
+        let (text, ansi, svg) = self.screen(|buffer| {
+            (export::text(buffer), export::ansi(buffer), export::svg(buffer, &theme))
+        });
+        let name = self.file("");
         let saved = std::fs::write(format!("{name}.txt"), text)
+            .and_then(|()| std::fs::write(format!("{name}.ans"), ansi))
             .and_then(|()| std::fs::write(format!("{name}.svg"), svg));
         match saved {
-            Ok(()) => self.model.tell(format!("saved {name}.svg and .txt"), false),
+            Ok(()) => self.model.tell(format!("saved {name}.svg, .ans and .txt"), false),
             Err(e) => self.model.tell(format!("could not save {name}: {e}"), true),
+        }
+    }
+
+    fn export(&mut self, records: &[crate::model::record::ChainedRecord]) {
+        let name = format!("{}.jsonl", self.file("audit-"));
+        let text: String = records
+            .iter()
+            .filter_map(|r| serde_json::to_string(r).ok())
+            .map(|line| line + "\n")
+            .collect();
+        match std::fs::write(&name, text) {
+            Ok(()) => self.model.tell(format!("{} records are in {name}", records.len()), false),
+            Err(e) => self.model.tell(format!("could not write {name}: {e}"), true),
         }
     }
 
@@ -309,6 +438,7 @@ impl Runner {
         // Woken again.
         let _ = terminal::enter();
         let _ = self.terminal.clear();
+        self.shown = None;
         self.model.moment = Moment { now: host::now().max(Timestamp(0)), wall: host::wall() };
     }
 }

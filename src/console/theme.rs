@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::config::problem::nearest;
+use crate::picture::Ink;
 
 /// The themes that come with the program.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -15,6 +16,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("term16", include_str!("../../themes/term16.toml")),
     ("mono", include_str!("../../themes/mono.toml")),
     ("projector", include_str!("../../themes/projector.toml")),
+    ("hc-dark", include_str!("../../themes/hc-dark.toml")),
+    ("hc-light", include_str!("../../themes/hc-light.toml")),
+    ("cvd-dark", include_str!("../../themes/cvd-dark.toml")),
+    ("cvd-light", include_str!("../../themes/cvd-light.toml")),
 ];
 
 macro_rules! roles {
@@ -35,21 +40,56 @@ macro_rules! roles {
 }
 roles! {
     Text = "text";
+    Strong = "strong";
     Muted = "muted";
-    Title = "title";
-    Bar = "bar";
-    Environment = "environment";
-    Production = "production";
+    Line = "line";
+    Key = "key";
     Good = "good";
     Warn = "warn";
     Bad = "bad";
     Unknown = "unknown";
-    Current = "current";
+    Unreal = "unreal";
+    Surface = "surface";
     Selected = "selected";
-    Key = "key";
-    Stale = "stale";
-    Simulated = "simulated";
-    Danger = "danger";
+    Production = "prod";
+    Environment = "env";
+    GoodBadge = "good-badge";
+    WarnBadge = "warn-badge";
+    BadBadge = "bad-badge";
+    UnknownBadge = "unknown-badge";
+    UnrealBadge = "unreal-badge";
+    Chart = "chart";
+    ChartLimit = "chart-limit";
+}
+
+impl From<Ink> for Role {
+    fn from(ink: Ink) -> Role {
+        match ink {
+            Ink::Text => Role::Text,
+            Ink::Strong => Role::Strong,
+            Ink::Muted => Role::Muted,
+            Ink::Key => Role::Key,
+            Ink::Good => Role::Good,
+            Ink::Warn => Role::Warn,
+            Ink::Bad => Role::Bad,
+            Ink::Unknown => Role::Unknown,
+            Ink::Unreal => Role::Unreal,
+        }
+    }
+}
+
+impl Role {
+    /// The badge for a meaning.
+    pub fn badge(ink: Ink) -> Role {
+        match ink {
+            Ink::Good => Role::GoodBadge,
+            Ink::Warn => Role::WarnBadge,
+            Ink::Bad => Role::BadBadge,
+            Ink::Unreal => Role::UnrealBadge,
+            Ink::Key => Role::Environment,
+            Ink::Text | Ink::Strong | Ink::Muted | Ink::Unknown => Role::UnknownBadge,
+        }
+    }
 }
 
 /// How many colours the terminal has.
@@ -87,12 +127,14 @@ impl Depth {
 pub struct Theme {
     /// Its name.
     pub name: String,
+    /// The ground that it is made for, as it was written; a terminal keeps its own.
+    pub ground: Option<(u8, u8, u8)>,
     styles: BTreeMap<Role, Style>,
 }
 
 impl Theme {
-    /// Reads a theme: `[palette]` names colours, `[role]` gives each meaning `fg`, `bg`, `bold`,
-    /// `dim`, `reverse`, `underline`.
+    /// Reads a theme: `ground` is what its colours stand on, `[palette]` names colours, `[role]`
+    /// gives each meaning `fg`, `bg`, `bold`, `dim`, `reverse`, `underline`.
     ///
     /// # Errors
     /// Every problem, in words.
@@ -100,9 +142,11 @@ impl Theme {
         let table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| vec![e.to_string().trim().to_owned()])?;
         let mut problems = Vec::new();
-        for (section, _) in table.iter().filter(|(s, _)| !["palette", "role"].contains(&s.as_str()))
-        {
-            problems.push(format!("unknown section {section:?}: expected [palette] and [role]"));
+        let sections = ["ground", "palette", "role"];
+        for (section, _) in table.iter().filter(|(s, _)| !sections.contains(&s.as_str())) {
+            problems.push(format!(
+                "unknown section {section:?}: expected ground, [palette] and [role]"
+            ));
         }
         let empty = toml::Table::new();
         let palette = table.get("palette").and_then(toml::Value::as_table).unwrap_or(&empty);
@@ -119,6 +163,12 @@ impl Theme {
             ));
             None
         };
+        let ground = table.get("ground").and_then(|value| {
+            match value.as_str().unwrap_or_default().parse::<Color>() {
+                Ok(Color::Rgb(r, g, b)) => Some((r, g, b)),
+                _ => None,
+            }
+        });
         let mut styles = BTreeMap::new();
         let mut unknown = Vec::new();
         for (key, value) in roles {
@@ -146,6 +196,10 @@ impl Theme {
                 }
             }
             if depth == Depth::None {
+                // What stood out by its ground stands out by reverse.
+                if style.bg.is_some() && *role != Role::Surface {
+                    style = style.add_modifier(Modifier::REVERSED);
+                }
                 (style.fg, style.bg) = (None, None);
             }
             styles.insert(*role, style);
@@ -158,9 +212,23 @@ impl Theme {
                 .map(|r| format!("role {:?} is missing", r.name())),
         );
         if problems.is_empty() {
-            Ok(Theme { name: name.to_owned(), styles })
+            Ok(Theme { name: name.to_owned(), ground, styles })
         } else {
             Err(problems)
+        }
+    }
+
+    /// Whether it is made for a dark ground; one that says nothing is taken to be.
+    pub fn is_dark(&self) -> bool {
+        self.ground.is_none_or(|(r, g, b)| u32::from(r) + u32::from(g) + u32::from(b) < 384)
+    }
+
+    /// The theme for a terminal with so many colours, when nobody asked for one.
+    pub fn name_for(depth: Depth) -> &'static str {
+        match depth {
+            Depth::None => "mono",
+            Depth::Sixteen => "term16",
+            Depth::Indexed | Depth::True => "dark",
         }
     }
 

@@ -1,47 +1,56 @@
 //! An event and a model → what the world is asked to do. Pure.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tui_input::Input;
+use tui_input::backend::crossterm::EventHandler as _;
 
 use super::command::Action;
 use super::confirm::{Confirm, Entered};
-use super::event::{Command, Event, Moment};
-use super::keymap::Key;
+use super::event::{CallFailed, Command, Event, Link, Moment};
+use super::go;
+use super::keymap::{Found, Key};
 use super::model::{Model, Overlay, Screen, Seen};
-use super::theme;
+use super::settings::Bell;
+use super::view;
+use crate::model::plan::Proposal;
 use crate::model::{NodeId, Span};
+use crate::picture::summary::{Attention, attention};
 use crate::wire::message::CallReply;
 
 /// More keys than this, each within [`BURST_GAP`] of the one before, are a paste without brackets.
 const BURST_KEYS: u32 = 20;
 const BURST_GAP: Span = Span::millis(3);
-/// A line for the person stays so long.
-const TOLD_FOR: Span = Span::secs(8);
+/// A line about what was done stays so long; one about what was not, until a key.
+const TOLD_FOR: Span = Span::secs(4);
+/// Tries of the connection that are kept.
+const TRIES_MAX: usize = 20;
 
 /// Takes one event.
 pub fn update(model: &mut Model, moment: Moment, event: Event) -> Vec<Command> {
     model.moment = moment;
-    if model.told.as_ref().is_some_and(|t| moment.now.since(t.at) > TOLD_FOR) {
+    if model.told.as_ref().is_some_and(|t| !t.bad && moment.now.since(t.at) > TOLD_FOR) {
         model.told = None;
     }
     let commands = match event {
         Event::Key(key) => on_key(model, &key),
-        Event::Paste(_) => {
-            on_paste(model);
+        Event::Paste(text) => {
+            on_paste(model, &text);
             vec![]
         }
+        Event::Wheel(down) if model.overlay.is_none() => {
+            go::moved(model, if down { Action::Next } else { Action::Previous });
+            vec![]
+        }
+        Event::Wheel(_) | Event::Tick => vec![],
         Event::Resize(width, height) => {
             model.size = (width, height);
             vec![]
         }
-        Event::Tick => vec![],
         Event::Link(link) => {
-            model.link = link;
+            on_link(model, link);
             vec![]
         }
-        Event::View(view) => {
-            on_view(model, Seen { view: *view, at: moment.now });
-            vec![]
-        }
+        Event::View(view) => on_view(model, Seen { view: view.into(), at: moment.now }),
         Event::Reply(reply) => {
             on_reply(model, reply);
             vec![]
@@ -63,75 +72,115 @@ pub fn update(model: &mut Model, moment: Moment, event: Event) -> Vec<Command> {
     commands
 }
 
-fn on_view(model: &mut Model, seen: Seen) {
-    if model.node.as_ref().is_some_and(|n| !seen.view.nodes.iter().any(|v| v.node == *n)) {
-        // The row left: nothing is selected, not its neighbour.
-        model.node = None;
+fn on_link(model: &mut Model, link: Link) {
+    let words = match &link {
+        Link::Lost { why, attempt, .. } => Some(format!("{why}; try {attempt} comes next")),
+        Link::Live { target, .. } => Some(format!("connected to {target}")),
+        Link::Idle | Link::Connecting { .. } => None,
+    };
+    if let Some(words) = words.filter(|w| model.tries.back().is_none_or(|(_, last)| last != w)) {
+        model.tries.push_back((model.moment.wall, words));
+        if model.tries.len() > TRIES_MAX {
+            model.tries.pop_front();
+        }
     }
+    model.link = link;
+}
+
+fn on_view(model: &mut Model, seen: Seen) -> Vec<Command> {
+    let yours = |view: &_| attention(view) == Attention::Yours;
+    let before = model.clusters.get(&seen.view.cluster).is_some_and(|s| yours(&s.view));
+    let rings = yours(&seen.view) && !before && model.settings.bell == Bell::NeedsMe;
     if let Some((_, missed)) = &mut model.frozen {
         *missed += 1;
     }
-    model.seen = Some(seen);
+    if model.cluster.is_none() {
+        model.cluster = Some(seen.view.cluster.clone());
+    }
+    model.clusters.insert(seen.view.cluster.clone(), seen);
     model.starting.clear();
+    if rings { vec![Command::Bell] } else { vec![] }
 }
 
-/// The gate closes when what it was opened for changes.
+/// The gate's field closes when what it was opened for changes; what changed is named inside it.
 fn disarm(model: &mut Model) {
     let Some(Overlay::Confirm(confirm)) = &model.overlay else { return };
-    let Some((view, age)) = model.seen.as_ref().map(|s| &s.view).zip(model.age()) else { return };
-    if let Some(why) = confirm.broken_by(view, age) {
-        model.overlay = None;
-        model.tell(format!("disarmed: {why}. Nothing was done."), true);
+    let Some((view, age)) = model.seen().map(|s| &s.view).zip(model.age()) else { return };
+    let broken = confirm.broken_by(view, age);
+    if let Some(Overlay::Confirm(confirm)) = &mut model.overlay
+        && confirm.broken.is_none()
+        && let Some(broken) = broken
+    {
+        confirm.typed.clear();
+        confirm.broken = Some(broken);
     }
 }
 
-fn on_reply(model: &mut Model, reply: Result<CallReply, super::event::CallFailed>) {
+fn on_reply(model: &mut Model, reply: Result<CallReply, CallFailed>) {
     model.calling = None;
     match reply {
         Ok(CallReply::Plan { digest, .. }) => {
-            model.screen = Screen::Plan;
-            model.scroll = 0;
+            go::to(model, Screen::Plan);
             model.tell(
-                format!("plan {} waits. Read the loss account, then :execute", digest.short()),
+                format!(
+                    "plan {} waits; nothing has begun: read its loss, then :execute",
+                    digest.short()
+                ),
                 false,
             );
         }
         Ok(CallReply::Accepted { plan }) => {
-            let what = if std::mem::take(&mut model.dismissing) {
-                "dropped"
-            } else {
-                "confirmed: it runs"
-            };
-            model.tell(format!("done: plan {} is {what}", plan.short()), false);
-        }
-        Ok(CallReply::Refused { check, why }) => {
-            model.tell(format!("refused ({check}): {why}"), true)
-        }
-        Ok(
-            CallReply::View(_)
-            | CallReply::Audit { .. }
-            | CallReply::Why(_)
-            | CallReply::Verified { .. },
-        ) => {}
-        Err(failed) if failed.outcome_unknown => {
+            let dropped = std::mem::take(&mut model.dismissing);
             model.tell(
-                format!(
-                    "UNKNOWN: {}. It may have been done: look at run and audit before \
-                anything else",
-                    failed.why
-                ),
-                true,
+                match plan.short() {
+                    "" => "done: the plane took it".to_owned(),
+                    plan if dropped => format!("plan {plan} is dropped; nothing was changed"),
+                    plan => format!("plan {plan} runs; it goes on without this console"),
+                },
+                false,
             );
         }
-        Err(failed) => model.tell(format!("not done: {}", failed.why), true),
+        Ok(CallReply::Refused { check, why }) => {
+            model.tell(format!("refused by {check}: {why}"), true);
+            if model.overlay.is_none() {
+                model.overlay = Some(Overlay::Refused { check, why });
+            }
+        }
+        Ok(CallReply::Verified { parts, confidence }) => {
+            let failed: Vec<&str> =
+                parts.iter().filter(|(_, held, _)| !held).map(|(n, ..)| n.as_str()).collect();
+            if failed.is_empty() {
+                model.tell(
+                    format!("verified: every part holds, confidence {confidence} of 100"),
+                    false,
+                );
+            } else {
+                model.tell(format!("not verified: {} did not hold", failed.join(", ")), true);
+            }
+        }
+        Ok(CallReply::View(_) | CallReply::Audit { .. } | CallReply::Why(_)) => {}
+        Err(failed) if failed.outcome_unknown => model.tell(
+            format!(
+                "UNKNOWN: {}; it may have been done: look at run and audit before anything else",
+                failed.why
+            ),
+            true,
+        ),
+        Err(failed) => model.tell(format!("not done: {}; nothing was changed", failed.why), true),
     }
 }
 
-fn on_paste(model: &mut Model) {
+fn on_paste(model: &mut Model, text: &str) {
     match &mut model.overlay {
         Some(Overlay::Confirm(confirm)) => {
             confirm.typed.clear();
             "a paste is not taken here: type the name".clone_into(&mut confirm.hint);
+        }
+        // A filter and a command are only text: control characters are left out.
+        Some(Overlay::Palette { input, .. } | Overlay::Filter(input)) => {
+            for c in text.chars().filter(|c| !c.is_control()).take(128) {
+                input.handle(tui_input::InputRequest::InsertChar(c));
+            }
         }
         _ => model.tell("a paste is not taken as keys", false),
     }
@@ -149,162 +198,260 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
     model.burst =
         (model.moment.now, if model.moment.now.since(last) > BURST_GAP { 1 } else { count + 1 });
     if model.burst.1 > BURST_KEYS {
-        on_paste(model);
+        on_paste(model, "");
         return vec![];
     }
-    let back = Key::from_event(key).and_then(|k| model.keymap.action(k)) == Some(Action::Back);
+    // What was refused has been seen.
+    if model.told.as_ref().is_some_and(|t| t.bad) && model.overlay.is_none() {
+        model.told = None;
+    }
     let escape = key.code == KeyCode::Esc || key.modifiers.contains(KeyModifiers::ALT);
     match model.overlay.take() {
-        None => {
-            let action = Key::from_event(key).and_then(|k| model.keymap.action(k));
-            action.map_or_else(Vec::new, |a| act(model, a, ""))
-        }
-        Some(_) if escape => vec![],
-        Some(Overlay::Help { scroll }) => {
-            let action = Key::from_event(key).and_then(|k| model.keymap.action(k));
-            match action {
-                Some(Action::Help) => {}
-                Some(Action::Quit) => return vec![Command::Quit],
-                Some(Action::Next | Action::PageDown) => {
-                    model.overlay = Some(Overlay::Help { scroll: scroll + 1 })
-                }
-                Some(Action::Previous | Action::PageUp) => {
-                    model.overlay = Some(Overlay::Help { scroll: scroll.saturating_sub(1) })
-                }
-                _ if back => {}
-                _ => model.overlay = Some(Overlay::Help { scroll }),
-            }
+        None => on_page(model, key),
+        Some(Overlay::Filter(_)) if escape => {
+            model.filters.remove(&model.place());
             vec![]
         }
+        Some(_) if escape => vec![],
+        Some(Overlay::Help { scroll, filter }) => on_help(model, key, scroll, filter),
+        Some(Overlay::ReadAll { scroll }) => on_read_all(model, key, scroll),
+        Some(Overlay::Refused { check, why }) => on_refused(model, key, check, why),
+        Some(Overlay::Filter(input)) => on_filter(model, key, input),
         Some(Overlay::Palette { input, selected }) => on_palette(model, key, input, selected),
         Some(Overlay::Confirm(confirm)) => on_confirm(model, key, confirm),
     }
 }
 
-fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> Vec<Command> {
-    confirm.hint.clear();
-    match key.code {
-        KeyCode::Enter => match confirm.enter() {
-            Entered::Cancelled => {
-                model.tell("cancelled. Nothing was done.", false);
-                vec![]
-            }
-            Entered::Wrong => {
-                confirm.hint =
-                    format!("{:?} is not the node that this plan demotes", confirm.typed);
-                confirm.typed.clear();
-                model.overlay = Some(Overlay::Confirm(confirm));
-                vec![]
-            }
-            Entered::Proof(proof) => {
-                model.calling = Some(model.moment.now);
-                model.dismissing = false;
-                model.screen = Screen::Run;
-                vec![Command::Execute(proof)]
-            }
-        },
-        KeyCode::Backspace => {
-            confirm.typed.pop();
-            model.overlay = Some(Overlay::Confirm(confirm));
+fn on_page(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
+    let Some(key) = Key::from_event(key) else { return vec![] };
+    let (mut keys, since) = model.prefix.take().unwrap_or((vec![], model.moment.now));
+    let begun = !keys.is_empty();
+    keys.push(key);
+    match model.keymap.find(&keys) {
+        Found::Action(action) => act(model, action, ""),
+        Found::Prefix => {
+            model.prefix = Some((keys, since));
             vec![]
         }
-        // Key repeat is not typing.
-        KeyCode::Char(c)
-            if key.kind == KeyEventKind::Press
-                && !key.modifiers.contains(KeyModifiers::CONTROL)
-                && confirm.typed.len() < 64 =>
-        {
-            confirm.typed.push(c);
-            model.overlay = Some(Overlay::Confirm(confirm));
-            vec![]
+        // Esc, and what leads nowhere, closes a sequence and nothing else.
+        Found::Nothing if begun => vec![],
+        Found::Nothing => vec![],
+    }
+}
+
+/// The command of a key inside a dialog that only scrolls.
+fn bound(model: &Model, key: &KeyEvent) -> Option<Action> {
+    Key::from_event(key).and_then(|k| model.keymap.action(k))
+}
+
+fn scroll_by(model: &Model, key: &KeyEvent, scroll: usize) -> Option<usize> {
+    let by = match key.code {
+        KeyCode::Down => 1,
+        KeyCode::Up => -1,
+        KeyCode::PageDown => 10,
+        KeyCode::PageUp => -10,
+        KeyCode::Home => isize::MIN,
+        KeyCode::End => isize::MAX,
+        _ => return None,
+    };
+    Some(match by {
+        isize::MIN => 0,
+        isize::MAX => view::scroll_max(model),
+        by => scroll.saturating_add_signed(by).min(view::scroll_max(model)),
+    })
+}
+
+fn on_help(model: &mut Model, key: &KeyEvent, scroll: usize, mut filter: String) -> Vec<Command> {
+    model.overlay = Some(Overlay::Help { scroll, filter: filter.clone() });
+    if let Some(scroll) = scroll_by(model, key, scroll) {
+        model.overlay = Some(Overlay::Help { scroll, filter });
+        return vec![];
+    }
+    match key.code {
+        KeyCode::Char('?') | KeyCode::Enter => model.overlay = None,
+        KeyCode::Backspace => {
+            filter.pop();
+            model.overlay = Some(Overlay::Help { scroll: 0, filter });
+        }
+        KeyCode::Char(c) if !key.modifiers.contains(KeyModifiers::CONTROL) && filter.len() < 40 => {
+            filter.push(c);
+            model.overlay = Some(Overlay::Help { scroll: 0, filter });
+        }
+        _ => {}
+    }
+    vec![]
+}
+
+fn on_read_all(model: &mut Model, key: &KeyEvent, scroll: usize) -> Vec<Command> {
+    model.overlay = Some(Overlay::ReadAll { scroll });
+    if let Some(scroll) = scroll_by(model, key, scroll) {
+        model.overlay = Some(Overlay::ReadAll { scroll });
+        return vec![];
+    }
+    match bound(model, key) {
+        Some(Action::Next) => {
+            let scroll = (scroll + 1).min(view::scroll_max(model));
+            model.overlay = Some(Overlay::ReadAll { scroll });
+        }
+        Some(Action::Previous) => {
+            model.overlay = Some(Overlay::ReadAll { scroll: scroll.saturating_sub(1) });
+        }
+        Some(Action::Copy) => return vec![Command::Copy(view::all_text(model))],
+        Some(Action::Quit) => return vec![Command::Quit],
+        Some(Action::ReadAll | Action::Open | Action::Back) => model.overlay = None,
+        _ => {}
+    }
+    vec![]
+}
+
+fn on_refused(model: &mut Model, key: &KeyEvent, check: String, why: String) -> Vec<Command> {
+    match bound(model, key) {
+        Some(Action::Open | Action::Back | Action::ReadAll) => vec![],
+        Some(Action::Quit) => vec![Command::Quit],
+        Some(Action::Copy) => {
+            let text = format!("refused by {check}: {why}");
+            model.overlay = Some(Overlay::Refused { check, why });
+            vec![Command::Copy(text)]
         }
         _ => {
-            model.overlay = Some(Overlay::Confirm(confirm));
+            model.overlay = Some(Overlay::Refused { check, why });
             vec![]
         }
     }
+}
+
+fn on_filter(model: &mut Model, key: &KeyEvent, mut input: Input) -> Vec<Command> {
+    let place = model.place();
+    if key.code == KeyCode::Enter {
+        return vec![];
+    }
+    if input.value().len() < 128 || key.code == KeyCode::Backspace {
+        input.handle_event(&crossterm::event::Event::Key(*key));
+    }
+    model.filters.insert(place, input.value().to_owned());
+    model.overlay = Some(Overlay::Filter(input));
+    vec![]
+}
+
+fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> Vec<Command> {
+    confirm.hint.clear();
+    match key.code {
+        KeyCode::Enter => match confirm.enter(model.moment.now) {
+            Entered::Cancelled => {
+                model.tell("cancelled; nothing was done", false);
+                return vec![];
+            }
+            Entered::Wrong(why) => {
+                if confirm.typed != confirm.wanted() {
+                    confirm.typed.clear();
+                }
+                confirm.hint = why;
+            }
+            Entered::Next => {}
+            Entered::Proof(proof) => {
+                model.calling = Some(model.moment.now);
+                model.dismissing = false;
+                go::to(model, Screen::Run);
+                return vec![Command::Execute(proof)];
+            }
+        },
+        _ if confirm.broken.is_some() => {}
+        KeyCode::Backspace => {
+            confirm.typed.pop();
+        }
+        // Key repeat is not typing.
+        KeyCode::Char(_) if key.kind == KeyEventKind::Repeat => {
+            "a held key is not typing".clone_into(&mut confirm.hint);
+        }
+        KeyCode::Char(c)
+            if !key.modifiers.contains(KeyModifiers::CONTROL) && confirm.typed.len() < 256 =>
+        {
+            confirm.typed.push(c);
+        }
+        _ => {}
+    }
+    model.overlay = Some(Overlay::Confirm(confirm));
+    vec![]
 }
 
 fn on_palette(
     model: &mut Model,
     key: &KeyEvent,
-    mut input: String,
+    mut input: Input,
     mut selected: usize,
 ) -> Vec<Command> {
     match key.code {
         KeyCode::Enter => {
-            let whole = Action::by_name(input.split(' ').next().unwrap_or_default()).is_some();
-            let chosen = suggestions(&input).get(selected).copied().filter(|_| selected > 0);
-            let parsed = match chosen {
-                Some(action) if !whole => Ok((action, "")),
-                _ => Action::parse(&input),
-            };
-            return match parsed {
-                // What leads to a change is run by its whole name only; a beginning just fills the
-                // name in.
-                Ok((action, _)) if action.is_mutating() && !whole => {
-                    model.overlay =
-                        Some(Overlay::Palette { input: action.name().to_owned(), selected: 0 });
-                    vec![]
-                }
-                Ok((action, rest)) => act(model, action, rest),
-                Err(why) => {
-                    model.tell(why, true);
-                    vec![]
-                }
-            };
-        }
-        KeyCode::Backspace => {
-            if input.pop().is_none() {
+            let text = input.value().trim().to_owned();
+            if text.is_empty() {
                 return vec![];
             }
-            selected = 0;
+            let whole = Action::by_name(text.split(' ').next().unwrap_or_default());
+            // A row that was gone to with the arrows is as good as its name.
+            let gone_to = suggestions(&text).get(selected).copied().filter(|_| selected > 0);
+            let parsed = match gone_to.filter(|_| whole.is_none()) {
+                Some(action) => Ok((action, "")),
+                None => Action::parse(&text),
+            };
+            match parsed {
+                // What leads to a change is run by its whole name only; a beginning just fills the
+                // name in.
+                Ok((action, _)) if action.is_mutating() && whole.is_none() => {
+                    let input = Input::new(format!("{} ", action.name()));
+                    model.overlay = Some(Overlay::Palette { input, selected: 0 });
+                }
+                Ok((action, rest)) => return act(model, action, rest),
+                Err(why) => {
+                    model.tell(format!("{why}; nothing was done"), true);
+                    model.overlay = Some(Overlay::Palette { input, selected });
+                }
+            }
+            return vec![];
         }
+        KeyCode::Backspace if input.value().is_empty() => return vec![],
         KeyCode::Up => selected = selected.saturating_sub(1),
-        KeyCode::Down => selected = (selected + 1).min(suggestions(&input).len().saturating_sub(1)),
+        KeyCode::Down => {
+            selected = (selected + 1).min(suggestions(input.value()).len().saturating_sub(1));
+        }
         KeyCode::Tab => {
-            if let Some(action) = suggestions(&input).get(selected) {
-                input = format!("{} ", action.name());
+            if let Some(action) = suggestions(input.value()).get(selected) {
+                input = Input::new(format!("{} ", action.name()));
+                selected = 0;
             }
         }
-        KeyCode::Char(c) if !key.modifiers.contains(KeyModifiers::CONTROL) && input.len() < 128 => {
-            input.push(c);
-            selected = 0;
+        _ => {
+            let before = input.value().len();
+            if before < 128 || key.code == KeyCode::Backspace {
+                input.handle_event(&crossterm::event::Event::Key(*key));
+            }
+            if input.value().len() != before {
+                selected = 0;
+            }
         }
-        _ => {}
     }
     model.overlay = Some(Overlay::Palette { input, selected });
     vec![]
 }
 
-/// Commands that fit what is typed, best first.
+/// Commands whose name fits what is typed, best first. Names only: a word that only stands in a
+/// description leads nowhere.
 pub fn suggestions(input: &str) -> Vec<Action> {
     use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
     use nucleo_matcher::{Config, Matcher, Utf32Str};
     let word = input.split(' ').next().unwrap_or_default();
     let pattern = Pattern::parse(word, CaseMatching::Ignore, Normalization::Smart);
     let mut matcher = Matcher::new(Config::DEFAULT);
-    let mut scored: Vec<(u32, Action)> = Action::ALL
-        .into_iter()
-        .filter_map(|action| {
+    let mut scored: Vec<(bool, u32, usize, Action)> = Action::ALL
+        .iter()
+        .enumerate()
+        .filter_map(|(i, action)| {
             let mut buffer = Vec::new();
-            // A hit in the name counts more than one in the sentence.
-            let name = pattern
-                .score(Utf32Str::new(action.name(), &mut buffer), &mut matcher)
-                .map(|s| s + 1_000);
-            let doc = pattern.score(Utf32Str::new(action.doc(), &mut buffer), &mut matcher);
-            Some((name.or(doc)?, action))
+            let score = pattern.score(Utf32Str::new(action.name(), &mut buffer), &mut matcher)?;
+            Some((action.name().starts_with(word), score, i, *action))
         })
         .collect();
-    scored.sort_by(|a, b| {
-        b.0.cmp(&a.0).then_with(|| {
-            Action::ALL
-                .iter()
-                .position(|x| *x == a.1)
-                .cmp(&Action::ALL.iter().position(|x| *x == b.1))
-        })
-    });
-    scored.into_iter().map(|(_, action)| action).collect()
+    scored.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.cmp(&a.1)).then(a.2.cmp(&b.2)));
+    scored.into_iter().map(|(.., action)| action).collect()
 }
 
 /// Carries a command out.
@@ -313,62 +460,14 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
         model.tell(format!("{}: {why}", action.name()), true);
         return vec![];
     }
-    let go = |model: &mut Model, screen| {
-        model.screen = screen;
-        model.scroll = 0;
-    };
     match action {
-        Action::Fleet => go(model, Screen::Fleet),
-        Action::Cluster | Action::Open => go(model, Screen::Cluster),
-        Action::Plan => go(model, Screen::Plan),
-        Action::Run => go(model, Screen::Run),
-        Action::Audit => go(model, Screen::Audit),
-        Action::Why => go(model, Screen::Why),
-        Action::Next => select(model, 1),
-        Action::Previous => select(model, -1),
-        Action::First => select(model, isize::MIN),
-        Action::Last => select(model, isize::MAX),
-        Action::PageDown => page(model, 10),
-        Action::PageUp => page(model, -10),
-        Action::Back => match model.screen {
-            Screen::Fleet => {}
-            Screen::Cluster => go(model, Screen::Fleet),
-            Screen::Plan | Screen::Run | Screen::Audit | Screen::Why => go(model, Screen::Cluster),
-        },
-        Action::Help => model.overlay = Some(Overlay::Help { scroll: 0 }),
-        Action::Palette => {
-            model.overlay = Some(Overlay::Palette { input: String::new(), selected: 0 })
-        }
-        Action::Freeze => {
-            model.frozen = match model.frozen.take() {
-                Some(_) => None,
-                None => model.seen.clone().map(|seen| (seen, 0)),
-            };
-        }
-        Action::Theme => {
-            let at = theme::BUILT_IN
-                .iter()
-                .position(|(n, _)| *n == model.theme.name)
-                .map_or(0, |i| i + 1);
-            let (name, _) = theme::BUILT_IN[at % theme::BUILT_IN.len()];
-            return vec![Command::Theme(name)];
-        }
-        Action::Copy => return vec![Command::Copy],
-        Action::Save => return vec![Command::Save],
-        Action::Suspend => return vec![Command::Suspend],
-        Action::Quit => return vec![Command::Quit],
-        Action::Switchover => {
-            let to = (!argument.is_empty())
-                .then(|| NodeId::new(argument.split(' ').next().unwrap_or(argument)));
-            let words = argument.split_once(' ').map_or("", |(_, rest)| rest.trim());
-            let reason = if words.is_empty() { "asked for in the console" } else { words };
-            model.calling = Some(model.moment.now);
-            return vec![Command::Propose { to, reason: reason.to_owned() }];
+        Action::Switchover | Action::AcceptLoss | Action::Failback | Action::Resume => {
+            return propose(model, argument, action);
         }
         Action::Execute => {
-            go(model, Screen::Plan);
-            if let Some(seen) = &model.seen {
-                match Confirm::open(&seen.view) {
+            go::to(model, Screen::Plan);
+            if let Some(seen) = model.seen() {
+                match Confirm::open(&seen.view, model.moment.now) {
                     Ok(confirm) => model.overlay = Some(Overlay::Confirm(Box::new(confirm))),
                     Err(why) => model.tell(why, true),
                 }
@@ -382,41 +481,47 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
                 return vec![Command::Dismiss(digest)];
             }
         }
+        Action::Acknowledge if argument.is_empty() => {
+            model.tell("acknowledge: say in words what was found, for the audit", true);
+        }
+        Action::Acknowledge => {
+            model.calling = Some(model.moment.now);
+            return vec![Command::Acknowledge(argument.to_owned())];
+        }
+        Action::Verify => {
+            model.calling = Some(model.moment.now);
+            return vec![Command::Verify];
+        }
+        other => return go::act(model, other, argument),
     }
     vec![]
 }
 
-fn page(model: &mut Model, by: isize) {
-    match model.screen {
-        Screen::Plan | Screen::Run | Screen::Why => {
-            model.scroll = model.scroll.saturating_add_signed(by)
-        }
-        Screen::Fleet | Screen::Cluster | Screen::Audit => select(model, by),
-    }
-}
-
-fn select(model: &mut Model, by: isize) {
-    let rows = model.rows();
-    if rows == 0 {
-        return;
-    }
-    let step = |at: Option<usize>| match (at, by) {
-        (_, isize::MIN) => 0,
-        (_, isize::MAX) => rows - 1,
-        (None, _) => 0,
-        (Some(at), by) => at.saturating_add_signed(by).min(rows - 1),
+/// A node where the command takes one, then the reason in words.
+fn propose(model: &mut Model, argument: &str, action: Action) -> Vec<Command> {
+    let takes_a_node = matches!(action, Action::Switchover | Action::AcceptLoss);
+    let (node, words) = if takes_a_node {
+        argument.split_once(' ').unwrap_or((argument, ""))
+    } else {
+        ("", argument)
     };
-    match model.screen {
-        Screen::Cluster => {
-            let Some(view) = model.view() else { return };
-            let at = model.node.as_ref().and_then(|n| view.nodes.iter().position(|v| v.node == *n));
-            model.node = Some(view.nodes[step(at)].node.clone());
-        }
-        Screen::Audit => {
-            let records = model.records();
-            let at = model.record.and_then(|n| records.iter().position(|r| r.number == n));
-            model.record = Some(records[step(at)].number);
-        }
-        Screen::Fleet | Screen::Plan | Screen::Run | Screen::Why => {}
+    let to = (!node.is_empty()).then(|| NodeId::new(node));
+    if let Some(to) = &to
+        && let Some(view) = model.view()
+        && !view.nodes.iter().any(|n| n.node == *to)
+    {
+        model.tell(format!("there is no node {to} in {}; nothing was asked for", view.name), true);
+        return vec![];
     }
+    let words = words.trim();
+    let reason = if words.is_empty() { "asked for in the console" } else { words };
+    model.calling = Some(model.moment.now);
+    vec![Command::Propose(Proposal {
+        to,
+        reason: reason.to_owned(),
+        accept_unknown_loss: action == Action::AcceptLoss,
+        failback: action == Action::Failback,
+        resume: action == Action::Resume,
+        ..Proposal::default()
+    })]
 }

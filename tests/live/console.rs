@@ -76,15 +76,15 @@ fn a_person_fails_over_from_the_console() {
         format!("{} console --identity {}", env!("CARGO_BIN_EXE_quorate"), identity.display());
     let terminal = Terminal::start(80, 24, &command);
     terminal.wait("● HEALTHY");
-    terminal.wait("if node-1 died now → after a person's word node-2 promotes");
+    terminal.wait("after a person's word node-2 promotes");
 
     cluster.lab().kill("node-1", What::Postgres).unwrap();
-    terminal.wait("[approve]");
+    terminal.wait("► YOURS");
     terminal.wait("✗ CRITICAL");
 
     terminal.keys(&["3"]);
     let plan = terminal.wait("failover node-1 →");
-    assert!(plan.contains("loss  none (proved)"), "{plan}");
+    assert!(plan.contains("LOSS        ✓ none (proved)"), "{plan}");
 
     terminal.write(":execute");
     terminal.wait(":execute_");
@@ -93,9 +93,9 @@ fn a_person_fails_over_from_the_console() {
     // Another name does not do it, and Enter alone cancels.
     terminal.write("node-2");
     terminal.keys(&["Enter"]);
-    terminal.wait("is not the node that this plan demotes");
+    terminal.wait("is the one that gets the role");
     terminal.keys(&["Enter"]);
-    terminal.wait("cancelled. Nothing was done.");
+    terminal.wait("cancelled; nothing was done");
 
     terminal.write(":execute");
     terminal.wait(":execute_");
@@ -103,13 +103,14 @@ fn a_person_fails_over_from_the_console() {
     terminal.wait("Type the name of the node");
     terminal.write("node-1");
     terminal.wait("demote  node-1_");
+    terminal.wait("Enter executes it");
     terminal.keys(&["Enter"]);
     terminal.wait("VERIFIED");
-    terminal.wait("RTO ");
-    terminal.wait("RPO none (proved)");
+    terminal.wait("measured    RTO ");
+    terminal.wait("loss none (proved) · fence:");
 
-    terminal.keys(&["5"]);
-    terminal.wait("chain verified");
+    terminal.keys(&["6"]);
+    terminal.wait("✓ INTACT");
     let view = cluster.calm();
     assert_ne!(view.primary.unwrap().as_str(), "node-1");
 
@@ -118,6 +119,6 @@ fn a_person_fails_over_from_the_console() {
     terminal.keys(&["2"]);
     terminal.wait("NO PLANE, agent node-");
     cluster.lab().start_plane().unwrap();
-    terminal.wait("plane live");
+    terminal.wait("  live");
     terminal.keys(&["q"]);
 }

@@ -1,290 +1,462 @@
-//! One cluster: where its state machine stands, who votes, every node, what happens next.
+//! One cluster in three faces: healthy, moving by itself, and needing a person.
 
-use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Span as Text};
-use ratatui::widgets::Paragraph;
+use ratatui::text::Line;
+use unicode_width::UnicodeWidthStr as _;
 
+use super::super::command::Action;
 use super::super::model::Model;
-use super::super::theme::Role;
-use super::{age, piece, words};
+use super::page::{Page, Panel, fit, left, right};
+use super::{parts, piece};
+use crate::model::Span;
 use crate::model::observation::ResourceState;
-use crate::model::view::{ClusterState, ClusterView, NodeView, Phase};
-use crate::model::{NodeId, Span};
+use crate::model::topology::Role;
+use crate::model::view::{ClusterView, NodeView, Phase, Verdict};
+use crate::picture::rail::{self, Stop};
+use crate::picture::summary::{Attention, attention};
+use crate::picture::ways::{self, Way};
+use crate::picture::{Gauge, Ink, Said, number};
 
-pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, area: Rect) {
-    let nodes = u16::try_from(view.nodes.len())
-        .unwrap_or(u16::MAX)
-        .min(area.height.saturating_sub(14).max(3));
-    let [machine, table, detail, next, records] = Layout::vertical([
-        Constraint::Length(5),
-        Constraint::Length(nodes + 1),
-        Constraint::Length(4),
-        Constraint::Length(4),
-        Constraint::Min(0),
-    ])
-    .areas(area);
-    frame.render_widget(Paragraph::new(draw_machine(model, view, machine.width)), machine);
-    frame.render_widget(Paragraph::new(draw_nodes(model, view, table)), table);
-    frame.render_widget(Paragraph::new(draw_detail(model, view, detail.width)), detail);
-    frame.render_widget(Paragraph::new(draw_next(model, view, next.width)), next);
-    frame.render_widget(Paragraph::new(draw_records(model, view, records)), records);
+/// A silent node's last word is no word about now.
+const HEARD: Span = Span::secs(2);
+
+pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
+    let (width, side) = super::widths(model);
+    let yours = matches!(attention(view), Attention::Yours | Attention::Stopped);
+    let ways = if ways::anything(view) { ways::ways(view) } else { vec![] };
+    let mut panels = vec![];
+    if yours {
+        if !ways.is_empty() {
+            panels.push(may_do(model, &ways, width));
+        }
+        let why = why_nothing(model, view, width);
+        if !why.is_empty() {
+            panels.push(
+                Panel::lines("why", "WHY NOTHING HAPPENS", why)
+                    .fact(Ink::Muted, "check · measured · limit")
+                    .least(1),
+            );
+        }
+    } else {
+        panels.push(
+            Panel::lines("move", "MOVE OF THE WRITE ROLE", ladder(model, view, width))
+                .fact(Ink::Muted, facts_of_move(view))
+                .least(3),
+        );
+    }
+    panels.push(nodes(model, view, width));
+    if !yours {
+        panels.push(detail(model, view, width));
+        // While something moves by itself, nobody is asked to do anything.
+        if !ways.is_empty() && view.phase.phase == Phase::Steady {
+            panels.push(may_do(model, &ways, width).least(2));
+        }
+    }
+    let (lines, marks) = parts::facts(model, view.records.iter().rev(), 60, width);
+    panels.push(
+        Panel::marked("facts", "LAST FACTS", lines, marks)
+            .first(None)
+            .fact(Ink::Muted, format!("rule · {} records", number::count(view.record_count)))
+            .least(if yours { 1 } else { 2 }),
+    );
+    let mut page = Page::new(panels);
+    page.foot = picture_age(model, view);
+    page.typed = act(view);
+    page.keys = if yours {
+        vec![Action::Open, Action::Plan, Action::ReadAll, Action::Why]
+    } else if view.phase.phase == Phase::Steady {
+        vec![Action::Open, Action::ReadAll, Action::Why, Action::Audit, Action::Earlier]
+    } else {
+        vec![Action::Open, Action::ReadAll, Action::Why, Action::Run]
+    };
+    page.detail = ways.into_iter().map(|w| w.what).collect();
+    if let Some(side) = side {
+        page.side = beside(model, view, side);
+    }
+    page
 }
 
-fn short(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Suspecting => "suspect",
-        Phase::Deciding => "decide",
-        Phase::AwaitingApproval => "approve",
-        Phase::Fencing => "fence",
-        Phase::Claiming => "claim",
-        Phase::Promoting => "promote",
-        Phase::Routing => "follow",
-        Phase::Verifying => "verify",
-        Phase::Stabilising => "settle",
-        Phase::Steady => "steady",
-        Phase::Aborted | Phase::RolledBack | Phase::NeedsPerson => "",
+/// The words to type for what matters here, if there is something.
+pub(super) fn act(view: &ClusterView) -> Option<String> {
+    if !matches!(attention(view), Attention::Yours | Attention::Stopped) {
+        return None;
+    }
+    // Only what is typed here.
+    ways::ways(view).into_iter().find_map(|w| w.command.filter(|c| c.starts_with(':')))
+}
+
+/// How old the picture is, and who made it when it is not a plane.
+pub(super) fn picture_age(model: &Model, view: &ClusterView) -> Said {
+    let age = model.age().map_or("unknown".into(), number::age);
+    let said = Said::new().say(Ink::Muted, format!("picture {age} old"));
+    let said = match view.outlook.plan_news.as_str() {
+        "" => said,
+        news => said.then(0, " · ").say(Ink::Warn, news),
+    };
+    if view.source == "plane" {
+        return said;
+    }
+    said.then(1, " · ").say(Ink::Warn, format!("by {}", view.source))
+}
+
+/// Each way in a sentence; below it what it loses, when writes are back, and what is typed.
+fn may_do(model: &Model, ways: &[Way], width: usize) -> Panel<'static> {
+    let (mut lines, mut marks) = (vec![], vec![]);
+    for (i, way) in ways.iter().enumerate() {
+        marks.push((lines.len(), i.to_string()));
+        let number = format!("{:>2}", i + 1);
+        lines.extend(parts::labelled(model, &number, Ink::Key, &way.what, 5, width));
+        let mut more = Said::new();
+        if let Some(command) = &way.command {
+            more = more.say(Ink::Key, command.clone());
+        }
+        if !way.loss.is_empty() {
+            more = more.then(0, " · ").say(Ink::Muted, "loss ").and(0, "", way.loss.clone());
+        }
+        if !way.back.is_empty() {
+            more = more.then(0, " · ").say(Ink::Muted, "writes back ").and(0, "", way.back.clone());
+        }
+        if !more.is_empty() {
+            lines.extend(parts::said(model, &more, 5, width));
+        }
+    }
+    let needed = lines.len();
+    let mark = model.glyphs.mark(crate::picture::band::Mark::Yours);
+    Panel::marked("ways", format!("{mark} WHAT YOU MAY DO"), lines, marks)
+        .ink(Ink::Warn)
+        .fact(Ink::Muted, "best first · what is typed, what it loses, when writes are back")
+        .least(needed)
+}
+
+fn why_nothing(model: &Model, view: &ClusterView, width: usize) -> Vec<Line<'static>> {
+    let mut lines = vec![];
+    for check in view.outlook.constraints.iter().filter(|c| !c.passed) {
+        lines.extend(parts::check(model, check, width));
+    }
+    if view.plan.is_none() {
+        for candidate in view.outlook.candidates.iter().filter(|c| !c.eligible) {
+            lines.extend(parts::candidate(model, candidate, width));
+        }
+    }
+    lines
+}
+
+fn facts_of_move(view: &ClusterView) -> String {
+    let run = view.run.as_ref().filter(|r| r.outcome.is_none());
+    match run {
+        Some(run) => {
+            format!(
+                "epoch {} → {} · plan {}",
+                run.body.epoch,
+                run.body.epoch.next(),
+                run.plan.short()
+            )
+        }
+        None => {
+            let policy = view.strategy.map_or("unknown", |s| s.word());
+            format!("epoch {} · policy {policy}", view.epoch)
+        }
     }
 }
 
-/// Words with the current one lit, in brackets too so that the place is seen without colour. A
-/// bracket takes the place of a space, so nothing moves when the place does.
-fn ladder(model: &Model, label: &str, words: &[(&'static str, bool)]) -> Line<'static> {
-    let mut pieces = vec![piece(model, Role::Text, label.to_owned())];
-    let mut before = true;
-    for (word, on) in words {
-        let (open, close) = if *on {
-            ("[", "]")
-        } else if before {
-            ("", "")
-        } else {
-            (" ", "")
+/// The rail with its stations, and the clock of what is lit.
+pub(super) fn ladder(model: &Model, view: &ClusterView, width: usize) -> Vec<Line<'static>> {
+    let stations = rail::stations(view);
+    let mut track = vec![piece(model, Ink::Text, "  ")];
+    let mut words = vec![piece(model, Ink::Text, " ")];
+    let mut before = Stop::ToCome;
+    for (i, (phase, stop)) in stations.iter().enumerate() {
+        let word = rail::word(*phase);
+        let ink = match stop {
+            Stop::Done => Ink::Good,
+            Stop::Here if *phase == Phase::Steady => Ink::Good,
+            Stop::Here => Ink::Warn,
+            Stop::ToCome | Stop::LeftOut => Ink::Muted,
         };
-        pieces.push(piece(
-            model,
-            if *on { Role::Current } else { Role::Muted },
-            format!("{open}{word}{close}"),
-        ));
-        before = *on;
+        // A bracket takes the place of a space, so nothing moves when the place does.
+        let open = match (*stop, before) {
+            (Stop::Here, _) => "[",
+            (_, Stop::Here) => "]",
+            _ => " ",
+        };
+        before = *stop;
+        words.push(piece(model, Ink::Strong, open));
+        let lit = if *stop == Stop::Here { Ink::Strong } else { Ink::Muted };
+        words.push(piece(model, lit, word));
+        track.push(piece(model, ink, model.glyphs.stop(*stop)));
+        if i + 1 < stations.len() {
+            let (line, ink) = match stop {
+                Stop::Done => (model.glyphs.full(), Ink::Good),
+                _ => (model.glyphs.rest(), Ink::Muted),
+            };
+            track.push(piece(model, ink, line.repeat(word.width())));
+        }
     }
-    Line::from(pieces)
+    words.push(piece(model, Ink::Strong, if before == Stop::Here { "]" } else { " " }));
+    let mut lines = vec![Line::from(track), Line::from(words)];
+    lines.extend(parts::fitted(model, &clock(view, model.since()), 1, width));
+    lines
 }
 
-fn draw_machine(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
-    let states = [
-        ClusterState::Healthy,
-        ClusterState::Degraded,
-        ClusterState::Critical,
-        ClusterState::Unknown,
-    ];
-    let states = ladder(model, " state ", &states.map(|s| (s.word(), view.state == s)));
-    let phases =
-        ladder(model, " phase ", &Phase::LADDER.map(|p| (short(p), view.phase.phase == p)));
-    let exit = matches!(view.phase.phase, Phase::Aborted | Phase::RolledBack | Phase::NeedsPerson);
+fn clock(view: &ClusterView, since: Span) -> Said {
     let p = &view.phase;
-    let mut clock = vec![Text::raw("       ")];
-    if exit {
-        clock.push(piece(model, Role::Danger, format!(" {} ", p.phase.word().to_uppercase())));
-        clock.push(Text::raw(" "));
-    }
-    let mut words_of = format!("{} acts · for {}", p.owner, p.age);
-    if let Some(left) = p.deadline {
-        words_of.push_str(&format!(" · {left} left, then {}", p.at_deadline));
-    }
-    if !p.ways_out.is_empty() {
-        let ways: Vec<&str> = p.ways_out.iter().map(|w| w.text.as_str()).collect();
-        words_of.push_str(&format!(" · ways out: {}", ways.join("; ")));
-    }
+    let age = p.age + since;
     if p.phase == Phase::Steady {
-        words_of = format!("nothing moves · for {}", p.age);
+        let mut said = Said::text(format!("nothing moves since {}", number::since(age)));
+        let holding = view
+            .primary
+            .as_ref()
+            .and_then(|id| view.nodes.iter().find(|n| n.node == *id))
+            .and_then(|n| n.report.as_ref())
+            .and_then(|r| r.holding.as_ref());
+        if let Some(holding) = holding {
+            said = said.then(1, " · ").say(
+                Ink::Text,
+                format!("lease promised by {} of {}", holding.promised_by.len(), view.voters),
+            );
+        }
+        return said;
     }
-    clock.push(piece(
-        model,
-        if exit { Role::Warn } else { Role::Muted },
-        words::cut(&words_of, usize::from(width).saturating_sub(if exit { 26 } else { 8 })),
-    ));
-    let dots: String =
-        (0..view.voters).map(|i| words::dot(model, i < view.votes)).collect::<Vec<_>>().join("");
-    let enough = view.votes >= view.quorum;
-    let policy = view.strategy.map_or("unknown", |s| s.word());
-    let quorum = vec![
-        piece(model, Role::Text, " votes "),
-        piece(
-            model,
-            if enough { Role::Good } else { Role::Bad },
-            format!(" {dots} {} of {} promise, {} needed", view.votes, view.voters, view.quorum),
-        ),
-        piece(model, Role::Muted, format!("   epoch {}   policy {policy}", view.epoch)),
-    ];
-    vec![states, phases, Line::from(clock), Line::from(quorum), Line::default()]
+    let mut said = Said::new()
+        .say(Ink::Strong, p.owner.clone())
+        .say(Ink::Text, format!(" acts since {}", number::since(age)));
+    if let Some(left) = p.deadline {
+        let left = Span(left.0.saturating_sub(since.0));
+        let whole = p.age.0 + p.deadline.map_or(0, |d| d.0);
+        said = said
+            .say(Ink::Text, " ")
+            .gauge(Ink::Warn, Gauge::of(left.0, whole, 14))
+            .say(Ink::Text, format!(" {} left", number::countdown(left)));
+        if !p.at_deadline.is_empty() {
+            said = said.then(1, ", then ").say(Ink::Text, p.at_deadline.clone());
+        }
+    }
+    said
 }
 
-const SPARK: usize = 10;
+fn heard(node: &NodeView, since: Span) -> bool {
+    node.heartbeat_age.is_some_and(|a| a + since < HEARD)
+}
 
-fn draw_nodes(model: &Model, view: &ClusterView, area: Rect) -> Vec<Line<'static>> {
-    let wide = area.width >= 110;
-    let mut extra =
-        if wide { format!(" {:<19} {:>8}", "position", "sessions") } else { String::new() };
-    if area.width >= 132 {
-        extra.push_str(&format!(" {:>10}  {:<14}", "disk free", "place"));
+fn votes(model: &Model, view: &ClusterView) -> (Ink, String) {
+    let granted: usize = match view.run.as_ref().filter(|r| r.outcome.is_none()) {
+        Some(run) => {
+            let next = run.body.epoch.next();
+            view.nodes
+                .iter()
+                .filter_map(|n| n.report.as_ref())
+                .filter(|r| r.vote.epoch == next && r.vote.holder.as_ref() == Some(&run.body.to))
+                .count()
+        }
+        None => 0,
+    };
+    let (have, word) =
+        if granted > view.votes { (granted, "granted") } else { (view.votes, "promise") };
+    let dots: String = (0..view.voters).map(|i| model.glyphs.vote(i < have)).collect();
+    let ink = if have >= view.quorum { Ink::Good } else { Ink::Bad };
+    let spare = match have.checked_sub(view.quorum) {
+        Some(0) => " · none may fail".to_owned(),
+        Some(n) => format!(" · {n} may fail"),
+        None => String::new(),
+    };
+    (ink, format!("votes {dots} {have} of {} {word}, {} needed{spare}", view.voters, view.quorum))
+}
+
+/// Cells of the name column: as long as the names are, within what the table leaves.
+fn name_width(view: &ClusterView, width: usize) -> usize {
+    let longest = view.nodes.iter().map(|n| n.node.as_str().width()).max().unwrap_or(10);
+    longest.clamp(10, width.saturating_sub(66).clamp(10, 60))
+}
+
+fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a> {
+    let name = name_width(view, width);
+    let mut extra = String::new();
+    if width >= 104 {
+        extra.push_str(&format!(" {:<19} {:>8}", "POSITION", "SESSIONS"));
     }
     let head = format!(
-        "   {:<10} {:<9} {:<10} {:<10} {:>5} {:>7}  {:<10} {:>8}{extra}",
-        "node", "role", "verdict", "database", "phi", "heard", "lag", ""
+        "   {} {:<9} {:<10} {:<10} {:>5} {:>3} {:>8} {:<10}{extra}",
+        left("NODE", name),
+        "ROLE",
+        "VERDICT",
+        "DATABASE",
+        "HEARD",
+        "PHI",
+        "LAG",
+        ""
     );
-    let mut lines = vec![Line::from(piece(model, Role::Muted, head))];
-    for node in view.nodes.iter().take(usize::from(area.height).saturating_sub(1)) {
-        lines.push(node_line(model, view, node, area.width));
-    }
-    lines
+    let rows = &view.nodes;
+    let (ink, fact) = votes(model, view);
+    let sight = rows.iter().position(|n| n.verdict == Verdict::Failed);
+    let primary = rows.iter().position(|n| n.role == Role::Primary);
+    Panel::table(
+        "nodes",
+        "NODES",
+        rows.len(),
+        move |i| rows[i].node.as_str().to_owned(),
+        move |key| rows.iter().position(|n| n.node.as_str() == key),
+        move |i| row(model, view, &rows[i], name, width),
+    )
+    .head(Line::from(piece(model, Ink::Muted, head)))
+    .fact(ink, fact)
+    .first(sight.or(primary).or(Some(0)))
+    .least(rows.len().min(9) + 1)
 }
 
-fn node_line(model: &Model, view: &ClusterView, node: &NodeView, width: u16) -> Line<'static> {
-    let selected = model.node.as_ref() == Some(&node.node);
-    let (glyph, role) = words::verdict(model, node.verdict);
-    let resource = node.report.as_ref().map(|r| &r.resource);
-    // What a silent node said last is no word about now.
-    let stale = node.heartbeat_age.is_none_or(|a| a > Span::secs(2));
-    let resource = resource.filter(|_| !stale);
-    let database = resource.map_or("unknown", |r| r.state.word());
-    let heard = age(model, node.heartbeat_age, Span::secs(1));
-    let lag = node.lag_bytes.map_or("-".to_owned(), words::bytes);
-    let spark = words::sparkline(model, &node.lag_history, view.rpo_bytes, SPARK);
-    let over = node.lag_bytes.is_some_and(|l| l > view.rpo_bytes);
+fn row(
+    model: &Model,
+    view: &ClusterView,
+    node: &NodeView,
+    name: usize,
+    width: usize,
+) -> Line<'static> {
+    let since = model.since();
+    let fresh = heard(node, since);
     let is_primary = view.primary.as_ref() == Some(&node.node);
+    let (mark, ink) = model.glyphs.verdict(node.verdict);
+    let resource = node.report.as_ref().map(|r| &r.resource).filter(|_| fresh);
+    let (database_ink, database) = database(resource.map(|r| &r.state));
+    let failed = node.verdict == Verdict::Failed;
+    let glyph = if failed { " " } else { model.glyphs.role(node.role) };
+    let (heard_ink, heard) = match node.heartbeat_age.map(|a| a + since) {
+        None => (Ink::Unknown, "never".to_owned()),
+        Some(a) if a > Span::secs(1) => (Ink::Bad, format!("{}!", number::age(a))),
+        Some(a) => (Ink::Text, number::age(a)),
+    };
+    let carries = node.role == Role::Secondary;
+    let (lag_ink, lag) = match node.lag_bytes {
+        _ if !carries => (Ink::Text, String::new()),
+        None => (Ink::Unknown, "unknown".to_owned()),
+        Some(l) if l > view.rpo_bytes => (Ink::Bad, format!("{}!", number::bytes(l))),
+        Some(l) => (Ink::Text, number::bytes(l)),
+    };
+    let spark = if carries {
+        parts::sparkline(model, &node.lag_history, view.rpo_bytes, 10)
+    } else {
+        String::new()
+    };
     let mut pieces = vec![
+        piece(model, Ink::Text, format!(" {glyph} ")),
         piece(
             model,
-            if selected { Role::Selected } else { Role::Text },
-            format!(
-                "{} {:<10} ",
-                if selected { " >" } else { "  " },
-                words::cut(node.node.as_str(), 10)
-            ),
+            if is_primary { Ink::Strong } else { Ink::Text },
+            left(node.node.as_str(), name),
         ),
-        piece(
-            model,
-            if is_primary { Role::Title } else { Role::Text },
-            format!("{:<9} ", node.role.word()),
-        ),
-        piece(model, role, format!("{glyph} {:<8} ", node.verdict.word())),
-        piece(model, database_role(resource.map(|r| &r.state)), format!("{database:<10} ")),
-        piece(model, Role::Text, format!("{:>5} ", phi(node.phi_milli))),
-        Text::styled(format!("{:>7}  ", heard.content), heard.style),
-        piece(model, if over { Role::Bad } else { Role::Muted }, spark),
-        piece(model, if over { Role::Bad } else { Role::Text }, format!(" {lag:>8}")),
+        piece(model, Ink::Text, format!(" {:<9} ", node.role.word())),
+        piece(model, ink, format!("{mark} {:<8} ", node.verdict.word())),
+        piece(model, database_ink, format!("{database:<10} ")),
+        piece(model, heard_ink, right(&heard, 5)),
+        piece(model, Ink::Text, format!(" {:>3} ", number::phi(node.phi_milli))),
+        piece(model, lag_ink, right(&lag, 8)),
+        piece(model, if lag_ink == Ink::Bad { Ink::Bad } else { Ink::Muted }, format!(" {spark}")),
     ];
-    if width >= 110
-        && let Some(r) = resource
-    {
-        pieces.push(piece(
-            model,
-            Role::Muted,
-            format!(" {:<19} {:>8}", r.position.to_string(), r.sessions),
-        ));
-        if width >= 132 {
-            pieces.push(piece(
-                model,
-                Role::Muted,
-                format!(" {:>10}  {:<14}", words::bytes(r.disk_free), words::cut(&node.place, 14)),
-            ));
-        }
+    if width >= 104 {
+        let extra = resource.map_or((String::new(), String::new()), |r| {
+            (r.position.to_string(), r.sessions.to_string())
+        });
+        pieces.push(piece(model, Ink::Muted, format!(" {:<19} {:>8}", extra.0, extra.1)));
     }
     Line::from(pieces)
 }
 
-fn phi(milli: u64) -> String {
-    if milli >= 100_000 {
-        ">99".into()
-    } else {
-        format!("{}.{}", milli / 1_000, milli % 1_000 / 100)
-    }
-}
-
-fn database_role(state: Option<&ResourceState>) -> Role {
-    match state {
-        Some(ResourceState::Primary) => Role::Good,
-        Some(ResourceState::Stopped(_) | ResourceState::Hung) => Role::Bad,
-        Some(ResourceState::Starting | ResourceState::Rebuilding) => Role::Warn,
-        Some(ResourceState::Standby | ResourceState::None) => Role::Text,
-        Some(ResourceState::Unknown) | None => Role::Unknown,
-    }
-}
-
-/// The selected node, or the first that is not well.
-fn draw_detail(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
-    let unwell = || view.nodes.iter().find(|n| !n.why.is_empty()).map(|n| n.node.clone());
-    let chosen: Option<NodeId> =
-        model.node.clone().or_else(unwell).or_else(|| view.primary.clone());
-    let Some(node) = chosen.and_then(|id| view.nodes.iter().find(|n| n.node == id)) else {
-        return vec![];
+pub(super) fn database(state: Option<&ResourceState>) -> (Ink, &'static str) {
+    let ink = match state {
+        Some(ResourceState::Primary) => Ink::Good,
+        Some(ResourceState::Stopped(_) | ResourceState::Hung) => Ink::Bad,
+        Some(ResourceState::Starting | ResourceState::Rebuilding) => Ink::Warn,
+        Some(ResourceState::Standby | ResourceState::None) => Ink::Text,
+        Some(ResourceState::Unknown) | None => Ink::Unknown,
     };
-    let width = usize::from(width).saturating_sub(4);
-    let mut lines = vec![Line::default()];
-    let why = if node.why.is_empty() { "nothing is wrong".to_owned() } else { node.why.clone() };
-    let mut first = format!("{}: {why}", node.node);
-    if let Some(r) = &node.report {
-        let complaint = if node.why.is_empty() { String::new() } else { r.complaint.clone() };
-        for extra in [&r.activity, &complaint] {
-            if !extra.is_empty() && !first.contains(extra.as_str()) {
-                first.push_str(&format!(" · {extra}"));
-            }
-        }
-    }
-    for line in words::wrap(&first, width).into_iter().take(2) {
-        lines.push(Line::from(piece(
-            model,
-            if node.why.is_empty() { Role::Muted } else { Role::Warn },
-            format!("  {line}"),
-        )));
-    }
-    let votes: Vec<String> = node
-        .votes
+    (ink, state.map_or("unknown", |s| s.word()))
+}
+
+/// The node that is selected, in words.
+fn detail<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a> {
+    let unwell = || view.nodes.iter().find(|n| n.verdict == Verdict::Failed);
+    let chosen = model
+        .chosen("nodes")
+        .and_then(|key| view.nodes.iter().find(|n| n.node.as_str() == key))
+        .or_else(unwell)
+        .or_else(|| view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref()))
+        .or_else(|| view.nodes.first());
+    let Some(node) = chosen else { return Panel::lines("detail", "NODE", vec![]) };
+    let (mark, _) = model.glyphs.verdict(node.verdict);
+    let title = format!("{}: {mark} {}", node.node, node.verdict.word());
+    let lines = super::node::in_words(view, node)
         .iter()
-        .map(|(n, sees)| format!("{n} {}", if *sees { "sees it" } else { "does not" }))
-        .collect();
-    let mut second =
-        if votes.is_empty() { String::new() } else { format!("observers: {}", votes.join(", ")) };
-    if let Some(r) = &node.report
-        && let Some(holding) =
-            r.holding.as_ref().filter(|_| node.heartbeat_age.is_some_and(|a| a < Span::secs(2)))
-    {
-        second = format!(
-            "lease: {} left, promised by {} · {second}",
-            holding.left,
-            holding.promised_by.len()
+        .flat_map(|s| parts::said(model, s, 1, width))
+        .collect::<Vec<_>>();
+    let needed = lines.len().min(4);
+    Panel::lines("detail", fit(&title, width.saturating_sub(4)), lines)
+        .fact(Ink::Muted, super::node::what_it_is(node))
+        .least(needed)
+}
+
+fn beside<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Vec<Panel<'a>> {
+    let mut panels =
+        vec![Panel::lines("sight", "WHO SEES WHOM", sight(model, view, width)).least(4)];
+    if let Some(f) = &view.outlook.forecast {
+        let mut lines = vec![];
+        let row = |name: &str, value: String| {
+            Line::from(vec![
+                piece(model, Ink::Muted, format!(" {}", left(name, 14))),
+                piece(model, Ink::Text, value),
+            ])
+        };
+        lines.push(row("half of them", format!("≈ {}", number::span(f.outage_p50))));
+        lines.push(row("95 of 100", number::span(f.outage_p95)));
+        lines.push(row("99 of 100", number::span(f.outage_p99)));
+        lines.push(row("the longest", number::span(f.outage_max)));
+        lines.push(row("objective", number::span(view.rto)));
+        lines.push(row("losing data", format!("{} of {} runs", f.losing, f.runs)));
+        lines.push(row("read-only", format!("{} of {} runs", f.read_only, f.runs / 2)));
+        lines.push(row("whole host", format!("≈ {}", number::span(f.host_p50))));
+        panels.push(
+            Panel::lines("forecast", "IF IT DIED NOW · SIMULATED", lines)
+                .ink(Ink::Unreal)
+                .fact(Ink::Muted, format!("{} runs", number::count(f.runs)))
+                .least(8),
         );
     }
-    lines.push(Line::from(piece(model, Role::Muted, format!("  {}", words::cut(&second, width)))));
-    lines
-}
-
-fn draw_next(model: &Model, view: &ClusterView, width: u16) -> Vec<Line<'static>> {
-    let width = usize::from(width).saturating_sub(8);
-    let mut lines = vec![Line::from(vec![
-        piece(model, Role::Text, " next  "),
-        piece(model, Role::Title, words::cut(&view.outlook.next, width)),
-    ])];
-    for line in words::wrap(&view.outlook.if_primary_died, width).into_iter().take(2) {
-        lines.push(Line::from(piece(model, Role::Text, format!("       {line}"))));
-    }
-    lines
-}
-
-fn draw_records(model: &Model, view: &ClusterView, area: Rect) -> Vec<Line<'static>> {
     let mut lines = vec![];
-    for record in view.records.iter().rev().take(usize::from(area.height)) {
-        let text = format!(
-            " {} {:>4} {}",
-            record.record.wall.clock(),
-            record.record.rule,
-            record.record.text
-        );
-        lines.push(Line::from(piece(
+    let limits = [
+        ("policy", view.strategy.map_or("unknown".to_owned(), |s| s.word().to_owned())),
+        ("lag limit", number::bytes(view.rpo_bytes)),
+        ("RTO objective", number::span(view.rto)),
+        ("quorum", format!("{} of {}", view.quorum, view.voters)),
+    ];
+    for (name, value) in limits {
+        lines.extend(parts::labelled(model, name, Ink::Muted, &Said::text(value), 16, width));
+    }
+    panels.push(Panel::lines("limits", "LIMITS OF THE POLICY", lines).least(4));
+    let mut checks = vec![];
+    for check in &view.outlook.constraints {
+        checks.extend(parts::check(model, check, width));
+    }
+    panels.push(Panel::lines("checks", "WHAT THE POLICY SAYS OF A MOVE", checks).least(2));
+    panels
+}
+
+fn sight(model: &Model, view: &ClusterView, width: usize) -> Vec<Line<'static>> {
+    let mut lines = vec![];
+    for node in &view.nodes {
+        let sees = node.votes.iter().filter(|(_, v)| *v).count();
+        let ink = if sees == node.votes.len() { Ink::Text } else { Ink::Warn };
+        let mut said =
+            Said::new().say(ink, format!("{sees} of {} observers see it", node.votes.len()));
+        let blind: Vec<&str> =
+            node.votes.iter().filter(|(_, v)| !*v).map(|(n, _)| n.as_str()).collect();
+        if !blind.is_empty() {
+            said = said.say(Ink::Bad, format!(" · not {}", blind.join(", ")));
+        }
+        let name = node.node.as_str();
+        lines.extend(parts::labelled(
             model,
-            Role::Muted,
-            words::cut(&text, usize::from(area.width)),
-        )));
+            name,
+            Ink::Text,
+            &said,
+            name.width().max(10) + 3,
+            width,
+        ));
     }
     lines
 }

@@ -1,151 +1,249 @@
-//! The plan that waits, or what would be chosen now: the loss account first, then steps and the
-//! whole candidate table.
+//! The plan that waits: its loss first, then who notices, the way back, steps and candidates.
 
-use ratatui::Frame;
-use ratatui::layout::Rect;
 use ratatui::text::Line;
-use ratatui::widgets::Paragraph;
 
+use super::super::command::Action;
 use super::super::model::Model;
-use super::super::theme::Role;
-use super::{piece, words};
+use super::page::{Page, Panel, left, right};
+use super::{parts, piece};
 use crate::model::loss::LossAccount;
-use crate::model::plan::{Candidate, Plan};
+use crate::model::plan::Plan;
 use crate::model::view::ClusterView;
+use crate::picture::band::{self, Mark};
+use crate::picture::{Ink, Said, number, ways};
 
-pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, area: Rect) {
-    let width = usize::from(area.width);
-    let mut lines = match &view.plan {
-        Some(plan) => waiting(model, plan, width),
-        None => nothing_waits(model, view),
+pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
+    let Some(plan) = &view.plan else {
+        let mut lines = band::of(view, model.since());
+        lines.truncate(3);
+        return lines;
     };
-    let table = view.plan.as_ref().map_or(&view.outlook.candidates, |p| &p.candidates);
-    lines.push(Line::from(piece(model, Role::Title, " candidates")));
-    for candidate in table {
-        candidate_lines(model, candidate, width, &mut lines);
-    }
-    let shown = super::scrolled(model, lines, area);
-    frame.render_widget(Paragraph::new(shown), area);
-}
-
-pub(super) fn loss_role(loss: &LossAccount) -> Role {
-    match loss {
-        LossAccount::None { .. } => Role::Good,
-        LossAccount::AtMost { .. } => Role::Warn,
-        LossAccount::Unknown { .. } => Role::Bad,
-    }
-}
-
-fn waiting(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
     let from = plan.demoted().map_or("nobody", |n| n.as_str());
-    let digest = plan.digest();
-    let mut lines = vec![
-        Line::from(vec![
-            piece(model, Role::Current, format!(" plan {} ", digest.short())),
-            piece(model, Role::Title, format!(" {} {from} → {}", plan.kind.word(), plan.to.node)),
-            piece(model, Role::Muted, format!("  epoch {}  by {}", plan.epoch, plan.requested_by)),
-        ]),
-        Line::from(vec![
-            piece(model, Role::Text, " loss  "),
-            piece(model, loss_role(&plan.loss), plan.loss.short()),
-        ]),
-    ];
-    for line in words::wrap(plan.loss.reason(), width.saturating_sub(9)) {
-        lines.push(Line::from(piece(model, Role::Muted, format!("       {line}"))));
-    }
-    if let LossAccount::None { excluded, .. } = &plan.loss {
-        for text in excluded {
-            for line in words::wrap(&format!("not counted: {text}"), width.saturating_sub(9)) {
-                lines.push(Line::from(piece(model, Role::Muted, format!("       {line}"))));
-            }
-        }
-    }
-    lines.push(Line::from(piece(
-        model,
-        Role::Text,
-        format!(" fence at least \"{}\" · budget {}", plan.least_fence.words(), plan.budget),
-    )));
-    for text in
-        plan.blast_radius.iter().chain(std::iter::once(&plan.way_back)).filter(|t| !t.is_empty())
-    {
-        for line in words::wrap(text, width.saturating_sub(3)) {
-            lines.push(Line::from(piece(model, Role::Muted, format!("  {line}"))));
-        }
-    }
-    for transfer in &plan.transfers {
-        lines.push(Line::from(piece(
-            model,
-            Role::Warn,
-            words::cut(&format!(" transfer {transfer}"), width),
-        )));
-    }
-    lines.push(Line::from(piece(model, Role::Key, " :execute goes on · :dismiss drops it")));
-    for (i, step) in plan.steps.iter().enumerate() {
-        let text = format!(" {} {:<8} {:<10} {}", i + 1, step.kind.word(), step.node, step.action);
-        for (n, line) in words::wrap(&text, width.saturating_sub(2)).into_iter().enumerate() {
-            let indent = if n == 0 { String::new() } else { " ".repeat(23) };
-            lines.push(Line::from(piece(model, Role::Text, format!("{indent}{line}"))));
-        }
-        if width >= 110 {
-            let text = format!(
-                "{}proof: {} · undo: {} · within {}",
-                " ".repeat(23),
-                step.verification,
-                step.compensation,
-                step.budget
-            );
-            lines.push(Line::from(piece(model, Role::Muted, words::cut(&text, width))));
-        }
-    }
-    lines
+    let first = Said::text(format!("{} {from} {} ", plan.kind.word(), model.glyphs.to()))
+        .say(Ink::Strong, plan.to.node.as_str())
+        .then(1, "; ")
+        .say(Ink::Text, "nothing has begun");
+    let cost = band::cost(view, model.since());
+    vec![
+        band::Line::badge(Mark::Yours, Ink::Warn, "WAITS", first),
+        band::Line::quiet("next", band::next(view, model.since())),
+        cost,
+    ]
 }
 
-fn nothing_waits(model: &Model, view: &ClusterView) -> Vec<Line<'static>> {
-    let mut lines = vec![
-        Line::from(piece(model, Role::Title, " no plan waits")),
-        Line::from(piece(model, Role::Muted, " ask for one: :switchover [NODE]")),
-    ];
-    if let Some(run) = view.run.as_ref().filter(|r| r.outcome.is_none()) {
-        lines.push(Line::from(piece(
-            model,
-            Role::Warn,
-            format!(" plan {} runs: see run", run.plan.short()),
-        )));
-    }
-    lines
-}
-
-pub(super) fn candidate_lines(
-    model: &Model,
-    candidate: &Candidate,
-    width: usize,
-    lines: &mut Vec<Line<'static>>,
-) {
-    let (glyph, role) = words::held(model, candidate.eligible);
-    let rank = if candidate.eligible {
-        format!("rank {}", candidate.rank)
-    } else {
-        "not eligible".to_owned()
+/// The loss account with its proof, and what the proof does not speak of.
+pub(super) fn loss(model: &Model, account: &LossAccount, width: usize) -> Vec<Line<'static>> {
+    let mark = match account {
+        LossAccount::None { .. } => model.glyphs.held(true).0,
+        LossAccount::AtMost { .. } => "!",
+        LossAccount::Unknown { .. } => "?",
     };
-    lines.push(Line::from(vec![
-        piece(model, role, format!("  {glyph} {:<10} {rank:<13}", candidate.node)),
-        piece(model, Role::Muted, words::cut(&passed(candidate), width.saturating_sub(28))),
-    ]));
-    for check in candidate.checks.iter().filter(|c| !c.passed) {
-        let text = format!(
-            "      {} is {}, limit {}; until {}",
-            check.name, check.value, check.limit, check.would_change
-        );
-        lines.push(Line::from(piece(model, Role::Bad, words::cut(&text, width))));
+    let mut said = Said::new()
+        .say(
+            match account {
+                LossAccount::None { .. } => Ink::Good,
+                LossAccount::AtMost { .. } => Ink::Warn,
+                LossAccount::Unknown { .. } => Ink::Bad,
+            },
+            format!("{mark} "),
+        )
+        .and(0, "", ways::loss(account));
+    if !account.reason().is_empty() {
+        said = said.say(Ink::Text, format!(": {}", account.reason()));
     }
+    if let LossAccount::None { excluded, .. } = account {
+        for text in excluded {
+            said = said.say(Ink::Warn, format!(" · not counted: {text}"));
+        }
+    }
+    parts::labelled(model, "LOSS", Ink::Strong, &said, 13, width)
 }
 
-fn passed(candidate: &Candidate) -> String {
-    let list: Vec<String> = candidate
-        .checks
+fn costs(model: &Model, plan: &Plan, width: usize) -> Vec<Line<'static>> {
+    let mut lines = loss(model, &plan.loss, width);
+    let mut say = |label: &str, words: &str, ink: Ink| {
+        if !words.is_empty() {
+            let said = Said::new().say(ink, words);
+            lines.extend(parts::labelled(model, label, Ink::Strong, &said, 13, width));
+        }
+    };
+    if plan.accept_unknown_loss {
+        say("ACCEPTED", "an unknown loss was accepted by who asked for this plan", Ink::Bad);
+    }
+    for (i, words) in plan.blast_radius.iter().enumerate() {
+        say(if i == 0 { "NOTICED BY" } else { "" }, words, Ink::Text);
+    }
+    say("WAY BACK", &plan.way_back, Ink::Text);
+    say("FENCE", &format!("at least \"{}\"", plan.least_fence.words()), Ink::Muted);
+    for transfer in &plan.transfers {
+        say("TRANSFER", transfer, Ink::Warn);
+    }
+    for share in &plan.shares {
+        let words =
+            format!("{}: {} {} {} units", share.node, share.before, model.glyphs.to(), share.after);
+        say("SHARE", &words, Ink::Text);
+    }
+    if plan.shed > 0 {
+        say(
+            "REFUSED",
+            &format!("{} units of load: those clients are refused", plan.shed),
+            Ink::Bad,
+        );
+    }
+    say("WHY", &plan.reason, Ink::Muted);
+    lines
+}
+
+fn steps(model: &Model, plan: &Plan, width: usize) -> (Vec<Line<'static>>, Vec<(usize, String)>) {
+    let (mut lines, mut marks) = (vec![], vec![]);
+    let name = plan
+        .steps
         .iter()
-        .filter(|c| c.passed)
-        .map(|c| format!("{} {}", c.name, c.value))
-        .collect();
-    list.join(" · ")
+        .map(|s| unicode_width::UnicodeWidthStr::width(s.node.as_str()))
+        .max()
+        .unwrap_or(8)
+        .clamp(6, 30);
+    for (i, step) in plan.steps.iter().enumerate() {
+        marks.push((lines.len(), i.to_string()));
+        let head =
+            format!(" {:>2} {:<8} {} ", i + 1, step.kind.word(), left(step.node.as_str(), name));
+        let indent = name + 14;
+        let budget = number::span(step.budget);
+        let room = width.saturating_sub(10);
+        let mut wrapped = parts::said(model, &Said::text(step.action.clone()), indent, room);
+        if let Some(first) = wrapped.first_mut() {
+            first.spans[0] = piece(model, Ink::Text, head);
+            let gap = room.saturating_sub(first.width());
+            first.spans.push(piece(
+                model,
+                Ink::Muted,
+                format!("{}{}", " ".repeat(gap), right(&budget, 8)),
+            ));
+        }
+        lines.extend(wrapped);
+        if width >= 100 {
+            let more = format!("proof: {} · undo: {}", step.verification, step.compensation);
+            lines.extend(parts::said(model, &Said::new().say(Ink::Muted, more), indent, width));
+        }
+    }
+    (lines, marks)
+}
+
+pub(super) fn candidates<'a>(
+    model: &'a Model,
+    list: &'a [crate::model::plan::Candidate],
+    width: usize,
+) -> Panel<'a> {
+    let (mut lines, mut marks) = (vec![], vec![]);
+    for candidate in list {
+        marks.push((lines.len(), candidate.node.as_str().to_owned()));
+        lines.extend(parts::candidate(model, candidate, width));
+    }
+    let eligible = list.iter().filter(|c| c.eligible).count();
+    Panel::marked("candidates", "CANDIDATES × CHECKS", lines, marks)
+        .first(None)
+        .fact(Ink::Muted, format!("{eligible} of {} eligible", list.len()))
+        .least(list.len().min(4))
+}
+
+pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
+    let (width, side) = super::widths(model);
+    let Some(plan) = &view.plan else { return none(model, view, width) };
+    let costs = costs(model, plan, width);
+    let (steps, marks) = steps(model, plan, width);
+    let needed = costs.len().min(6);
+    let mut page = Page::new(vec![
+        Panel::lines("cost", "WHAT IT COSTS", costs)
+            .fact(
+                Ink::Muted,
+                format!(
+                    "plan {} · epoch {} · by {}",
+                    plan.digest().short(),
+                    plan.epoch,
+                    plan.requested_by
+                ),
+            )
+            .least(needed),
+        Panel::marked("steps", "STEPS", steps, marks)
+            .first(None)
+            .fact(Ink::Muted, format!("budget {} in all", number::span(plan.budget)))
+            .least(plan.steps.len().min(7)),
+        candidates(model, &plan.candidates, width),
+    ]);
+    page.typed = Some(":execute".into());
+    page.keys = vec![Action::NextPanel, Action::ReadAll, Action::WhatIf, Action::Back];
+    page.foot = super::cluster::picture_age(model, view)
+        .then(1, " · ")
+        .say(Ink::Muted, "the digest covers all of this");
+    if let Some(side) = side {
+        page.side = beside(model, view, plan, side);
+    }
+    page
+}
+
+fn none<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Page<'a> {
+    let mut said = Said::text("No plan waits. ");
+    match view.run.as_ref().filter(|r| r.outcome.is_none()) {
+        Some(run) => {
+            said = said.say(Ink::Warn, format!("Plan {} runs: 4 shows it.", run.plan.short()));
+        }
+        None => {
+            said = said
+                .say(Ink::Key, ":switchover NODE")
+                .say(Ink::Text, " makes one; asking changes nothing.");
+        }
+    }
+    let mut page = Page::new(vec![
+        Panel::lines("cost", "NO PLAN", parts::said(model, &said, 1, width)).least(1),
+        candidates(model, &view.outlook.candidates, width),
+    ]);
+    page.typed =
+        view.run.as_ref().is_none_or(|r| r.outcome.is_some()).then(|| ":switchover".into());
+    page.keys = vec![Action::NextPanel, Action::ReadAll, Action::Why, Action::Back];
+    page.foot = super::cluster::picture_age(model, view);
+    page
+}
+
+fn beside<'a>(
+    model: &'a Model,
+    view: &'a ClusterView,
+    plan: &'a Plan,
+    width: usize,
+) -> Vec<Panel<'a>> {
+    let mut lines = vec![];
+    for check in &plan.constraints {
+        lines.extend(parts::check(model, check, width));
+    }
+    let failed = plan.constraints.iter().filter(|c| !c.passed).count();
+    let mut panels = vec![
+        Panel::lines("constraints", "CONSTRAINTS", lines)
+            .fact(
+                Ink::Muted,
+                if failed == 0 { "all pass".into() } else { format!("{failed} fail") },
+            )
+            .least(6),
+    ];
+    let digest = plan.digest();
+    let lines = parts::said(model, &Said::text(digest.as_str().to_owned()), 1, width);
+    panels.push(Panel::lines("digest", "DIGEST", lines).least(2));
+    if let Some(f) = &view.outlook.forecast {
+        let said = Said::text(format!(
+            "{} runs: half within {}, 95 of 100 within {}, the longest {}; {} lose data",
+            number::count(f.runs),
+            number::span(f.outage_p50),
+            number::span(f.outage_p95),
+            number::span(f.outage_max),
+            f.losing
+        ));
+        panels.push(
+            Panel::lines(
+                "forecast",
+                "IF IT DIED NOW · SIMULATED",
+                parts::said(model, &said, 1, width),
+            )
+            .ink(Ink::Unreal)
+            .least(3),
+        );
+    }
+    panels
 }

@@ -1,121 +1,293 @@
-//! The run, or the last one: every step with its time against its budget, then the verification and
-//! what was measured.
+//! The run, or the last one: every step with its time against its budget, what was found, and what
+//! has to hold before it is done.
 
-use ratatui::Frame;
-use ratatui::layout::Rect;
-use ratatui::text::{Line, Span as Text};
-use ratatui::widgets::Paragraph;
+use ratatui::text::Line;
 
+use super::super::command::Action;
 use super::super::model::Model;
-use super::super::theme::Role;
-use super::{piece, plan, words};
-use crate::model::view::{ClusterView, Outcome};
+use super::page::{Page, Panel, left, right};
+use super::{parts, piece};
+use crate::model::Span;
+use crate::model::view::{ClusterView, Outcome, RunView, StepState, StepView};
+use crate::picture::band::{self, Mark};
+use crate::picture::{Gauge, Ink, Said, number, ways};
 
-pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, area: Rect) {
+pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
     let Some(run) = &view.run else {
-        let lines =
-            vec![Line::default(), Line::from(piece(model, Role::Title, " nothing ran yet"))];
-        frame.render_widget(Paragraph::new(lines), area);
-        return;
+        let mut lines = band::of(view, model.since());
+        lines.truncate(3);
+        return lines;
     };
-    let width = usize::from(area.width);
+    let to = model.glyphs.to();
     let from = run.body.demoted().map_or("nobody", |n| n.as_str());
-    let (role, word) = match run.outcome {
-        None => (Role::Current, "RUNNING".to_owned()),
-        Some(o @ Outcome::Verified) => (Role::Current, o.word().to_uppercase()),
-        Some(o) => (Role::Danger, o.word().to_uppercase()),
+    let what = format!("{} {from} {to} {}", run.body.kind.word(), run.body.to.node);
+    let Some(outcome) = run.outcome else {
+        let at = run.steps.iter().position(|s| s.state != StepState::Done);
+        let mut first = Said::new().say(Ink::Text, what);
+        if let Some(at) = at {
+            first = first.then(0, ": ").say(
+                Ink::Text,
+                format!("step {} of {}, {}", at + 1, run.steps.len(), run.steps[at].kind.word()),
+            );
+        }
+        first = first.then(1, ", ").say(Ink::Muted, "it goes on by itself");
+        return vec![
+            band::Line::badge(Mark::Running, Ink::Warn, "RUNNING", first),
+            band::Line::quiet("next", band::next(view, model.since())),
+            band::cost(view, model.since()),
+        ];
     };
-    let mut lines = vec![
-        Line::from(vec![
-            piece(model, role, format!(" {word} ")),
-            piece(
-                model,
-                Role::Title,
-                format!(
-                    " plan {}  {} {from} → {}",
-                    run.plan.short(),
-                    run.body.kind.word(),
-                    run.body.to.node
-                ),
-            ),
-            piece(model, Role::Muted, format!("  {}", run.age)),
-        ]),
-        Line::default(),
-        Line::from(piece(
-            model,
-            Role::Muted,
-            format!("   {:<8} {:<10} {:<8} {:>9} {:>9}", "step", "node", "state", "took", "budget"),
-        )),
-    ];
-    for step in &run.steps {
-        let (glyph, role) = words::step(model, step.state);
-        let took = step.took.map_or(String::new(), |t| t.to_string());
-        lines.push(Line::from(vec![
-            piece(model, role, format!(" {glyph} {:<8} ", step.kind.word())),
-            piece(model, Role::Text, format!("{:<10} ", words::cut(step.node.as_str(), 10))),
-            piece(model, role, format!("{:<8} ", step.state.word())),
-            piece(model, Role::Text, format!("{took:>9} {:>9}  ", step.budget.to_string())),
-            piece(
-                model,
-                Role::Muted,
-                if width >= 110 {
-                    words::cut(&step.found, width.saturating_sub(53))
-                } else {
-                    String::new()
-                },
-            ),
-        ]));
-    }
-    // On a narrow screen what was found has its own lines, for the step that matters now.
-    let newest = run
-        .steps
-        .iter()
-        .rev()
-        .find(|s| s.state != crate::model::view::StepState::Waiting && run.outcome.is_none());
-    if let Some(step) = newest.filter(|_| width < 110) {
-        for line in
-            words::wrap(&format!("{}: {}", step.kind.word(), step.found), width.saturating_sub(5))
-        {
-            lines.push(Line::from(piece(model, Role::Muted, format!("   {line}"))));
+    let (mark, ink, word) = match outcome {
+        Outcome::Verified => (Mark::Holds, Ink::Good, "VERIFIED"),
+        Outcome::Unproved => (Mark::Degraded, Ink::Warn, "UNPROVED"),
+        Outcome::Aborted => (Mark::Critical, Ink::Bad, "ABORTED"),
+        Outcome::RolledBack => (Mark::Degraded, Ink::Warn, "UNDONE"),
+        Outcome::Unknown => (Mark::Unknown, Ink::Unknown, "UNKNOWN"),
+    };
+    let said = match outcome {
+        Outcome::Verified => Said::new()
+            .say(Ink::Strong, run.body.to.node.as_str())
+            .say(Ink::Text, " took the write role, and a real write was read back"),
+        Outcome::Unproved => {
+            Said::text("the role moved; the proof is missing: see what did not hold")
         }
-    }
-    lines.push(Line::default());
-    if !run.verification.is_empty() {
-        for (name, held, found) in &run.verification {
-            let (glyph, role) = words::held(model, *held);
-            lines.push(Line::from(vec![
-                piece(model, role, format!(" {glyph} {name:<12} ")),
-                piece(model, Role::Text, words::cut(found, width.saturating_sub(17))),
-            ]));
-        }
-        lines.push(Line::default());
-    }
+        Outcome::Aborted => Said::text("nothing moved"),
+        Outcome::RolledBack => Said::text(format!("it was undone: {from} has the role again")),
+        Outcome::Unknown => Said::text("nobody knows how it ended: a person must look"),
+    };
+    let said = said.then(1, " · ").say(Ink::Muted, what);
+    let mut cost = Said::new();
     if let Some(rto) = run.rto {
-        lines.push(Line::from(vec![
-            Text::raw(" "),
-            piece(model, Role::Title, format!("RTO {rto}")),
-            piece(
-                model,
-                Role::Muted,
-                "  from the last sign of the old primary to the proof on the new one",
-            ),
-        ]));
+        cost =
+            cost.say(Ink::Text, format!("RTO {} of {}", number::span(rto), number::span(view.rto)));
     }
     if let Some(loss) = &run.rpo {
-        lines.push(Line::from(vec![
-            piece(model, Role::Title, " RPO "),
-            piece(model, plan::loss_role(loss), loss.short()),
-        ]));
-        for line in words::wrap(loss.reason(), width.saturating_sub(7)) {
-            lines.push(Line::from(piece(model, Role::Muted, format!("     {line}"))));
-        }
+        cost = cost.then(0, " · loss ").and(0, "", ways::loss(loss));
     }
     if let Some(fence) = run.fence {
-        lines.push(Line::from(vec![
-            piece(model, Role::Title, " fence "),
-            piece(model, Role::Text, fence.words()),
-        ]));
+        cost = cost.then(1, " · ").say(Ink::Text, format!("fence: {}", fence.words()));
     }
-    let shown = super::scrolled(model, lines, area);
-    frame.render_widget(Paragraph::new(shown), area);
+    if cost.is_empty() {
+        cost = Said::new().say(Ink::Unknown, "neither time nor loss was measured");
+    }
+    vec![
+        band::Line::badge(mark, ink, word, said),
+        band::Line::quiet("measured", cost),
+        band::Line::quiet("next", band::next(view, model.since())),
+    ]
+}
+
+pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
+    let (width, side) = super::widths(model);
+    let Some(run) = &view.run else {
+        let said = Said::text(
+            "Nothing ran yet. A run begins when a plan is executed, or when the policy fails over by itself.",
+        );
+        let mut page =
+            Page::new(vec![Panel::lines("steps", "NO RUN", parts::said(model, &said, 1, width))]);
+        page.keys = vec![Action::Plan, Action::Cluster, Action::Audit, Action::Back];
+        return page;
+    };
+    let at = run.steps.iter().position(|s| s.state != StepState::Done && run.outcome.is_none());
+    let rows = &run.steps;
+    let since = if run.outcome.is_none() { model.since() } else { Span::ZERO };
+    let name = rows
+        .iter()
+        .map(|s| unicode_width::UnicodeWidthStr::width(s.node.as_str()))
+        .max()
+        .unwrap_or(8)
+        .clamp(8, width.saturating_sub(60).clamp(8, 60));
+    let head = format!(
+        "   {:<8} {} {:<8} {:>9} {:>9} OF BUDGET",
+        "STEP",
+        left("ON", name),
+        "STATE",
+        "TOOK",
+        "BUDGET"
+    );
+    let steps = Panel::table(
+        "steps",
+        "STEPS",
+        rows.len(),
+        |i| i.to_string(),
+        |key| key.parse().ok(),
+        move |i| row(model, &rows[i], name, since),
+    )
+    .head(Line::from(piece(model, Ink::Muted, head)))
+    .first(at.or(Some(rows.len().saturating_sub(1))))
+    .fact(
+        Ink::Muted,
+        format!(
+            "since {} · budget {}",
+            number::span(run.age + since),
+            number::span(run.body.budget)
+        ),
+    )
+    .least(rows.len() + 1);
+    let mut panels = vec![steps];
+    let chosen = model
+        .chosen("steps")
+        .and_then(|k| k.parse().ok())
+        .or(at)
+        .unwrap_or(rows.len().saturating_sub(1));
+    if let Some(step) = rows.get(chosen) {
+        let said = Said::text(step.action.clone());
+        let mut lines = parts::said(model, &said, 1, width);
+        if !step.found.is_empty() {
+            let found = Said::from_words(&step.found, Ink::Text);
+            lines.extend(parts::labelled(model, "found", Ink::Muted, &found, 13, width));
+        }
+        panels.push(
+            Panel::lines("evidence", format!("EVIDENCE OF {}", step.kind.word()), lines).least(2),
+        );
+    }
+    panels.push(proofs(model, run, width));
+    let mut page = Page::new(panels);
+    page.keys = vec![Action::ReadAll, Action::NextPanel, Action::Cluster, Action::Audit];
+    page.foot = if run.outcome.is_none() {
+        Said::new().say(Ink::Muted, "goes on without this console and without the plane")
+    } else {
+        super::cluster::picture_age(model, view)
+    };
+    if let Some(width) = side {
+        page.side = vec![
+            Panel::lines("move", "MOVE OF THE WRITE ROLE", clock(model, view, run, width)).least(9),
+            Panel::lines("plan", "THE PLAN", the_plan(model, run, width)).least(4),
+        ];
+    }
+    page
+}
+
+fn row(model: &Model, step: &StepView, name: usize, since: Span) -> Line<'static> {
+    let (mark, ink) = model.glyphs.step(step.state);
+    let running = step.state == StepState::Running;
+    let took = step.took.map(|t| if running { t + since } else { t });
+    let over = took.is_some_and(|t| t > step.budget);
+    let time_ink = if over { Ink::Bad } else { Ink::Text };
+    let mut pieces = vec![
+        piece(model, ink, format!(" {mark} {:<8} ", step.kind.word())),
+        piece(
+            model,
+            if running { Ink::Strong } else { Ink::Text },
+            format!("{} ", left(step.node.as_str(), name)),
+        ),
+        piece(model, ink, format!("{:<8} ", step.state.word())),
+        piece(model, time_ink, right(&took.map_or(String::new(), number::span), 9)),
+        piece(model, Ink::Muted, format!(" {} ", right(&number::span(step.budget), 9))),
+    ];
+    let used = Gauge::of(took.unwrap_or_default().0, step.budget.0, 12);
+    pieces.extend(parts::gauge(model, if over { Ink::Bad } else { ink }, used));
+    Line::from(pieces)
+}
+
+fn proofs(model: &Model, run: &RunView, width: usize) -> Panel<'static> {
+    let mut lines = vec![];
+    for (name, held, found) in &run.verification {
+        let (mark, ink) = model.glyphs.held(*held);
+        let said = Said::from_words(found, if *held { Ink::Text } else { Ink::Bad });
+        let mut rows = parts::labelled(model, "", ink, &said, 17, width);
+        if let Some(first) = rows.first_mut() {
+            first.spans[0] = piece(model, ink, format!(" {mark} {}", left(name, 14)));
+        }
+        lines.extend(rows);
+    }
+    if let Some(fence) = run.fence {
+        lines.extend(parts::labelled(
+            model,
+            "fence",
+            Ink::Muted,
+            &Said::text(fence.words()),
+            17,
+            width,
+        ));
+    }
+    let account = run.rpo.as_ref();
+    match account {
+        Some(account) => lines.extend(super::plan::loss(model, account, width)),
+        None => {
+            let mut expected = super::plan::loss(model, &run.body.loss, width);
+            if let Some(first) = expected.first_mut() {
+                first.spans[0] = piece(model, Ink::Muted, left(" expected", 13));
+            }
+            lines.extend(expected);
+        }
+    }
+    if let Some(rto) = run.rto {
+        let said = Said::text(format!(
+            "{} from the last sign of the old primary to the proof on the new one",
+            number::span(rto)
+        ));
+        lines.extend(parts::labelled(model, "RTO", Ink::Strong, &said, 13, width));
+    }
+    if run.verification.is_empty() {
+        let said =
+            Said::new().say(Ink::Muted, "a real write, committed and read back, is still to come");
+        let waits = model.glyphs.step(StepState::Waiting).0;
+        if run.outcome.is_none() {
+            lines.extend(parts::labelled(model, waits, Ink::Muted, &said, 3, width));
+        }
+    }
+    let needed = lines.len().min(8);
+    let panel = Panel::lines("proofs", "PROOFS", lines).least(needed);
+    if run.verification.is_empty() {
+        panel.fact(Ink::Muted, "what has to hold before it is done")
+    } else {
+        let band = crate::model::view::band(run.confidence);
+        panel.fact(
+            Ink::Muted,
+            format!("confidence {} of 100, {}", run.confidence, band.replace('_', " ")),
+        )
+    }
+}
+
+/// The clock of the move in letters that are read from two metres.
+fn clock(model: &Model, view: &ClusterView, run: &RunView, width: usize) -> Vec<Line<'static>> {
+    let time =
+        run.rto.unwrap_or(run.age + if run.outcome.is_none() { model.since() } else { Span::ZERO });
+    let text = number::countdown(time).replace('\u{a0}', " ").trim().to_owned();
+    let mut lines = big(model, &text, width);
+    lines.push(Line::default());
+    let used = Gauge::of(time.0, view.rto.0, u16::try_from(width.saturating_sub(16)).unwrap_or(8));
+    let ink = if time > view.rto { Ink::Bad } else { Ink::Text };
+    let mut pieces = vec![piece(model, Ink::Text, " ")];
+    pieces.extend(parts::gauge(model, ink, used));
+    pieces.push(piece(model, ink, format!(" of {}", number::span(view.rto))));
+    lines.push(Line::from(pieces));
+    lines
+}
+
+fn big(model: &Model, text: &str, width: usize) -> Vec<Line<'static>> {
+    use ratatui::widgets::Widget as _;
+    let widget = tui_big_text::BigText::builder()
+        .pixel_size(tui_big_text::PixelSize::HalfHeight)
+        .lines(vec![text.to_owned().into()])
+        .build();
+    let mut buffer = ratatui::buffer::Buffer::empty(ratatui::layout::Rect::new(
+        0,
+        0,
+        u16::try_from(width.min(text.len() * 8)).unwrap_or(40),
+        4,
+    ));
+    if model.glyphs == super::Glyphs::Ascii {
+        return vec![Line::from(piece(model, Ink::Strong, format!(" {text}")))];
+    }
+    widget.render(buffer.area, &mut buffer);
+    (0..buffer.area.height)
+        .map(|y| {
+            let row: String = (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect();
+            Line::from(piece(model, Ink::Strong, format!(" {}", row.trim_end())))
+        })
+        .collect()
+}
+
+fn the_plan(model: &Model, run: &RunView, width: usize) -> Vec<Line<'static>> {
+    let mut lines = vec![];
+    let mut say = |label: &str, words: String| {
+        lines.extend(parts::labelled(model, label, Ink::Muted, &Said::text(words), 13, width));
+    };
+    say("plan", run.plan.short().to_owned());
+    say("asked by", run.body.requested_by.clone());
+    say("why", run.body.reason.clone());
+    say("way back", run.body.way_back.clone());
+    lines
 }

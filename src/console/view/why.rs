@@ -1,69 +1,74 @@
-//! Why it is as it is: the answer in a sentence, what the policy says of a move now, every
-//! candidate through every check.
+//! Why it is as it is: the answer, what the policy says of a move now, every candidate through
+//! every check, what was refused lately.
 
-use ratatui::Frame;
-use ratatui::layout::Rect;
-use ratatui::text::Line;
-use ratatui::widgets::Paragraph;
-
+use super::super::command::Action;
 use super::super::model::Model;
-use super::super::theme::Role;
-use super::{piece, plan, words};
-use crate::model::plan::Check;
+use super::page::{Page, Panel};
+use super::parts;
 use crate::model::view::ClusterView;
+use crate::picture::band;
+use crate::picture::{Ink, Said};
 
-pub(super) fn draw(model: &Model, view: &ClusterView, frame: &mut Frame<'_>, area: Rect) {
-    let width = usize::from(area.width);
-    let mut lines = vec![];
-    for line in words::wrap(&view.outlook.answer, width.saturating_sub(2)) {
-        lines.push(Line::from(piece(model, Role::Title, format!(" {line}"))));
+pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
+    let mut lines = band::of(view, model.since());
+    lines.truncate(3);
+    if !view.outlook.answer.is_empty() {
+        lines[0].said = Said::from_words(&view.outlook.answer, Ink::Text);
     }
-    for line in words::wrap(&view.outlook.if_primary_died, width.saturating_sub(2)) {
-        lines.push(Line::from(piece(model, Role::Muted, format!(" {line}"))));
-    }
-    lines.push(Line::default());
-    if !view.outlook.constraints.is_empty() {
-        lines.push(Line::from(piece(model, Role::Title, " the policy on a move now")));
-    }
-    for check in &view.outlook.constraints {
-        check_lines(model, check, width, &mut lines);
-    }
-    lines.push(Line::from(piece(model, Role::Title, " nodes")));
-    for node in &view.nodes {
-        let (sees, of) = (node.votes.iter().filter(|(_, v)| *v).count(), node.votes.len());
-        let score = node.health.as_ref().map_or(String::new(), |h| {
-            format!(" · health {}.{:02}", h.score / 1_000, h.score % 1_000 / 10)
-        });
-        let text = format!(
-            "  {:<12} {:<9} seen by {sees} of {of}{score}  {}",
-            node.node,
-            node.verdict.word(),
-            node.why
-        );
-        lines.push(Line::from(piece(
-            model,
-            words::verdict(model, node.verdict).1,
-            words::cut(&text, width),
-        )));
-    }
-    lines.push(Line::from(piece(model, Role::Title, " candidates")));
-    for candidate in &view.outlook.candidates {
-        plan::candidate_lines(model, candidate, width, &mut lines);
-    }
-    let shown = super::scrolled(model, lines, area);
-    frame.render_widget(Paragraph::new(shown), area);
+    lines
 }
 
-fn check_lines(model: &Model, check: &Check, width: usize, lines: &mut Vec<Line<'static>>) {
-    let (glyph, role) = words::held(model, check.passed);
-    let text = format!("{:<22} {} · limit {}", check.name, check.value, check.limit);
-    lines.push(Line::from(vec![
-        piece(model, role, format!("  {glyph} ")),
-        piece(model, Role::Text, words::cut(&text, width.saturating_sub(6))),
-    ]));
-    if !check.passed {
-        for line in words::wrap(&format!("until {}", check.would_change), width.saturating_sub(8)) {
-            lines.push(Line::from(piece(model, Role::Bad, format!("      {line}"))));
-        }
+pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
+    let (width, side) = super::widths(model);
+    let mut panels = vec![];
+    let list = &view.outlook.constraints;
+    let (mut lines, mut marks) = (vec![], vec![]);
+    // What fails comes first.
+    let mut order: Vec<_> = list.iter().collect();
+    order.sort_by_key(|c| c.passed);
+    for check in order {
+        marks.push((lines.len(), check.name.to_string()));
+        lines.extend(parts::check(model, check, width));
     }
+    let passed = list.iter().filter(|c| c.passed).count();
+    if !list.is_empty() {
+        let needed = lines.len().min(8);
+        panels.push(
+            Panel::marked("policy", "WHAT THE POLICY SAYS OF A MOVE NOW", lines, marks)
+                .fact(Ink::Muted, format!("{passed} of {} pass", list.len()))
+                .least(needed),
+        );
+    }
+    panels.push(super::plan::candidates(model, &view.outlook.candidates, width));
+    let refused = || view.records.iter().rev().filter(|r| is_refusal(&r.record.kind));
+    let count = refused().count();
+    let (facts, marks) = parts::facts(model, refused(), 20, width);
+    panels.push(
+        Panel::marked("refusals", "REFUSALS LATELY", facts, marks)
+            .first(None)
+            .fact(Ink::Muted, format!("{count} · newest first"))
+            .least(2),
+    );
+    let mut page = Page::new(panels);
+    page.typed = super::cluster::act(view);
+    page.keys = vec![Action::NextPanel, Action::ReadAll, Action::WhatIf, Action::Back];
+    page.foot = super::cluster::picture_age(model, view);
+    page.detail = vec![
+        Said::from_words(&view.outlook.answer, Ink::Text),
+        Said::from_words(&view.outlook.if_primary_died, Ink::Text),
+    ];
+    if let Some(width) = side {
+        let mut lines = vec![];
+        for node in &view.nodes {
+            for said in super::node::in_words(view, node).into_iter().take(2) {
+                lines.extend(parts::said(model, &said, 1, width));
+            }
+        }
+        page.side = vec![Panel::lines("nodes", "NODES", lines).least(8)];
+    }
+    page
+}
+
+fn is_refusal(kind: &str) -> bool {
+    kind == "refusal"
 }

@@ -1,0 +1,23 @@
+//! From a view to words: what a window says, as clauses with ranks, the same for the console and
+//! the command line.
+//!
+//! `said` is text that no function can cut by letters: where room is short, whole clauses of low
+//! rank go, and how many is said. `number` writes lengths of time and amounts. `band` answers, in
+//! three or four lines, what is wrong, what happens next and when, and what it costs; `ways` lists
+//! what a person may do. `rail` places the move of the write role; `summary` is a cluster in one
+//! row, with its rank for attention.
+//!
+//! Deliberately absent: colours, keys, a terminal, and any conclusion of its own: what is not known
+//! to the engine is not known here.
+
+pub mod band;
+pub mod number;
+pub mod rail;
+mod said;
+pub mod summary;
+pub mod ways;
+
+pub use said::{Gauge, Ink, Said, line_of, wrap_words};
+
+#[cfg(test)]
+mod tests;

@@ -284,7 +284,9 @@ impl Engine {
         }
         // What it said last is its last word: nothing more comes of it.
         let mind = &self.nodes[to];
-        if mind.verdict == Verdict::Failed && mind.report.is_some() {
+        // One that takes its role back has failed by its own word, until it has won.
+        let resumes = run.plan.kind == PlanKind::Resume && self.speaks(to);
+        if mind.verdict == Verdict::Failed && mind.report.is_some() && !resumes {
             return Standing::Failed(format!("{to} failed: {}", mind.why));
         }
         match kind {

@@ -170,9 +170,11 @@ impl World {
             h.up && !h.paused && h.db.running && h.db.primary && !h.db.hung && !h.db.by_hand
         };
         let nobody = !self.hosts.iter().any(writes);
-        self.writerless_since = nobody.then(|| self.writerless_since.unwrap_or(self.now));
         for plane in 0..self.planes.len() {
-            if self.planes[plane].is_up() && !self.planes[plane].is_paused() {
+            let looks = self.planes[plane].is_up() && !self.planes[plane].is_paused();
+            let since = self.planes[plane].writerless_since.unwrap_or(self.now);
+            self.planes[plane].writerless_since = (nobody && looks).then_some(since);
+            if looks {
                 self.check_exits(plane);
                 if self.has_several_writers() {
                     continue;
@@ -195,7 +197,8 @@ impl World {
             }
         }
         let primary = view.primary.as_ref().and_then(|p| self.index(p));
-        let writerless = self.writerless_since.map_or(Span::ZERO, |since| self.now.since(since));
+        let writerless =
+            self.planes[plane].writerless_since.map_or(Span::ZERO, |since| self.now.since(since));
         if view.state == ClusterState::Healthy && writerless > SILENCE_MAX {
             let text = "the cluster is shown healthy, and no database accepts writes";
             wrong.push(format!("{text} for {writerless}"));

@@ -27,6 +27,8 @@ pub(super) struct Plane {
     paused: bool,
     wake: Timestamp,
     asked: Option<Digest>,
+    /// While it looks, no database accepts writes since then.
+    pub(super) writerless_since: Option<Timestamp>,
     /// Its screen says "no writes", of whom and since when.
     pub(super) no_writes_since: Option<(usize, Timestamp)>,
     /// Its screen names nothing but waiting, since when.
@@ -53,6 +55,7 @@ impl Plane {
             paused: false,
             wake: Timestamp(0),
             asked: None,
+            writerless_since: None,
             no_writes_since: None,
             waits_since: None,
         }

@@ -176,8 +176,6 @@ pub struct World {
     pub(super) planes: Vec<Plane>,
     pub(super) client: Client,
     pub(super) oracle: Oracle,
-    /// Since when no database accepts writes, as the law about screens looks.
-    pub(super) writerless_since: Option<Timestamp>,
     pub(super) born: u64,
     pub(super) connections: u64,
     pub(super) allowlist: Rc<Allowlist>,
@@ -352,7 +350,6 @@ impl World {
             hosts,
             net,
             planes,
-            writerless_since: None,
             oracle: Oracle::default(),
             born: 0,
             connections: 0,

@@ -430,6 +430,7 @@ pub(super) fn failing_over() -> ClusterView {
         ],
         age: Span::millis(3_900),
         outcome: None,
+        times: None,
         rto: None,
         rpo: None,
         fence: None,

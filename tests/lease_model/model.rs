@@ -10,6 +10,7 @@ use super::bounds::{Bounds, Mutant};
 use super::world::{Message, Node, TERMS, World, fingerprint, member, number, sync_of, voters};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "a few thousand live at once")]
 pub enum Action {
     Tick,
     Claim(usize),

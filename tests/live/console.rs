@@ -83,8 +83,7 @@ fn a_person_fails_over_from_the_console() {
     terminal.wait("✗ CRITICAL");
 
     terminal.keys(&["3"]);
-    let plan = terminal.wait("failover node-1 →");
-    assert!(plan.contains("LOSS        ✓ none (proved)"), "{plan}");
+    terminal.wait("LOSS        ✓ none (proved)");
 
     terminal.write(":execute");
     terminal.wait(":execute_");

@@ -6,7 +6,7 @@ use std::process::Command;
 use quorate::lab::What;
 use quorate::model::Span;
 use quorate::model::observation::NodeReport;
-use quorate::model::view::{ClusterState, ClusterView};
+use quorate::model::view::{ClusterState, ClusterView, Verdict};
 
 use crate::fencing::comes_true;
 use crate::{Cluster, nothing_lost, quick};
@@ -55,6 +55,10 @@ fn with_small_disk(node: &str) -> (Cluster, SmallDisk) {
     let mut cluster = Cluster::start(quick());
     cluster.calm();
     cluster.lab().kill(node, What::Host).unwrap();
+    // Else the picture of before would be taken for that of after.
+    cluster.until("its end is seen", 30, |v| {
+        v.nodes.iter().any(|n| n.node.as_str() == node && n.verdict >= Verdict::Suspect)
+    });
     let disk = SmallDisk::under(&cluster.node(node).join("state"));
     cluster.lab().heal(node).unwrap();
     cluster.until("it follows and votes again, or leads", 60, |v| {

@@ -156,15 +156,7 @@ impl Engine {
                 ),
                 _ => check("holds data", true, "yes", "yes", ""),
             },
-            check(
-                "heard",
-                age.is_some_and(|a| a <= FRESH),
-                age.map_or(Word::Borrowed("never"), |a| {
-                    if a <= FRESH { "within 2 s".into() } else { format!("{a} ago").into() }
-                }),
-                "within 2 s",
-                "its agent reports again",
-            ),
+            heard_check(age, "its agent reports again"),
             check(
                 "verdict",
                 matches!(mind.verdict, Verdict::Healthy | Verdict::Degraded),
@@ -282,6 +274,14 @@ impl Engine {
         checks.extend(self.refusals_check(&node.node_id));
         checks
     }
+}
+
+/// Whether a node's word is about now; `mends`: what would make it so.
+pub(super) fn heard_check(age: Option<Span>, mends: &'static str) -> Check {
+    let said = age.map_or(Word::Borrowed("never"), |a| {
+        if a <= FRESH { "within 2 s".into() } else { format!("{a} ago").into() }
+    });
+    check("heard", age.is_some_and(|a| a <= FRESH), said, "within 2 s", mends)
 }
 
 /// A score for people: 0.85.

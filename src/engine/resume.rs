@@ -1,7 +1,7 @@
 //! Who held the role last takes it back: when that is possible, and what it would lose. It has its
 //! own log, flushed before anything was acknowledged, so usually nothing.
 
-use super::candidates::FRESH;
+use super::candidates::{FRESH, heard_check};
 use super::constraints::check;
 use super::{Engine, rooms};
 use crate::model::loss::LossAccount;
@@ -51,15 +51,7 @@ impl Engine {
                 "nobody",
                 "a switchover moves it",
             ),
-            check(
-                "heard",
-                age.is_some_and(|a| a <= FRESH),
-                age.map_or(Word::Borrowed("never"), |a| {
-                    if a <= FRESH { "within 2 s".into() } else { format!("{a} ago").into() }
-                }),
-                "within 2 s",
-                "its host and its agent run and reach this plane",
-            ),
+            heard_check(age, "its host and its agent run and reach this plane"),
         ];
         checks.push(self.promotion_check(&from.node));
         checks.extend(self.cluster.node(&from.node).and_then(|n| self.residency(n).0));

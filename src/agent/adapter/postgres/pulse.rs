@@ -69,7 +69,7 @@ impl Signs {
     fn heed(&mut self, now: Timestamp, began: Timestamp, socket: &Door, tcp: &Door, write: &Write) {
         let answers = |door: &Door| matches!(door, Door::Open | Door::Refuses(_));
         // A door that is not there lets nobody in, but the other one may answer.
-        let reached = answers(socket) || matches!(tcp, Door::Refuses(_)) || *tcp == Door::Open;
+        let reached = answers(socket) || answers(tcp);
         self.silent_since = if reached { None } else { Some(self.silent_since.unwrap_or(began)) };
         let words = |name: &str, door: &Door| match door {
             Door::Open => None,

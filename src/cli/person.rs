@@ -54,10 +54,7 @@ impl Person {
     }
 
     pub(super) async fn call(client: &Client, request: CallRequest) -> Result<CallReply> {
-        client.call(&request).await.map_err(|e| {
-            let why = format!("the plane at {}", e.address);
-            color_eyre::Report::new(e).wrap_err(why)
-        })
+        Ok(client.call(&request).await?)
     }
 }
 

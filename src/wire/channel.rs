@@ -12,9 +12,11 @@ use crate::config::TlsFiles;
 
 /// A call that did not get an answer, in words for a person.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{address} {why}")]
+#[error("{who} at {address} {why}")]
 pub struct Refused {
-    /// Who was called.
+    /// Who was called, in words: `the plane`, or a node.
+    pub who: String,
+    /// Where it was called.
     pub address: String,
     /// What happened.
     pub why: String,
@@ -31,6 +33,7 @@ pub struct Refused {
 /// [`Refused`] when the address or the certificates cannot be used.
 pub fn connect(address: &str, name: &str, files: &TlsFiles) -> Result<Channel, Refused> {
     let bad = |why: String| Refused {
+        who: in_words(name),
         address: address.to_owned(),
         why,
         outcome_unknown: false,
@@ -53,6 +56,7 @@ pub fn connect(address: &str, name: &str, files: &TlsFiles) -> Result<Channel, R
 /// A client of one server.
 #[derive(Clone, Debug)]
 pub struct Client {
+    who: String,
     address: String,
     channel: Channel,
 }
@@ -70,7 +74,8 @@ impl Client {
     /// # Errors
     /// [`Refused`] when the address or the certificates cannot be used.
     pub fn new(address: &str, name: &str, files: &TlsFiles) -> Result<Self, Refused> {
-        Ok(Self { address: address.to_owned(), channel: connect(address, name, files)? })
+        let channel = connect(address, name, files)?;
+        Ok(Self { who: in_words(name), address: address.to_owned(), channel })
     }
     /// Whom it calls.
     pub fn address(&self) -> &str {
@@ -115,6 +120,7 @@ impl Client {
             Err(_) => {
                 let why = format!("did not answer within {} ms", limit.as_millis());
                 Err(Refused {
+                    who: self.who.clone(),
                     address: self.address.clone(),
                     why,
                     outcome_unknown: true,
@@ -135,6 +141,7 @@ impl Client {
         };
         let connected = !text.contains("onnect");
         Refused {
+            who: self.who.clone(),
             address: self.address.clone(),
             why,
             outcome_unknown: connected && status.code() == tonic::Code::Unavailable,
@@ -144,6 +151,11 @@ impl Client {
             ),
         }
     }
+}
+
+/// The plane is one thing; nodes have names.
+fn in_words(name: &str) -> String {
+    if name == "plane" { "the plane".into() } else { name.to_owned() }
 }
 
 /// The innermost cause: "connection refused" rather than "transport error".

@@ -186,8 +186,8 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         broken: None,
     };
     tracing::info!(node = %agent.config.node.node_id, incarnation = %agent.setup.me.incarnation, "agent started");
-    agent.mind_record();
     agent.perform(turn);
+    agent.mind_record();
     let mut beat = tokio::time::interval(heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())

@@ -377,10 +377,12 @@ fn days(range: &str, live: fn(u64, bool) -> chaos::Day) -> Result<Outcome> {
         broken.len()
     );
     say!(
-        "{} states that were not healthy, {} ways out of them tried ({} of them orders)",
+        "{} states that were not healthy, {} ways out of them tried ({} of them orders); {} days \
+         were ended by a person's decision",
         total(|s| s.4.states),
         total(|s| s.4.ways),
-        total(|s| s.4.orders)
+        total(|s| s.4.orders),
+        total(|s| s.4.decisions)
     );
     for line in &broken {
         say!("{line}");

@@ -17,6 +17,8 @@ use crate::model::{Span, Timestamp};
 pub const WINDOW: usize = 200;
 /// Arrivals needed before anything is concluded.
 pub const SAMPLES_MIN: usize = 5;
+/// In a window of fewer than this one long gap would pass for the usual pace.
+const SAMPLES_FIRM: usize = 30;
 /// Below [`SAMPLES_MIN`] there is nothing to estimate: these fixed ages suspect and fail.
 pub const FEW_SUSPECT: Span = Span::secs(1);
 /// See [`FEW_SUSPECT`].
@@ -47,6 +49,9 @@ pub struct Detector {
     last: Option<Timestamp>,
     in_a_row: u32,
     was_failed: bool,
+    /// The last interval was left out as unusual.
+    #[serde(default)]
+    odd: bool,
 }
 
 impl Detector {
@@ -60,6 +65,7 @@ impl Detector {
             last: None,
             in_a_row: 0,
             was_failed: false,
+            odd: false,
         }
     }
 
@@ -77,9 +83,12 @@ impl Detector {
     /// A heartbeat arrived.
     pub fn heartbeat(&mut self, now: Timestamp) {
         // Before it was due there is nothing to judge: the usual case, and the cheap one.
-        let was_failed = now > self.due() && self.silence(now) == Silence::Failed;
+        let silence = if now > self.due() { self.silence(now) } else { Silence::None };
+        let was_failed = silence == Silence::Failed;
+        // Two in a row are the pace.
+        self.odd = silence == Silence::Suspect && self.intervals.len() < SAMPLES_FIRM && !self.odd;
         // A gap that was judged as a failure says nothing of the usual pace.
-        if let Some(last) = self.last.filter(|_| !was_failed) {
+        if let Some(last) = self.last.filter(|_| !was_failed && !self.odd) {
             // In microseconds, so that the sum of squares of a window cannot overflow.
             let interval = now.since(last).0 / 1_000;
             if self.intervals.len() == WINDOW
@@ -286,6 +295,24 @@ mod tests {
             jittery.heartbeat(at(t));
         }
         assert!(steady.phi_milli(at(99 * 300 + 900)) > jittery.phi_milli(at(t + 900)));
+    }
+
+    /// A restart of two seconds among few arrivals is no reason to wait longer for the next silence;
+    /// a pace that became slower is.
+    #[test]
+    fn one_gap_among_few_arrivals_does_not_make_it_patient() {
+        let mut d = phi();
+        for i in 0..=8 {
+            d.heartbeat(at(i * 250));
+        }
+        d.heartbeat(at(2_000 + 550));
+        d.heartbeat(at(2_550 + 250));
+        assert_eq!(d.silence(at(2_800 + 800)), Silence::Failed);
+        let mut slower = phi();
+        for t in [0, 250, 500, 750, 1_000, 1_250, 1_790, 2_330, 2_870, 3_410] {
+            slower.heartbeat(at(t));
+        }
+        assert_eq!(slower.silence(at(3_410 + 540)), Silence::None);
     }
 
     /// Every 5 s, 2 s of time-out, three misses: failed 15 s after the last word, and not later.

@@ -15,7 +15,9 @@ use super::speakers::Speakers;
 use crate::model::loss::Doubt;
 use crate::model::planted::{Bug, planted};
 use crate::model::share::Shares;
-use crate::model::{DataMark, Epoch, Member, Position, Span, SyncStage, Timestamp, VoterSet};
+use crate::model::{
+    DataMark, Epoch, Member, Position, Span, SyncStage, TimelineHistory, Timestamp, VoterSet,
+};
 
 /// The synchronous set of an epoch that was, or may have been, won.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -165,6 +167,19 @@ impl VoterRecord {
     /// The last entry known to be won.
     pub fn last_won(&self) -> Option<&EpochSync> {
         self.history.iter().rev().find(|h| h.won)
+    }
+    /// The line that a winner is known to have opened: it said so, or it is this node.
+    pub fn won_line(&self) -> Option<&TimelineHistory> {
+        let said = |epoch| self.history.iter().any(|h| h.promoted && h.epoch == epoch);
+        let opened = |line: &&TimelineHistory| {
+            let epoch = Epoch(line.timeline.into());
+            said(epoch) || self.is_opened_by(&self.me, epoch)
+        };
+        self.data.line.as_ref().filter(opened)
+    }
+    /// That member won that epoch: a line of its number is its own.
+    pub fn is_opened_by(&self, member: &Member, epoch: Epoch) -> bool {
+        self.history.iter().any(|h| h.epoch == epoch && h.won && h.holder == *member)
     }
     /// Another set. Whoever is a member again was seen alive: what was attested of it is over.
     fn set_voters(&mut self, set: &VoterSet) {
@@ -640,6 +655,18 @@ impl Voter {
             }
         }
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: () }
+    }
+
+    /// The line that the winner of an epoch opened, from whoever heard it say so. A line that has
+    /// that number and those branches is the winner's from then on, whoever brought it here.
+    pub fn learn_line(&mut self, line: &TimelineHistory) -> Said<()> {
+        let known = self.record.data.line.as_ref().is_some_and(|l| l.timeline >= line.timeline);
+        // What two persons signed stands until a winner wrote after it.
+        let news = !known && !self.record.history_signed;
+        if news {
+            self.record.data.line = Some(line.clone());
+        }
+        Said { persist: news.then(|| self.record.clone()), reply: () }
     }
 
     /// The claimant on this node has won: it may be resumed after a restart, and older history is

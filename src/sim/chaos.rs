@@ -311,6 +311,12 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         && !world.may_be_unknown(broken)
         && world.strangers().is_empty()
         && !half_way;
+    // Without that node nothing may prove what it acknowledged: then a person decides, and that
+    // ends it.
+    if !writable && owed && broken.is_some() {
+        world.walked.decisions += 1;
+        writable = world.person_ends_it(RECOVERY_MAX);
+    }
     if !writable && owed {
         let seen = world.state_words();
         world.oracle.stuck(world.now, seen);

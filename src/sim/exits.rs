@@ -22,6 +22,8 @@ pub struct Walked {
     pub ways: u64,
     /// Orders among those.
     pub orders: u64,
+    /// Days that only a person's decision ended.
+    pub decisions: u64,
 }
 
 impl std::ops::AddAssign for Walked {
@@ -29,6 +31,7 @@ impl std::ops::AddAssign for Walked {
         self.states += other.states;
         self.ways += other.ways;
         self.orders += other.orders;
+        self.decisions += other.decisions;
     }
 }
 

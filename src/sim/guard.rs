@@ -82,7 +82,8 @@ impl World {
     fn note_guarded(&mut self, host: usize) {
         let here = &mut self.hosts[host];
         let guarded = here.guard.is_some_and(|g| g.guards == here.volume);
-        here.bare_since = if guarded { None } else { here.bare_since.or(Some(self.now)) };
+        let now = here.clock(self.now);
+        here.bare_since = if guarded { None } else { here.bare_since.or(Some(now)) };
     }
 
     pub(super) fn guard_dies(&mut self, host: usize) {

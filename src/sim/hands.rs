@@ -6,7 +6,7 @@ use super::database::{Database, Entry, SYSTEM, WRITE_BYTES};
 use super::host::Task;
 use super::world::{Event, World};
 use crate::model::topology::Role;
-use crate::model::{Lsn, Span};
+use crate::model::{Lsn, Position, Span};
 
 /// Which data a node finds in place of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -150,6 +150,7 @@ impl World {
                     }
                 }
                 db.flushed = db.end;
+                self.note_within_the_mark(host);
             }
         }
         self.hosts[host].durable_log = self.hosts[host].db.end;
@@ -157,6 +158,17 @@ impl World {
         let text = format!("its data is another now, up to {}", self.hosts[host].db.position());
         let name = self.name(host);
         self.fact(name, 0, text);
+    }
+
+    /// A copy that is not older than the mark is not found out (docs/safety.md): what was
+    /// acknowledged after it is outside of every account.
+    fn note_within_the_mark(&mut self, host: usize) {
+        let here = &self.hosts[host];
+        let (timeline, lsn) = (here.db.history.timeline, here.db.end);
+        let mark = here.durable_record.data.high;
+        if mark.is_none_or(|mark| mark <= Position { timeline, lsn }) {
+            self.oracle.excuse(&here.db);
+        }
     }
 
     /// A person's change of a setting, and its correction.

@@ -106,6 +106,7 @@ pub(super) struct Host {
     /// A guard can be started.
     pub(super) can_guard: bool,
     /// Since when no guard guards this volume.
+    /// By its own clock.
     pub(super) bare_since: Option<Timestamp>,
     /// Names the volume that the data is on.
     pub(super) volume: u64,
@@ -184,6 +185,12 @@ impl Host {
         clippy::cast_sign_loss,
         reason = "a run lasts hours, not centuries"
     )]
+    /// Clients could write here, under whatever right.
+    pub(super) fn accepts_writes(&self) -> bool {
+        let db = &self.db;
+        self.up && !self.paused && db.running && db.primary && !db.hung && !db.by_hand
+    }
+
     pub(super) fn clock(&self, now: Timestamp) -> Timestamp {
         let drifted = (now.0 as i64 / 1_000_000) * self.drift;
         Timestamp((self.offset + now.0).wrapping_add(drifted as u64))

@@ -87,7 +87,9 @@ impl World {
         }
         let here = &self.hosts[host];
         let lease = self.cluster.lease;
-        let bare = here.bare_since.map_or(Span::ZERO, |since| self.now.since(since));
+        // By its own clock: where that stood still, nothing of the lease went by.
+        let now = here.clock(self.now);
+        let bare = here.bare_since.map_or(Span::ZERO, |since| now.since(since));
         if !loose && bare > lease + lease + Span::secs(1) {
             let seen = format!("{name} acknowledged write {}, unguarded for {bare}", commit.write);
             self.oracle.broken(self.now, "at most one lease is held unguarded", seen);
@@ -166,13 +168,11 @@ impl World {
 
     /// What every plane's screen says now.
     pub(super) fn check_screens(&mut self) {
-        let writes = |h: &super::host::Host| {
-            h.up && !h.paused && h.db.running && h.db.primary && !h.db.hung && !h.db.by_hand
-        };
-        let nobody = !self.hosts.iter().any(writes);
+        let nobody = !self.hosts.iter().any(super::host::Host::accepts_writes);
         for plane in 0..self.planes.len() {
             let looks = self.planes[plane].is_up() && !self.planes[plane].is_paused();
             let since = self.planes[plane].writerless_since.unwrap_or(self.now);
+            let since = since.max(self.writable_at);
             self.planes[plane].writerless_since = (nobody && looks).then_some(since);
             if looks {
                 self.check_exits(plane);

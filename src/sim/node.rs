@@ -90,8 +90,8 @@ impl World {
         self.after(beat, Event::Beat { host, born });
         let look = self.random.span(Span::millis(1), LOOK_INTERVAL);
         self.after(look, Event::Look { host, born });
-        self.mind_record(host);
         self.perform(host, turn);
+        self.mind_record(host);
         self.agent_done(host);
     }
 
@@ -154,6 +154,9 @@ impl World {
 
     /// What the adapter sees goes into the machine.
     pub(super) fn observe(&mut self, host: usize) {
+        if self.hosts[host].accepts_writes() {
+            self.writable_at = self.now;
+        }
         let here = &mut self.hosts[host];
         let now = here.clock(self.now);
         let (db, disk) = (&here.db, &here.disk);

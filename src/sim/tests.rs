@@ -162,13 +162,16 @@ fn random_days_break_no_law() {
 /// ever, a person's plan that kept a failover from being made, a release that was said again with
 /// every answer to it; a holder whose clock stood still and climbed above its successor (10103), a
 /// volume exchanged under a lease (68338) or between a win and the promotion (52691, 93420, 94299), a
-/// fence that forgot who was before (25199), and a winner shown healthy too early (32468).
+/// fence that forgot who was before (25199), and a winner shown healthy too early (32468); survivors
+/// with the beginning of a line that only another one heard its winner open (3414, 43014), an
+/// agent that started over a newer epoch while its store failed (175627), a joint stage whose
+/// standby was replaced (42368), and one gap that passed for the pace (136752).
 #[test]
 fn days_that_once_broke_a_law() {
     for seed in [
         7_274, 10_327, 10_668, 13_716, 14_721, 16_686, 17_441, 19_926, 46_131, 48_557, 50_338,
         50_530, 52_102, 53_290, 67_253, 10_103, 68_338, 52_691, 93_420, 94_299, 25_199, 32_468,
-        62_556,
+        62_556, 3_414, 43_014, 122_011, 175_627, 42_368, 136_752, 15_898,
     ] {
         let day = chaos::day(seed, false);
         assert!(day.violations.is_empty(), "SEED={seed} ({}): {:?}", day.shape, day.violations);

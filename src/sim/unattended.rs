@@ -34,17 +34,8 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     world.oracle.watch(world.now);
     let mended = world.now;
     // Everybody is heard, and leases have run out, before a person looks.
-    let mut look = mended + Span::secs(15);
-    let (mut writable, mut tried) = (false, 0);
-    while world.now < mended + RECOVERY_MAX + RECOVERY_MAX + RECOVERY_MAX && !writable {
-        world.run_watched(look);
-        writable = world.oracle.last_ack() > world.now - Span::secs(2);
-        if !writable {
-            let _ = world.person_takes_a_way_out(tried);
-            tried += 1;
-        }
-        look = world.now + PATIENCE;
-    }
+    world.run_watched(mended + Span::secs(15) - PATIENCE);
+    let writable = world.person_ends_it(RECOVERY_MAX + RECOVERY_MAX + RECOVERY_MAX);
     let recovery = world.now.since(mended);
     // Where the last copies were reinstalled away, or too few voters are left, only two persons can
     // end it; every other state ends by a way out that one person takes.
@@ -53,4 +44,21 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         world.oracle.stuck(world.now, format!("no way out led to writes: {seen}"));
     }
     Day::of(world, seed, format!("{words}, manual and unattended"), recovery)
+}
+
+impl World {
+    /// A person takes the ways out, one after the other, until clients can write or `most` is over.
+    pub(super) fn person_ends_it(&mut self, most: Span) -> bool {
+        let begin = self.now;
+        let mut tried = 0;
+        while self.now < begin + most {
+            self.run_watched(self.now + PATIENCE);
+            if self.oracle.last_ack() > self.now - Span::secs(2) {
+                return true;
+            }
+            let _ = self.person_takes_a_way_out(tried);
+            tried += 1;
+        }
+        false
+    }
 }

@@ -192,6 +192,8 @@ pub struct World {
     pub(super) unplayed: Vec<String>,
     /// Ways out that were tried.
     pub(super) walked: super::exits::Walked,
+    /// When somebody was last seen to accept writes.
+    pub(super) writable_at: Timestamp,
 }
 
 /// Where the planes and the clients are in the network, after the hosts.
@@ -362,6 +364,7 @@ impl World {
             events: 0,
             script: vec![],
             walked: super::exits::Walked::default(),
+            writable_at: Timestamp(0),
             unplayed: vec![],
         }
     }

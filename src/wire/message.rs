@@ -13,7 +13,7 @@ use crate::model::plan::Plan;
 use crate::model::record::ChainedRecord;
 use crate::model::share::Shares;
 use crate::model::view::{ClusterView, Explanation};
-use crate::model::{Digest, Member, Span, VoterSet};
+use crate::model::{Digest, Member, Span, TimelineHistory, VoterSet};
 
 /// From one agent to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +78,9 @@ pub struct Hello {
     /// The last epoch that it knows to be won.
     #[serde(default)]
     pub won: Option<EpochSync>,
+    /// The newest line whose winner said that it opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<TimelineHistory>,
     /// Whether its resource runs.
     pub resource_runs: bool,
     /// Releases it knows of.
@@ -101,6 +104,7 @@ impl Hello {
         self.voters_version = record.voters.as_ref().map_or(0, |set| set.version);
         self.voters.clone_from(&record.voters);
         self.won = record.last_won().cloned();
+        self.line = record.won_line().cloned();
         self.releases.clone_from(&record.released);
         self.shares.clone_from(&record.shares);
         // What was read after a failed flush may be gone with the next restart.

@@ -24,9 +24,7 @@ impl Machine {
         let Some(line) = &self.resource.data.line else { return false };
         let record = self.voter.record();
         let epoch = Epoch(u64::from(line.timeline));
-        let mine =
-            record.history.iter().any(|h| h.epoch == epoch && h.won && h.holder == self.setup.me);
-        !mine && !record.data.accepts(line)
+        !record.is_opened_by(&self.setup.me, epoch) && !record.data.accepts(line)
     }
 
     /// Why a claim in which this voter takes part has an account of unknown; empty when nothing here
@@ -51,6 +49,15 @@ impl Machine {
         if found.rebuilt != self.rebuilt {
             self.rebuilt = found.rebuilt;
             mark.high = None;
+            due = true;
+        }
+        // Its own promotion, which it may not have lived to say to anybody.
+        if let Some(line) = &found.line
+            && !found.stray
+            && !mark.accepts(line)
+            && self.voter.record().is_opened_by(&self.setup.me, Epoch(u64::from(line.timeline)))
+        {
+            mark.line = Some(line.clone());
             due = true;
         }
         let upstream = match &self.goal {

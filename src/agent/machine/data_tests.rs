@@ -3,6 +3,7 @@
 use super::tests::{at, member, record, setup};
 use super::{Effect, Found, Goal, Machine, Reason, Resource};
 use crate::lease::{ClaimRequest, EpochSync, ReleaseNotice, VoterRecord};
+use crate::model::loss::Doubt;
 use crate::model::{
     DataFault, DataFound, DataMark, Epoch, Lsn, Position, Span, SyncSet, TimelineHistory,
 };
@@ -106,6 +107,7 @@ fn hello(node: &str, writes: u64, known: &[(&str, u64)]) -> PeerReply {
         voters_version: 1,
         voters: None,
         won: None,
+        line: None,
         resource_runs: true,
         releases: vec![],
         shares: None,
@@ -113,6 +115,36 @@ fn hello(node: &str, writes: u64, known: &[(&str, u64)]) -> PeerReply {
         known: known.iter().map(|(n, w)| (member(n), *w)).collect(),
         report: None,
     })
+}
+
+/// The winner of epoch 4 died after a survivor received the beginning of its line and before that
+/// heard it say so; another one did hear it.
+#[test]
+fn a_line_that_a_peer_heard_its_winner_open_is_proved() {
+    let mut machine = standby(7, 60_000);
+    let line = TimelineHistory { timeline: 4, left: vec![(1, Lsn(1_000)), (2, Lsn(55_000))] };
+    let mut resource = machine.resource.clone();
+    resource.data.line = Some(line.clone());
+    let _ = machine.observed(at(2), resource);
+    let may_be_won = EpochSync {
+        epoch: Epoch(4),
+        holder: member("n3"),
+        sync: SyncSet::default().into(),
+        won: true,
+        promoted: false,
+        doubt: Doubt::default(),
+    };
+    let heard = |won, line| match hello("n3", 1, &[]) {
+        PeerReply::Hello(said) => PeerReply::Hello(Hello { won: Some(won), line, ..said }),
+        other => other,
+    };
+    let _ = machine.reply(at(3), &member("n3").node, heard(may_be_won.clone(), None));
+    assert!(!machine.unaccounted().is_empty(), "nobody says whose it is");
+    let said = EpochSync { promoted: true, ..may_be_won };
+    let turn = machine.reply(at(4), &member("n3").node, heard(said, Some(line.clone())));
+    assert_eq!(turn.persist.expect("durable").data.line, Some(line));
+    assert_eq!(machine.unaccounted(), "");
+    assert_eq!(machine.data_fault(), None);
 }
 
 #[test]

@@ -161,8 +161,15 @@ impl Machine {
         if !holder.stage_is_durable() {
             return;
         }
-        // A stage that was left half-way is ended first.
-        let target = if sets.contains(target) { target } else { sets.last().unwrap_or(target) };
+        // A stage that was left half-way is ended first: forward, or back where who is needed for
+        // that is gone.
+        let answers = |m: &&Member| {
+            let met = self.met.get(&m.node);
+            met.is_some_and(|met| met.member == **m && now.since(met.at) <= ANSWERS)
+        };
+        let can = |s: &&SyncSet| s.members.iter().filter(answers).count() >= s.k;
+        let left = sets.iter().rev().find(can).or(sets.last());
+        let target = if sets.contains(target) { target } else { left.unwrap_or(target) };
         let epoch = holder.epoch();
         let goal = Goal::Primary { epoch, sync: target.clone() };
         if self.goal != goal {

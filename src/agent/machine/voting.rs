@@ -136,6 +136,7 @@ impl Machine {
             voters_version: version,
             voters,
             won,
+            line: self.voter.record().won_line().cloned(),
             resource_runs,
             releases,
             shares: self.shares().cloned(),
@@ -217,6 +218,10 @@ impl Machine {
                     matches!(machine.tenure, Tenure::Holding { .. } | Tenure::Resuming { .. });
                 if let Some(set) = hello.voters.as_ref().filter(|_| !holds) {
                     let said = machine.voter.hear_set(set);
+                    Self::persist(turn, said.persist);
+                }
+                if let Some(line) = hello.line.as_ref().filter(|_| !holds) {
+                    let said = machine.voter.learn_line(line);
                     Self::persist(turn, said.persist);
                 }
                 let version = machine.voter.record().voters.as_ref().map_or(0, |v| v.version);

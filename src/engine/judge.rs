@@ -4,7 +4,7 @@ use super::decision::Making;
 use super::mind::NodeMind;
 use super::{Engine, health, quorum, rooms, rules};
 use crate::model::loss::Doubt;
-use crate::model::observation::{Found, ResourceState};
+use crate::model::observation::{Blocked, Found, ResourceState};
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};
@@ -274,9 +274,20 @@ impl Engine {
                     format!("{primary} failed: it takes writes no longer than its lease lasts");
                 return (ClusterState::Critical, why);
             }
+            // Only where nothing runs that could: a database that was found running may accept
+            // writes for as long as an earlier promise lasts.
+            let calm = mind.report.as_ref().is_some_and(|r| {
+                use ResourceState::{None, Rebuilding, Standby, Stopped};
+                matches!(r.resource.state, None | Stopped(_) | Standby | Rebuilding)
+            });
+            let until = if calm {
+                "no writes"
+            } else {
+                "it may take writes until the last one has run out"
+            };
             return (
                 ClusterState::Critical,
-                format!("{primary} does not hold a confirmed lease: no writes"),
+                format!("{primary} does not hold a confirmed lease: {until}"),
             );
         };
         if matches!(report.resource.state, ResourceState::Standby | ResourceState::Starting) {
@@ -288,13 +299,20 @@ impl Engine {
             .resource
             .standbys
             .iter()
-            .filter(|s| s.state == "streaming" && s.node.as_str() != "quorate-rebuild")
+            .filter(|s| s.state == "streaming" && self.cluster.node(&s.node).is_some())
             .count();
         if confirming < k {
             return (
                 ClusterState::Critical,
                 format!("{confirming} of {k} synchronous standbys stream: commits wait"),
             );
+        }
+        if let Some(blocked) = &report.resource.blocked {
+            let state = match blocked {
+                Blocked::ReadOnly => ClusterState::Critical,
+                Blocked::Waiting { .. } => ClusterState::Degraded,
+            };
+            return (state, format!("{primary} accepts writes, but {blocked}"));
         }
         if let Some(check) =
             self.cluster.node(&primary).and_then(|n| self.residency(n).0).filter(|c| !c.passed)

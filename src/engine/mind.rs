@@ -201,6 +201,7 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
         || a.resource.receiving_from != b.resource.receiving_from
         || a.resource.trouble != b.resource.trouble
         || a.resource.refuses != b.resource.refuses
+        || a.resource.blocked.is_some() != b.resource.blocked.is_some()
         || a.resource.found != b.resource.found
         || a.data_fault != b.data_fault
         || a.resource.proof != b.resource.proof

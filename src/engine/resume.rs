@@ -112,7 +112,7 @@ impl Engine {
         if let Some(why) = self.override_floor_words() {
             return LossAccount::Unknown { why };
         }
-        if let Some(why) = &self.last_doubt.why {
+        if let Some(why) = self.last_doubt.why.as_ref().filter(|_| self.last_doubt.own_log) {
             return LossAccount::Unknown { why: format!("{} said: {why}", from.node) };
         }
         // An epoch that enough voters granted may have been won and written in, unheard.

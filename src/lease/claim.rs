@@ -369,7 +369,7 @@ impl Claim {
                 });
             }
             let excluded = entry.doubt.excluded.clone();
-            return Some(doubted(entry).unwrap_or_else(|| LossAccount::None {
+            return Some(doubted_here(entry).unwrap_or_else(|| LossAccount::None {
                 proof,
                 by: vec![holder.clone()],
                 excluded,
@@ -405,13 +405,14 @@ impl Claim {
                 }
             });
         }
-        if self.is_sync_fenced(entry) {
+        let fenced = self.is_sync_fenced(entry);
+        if fenced && entry.doubt.why.is_none() {
             return Some(self.none_by_grants(entry));
         }
         // What it acknowledged it had flushed before, and whoever has less fetches it.
         let own = self.grants.get(&entry.holder).and_then(|g| g.position);
         if own.zip(reached).is_some_and(|(own, reached)| own.timeline == reached.timeline) {
-            return Some(doubted(entry).unwrap_or_else(|| LossAccount::None {
+            return Some(doubted_here(entry).unwrap_or_else(|| LossAccount::None {
                 proof: format!(
                     "{holder} itself granted, and the candidate has all of its log, flushed before \
                      it acknowledged"
@@ -419,6 +420,9 @@ impl Claim {
                 by: vec![holder.clone()],
                 excluded: entry.doubt.excluded.clone(),
             }));
+        }
+        if fenced {
+            return Some(self.none_by_grants(entry));
         }
         let why = match self.lacking(entry) {
             None => format!(
@@ -476,6 +480,11 @@ fn doubted(entry: &EpochSync) -> Option<LossAccount> {
     let why = entry.doubt.why.as_ref()?;
     let why = format!("{} said in epoch {}: {why}", entry.holder.node, entry.epoch);
     Some(LossAccount::Unknown { why })
+}
+
+/// The same of what is in its own log.
+fn doubted_here(entry: &EpochSync) -> Option<LossAccount> {
+    doubted(entry).filter(|_| entry.doubt.own_log)
 }
 
 fn list(names: &[&str]) -> String {

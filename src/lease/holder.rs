@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Terms;
 use super::message::{Ack, Renew};
-use crate::model::loss::{Doubt, FenceRung};
+use crate::model::loss::{Doubt, FenceRung, Suspicion};
 use crate::model::planted::{Bug, planted};
 use crate::model::{
     Epoch, Member, NodeId, Span, SyncSet, SyncStage, TimelineHistory, Timestamp, VoterSet,
@@ -76,14 +76,18 @@ impl Holder {
     }
 
     /// What is said against the account of its writes; true when that is news.
-    pub fn doubts(&mut self, why: Option<&str>, excluded: &[String]) -> bool {
-        let known = self.doubt.why.as_deref() == why && self.doubt.excluded == excluded;
+    pub fn doubts(&mut self, found: Option<&Suspicion>, excluded: &[String]) -> bool {
+        let why = found.map(|f| f.why.as_str());
+        let own_log = found.is_some_and(|f| f.own_log);
+        let same = self.doubt.why.as_deref() == why && self.doubt.own_log == own_log;
+        let known = same && self.doubt.excluded == excluded;
         if known || planted(Bug::DoubtForgotten) {
             return false;
         }
         self.doubt = Doubt {
             number: self.doubt.number + 1,
             why: why.map(ToOwned::to_owned),
+            own_log,
             excluded: excluded.to_vec(),
             loose: std::mem::take(&mut self.doubt.loose),
         };
@@ -95,7 +99,7 @@ impl Holder {
             (self.doubt.loose, self.doubt.number) = (loose, self.doubt.number + 1);
         }
     }
-    /// What an earlier process of this holder said against it.
+    /// What this holder said against it before, in this epoch or the one that it takes back.
     pub fn keep_doubt(&mut self, doubt: Doubt) {
         self.doubt = doubt;
     }

@@ -244,8 +244,13 @@ fn a_majority_without_the_sync_quorum_is_not_enough() {
 fn what_the_holder_doubts_is_not_proved_by_grants() {
     let doubted = |number, why: Option<&str>| {
         let mut history = won_history();
-        history[0].doubt =
-            Doubt { number, why: why.map(Into::into), excluded: vec!["etl".into()], loose: vec![] };
+        history[0].doubt = Doubt {
+            number,
+            why: why.map(Into::into),
+            own_log: true,
+            excluded: vec!["etl".into()],
+            loose: vec![],
+        };
         history
     };
     // The newest word of it counts, whoever has it.
@@ -457,10 +462,19 @@ fn a_former_holder_that_grants_proves_its_epoch_by_its_own_log() {
     // Not where it cannot say where its log ends, nor against its own doubt.
     let win = of(Grant { position: None, ..grant(1, 12, won_history()) });
     assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
-    let mut doubted = won_history();
-    doubted[0].doubt =
-        Doubt { number: 1, why: Some("fsync was off".into()), excluded: vec![], loose: vec![] };
-    let win = of(grant(1, 12, doubted));
+    let doubted = |why: &str, own_log| {
+        let mut history = won_history();
+        history[0].doubt =
+            Doubt { number: 1, why: Some(why.into()), own_log, excluded: vec![], loose: vec![] };
+        history
+    };
+    let win = of(grant(1, 12, doubted("fsync was off", true)));
+    assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
+    // One of its standbys alone leaves what it flushed before it acknowledged.
+    let alone = doubted("synchronous_standby_names was ''", false);
+    let win = of(grant(1, 12, alone.clone()));
+    assert!(matches!(win.loss, LossAccount::None { .. }), "{}", win.loss);
+    let win = of(Grant { position: None, ..grant(1, 12, alone) });
     assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
 }
 

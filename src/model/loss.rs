@@ -36,6 +36,16 @@ impl FenceRung {
     }
 }
 
+/// What the holder's own server gives reason to doubt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// Why nobody can say what was acknowledged without being safe.
+    pub why: String,
+    /// Its own log may lack it too: a commit was acknowledged before it was flushed here. Otherwise
+    /// only the standbys' word counts for nothing, and what the holder has is all there is.
+    pub own_log: bool,
+}
+
 /// What a holder says against the account of its own writes; the newest number counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Doubt {
@@ -45,12 +55,20 @@ pub struct Doubt {
     /// Why nobody can say what was acknowledged without being safe; `None`: somebody can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// It is about the holder's own log too ([`Suspicion::own_log`]).
+    #[serde(default = "yes")]
+    pub own_log: bool,
     /// Whose commits wait for nobody, as the policy lists them: outside the account, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
     /// Who held the role before and was not seen stopped since, and what fences it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loose: Vec<(Member, FenceRung)>,
+}
+
+/// What an older record said was about everything.
+fn yes() -> bool {
+    true
 }
 
 /// What acknowledged data is lost.

@@ -239,9 +239,44 @@ pub struct ResourceFacts {
     /// What a new client of the database is told instead of being let in; empty: it is let in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub refuses: String,
+    /// Why clients' writes do not go through although the database accepts writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<Blocked>,
     /// Where what was found was not what was ordered, the last few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Found>,
+}
+
+/// What holds up the writes of clients on a database that accepts them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub enum Blocked {
+    /// New transactions are read-only by the server's own setting.
+    ReadOnly,
+    /// Commits wait for standbys that stream.
+    Waiting {
+        /// How many sessions wait.
+        sessions: u32,
+        /// The longest wait, as far as it was seen.
+        longest: Span,
+    },
+}
+
+impl std::fmt::Display for Blocked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Blocked::ReadOnly => write!(
+                f,
+                "default_transaction_read_only = on: clients' writes are refused; mend: ALTER \
+                 SYSTEM RESET default_transaction_read_only (or where else it is set), and reload"
+            ),
+            Blocked::Waiting { sessions, longest } => write!(
+                f,
+                "{sessions} commits wait for a standby that streams, the longest for {longest}: \
+                 slow or paused replay, or a slow disk there"
+            ),
+        }
+    }
 }
 
 /// Something that was found and not ordered.

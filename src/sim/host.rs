@@ -5,9 +5,10 @@ use super::guard::Guard;
 use super::world::Event;
 use crate::agent::machine::{Goal, Machine, Resource};
 use crate::lease::VoterRecord;
+use crate::model::loss::Suspicion;
 use crate::model::observation::{Found, ResourceState, WriteProof};
 use crate::model::topology::Node;
-use crate::model::{NodeId, Span, Timestamp};
+use crate::model::{Lsn, NodeId, Span, Timestamp};
 
 /// The agent's process.
 #[derive(Clone, Debug)]
@@ -123,7 +124,7 @@ pub(super) struct Host {
     pub(super) by_hand_at: Timestamp,
     /// Why commits here were not confirmed as ordered, and up to where the log has to be confirmed
     /// before that is over.
-    pub(super) doubt: Option<(String, Option<crate::model::Lsn>)>,
+    pub(super) doubt: Option<(Suspicion, Option<Lsn>)>,
     /// When its agent last reported, and its database last acknowledged.
     pub(super) reported_at: Timestamp,
     pub(super) acked_at: Timestamp,

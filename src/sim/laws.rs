@@ -4,7 +4,7 @@
 use super::database::{Database, SYSTEM, Waiting};
 use super::oracle::Ack;
 use super::world::World;
-use crate::model::loss::{FenceRung, LossAccount};
+use crate::model::loss::{FenceRung, LossAccount, Suspicion};
 use crate::model::observation::ResourceState;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Lsn, Span, Timestamp};
@@ -33,29 +33,34 @@ const SILENCE_MAX: Span = Span::secs(2);
 /// What a screen says was true so long ago at most: a report and a look.
 const SCREEN_AGE: Span = Span::millis(500);
 
-/// What a look at a primary makes of its doubt: it begins with a wrong setting, and ends when enough
-/// of the synchronous set has what was written until it was corrected.
+/// What a look makes of the doubt here: it begins with a wrong setting of a primary, and ends when
+/// enough of the synchronous set has what was written until it was corrected, or when the log here
+/// is another's.
 pub(super) fn doubt(
-    before: Option<(String, Option<Lsn>)>,
+    before: Option<(Suspicion, Option<Lsn>)>,
     db: &Database,
-) -> Option<(String, Option<Lsn>)> {
+    follows: bool,
+) -> Option<(Suspicion, Option<Lsn>)> {
     if !db.running || !db.primary {
-        return None;
+        return before.filter(|_| !follows);
     }
     let wrong = [
-        (db.wrong.commit, "synchronous_commit = off"),
-        (db.wrong.names, "synchronous_standby_names = ''"),
-        (db.wrong.fsync, "fsync = off"),
+        (db.wrong.commit, "synchronous_commit = off", true),
+        (db.wrong.names, "synchronous_standby_names = ''", false),
+        (db.wrong.fsync, "fsync = off", true),
     ];
-    if let Some((_, why)) = wrong.into_iter().find(|(since, _)| since.is_some()) {
-        return Some((why.to_owned(), None));
+    let mut now = wrong.into_iter().filter(|(since, ..)| since.is_some()).peekable();
+    if let Some((_, why, _)) = now.peek() {
+        let why = (*why).to_owned();
+        let own_log = now.any(|(.., own)| own) || before.is_some_and(|(b, _)| b.own_log);
+        return Some((Suspicion { why, own_log }, None));
     }
-    let (why, until) = before?;
+    let (what, until) = before?;
     let until = until.unwrap_or(db.end);
     let (members, k) = &db.sync;
     let has = |m: &&usize| db.senders.get(m).is_some_and(|s| s.flushed >= until);
     let over = *k > 0 && members.iter().filter(has).count() > members.len() - k;
-    (!over).then_some((why, Some(until)))
+    (!over).then_some((what, Some(until)))
 }
 
 impl World {
@@ -196,22 +201,20 @@ impl World {
                 wrong.push(format!("{} is shown healthy; its last word is {age} old", node.node));
             }
         }
-        let primary = view.primary.as_ref().and_then(|p| self.index(p));
         let writerless =
             self.planes[plane].writerless_since.map_or(Span::ZERO, |since| self.now.since(since));
         if view.state == ClusterState::Healthy && writerless > SILENCE_MAX {
             let text = "the cluster is shown healthy, and no database accepts writes";
             wrong.push(format!("{text} for {writerless}"));
         }
-        let since = primary.filter(|_| view.why.contains("no writes")).map(|host| {
-            let since = self.planes[plane].no_writes_since.map_or(self.now, |(_, since)| since);
-            (host, since)
-        });
-        if let Some((host, since)) = since
+        let since = self.planes[plane].no_writes_since.unwrap_or(self.now);
+        let since = view.why.contains("no writes").then_some(since);
+        let recent = |h: &&super::host::Host| self.now.since(h.acked_at) < SCREEN_AGE;
+        if let Some(since) = since
             && self.now.since(since) > SCREEN_AGE
-            && self.now.since(self.hosts[host].acked_at) < SCREEN_AGE
+            && let Some(host) = self.hosts.iter().find(recent)
         {
-            wrong.push(format!("{}, and {} acknowledges", view.why, self.name(host)));
+            wrong.push(format!("{}, and {} acknowledges", view.why, host.node.node_id));
         }
         if let Some(run) = &view.run
             && matches!(run.rpo, Some(LossAccount::None { .. }))

@@ -171,8 +171,9 @@ impl World {
             flushed: answers.then_some(Position { timeline: db.history.timeline, lsn: db.flushed }),
             rebuilt: db.rebuilt - agent.rebuilt,
         };
-        here.doubt = super::laws::doubt(here.doubt.take(), db);
-        agent.resource.doubt = here.doubt.as_ref().map(|(why, _)| why.clone());
+        let follows = db.running && !db.primary && agent.following.is_some();
+        here.doubt = super::laws::doubt(here.doubt.take(), db, follows);
+        agent.resource.doubt = here.doubt.as_ref().map(|(what, _)| what.clone());
         if answers {
             // A standby without fsync: its word counts for nothing.
             let counts = db.primary || db.wrong.fsync.is_none();
@@ -615,6 +616,7 @@ impl World {
             sync_setting: String::new(),
             sessions: u32::from(db.primary),
             unsynchronised_sessions: Some(db.cancelled),
+            blocked: None,
             disk_free: if here.disk.full { 0 } else { DISK_FREE },
             disk_total: if witness { 0 } else { DISK_FREE * 2 },
             check: CheckTimes {

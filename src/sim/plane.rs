@@ -30,7 +30,7 @@ pub(super) struct Plane {
     /// While it looks, no database accepts writes since then.
     pub(super) writerless_since: Option<Timestamp>,
     /// Its screen says "no writes", of whom and since when.
-    pub(super) no_writes_since: Option<(usize, Timestamp)>,
+    pub(super) no_writes_since: Option<Timestamp>,
     /// Its screen names nothing but waiting, since when.
     pub(super) waits_since: Option<Timestamp>,
 }

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use quorate::lab::measure::{Event, is_calm};
 use quorate::lab::{Options, What};
+use quorate::lease::VoterRecord;
+use quorate::model::Epoch;
+use quorate::store::{Batch, Sqlite, Store as _};
 
 use crate::{Cluster, nothing_lost, quick};
 
@@ -90,6 +93,36 @@ fn a_slow_archive_stops_nobody() {
     cluster.restart_hosts();
     nothing_lost(&cluster.once(Event::Host));
     cluster.calm();
+}
+
+/// Two hundred epochs that were claimed and never won: the next promotion fills as many timeline
+/// numbers, and every start asks the archive for each that it does not know.
+#[test]
+fn two_hundred_empty_epochs_and_a_slow_archive_stop_nobody() {
+    let mut cluster = Cluster::start(quick());
+    cluster.archive("sleep 0.2; cp ARCHIVE/%f %p");
+    let before = cluster.calm();
+    for node in NODES {
+        cluster.lab().kill(node, What::Host).unwrap();
+    }
+    for node in NODES {
+        let path = cluster.file(node, "state/agent.sqlite");
+        let mut store = Sqlite::open_alone(&path).unwrap();
+        let text = store.document("voter").unwrap().unwrap();
+        let mut record: VoterRecord = serde_json::from_str(&text).unwrap();
+        record.epoch = Epoch(record.epoch.0 + 200);
+        let text = serde_json::to_string(&record).unwrap();
+        store.append(&Batch { documents: &[("voter", text)], ..Batch::default() }).unwrap();
+    }
+    for node in NODES {
+        cluster.lab().heal(node).unwrap();
+    }
+    cluster.until("writable again without a person, 200 epochs later", 60, |v| {
+        is_calm(v) && v.epoch.0 > before.epoch.0 + 200
+    });
+    nothing_lost(&cluster.once(Event::Kill));
+    cluster.calm();
+    cluster.restart_hosts();
 }
 
 #[test]

@@ -78,13 +78,16 @@ impl Cluster {
         assert!(done, "{program} {arguments:?}: {said}");
         said
     }
-    /// The same, where it may fail.
-    fn postgres_tries(&self, program: &str, arguments: &[&str]) -> (bool, String) {
+    /// Where a program of PostgreSQL is.
+    pub fn program(&self, program: &str) -> PathBuf {
         let programs = std::fs::read_dir("/usr/lib/postgresql").map_or(vec![], |versions| {
             versions.flatten().map(|v| v.path().join("bin").join(program)).collect::<Vec<_>>()
         });
-        let found = programs.into_iter().find(|p| p.exists());
-        let mut command = Command::new(found.unwrap_or_else(|| program.into()));
+        programs.into_iter().find(|p| p.exists()).unwrap_or_else(|| program.into())
+    }
+    /// The same, where it may fail.
+    fn postgres_tries(&self, program: &str, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(self.program(program));
         command.args(arguments).env("LC_ALL", "C").current_dir("/tmp");
         as_user(&mut command);
         let output = command.output().unwrap();

@@ -331,6 +331,89 @@ fn a_failover_out_of_a_doubt_never_says_none() {
     );
 }
 
+/// `synchronous_standby_names = ''` by hand and a network that stands still: what is acknowledged
+/// before the setting is put right is on the primary alone.
+#[test]
+fn commits_that_waited_for_nobody_are_not_called_proved() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    cluster.sql(&primary, &["CREATE TABLE acked (n int)"]).unwrap();
+    cluster.calm();
+    let senders = cluster
+        .sql(&primary, &["SELECT string_agg(pid::text, ' ') FROM pg_stat_replication"])
+        .unwrap();
+    let mut kill = std::process::Command::new("kill");
+    assert!(kill.arg("-STOP").args(senders.split(' ')).status().unwrap().success());
+    // One after the other, until one of them waits.
+    let port = cluster.lab().postgres_ports()[&primary];
+    let client = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut config = tokio_postgres::Config::new();
+            config.host("127.0.0.1").port(port).user("postgres").dbname("postgres");
+            let (client, connection) = config.connect(NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let set = "ALTER SYSTEM SET synchronous_standby_names = ''";
+            client.batch_execute(set).await.unwrap();
+            client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+            let mut acknowledged = 0;
+            while client
+                .batch_execute(&format!("INSERT INTO acked VALUES ({acknowledged})"))
+                .await
+                .is_ok()
+            {
+                acknowledged += 1;
+            }
+            acknowledged
+        })
+    });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND \
+        query LIKE 'INSERT INTO acked%'";
+    cluster.until_sql(&primary, waiting, "1");
+    cluster.until("the doubt", 20, |v| doubt(v).is_some());
+    cluster.lab().kill(&primary, What::Host).unwrap();
+    let acknowledged: u64 = client.join().unwrap();
+    assert!(acknowledged > 0, "every commit waited: nothing was tried");
+    let seen = cluster.until("the role to be refused or moved", 60, |v| {
+        v.state == ClusterState::Critical
+            || v.primary.as_ref().is_some_and(|p| p.as_str() != primary)
+    });
+    assert_eq!(seen.primary.unwrap().as_str(), primary, "the policy allows no unknown loss");
+    let account = cluster.account();
+    assert!(matches!(&account, LossAccount::Unknown { .. }), "{account}");
+    // Its host returns: everything is there, and nobody had to decide.
+    cluster.lab().heal(&primary).unwrap();
+    let primary = cluster.primary();
+    cluster.until_sql(&primary, "SELECT count(*) FROM acked", &acknowledged.to_string());
+}
+
+/// Whatever calls itself by a node's name confirms commits in its place.
+#[test]
+fn a_second_receiver_under_a_nodes_name_is_a_doubt() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    let standby = if primary == "node-3" { "node-2" } else { "node-3" };
+    let port = cluster.lab().postgres_ports()[&primary];
+    let folder = cluster.folder.path().join("received");
+    std::fs::create_dir(&folder).unwrap();
+    let mut receiver = std::process::Command::new(cluster.program("pg_receivewal"))
+        .arg("--synchronous")
+        .arg("--directory")
+        .arg(&folder)
+        .arg("--dbname")
+        .arg(format!("host=127.0.0.1 port={port} user=postgres application_name={standby}"))
+        .spawn()
+        .unwrap();
+    let doubted = cluster.until("the doubt", 30, |v| doubt(v).is_some());
+    let account = cluster.account();
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
+    assert!(doubt(&doubted).unwrap().contains(standby), "{:?}", doubt(&doubted));
+    assert!(matches!(&account, LossAccount::Unknown { why } if why.contains(standby)), "{account}");
+    cluster.until("the doubt to end", 60, |v| doubt(v).is_none());
+    assert!(matches!(cluster.account(), LossAccount::None { .. }), "{}", cluster.account());
+}
+
 #[test]
 fn doctor_prints_the_table_with_what_it_found() {
     let mut cluster = Cluster::start(quick());

@@ -8,6 +8,7 @@ use crate::lease::claim::Win;
 use crate::lease::{
     Answer, Claim, ClaimRequest, Grant, Holder, Refusal, Standing, Voter, VoterRecord,
 };
+use crate::model::loss::Doubt;
 use crate::model::observation::{ArmedFacts, ArmedStage};
 use crate::model::plan::{Approval, Plan, PlanKind};
 use crate::model::planted::{Bug, planted};
@@ -630,6 +631,8 @@ impl Machine {
         {
             // The same database: what was wrong with its commits still is.
             holder.keep_doubt(before.doubt().clone());
+        } else if let Some(doubt) = self.doubt_taken_back() {
+            holder.keep_doubt(doubt);
         }
         holder.keep_loose(win.loose.clone());
         let promoted = match &self.tenure {
@@ -655,6 +658,14 @@ impl Machine {
         self.begin_holding(now, holder, promoted, turn);
         self.set_goal(Goal::Primary { epoch: request.epoch, sync }, turn);
         self.mind_tenure(now, turn);
+    }
+
+    /// Its own log goes on, and with it what was acknowledged in it and may be nowhere else.
+    fn doubt_taken_back(&self) -> Option<Doubt> {
+        let record = self.voter.record();
+        let last = record.history.iter().rev().find(|h| h.promoted)?;
+        let mine = last.holder == self.setup.me && last.doubt.why.is_some();
+        mine.then(|| last.doubt.clone())
     }
 
     /// Gives an attempt up. An epoch that was claimed is abandoned durably, then released, so that

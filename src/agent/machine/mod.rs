@@ -30,6 +30,7 @@ pub use tenure::Tenure;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lease::{Cut, Local, ReleaseNotice, Terms, Voter, VoterRecord};
+use crate::model::loss::Suspicion;
 use crate::model::observation::{ArmedFacts, HoldingFacts, StopEvidence, VoteFacts};
 use crate::model::share::Shares;
 use crate::model::topology::Strategy;
@@ -116,7 +117,7 @@ pub struct Resource {
     /// Why the goal cannot be reached; empty while there is hope.
     pub failure: String,
     /// As primary: why what it acknowledged may not be where the account says.
-    pub doubt: Option<String>,
+    pub doubt: Option<Suspicion>,
     /// As primary: whose commits wait for nobody, as the policy lists them.
     pub excluded: Vec<String>,
 }

@@ -260,7 +260,7 @@ impl Machine {
         else {
             return;
         };
-        if looked && holder.doubts(self.resource.doubt.as_deref(), &self.resource.excluded) {
+        if looked && holder.doubts(self.resource.doubt.as_ref(), &self.resource.excluded) {
             *renew_at = now;
             turn.effects.push(Effect::Report);
         }

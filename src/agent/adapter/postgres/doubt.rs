@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::loss::Suspicion;
 use crate::model::{Epoch, Lsn, Span};
 
 /// What may go on under a wrong value after it was corrected.
@@ -22,6 +23,8 @@ pub struct Wrong {
     pub what: String,
     /// What goes on under it.
     pub scope: Scope,
+    /// A commit is acknowledged before this server's own log has it.
+    pub own_log: bool,
 }
 
 /// One look at a primary, as far as doubt goes.
@@ -64,6 +67,8 @@ pub struct Doubt {
     pub epoch: Epoch,
     state: State,
     scope: Option<Scope>,
+    #[serde(default)]
+    own_log: bool,
     what: Vec<String>,
 }
 
@@ -92,18 +97,31 @@ impl Doubt {
         })
     }
 
+    /// The same, and whether it is about the log here too.
+    pub fn suspicion(&self) -> Option<Suspicion> {
+        self.why().map(|why| Suspicion { why, own_log: self.own_log })
+    }
+
+    /// A later epoch on the same log: what was acknowledged before may still be here only.
+    pub fn go_on(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        if self.state == State::None {
+            *self = Self::none(epoch);
+        }
+    }
+
     /// One look. True when what is to be said of it changed.
     pub fn see(&mut self, sight: &Sight) -> bool {
-        let before = self.why();
+        let before = self.suspicion();
         self.step(sight);
-        self.why() != before
+        self.suspicion() != before
     }
 
     fn step(&mut self, sight: &Sight) {
         if !sight.wrong.is_empty() {
             if matches!(self.state, State::None) {
                 self.what.clear();
-                self.scope = None;
+                (self.scope, self.own_log) = (None, false);
             }
             self.state = State::Wrong;
             for wrong in &sight.wrong {
@@ -111,6 +129,7 @@ impl Doubt {
                     self.what.push(wrong.what.clone());
                 }
                 self.scope = self.scope.max(Some(wrong.scope));
+                self.own_log |= wrong.own_log;
             }
             return;
         }
@@ -161,7 +180,7 @@ mod tests {
         Sight { now: now * SECOND, end: Lsn(100), confirmed: Lsn(100), ..Sight::default() }
     }
     fn wrong(scope: Scope) -> Vec<Wrong> {
-        vec![Wrong { what: "synchronous_commit=off".into(), scope }]
+        vec![Wrong { what: "synchronous_commit=off".into(), scope, own_log: true }]
     }
 
     #[test]

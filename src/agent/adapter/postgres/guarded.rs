@@ -2,7 +2,7 @@
 //! confirmed. Pure.
 
 use super::doubt::{Scope, Wrong};
-use super::settings::WAITING;
+use super::settings::{FLUSHING, WAITING};
 use super::sql::{OwnSetting, PrimaryLook};
 use crate::model::observation::StandbyFacts;
 use crate::model::topology::Unsynchronised;
@@ -43,7 +43,7 @@ pub(super) fn guarded(
 ) -> (Vec<Wrong>, Vec<String>) {
     let (mut wrong, mut excluded) = (vec![], vec![]);
     let fine = |value: &str| {
-        if sync.k > 0 { WAITING.contains(&value) } else { value != "off" }
+        if sync.k > 0 { WAITING.contains(&value) } else { FLUSHING.contains(&value) }
     };
     let [fsync, pages, commits] = &look.guarded.server;
     for (name, value) in [("fsync", fsync), ("full_page_writes", pages)] {
@@ -52,7 +52,7 @@ pub(super) fn guarded(
                 "{name} = {value} is in force: this server was not started by its agent; mend: a \
                  switchover, then restart it through the agent"
             );
-            wrong.push(Wrong { what, scope: Scope::Transactions });
+            wrong.push(Wrong { what, scope: Scope::Transactions, own_log: true });
         }
     }
     let mine = |own: &OwnSetting| {
@@ -65,7 +65,8 @@ pub(super) fn guarded(
              before a standby has them; mend: ALTER SYSTEM RESET synchronous_commit, take it out \
              of the configuration files, and reload"
         );
-        wrong.push(Wrong { what, scope: Scope::Transactions });
+        let own_log = !FLUSHING.contains(&commits.as_str());
+        wrong.push(Wrong { what, scope: Scope::Transactions, own_log });
     }
     for own in look.guarded.own.iter().filter(|own| !fine(&own.value)) {
         if own.is_listed(listed) {
@@ -83,7 +84,11 @@ pub(super) fn guarded(
                 own.whose(),
                 own.statement()
             );
-            wrong.push(Wrong { what, scope: Scope::Sessions });
+            wrong.push(Wrong {
+                what,
+                scope: Scope::Sessions,
+                own_log: !FLUSHING.contains(&own.value.as_str()),
+            });
         }
     }
     for name in look
@@ -96,7 +101,7 @@ pub(super) fn guarded(
             "two receivers answer under the name {name}: one is not that node, and its word may \
              have confirmed a commit; mend: end it, and give it another application_name"
         );
-        wrong.push(Wrong { what, scope: Scope::Transactions });
+        wrong.push(Wrong { what, scope: Scope::Transactions, own_log: false });
     }
     (wrong, excluded)
 }

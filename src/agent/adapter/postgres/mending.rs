@@ -1,6 +1,8 @@
 //! Ordered is compared with found at every look: moving settings are put right at once, guarded
 //! ones are named, and the account of a primary is in doubt from the first wrong look on.
 
+use std::collections::BTreeMap;
+
 use super::archive::{self, Archive};
 use super::doubt::{Doubt, Scope, Sight, Wrong};
 use super::guarded::{confirmed, guarded, nth};
@@ -9,7 +11,7 @@ use super::sql::{self, PrimaryLook, StandbyLook};
 use super::waits::{Confirmed, Sampled, ServerLog};
 use super::{Done, Driver};
 use crate::agent::host;
-use crate::model::observation::StandbyFacts;
+use crate::model::observation::{Blocked, StandbyFacts};
 use crate::model::{Epoch, Lsn, Span, Timestamp};
 
 const DOUBT: &str = "doubt.json";
@@ -20,6 +22,9 @@ const LOGGING_INTERVAL: Span = Span::secs(1);
 /// How long a setting that was put right stays on the screen.
 const NOTED_MAX: Span = Span::secs(12);
 
+/// A commit that waits for its standbys so long is not on its way.
+const WAIT_MAX: Span = Span::secs(2);
+
 /// What of the server is watched against what was ordered.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -27,6 +32,9 @@ pub(super) struct Watch {
     ordered_at: Timestamp,
     doubt: Doubt,
     sampled: Sampled,
+    /// Sessions that wait for a standby, and since when they were seen to.
+    waiting: BTreeMap<i32, Timestamp>,
+    pub(super) blocked: Option<Blocked>,
     log: ServerLog,
     logging_at: Timestamp,
     counted: u32,
@@ -58,13 +66,14 @@ impl Driver {
             .unwrap_or_default();
     }
 
-    /// A promotion in `epoch` begins: nothing is known against it.
+    /// A promotion in `epoch` begins: of that nothing is known yet. What was in doubt of the log
+    /// here stays so until its standbys have it.
     pub(super) async fn begin_watch(&mut self, epoch: Epoch) {
         self.watch.sampled = Sampled::default();
         self.watch.log = ServerLog::default();
         (self.watch.counted, self.watch.whole) = (0, true);
         self.point_at_log().await;
-        self.watch.doubt = Doubt::none(epoch);
+        self.watch.doubt.go_on(epoch);
         self.say_doubt(vec![]);
     }
 
@@ -78,7 +87,7 @@ impl Driver {
                 "synchronous_standby_names was {found:?} instead of {:?} when the agent came back",
                 known[1]
             );
-            let wrong = vec![Wrong { what, scope: Scope::Transactions }];
+            let wrong = vec![Wrong { what, scope: Scope::Transactions, own_log: false }];
             self.watch.doubt.see(&Sight { wrong, ..Sight::default() });
         }
         let excluded = self.resource.excluded.clone();
@@ -87,31 +96,36 @@ impl Driver {
 
     /// Durable before it is said, so that a restarted agent goes on saying it.
     fn say_doubt(&mut self, excluded: Vec<String>) {
-        let why = self.watch.doubt.why();
-        if why != self.resource.doubt {
-            match &why {
+        let found = self.watch.doubt.suspicion();
+        if found != self.resource.doubt {
+            match found.as_ref().map(|f| &f.why) {
                 Some(why) => tracing::warn!("the account of writes here is in doubt: {why}"),
                 None => tracing::info!("nothing is in doubt of the writes here"),
             }
         }
         // Nothing in doubt is the same in every epoch: a promotion waits for no disk.
-        let kept = if why.is_some() { self.watch.doubt.clone() } else { Doubt::default() };
+        let kept = if found.is_some() { self.watch.doubt.clone() } else { Doubt::default() };
         let text = serde_json::to_string(&kept).unwrap_or_default();
         let path = self.setup.state_dir.join(DOUBT);
         let before = std::fs::read_to_string(&path).unwrap_or_default();
         if before != text
-            && (why.is_some() || !before.is_empty())
+            && (found.is_some() || !before.is_empty())
             && let Err(error) = host::write_durably(&path, &text)
         {
             // The voters keep it as well.
             tracing::error!("{}: {error}", path.display());
         }
-        self.resource.doubt = why;
+        self.resource.doubt = found;
         self.resource.excluded = excluded;
     }
 
     pub(super) async fn mind_standby(&mut self, look: &StandbyLook) {
         self.put_right(&look.moving).await;
+        if look.streaming && self.watch.doubt.why().is_some() {
+            // Its log is another's now: what it was once alone to have is there, or is no more.
+            self.watch.doubt = Doubt::default();
+            self.say_doubt(vec![]);
+        }
         if !look.syncs {
             self.note(
                 "fsync is off here: what this server says it has flushed counts for nothing; \
@@ -134,6 +148,7 @@ impl Driver {
                     look.moving.sync
                 ),
                 scope: Scope::Transactions,
+                own_log: false,
             });
         }
         self.put_right(&look.moving).await;
@@ -151,6 +166,7 @@ impl Driver {
         if self.watch.doubt.see(&sight) || excluded != self.resource.excluded {
             self.say_doubt(excluded);
         }
+        self.mind_blocked(look);
         self.count_cancelled(look).await;
         self.forget_note();
     }
@@ -269,6 +285,25 @@ impl Driver {
         let file = logging.readable(&self.setup.config.data_dir, self.log_path());
         let rest = self.watch.log.point_at(file);
         self.watch.counted += u32::try_from(rest).unwrap_or(u32::MAX);
+    }
+
+    /// Whether clients' writes go through.
+    fn mind_blocked(&mut self, look: &PrimaryLook) {
+        let now = host::now();
+        let before = std::mem::take(&mut self.watch.waiting);
+        let since = |pid| before.get(pid).copied().unwrap_or(now);
+        self.watch.waiting = look.waiters.iter().map(|pid| (*pid, since(pid))).collect();
+        let longest = self.watch.waiting.values().map(|since| now.since(*since)).max();
+        let sessions = u32::try_from(look.waiters.len()).unwrap_or(u32::MAX);
+        self.watch.blocked = match longest.filter(|longest| *longest >= WAIT_MAX) {
+            _ if look.guarded.read_only => Some(Blocked::ReadOnly),
+            Some(longest) => {
+                // In whole seconds: a report is news when they change.
+                let longest = Span::secs(longest.0 / 1_000_000_000);
+                Some(Blocked::Waiting { sessions, longest })
+            }
+            None => None,
+        };
     }
 
     async fn count_cancelled(&mut self, look: &PrimaryLook) {

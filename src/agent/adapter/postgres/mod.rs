@@ -262,6 +262,7 @@ impl Driver {
         let (free, total) = host::disk(&self.setup.config.data_dir);
         (self.facts.disk_free, self.facts.disk_total) = (free, total);
         self.facts.unsynchronised_sessions = self.watch.cancelled;
+        self.facts.blocked = self.watch.blocked.clone().filter(|_| self.resource.writable);
         let postmaster = self.exit.as_ref().map(|(pid, _)| *pid);
         // The runtime going away ends the whole process.
         let _ = self

@@ -85,6 +85,9 @@ const TARGET: &str = "a recovery that ends early throws acknowledged writes away
 /// What keeps a commit from being told before it is safe.
 pub const WAITING: &[&str] = &["on", "remote_apply"];
 
+/// What keeps a commit from being told before it is flushed here.
+pub const FLUSHING: &[&str] = &["on", "remote_apply", "remote_write", "local"];
+
 /// The table.
 pub const TABLE: &[Setting] = &[
     fixed("fsync", Want::Is("on"), "a flushed position means nothing without it"),
@@ -127,6 +130,12 @@ pub const TABLE: &[Setting] = &[
         Kind::Guarded,
         Want::OneOf(WAITING),
         "ALTER ROLE or ALTER DATABASE … SET wins over the server's own value",
+    ),
+    row(
+        "default_transaction_read_only",
+        Kind::Guarded,
+        Want::Is("off"),
+        "clients' writes would be refused by a database that accepts them",
     ),
 ];
 

@@ -137,6 +137,8 @@ pub struct Guarded {
     pub server: [String; 3],
     /// `synchronous_commit` set for a database, a role, or both.
     pub own: Vec<OwnSetting>,
+    /// A new transaction of the agent's own session is read-only.
+    pub read_only: bool,
     /// Nodes of which two receivers answer at the same time.
     pub twice: Vec<String>,
 }
@@ -192,9 +194,19 @@ pub async fn own_settings(client: &Client) -> Result<Vec<OwnSetting>, LookError>
         .map(|r| OwnSetting {
             database: r.get("database"),
             role: r.get("role"),
-            value: r.get("value"),
+            value: canonical(r.get("value")),
         })
         .collect())
+}
+
+/// The catalog keeps a value as it was typed: any case, and the spellings of a boolean (PostgreSQL,
+/// `synchronous_commit_options` in `guc_tables.c`).
+fn canonical(typed: &str) -> String {
+    match typed.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "1" => "on".into(),
+        "false" | "no" | "0" => "off".into(),
+        other => other.to_owned(),
+    }
 }
 
 /// Either.
@@ -233,6 +245,7 @@ const PRIMARY: &str = "\
     current_setting('restore_command') AS restore, current_setting('fsync') AS fsync, \
     current_setting('full_page_writes') AS pages, \
     current_setting('synchronous_commit') AS commits, \
+    current_setting('default_transaction_read_only') AS read_only, \
     pg_current_wal_insert_lsn()::text AS ends, \
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock, a.* \
     FROM (SELECT count(*) FILTER (WHERE backend_type = 'client backend')::int AS sessions, \
@@ -315,6 +328,7 @@ pub async fn look(client: &Client) -> Result<Look, LookError> {
         guarded: Guarded {
             server: ["fsync", "pages", "commits"].map(|column| row.get(column)),
             own,
+            read_only: row.get::<_, String>("read_only") == "on",
             twice: twice(&rows),
         },
         clock: row.get("clock"),

@@ -185,6 +185,9 @@ impl World {
                     continue;
                 }
                 self.check_screen(plane);
+            } else {
+                // What is on it is of before; it is judged once it was drawn again.
+                self.planes[plane].no_writes_since = None;
             }
         }
     }

@@ -188,6 +188,8 @@ pub struct World {
     pub(super) records: Vec<(usize, Record)>,
     pub(super) events: u64,
     pub(super) script: Vec<super::fault::Fault>,
+    /// Who held the role when it began.
+    pub(super) first: Option<usize>,
     /// Events of it that happened to nobody.
     pub(super) unplayed: Vec<String>,
     /// Ways out that were tried.
@@ -362,6 +364,7 @@ impl World {
             events: 0,
             script: vec![],
             walked: super::exits::Walked::default(),
+            first: None,
             unplayed: vec![],
         }
     }

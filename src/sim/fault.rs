@@ -3,7 +3,7 @@
 use super::hands::{Replacement, Setting};
 use super::laws::Said;
 use super::world::{Event, PLANES, World};
-use crate::engine::{Input, PersonOrder};
+use crate::engine::{Input, PersonOrder, RefusedRequest};
 use crate::lease::VoterRecord;
 use crate::model::plan::Proposal;
 use crate::model::topology::Role;
@@ -196,6 +196,8 @@ pub enum Fault {
     History(Vec<Whom>),
     /// The fleet's guard suspects the observer; empty: not any more.
     FleetSuspects(String),
+    /// Somebody asks a plane for what they may not; the last says that nobody knows them.
+    RefusedRequest(String, bool),
     /// From now on a person confirms plans after that time; `None`: nobody is there.
     Person(Option<Span>),
 }
@@ -543,6 +545,15 @@ impl World {
             Fault::FleetSuspects(why) => {
                 (0..PLANES).for_each(|p| self.plane_input(p, Input::Fleet(why.clone())))
             }
+            Fault::RefusedRequest(who, stranger) => {
+                let refused = RefusedRequest {
+                    who: who.clone(),
+                    stranger: *stranger,
+                    asked: "a plan".into(),
+                    why: "not in the allowlist for this".into(),
+                };
+                (0..PLANES).for_each(|p| self.plane_input(p, Input::Refused(refused.clone())));
+            }
             Fault::Person(after) => self.approve_after = *after,
         }
     }
@@ -733,6 +744,7 @@ impl World {
                 "the fleet's guard trusts the observer again".into()
             }
             Fault::FleetSuspects(why) => format!("the fleet's guard suspects the observer: {why}"),
+            Fault::RefusedRequest(who, _) => format!("{who} asks for what they may not"),
             Fault::Person(Some(after)) => format!("a person confirms plans after {after}"),
             Fault::Person(None) => "no person is there".into(),
         }

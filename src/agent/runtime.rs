@@ -188,8 +188,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     tracing::info!(node = %agent.config.node.node_id, incarnation = %agent.setup.me.incarnation, "agent started");
     agent.perform(turn);
     agent.mind_record();
-    let mut beat = tokio::time::interval(heartbeat);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beat_at = tokio::time::Instant::now();
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|e| other("signals", e))?;
     loop {
@@ -212,9 +211,26 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
                 let turn = agent.machine.wakeup(host::now());
                 agent.perform(turn);
             }
-            _ = beat.tick() => agent.beat(),
+            () = tokio::time::sleep_until(beat_at) => {
+                agent.beat();
+                beat_at = tokio::time::Instant::now() + around(heartbeat, random());
+            }
         }
     }
+}
+
+/// An interval up to a tenth shorter or longer, so that agents that were started together do not go
+/// on speaking together.
+fn around(interval: Duration, random: u8) -> Duration {
+    let span = interval / 5;
+    interval - span / 2 + span * u32::from(random) / u32::from(u8::MAX)
+}
+
+/// Anything; where the host has no randomness, the middle.
+fn random() -> u8 {
+    let mut byte = [u8::MAX / 2];
+    let _ = getrandom::fill(&mut byte);
+    byte[0]
 }
 
 async fn wait(until: Option<Timestamp>) {
@@ -647,3 +663,19 @@ impl Agent {
 
 /// Longest wait between two tries to reach a plane.
 pub const ATTACH_RETRY: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The phase was random, the interval not: two agents that met once met at every beat.
+    #[test]
+    fn every_interval_is_another_within_a_tenth() {
+        let all = |random| around(Duration::from_secs(5), random);
+        assert_eq!(
+            (all(0), all(255)),
+            (Duration::from_millis(4_500), Duration::from_millis(5_500))
+        );
+        assert!((0..255).all(|r| all(r) < all(r + 1)));
+    }
+}

@@ -14,6 +14,9 @@ use crate::audit::Verifier;
 use crate::model::record::ChainedRecord;
 use crate::wire::message::{CallReply, CallRequest};
 
+/// A plane hands out so many records at once.
+const PAGE: usize = 10_000;
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -49,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         return verify(file);
     }
     let identity = arguments.person.identity()?;
-    let reply = super::runtime()?.block_on(async {
+    let read = super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
         let first = match (arguments.first, arguments.limit) {
             (Some(first), _) => first,
@@ -59,27 +62,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                 _ => 1,
             },
         };
-        Person::call(
-            &client,
-            CallRequest::Audit { first, limit: arguments.limit.unwrap_or(10_000) },
-        )
-        .await
-    })?;
-    let CallReply::Audit { records, chain } = reply else {
-        return match reply {
-            CallReply::Refused { check, why } => {
-                eprintln!("quorate: refused ({check}): {why}");
-                Ok(Outcome::Refused)
-            }
-            other => Err(eyre!("unexpected answer: {other:?}")),
+        let wanted = |r: &ChainedRecord| {
+            let is_it = |id: &String| r.number.to_string() == *id || r.hash.starts_with(&**id);
+            arguments.audit_id.as_ref().is_none_or(is_it)
         };
-    };
-    let records: Vec<ChainedRecord> = match &arguments.audit_id {
-        None => records,
-        Some(id) => {
-            let is_it =
-                |r: &ChainedRecord| r.number.to_string() == *id || r.hash.starts_with(&**id);
-            records.into_iter().filter(is_it).collect()
+        // A chain that is only checked needs no records here.
+        let limit = if arguments.command.is_some() { Some(1) } else { arguments.limit };
+        let page =
+            async |first, limit| Person::call(&client, CallRequest::Audit { first, limit }).await;
+        read(first, limit, wanted, page).await
+    })?;
+    let (records, chain) = match read {
+        Ok(read) => read,
+        Err((check, why)) => {
+            eprintln!("quorate: refused ({check}): {why}");
+            return Ok(Outcome::Refused);
         }
     };
     if let Some(id) = arguments.audit_id.as_ref().filter(|_| records.is_empty()) {
@@ -112,6 +109,35 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// What was read, with the verdict on the chain; or which check refused it, and why.
+type Read = Result<(Vec<ChainedRecord>, String), (String, String)>;
+
+/// Page by page, up to `limit` or the end.
+async fn read(
+    mut first: u64,
+    limit: Option<usize>,
+    wanted: impl Fn(&ChainedRecord) -> bool,
+    page: impl AsyncFn(u64, usize) -> Result<CallReply>,
+) -> Result<Read> {
+    let (mut left, mut found) = (limit.unwrap_or(usize::MAX), vec![]);
+    loop {
+        let asked = left.min(PAGE);
+        match page(first, asked).await? {
+            CallReply::Audit { records, chain } => {
+                left -= records.len().min(left);
+                let ended = records.len() < asked || left == 0;
+                first = records.last().map_or(first, |r| r.number + 1);
+                found.extend(records.into_iter().filter(|r| wanted(r)));
+                if ended {
+                    return Ok(Ok((found, chain)));
+                }
+            }
+            CallReply::Refused { check, why } => return Ok(Err((check, why))),
+            other => return Err(eyre!("unexpected answer: {other:?}")),
+        }
+    }
+}
+
 fn verify(file: &PathBuf) -> Result<Outcome> {
     let reader = std::io::BufReader::new(
         std::fs::File::open(file).map_err(|e| eyre!("{}: {e}", file.display()))?,
@@ -138,4 +164,46 @@ fn verify(file: &PathBuf) -> Result<Outcome> {
     }
     say!("the chain verifies up to record {count}, ending in {hash}");
     Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::record::Record;
+    use crate::model::{ClusterId, Epoch, Timestamp, WallTime};
+
+    fn record(number: u64) -> ChainedRecord {
+        let record = Record {
+            cluster: ClusterId::new("c"),
+            at: Timestamp(number),
+            wall: WallTime(0),
+            epoch: Epoch(1),
+            rule: 102,
+            actor: "plane".into(),
+            kind: "verdict".into(),
+            text: String::new(),
+            data: serde_json::Value::Null,
+        };
+        let hash = format!("{number:064x}");
+        ChainedRecord { number, previous: String::new(), hash, record }
+    }
+
+    /// It looked at the first 10,000 records only, and said that there is no other.
+    #[test]
+    fn a_record_is_found_wherever_it_is() {
+        const COUNT: u64 = 25_000;
+        let page = async |first: u64, limit: usize| {
+            let records = (first..=COUNT).take(limit.min(PAGE)).map(record).collect();
+            Ok(CallReply::Audit { records, chain: "verifies".into() })
+        };
+        let runtime = crate::cli::runtime().unwrap();
+        let numbers = |first, limit, wanted: fn(&ChainedRecord) -> bool| -> Vec<u64> {
+            let (records, _) = runtime.block_on(read(first, limit, wanted, page)).unwrap().unwrap();
+            records.iter().map(|r| r.number).collect()
+        };
+        assert_eq!(numbers(1, None, |r| r.number == 24_321), [24_321]);
+        assert_eq!(numbers(1, None, |_| true).len(), 25_000);
+        assert_eq!(numbers(20_001, None, |_| true).len(), 5_000);
+        assert_eq!(numbers(9_000, Some(12_000), |_| true).last(), Some(&20_999));
+    }
 }

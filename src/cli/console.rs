@@ -1,6 +1,6 @@
 //! `quorate console`, and `quorate` alone: a lab in a temporary folder with the console on it.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use clap::Args;
 use color_eyre::Result;
@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 
 use super::Outcome;
 use super::person::Person;
-use crate::agent::adapter::postgres::{ProgramError, Programs};
 use crate::config::Identity;
 use crate::console::{self, Options, Source, Step, keymap, theme};
 use crate::lab::Lab;
@@ -110,16 +109,7 @@ fn need_terminal() -> Result<()> {
 pub(super) fn alone(arguments: &Alone) -> Result<Outcome> {
     let options = arguments.look.options()?;
     need_terminal()?;
-    let simulated = match Programs::find(None) {
-        Ok(_) => false,
-        Err(error @ (ProgramError::Missing(_) | ProgramError::Unsupported { .. })) => {
-            if !simulate_instead(&error)? {
-                return Ok(Outcome::NotDone);
-            }
-            true
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let simulated = super::lab::must_simulate()?;
     super::log_to_file("lab");
     let folder = tempfile::Builder::new().prefix("quorate-").tempdir()?.keep();
     let program = std::env::current_exe()?;
@@ -169,13 +159,4 @@ fn make(
         .map_err(|e| e.to_string());
     let _ = steps.blocking_send(ready);
     Some(lab)
-}
-
-fn simulate_instead(error: &ProgramError) -> Result<bool> {
-    eprintln!("quorate: {error}");
-    eprint!("Start the same lab on simulated databases instead? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

@@ -9,9 +9,11 @@ use clap::{Args, Subcommand};
 use color_eyre::Result;
 
 use super::{Outcome, output::say};
-use crate::lab::load::{self, Target};
+use crate::agent::adapter::postgres::{ProgramError, Programs};
+use crate::lab::load;
 use crate::lab::{Lab, Options, What, measure, net};
 use crate::model::topology::Strategy;
+use crate::picture::SIMULATED;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -47,7 +49,7 @@ enum Command {
         /// Without a plane.
         #[arg(long)]
         no_plane: bool,
-        /// Simulated databases.
+        /// Simulated databases, as where no PostgreSQL is.
         #[arg(long)]
         simulated: bool,
     },
@@ -135,20 +137,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                 lease_ms: u64::try_from(lease.as_millis())?,
                 strategy: if manual { Strategy::Manual } else { Strategy::Automatic },
                 plane: !no_plane,
-                simulated,
+                simulated: simulated || must_simulate()?,
                 ..Options::default()
             };
             let lab = Lab::create(&dir, options, &std::env::current_exe()?, |step| {
                 eprintln!("  {step}")
             })?;
             eprintln!("  waiting until it takes writes");
-            super::runtime()?.block_on(ready(&lab))?;
+            super::runtime()?
+                .block_on(lab.target().prepare(Duration::from_secs(60)))
+                .map_err(color_eyre::eyre::Error::msg)?;
             say!("The lab in {} takes writes.", lab.dir().display());
         }
         Command::Status { output } => status(&Lab::open(&dir)?, &output)?,
         Command::Load { time, output } => {
             let lab = Lab::open(&dir)?;
-            let target = target(&lab)?;
+            let target = lab.target();
             let report = super::runtime()?.block_on(async {
                 target.prepare(Duration::from_secs(30)).await?;
                 let stop = Arc::new(AtomicBool::new(false));
@@ -223,30 +227,16 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-async fn ready(lab: &Lab) -> Result<()> {
-    if !lab.state.options.simulated {
-        return target(lab)?
-            .prepare(Duration::from_secs(60))
-            .await
-            .map_err(color_eyre::eyre::Error::msg);
+/// Whether a lab here can only have simulated databases; why is said aloud.
+pub(super) fn must_simulate() -> Result<bool> {
+    match Programs::find(None) {
+        Ok(_) => Ok(false),
+        Err(error @ (ProgramError::Missing(_) | ProgramError::Unsupported { .. })) => {
+            eprintln!("quorate: {error}. Until then the lab's databases are simulated");
+            Ok(true)
+        }
+        Err(error) => Err(error.into()),
     }
-    let identity = crate::config::Identity::read(&lab.identity("operator"))?;
-    let client = crate::wire::Client::new(&identity.plane, "plane", &identity.tls)?;
-    measure::until(&client, Duration::from_secs(60), "a healthy cluster", measure::is_calm).await?;
-    Ok(())
-}
-
-fn target(lab: &Lab) -> Result<Target> {
-    if lab.state.options.simulated {
-        return Err(color_eyre::eyre::eyre!(
-            "the databases of this lab are simulated and take no rows: make one with real PostgreSQL"
-        ));
-    }
-    Ok(Target {
-        nodes: lab.postgres_ports().clone(),
-        user: "postgres".into(),
-        database: "postgres".into(),
-    })
 }
 
 fn status(lab: &Lab, output: &str) -> Result<()> {
@@ -258,6 +248,9 @@ fn status(lab: &Lab, output: &str) -> Result<()> {
         });
         say!("{}", serde_json::to_string_pretty(&document)?);
         return Ok(());
+    }
+    if lab.state.options.simulated {
+        say!("{SIMULATED}");
     }
     let plane = lab.plane_pid().map_or("not running".to_owned(), |pid| format!("pid {pid}"));
     say!("plane    {}  {plane}", lab.plane_address());

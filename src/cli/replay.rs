@@ -16,7 +16,7 @@ use crate::model::Span;
 use crate::model::loss::LossAccount;
 use crate::model::plan::Plan;
 use crate::model::record::Record;
-use crate::model::topology::Policy;
+use crate::model::topology::{Policy, Strategy};
 use crate::sim::forecast::{self, Sample};
 use crate::sim::{self, whatif};
 use crate::store::{Sqlite, Store as _};
@@ -178,10 +178,12 @@ fn simulated(engine: &Engine, policy: &Policy) -> String {
         let samples: Vec<Sample> =
             (0..RUNS).map(|seed| Sample::from(&stand.play(scenario, seed))).collect();
         let f = forecast::sum_up(&scenario.name, &samples);
-        let ends = if f.read_only > 0 {
-            format!(", {} of {} end read-only", f.read_only, f.runs)
-        } else {
-            String::new()
+        let ends = match f.read_only {
+            0 => String::new(),
+            n if policy.strategy == Strategy::Manual => {
+                format!(", {n} of {} wait for a person", f.runs)
+            }
+            n => format!(", {n} of {} end read-only", f.runs),
         };
         let loses = if f.losing > 0 {
             format!(", {} lose up to {} writes", f.losing, f.lost_max)

@@ -13,7 +13,9 @@ use super::output::{self, say};
 use crate::config;
 use crate::model::topology::{Cluster, Policy};
 use crate::sim::forecast::{self, Forecast, Sample};
-use crate::sim::{self, Conditions, Scenario, Walked, chaos, scenario, sharing_day, unattended};
+use crate::sim::{
+    self, Conditions, Scenario, Walked, chaos, needs, scenario, sharing_day, unattended,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -76,6 +78,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let (cluster, policy) =
         stage(&path, &text, arguments.cluster.as_deref(), arguments.policy.as_deref())?;
     let scenario = scenario::parse(&path, &text, &cluster)?;
+    let lacks = needs::lacks(&cluster, &policy, &scenario.needs);
+    if !lacks.is_empty() {
+        eprintln!(
+            "quorate: {} cannot be played on cluster {}; it needs",
+            scenario.name, cluster.cluster_id
+        );
+        lacks.iter().for_each(|what| eprintln!("  {what}"));
+        return Ok(Outcome::Refused);
+    }
     let conditions = Conditions::default();
     match arguments.runs {
         Some(runs) => {
@@ -84,11 +95,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             if arguments.output.is_none() {
                 print_forecast(&forecast, arguments);
             }
-            Ok(if forecast.violations == 0 && forecast.unexpected == 0 {
-                Outcome::Done
-            } else {
-                Outcome::NotDone
-            })
+            let (broken, other) = (forecast.violations, forecast.unexpected);
+            Ok(ended(arguments, broken == 0 && other == 0, || {
+                eprintln!(
+                    "quorate: {}: broken laws {broken}; something that it expects is not so in \
+                     {other} of {} runs",
+                    forecast.scenario, forecast.runs
+                );
+            }))
         }
         None => {
             let outcome = sim::run(&cluster, &policy, &conditions, &scenario, arguments.seed);
@@ -96,13 +110,29 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             if arguments.output.is_none() {
                 print_outcome(&scenario, &outcome);
             }
-            Ok(if outcome.violations.is_empty() && outcome.unmet.is_empty() {
-                Outcome::Done
-            } else {
-                Outcome::NotDone
-            })
+            let well = outcome.violations.is_empty() && outcome.unmet.is_empty();
+            Ok(ended(arguments, well, || {
+                judged(&outcome).for_each(|line| eprintln!("quorate: {}: {line}", scenario.name));
+            }))
         }
     }
+}
+
+/// What it came to. Where the document goes to a file, why it is not done is said all the same.
+fn ended(arguments: &Arguments, well: bool, why: impl FnOnce()) -> Outcome {
+    if well {
+        return Outcome::Done;
+    }
+    if arguments.output.is_some() {
+        why();
+    }
+    Outcome::NotDone
+}
+
+/// Every law that was broken and every expectation that was not met, in words.
+fn judged(outcome: &sim::Outcome) -> impl Iterator<Item = String> {
+    let broken = outcome.violations.iter().map(|v| format!("BROKEN LAW: {}: {}", v.law, v.seen));
+    broken.chain(outcome.unmet.iter().map(|unmet| format!("EXPECTED and not so: {unmet}")))
 }
 
 /// The text of a scenario, and what to call it in messages.
@@ -131,6 +161,7 @@ fn stage(
     policy: Option<&Path>,
 ) -> Result<(Cluster, Policy)> {
     let stage = scenario::stage(path, text)?;
+    let named = cluster;
     let cluster = match (cluster, &stage.cluster) {
         (Some(file), _) => config::cluster::read(file)?,
         (None, Some(own)) => {
@@ -140,7 +171,9 @@ fn stage(
             config::cluster::parse(Path::new("the built-in cluster"), scenario::CLUSTER)?
         }
     };
-    let policy = match (policy, &stage.policy) {
+    // A policy that comes along is for the cluster that comes along.
+    let own = stage.policy.as_ref().filter(|_| named.is_none() || stage.cluster.is_none());
+    let policy = match (policy, own) {
         (Some(file), _) => config::policy::read(file, &cluster)?,
         (None, Some(own)) => config::policy::parse(path, own, &cluster)
             .map_err(|p| p.inside(path, text, "policy"))?,
@@ -281,12 +314,7 @@ pub(super) fn print_course(outcome: &sim::Outcome) {
             outcome.met
         );
     }
-    for violation in &outcome.violations {
-        say!("BROKEN LAW: {}: {}", violation.law, violation.seen);
-    }
-    for unmet in &outcome.unmet {
-        say!("EXPECTED and not so: {unmet}");
-    }
+    judged(outcome).for_each(|line| say!("{line}"));
 }
 
 fn print_forecast(f: &Forecast, arguments: &Arguments) {

@@ -10,7 +10,7 @@ use super::output::{self, Format, say};
 use super::person::Person;
 use crate::model::Span;
 use crate::model::view::{ClusterState, ClusterView};
-use crate::picture::band;
+use crate::picture::{SIMULATED, band};
 use crate::wire::Client;
 use crate::wire::message::{CallReply, CallRequest};
 
@@ -29,7 +29,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
-    let view = match arguments.files.stand()? {
+    let stand = arguments.files.stand()?;
+    let view = match &stand {
         Some(stand) => stand.view(),
         None => ask(&arguments.person)?,
     };
@@ -37,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         None if arguments.check => say!("{}", line(&view)),
         asked => match Format::or_default(asked) {
             Format::Json => output::json(&view),
-            Format::Table => table(&view),
+            Format::Table => table(&view, stand.is_none()),
         },
     }
     Ok(match view.state {
@@ -76,9 +77,12 @@ fn ask(person: &Person) -> Result<ClusterView> {
     })
 }
 
-fn table(view: &ClusterView) {
+fn table(view: &ClusterView, from_plane: bool) {
     let simulated = if view.simulated { "  SIMULATED" } else { "" };
     say!("{}{simulated}  {}  {}: {}", view.environment, view.name, view.state.word(), view.why);
+    if view.simulated && from_plane {
+        say!("{SIMULATED}");
+    }
     let shares: Vec<String> = view
         .nodes
         .iter()

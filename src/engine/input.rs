@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::refused::RefusedRequest;
 use crate::model::command::{CommandReply, HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::plan::{Approval, Proposal};
@@ -31,6 +32,8 @@ pub enum Input {
     },
     /// What the fleet's guard concludes: why automatic action pauses; empty: it goes on.
     Fleet(String),
+    /// A request was refused: at the door, or by a check before it got here.
+    Refused(RefusedRequest),
     /// Time passed.
     Wakeup,
 }
@@ -43,7 +46,24 @@ impl Input {
             Input::Reply { .. } => "reply",
             Input::Person { .. } => "person",
             Input::Fleet(_) => "fleet",
+            Input::Refused(_) => "refused",
             Input::Wakeup => "time",
+        }
+    }
+}
+
+impl PersonOrder {
+    /// In words, for records.
+    pub fn words(&self) -> String {
+        match self {
+            PersonOrder::Propose(_) => "a plan".into(),
+            PersonOrder::Execute { plan, .. } => format!("the execution of plan {}", plan.short()),
+            PersonOrder::Verify { .. } => "a verification".into(),
+            PersonOrder::Voters { order, .. } => order.words(),
+            PersonOrder::Override { order, .. } => order.words(),
+            PersonOrder::History { order, .. } => order.words(),
+            PersonOrder::Acknowledge { .. } => "an acknowledgement".into(),
+            PersonOrder::Dismiss { plan, .. } => format!("the end of plan {}", plan.short()),
         }
     }
 }

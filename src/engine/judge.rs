@@ -22,6 +22,7 @@ impl Engine {
             self.judge_holder();
         }
         self.record_found(making);
+        self.record_strangers(making);
         self.judge_nodes(making);
         self.judge_cluster(making);
         if self.durable.run.is_some() {

@@ -25,6 +25,7 @@ mod people;
 pub mod picture;
 pub mod plans;
 mod quorum;
+mod refused;
 mod resume;
 mod rooms;
 pub mod rules;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use decision::{Decision, Durable, Effect, RuleId};
 pub use input::{Input, PersonOrder};
+pub use refused::{RefusedRequest, Strangers};
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -152,6 +154,9 @@ pub struct Snapshot {
     /// The newest difference of each node that is recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub found: BTreeMap<NodeId, WallTime>,
+    /// Strangers' requests that are not recorded yet.
+    #[serde(default)]
+    pub strangers: Strangers,
 }
 
 /// Moves and failures remembered for cooldown, rate and crash loops.
@@ -241,6 +246,7 @@ impl Engine {
             epoch: Epoch(0),
             holder: None,
             found: BTreeMap::new(),
+            strangers: Strangers::default(),
             plans: 0,
             pending: None,
             run: None,
@@ -397,6 +403,7 @@ impl Engine {
                 }
                 self.fleet_pause = Some(why);
             }
+            Input::Refused(refused) => self.request_refused(&mut making, refused),
             Input::Wakeup => judge = true,
         }
         if judge {

@@ -50,6 +50,8 @@ rules! {
         holder.";
     HISTORY = 422, "Two persons sign that what a node has is the cluster's history; accounts are \
         unknown until a later epoch is written in.";
+    REQUEST_REFUSED = 423, "A request was refused: who asked for what, and why; those of strangers \
+        together.";
     STEP_DONE = 403, "A step was verified: the next begins.";
     STEP_LATE = 411, "A step did not reach its verification, or not within its budget: the plan \
         stops for a person.";

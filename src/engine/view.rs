@@ -232,6 +232,11 @@ impl Engine {
             if failed { format!("{primary} has failed") } else { format!("if {primary} died now") };
         let if_primary_died = match (best, holder) {
             _ if self.shares_traffic() => self.if_it_died(&primary),
+            (Some(_), Some(_)) if self.reachable_voters() < self.quorum() => format!(
+                "{if_died} → nobody could promote: {} of {} voters needed are in reach",
+                self.reachable_voters(),
+                self.quorum()
+            ),
             (Some(best), Some(holder)) => {
                 let loss = self.expected_loss(holder, PlanKind::Failover);
                 let by_itself = self.policy.strategy != Strategy::Manual;

@@ -8,21 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
 
+use super::client::{Target, Wrote};
 use crate::agent::host;
 use crate::model::Timestamp;
-
-/// Where to write.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Nodes and their ports on loopback.
-    pub nodes: BTreeMap<String, u16>,
-    /// User.
-    pub user: String,
-    /// Database.
-    pub database: String,
-}
 
 /// What a load saw.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -49,106 +38,7 @@ pub struct Report {
     pub unverified: String,
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
-const INSERT_TIMEOUT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
-
-struct Connection {
-    client: Client,
-    warned: Arc<AtomicU64>,
-}
-
-impl Target {
-    async fn connect(&self, port: u16) -> Option<Connection> {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host("127.0.0.1")
-            .port(port)
-            .user(&self.user)
-            .dbname(&self.database)
-            .application_name("load");
-        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls));
-        let (client, mut connection) = attempt.await.ok()?.ok()?;
-        let warned = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&warned);
-        tokio::spawn(async move {
-            while let Some(Ok(message)) =
-                std::future::poll_fn(|cx| connection.poll_message(cx)).await
-            {
-                // 01000: the wait for a synchronous standby was cancelled; the commit is local
-                // only.
-                if let AsyncMessage::Notice(notice) = message
-                    && notice.code().code() == "01000"
-                {
-                    count.fetch_add(1, Ordering::SeqCst);
-                }
-            }
-        });
-        Some(Connection { client, warned })
-    }
-
-    /// Makes the table, on whichever node takes writes.
-    ///
-    /// # Errors
-    /// In words, when none does within `limit`.
-    pub async fn prepare(&self, limit: Duration) -> Result<(), String> {
-        let until = tokio::time::Instant::now() + limit;
-        let sql = "SET client_min_messages = error; CREATE TABLE IF NOT EXISTS load (n bigint NOT \
-            NULL, node text NOT NULL); TRUNCATE load";
-        loop {
-            for port in self.nodes.values() {
-                if let Some(c) = self.connect(*port).await
-                    && tokio::time::timeout(INSERT_TIMEOUT, c.client.batch_execute(sql))
-                        .await
-                        .is_ok_and(|r| r.is_ok())
-                {
-                    return Ok(());
-                }
-            }
-            if tokio::time::Instant::now() > until {
-                return Err(format!("no node took a write for {} s", limit.as_secs()));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-}
-
-enum Wrote {
-    /// By a server on this timeline.
-    Acknowledged(u32),
-    /// This node takes no writes; another does.
-    Elsewhere,
-    Failed,
-    Unknown,
-}
-
-async fn insert(c: &Connection, n: i64, node: &str) -> Wrote {
-    let before = c.warned.load(Ordering::SeqCst);
-    // The timeline says in which epoch the acknowledging server writes.
-    let sql = format!(
-        "INSERT INTO load (n, node) VALUES ({n}, '{node}') RETURNING \
-            left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
-    );
-    match tokio::time::timeout(INSERT_TIMEOUT, c.client.simple_query(&sql)).await {
-        Ok(Ok(answer)) if c.warned.load(Ordering::SeqCst) == before => {
-            let timeline = answer.iter().find_map(|m| match m {
-                tokio_postgres::SimpleQueryMessage::Row(row) => {
-                    u32::from_str_radix(row.get(0)?, 16).ok()
-                }
-                _ => None,
-            });
-            Wrote::Acknowledged(timeline.unwrap_or(0))
-        }
-        Ok(Ok(_)) | Err(_) => Wrote::Unknown,
-        Ok(Err(error)) => match error.code() {
-            Some(code) if code.code() == "25006" => Wrote::Elsewhere,
-            // The server said no and rolled back; a shutdown may cut in after the commit, so that
-            // is unknown.
-            Some(code) if !code.code().starts_with("57") => Wrote::Failed,
-            _ => Wrote::Unknown,
-        },
-    }
-}
 
 /// Runs until `stop`. `acknowledged` counts while it runs.
 pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<AtomicU64>) -> Report {
@@ -171,10 +61,10 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
     while !stop.load(Ordering::SeqCst) {
         let (node, port) = nodes[next % nodes.len()];
         next += 1;
-        if let Some(c) = target.connect(*port).await {
+        if let Some(mut c) = target.connect(*port).await {
             while !stop.load(Ordering::SeqCst) {
                 n += 1;
-                match insert(&c, n, "").await {
+                match c.insert(n, "").await {
                     Wrote::Acknowledged(timeline) => {
                         let now = host::now();
                         if now.since(last).0 > longest.0 {
@@ -217,7 +107,7 @@ pub async fn run(target: &Target, stop: Arc<AtomicBool>, acknowledged: Arc<Atomi
     report.longest_outage_ms = ms(longest.0);
     report.outage_began_ms = ms(longest.1.since(started).0);
     report.ran_ms = ms(end.since(started).0);
-    match rows(target).await {
+    match target.rows().await {
         Ok(there) => report.lost = acks.difference(&there).count() as u64,
         Err(why) => report.unverified = why,
     }
@@ -245,10 +135,10 @@ async fn probe(
         if connection.is_none() {
             connection = target.connect(port).await;
         }
-        if let Some(c) = &connection {
+        if let Some(c) = &mut connection {
             n += 1;
             let row = -(n * 1_000 + number);
-            match insert(c, row, &node).await {
+            match c.insert(row, &node).await {
                 Wrote::Acknowledged(timeline) => {
                     moments.push((host::now(), timeline));
                     written.push(row);
@@ -279,30 +169,6 @@ fn overlaps(mut moments: Vec<(Timestamp, u32)>) -> u64 {
         }
     }
     count
-}
-
-/// What is there at the end, on the node that takes writes.
-async fn rows(target: &Target) -> Result<BTreeSet<i64>, String> {
-    let until = tokio::time::Instant::now() + Duration::from_secs(30);
-    loop {
-        for port in target.nodes.values() {
-            let Some(c) = target.connect(*port).await else { continue };
-            // A write proves that this is the node whose word counts.
-            if !matches!(insert(&c, 0, "count").await, Wrote::Acknowledged(_)) {
-                continue;
-            }
-            if let Ok(rows) = c.client.query("SELECT n FROM load WHERE n <> 0", &[]).await {
-                return Ok(rows.iter().map(|r| r.get(0)).collect());
-            }
-        }
-        if tokio::time::Instant::now() > until {
-            return Err(
-                "no node took a write within 30 s after the load, so nothing could be counted"
-                    .into(),
-            );
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 #[cfg(test)]

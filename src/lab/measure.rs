@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::load::{self, Report, Target};
+use super::load::{self, Report};
 use super::{Lab, LabError, What};
 use crate::config::Identity;
 use crate::engine::PersonOrder;
@@ -126,11 +126,7 @@ pub async fn once(
 ) -> Result<Report, LabError> {
     let calm = until(client, Duration::from_secs(90), "a healthy, steady cluster", is_calm).await?;
     let primary = calm.primary.clone().ok_or_else(|| LabError("no primary".into()))?;
-    let target = Target {
-        nodes: lab.postgres_ports().clone(),
-        user: "postgres".into(),
-        database: "postgres".into(),
-    };
+    let target = lab.target();
     target.prepare(Duration::from_secs(20)).await.map_err(LabError)?;
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let running = tokio::spawn({

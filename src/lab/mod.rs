@@ -4,6 +4,7 @@
 //! Deliberately absent: any way to reach into an agent or a plane that production does not have.
 
 mod certificates;
+mod client;
 mod layout;
 pub mod load;
 pub mod measure;
@@ -11,5 +12,6 @@ pub mod net;
 mod process;
 mod world;
 
+pub use client::Target;
 pub use layout::{Options, User};
 pub use world::{Lab, LabError, NodeState, State, What};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::client::{self, Target};
 use super::layout::{self, Options, Ports, User};
 use super::{net, process};
 use crate::agent::{guard, host};
@@ -202,6 +203,10 @@ impl Lab {
     /// The folder with an identity for people.
     pub fn identity(&self, person: &str) -> PathBuf {
         self.dir.join(person)
+    }
+    /// Where its clients write.
+    pub fn target(&self) -> Target {
+        Target { nodes: self.state.ports.postgres.clone(), simulated: self.state.options.simulated }
     }
     /// TCP ports of the databases.
     pub fn postgres_ports(&self) -> &BTreeMap<String, u16> {
@@ -415,7 +420,7 @@ impl Lab {
                 role: role.to_owned(),
                 host: "127.0.0.1".to_owned(),
                 postgres_port: self.state.ports.postgres[node],
-                user: "postgres".to_owned(),
+                user: client::USER.to_owned(),
                 agent_address: format!("127.0.0.1:{}", self.state.ports.agent[node]),
                 pids: crate::model::observation::Pids {
                     agent: self.agent_pid(node).unwrap_or(0),

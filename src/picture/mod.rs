@@ -19,5 +19,8 @@ pub mod ways;
 
 pub use said::{Gauge, Ink, Said, line_of, wrap_words};
 
+/// What is said wherever simulated databases are shown: what they are, and what brings real ones.
+pub const SIMULATED: &str = "simulated databases; real ones need: apt-get install postgresql";
+
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::agent::host;
 use crate::audit::Verifier;
 use crate::config::PlaneConfig;
 use crate::engine::journal::Entry;
-use crate::engine::{Decision, Effect, Engine, Input, PersonOrder, Snapshot};
+use crate::engine::{Decision, Effect, Engine, Input, PersonOrder, RefusedRequest, Snapshot};
 use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
 use crate::model::{Digest, NodeId, Span, Timestamp};
@@ -43,6 +43,8 @@ pub(super) enum Request {
     Said(NodeId, FromAgent),
     /// A person's request; their identity was checked.
     Call { who: String, request: CallRequest, answer: oneshot::Sender<CallReply> },
+    /// A request was refused at the door.
+    Refused(RefusedRequest),
 }
 
 /// Records in the picture.
@@ -183,6 +185,7 @@ impl Plane {
             Request::Said(node, FromAgent::Reply(reply)) => {
                 self.input(Input::Reply { node, reply })
             }
+            Request::Refused(refused) => self.input(Input::Refused(refused)),
             Request::Call { who, request, answer } => {
                 let reply = self.call(&who, request);
                 // The person may have gone.
@@ -327,7 +330,19 @@ impl Plane {
     fn call(&mut self, who: &str, request: CallRequest) -> CallReply {
         match request {
             CallRequest::View => CallReply::View(Box::new(self.picture())),
-            CallRequest::Order(order) => self.order(who, order),
+            CallRequest::Order(order) => {
+                let asked = order.words();
+                let reply = self.order(who, order);
+                if let CallReply::Refused { check, why } = &reply {
+                    self.input(Input::Refused(RefusedRequest {
+                        who: who.to_owned(),
+                        stranger: false,
+                        asked,
+                        why: format!("{check}: {why}"),
+                    }));
+                }
+                reply
+            }
             CallRequest::Why { within } => {
                 let mut explanation = self.engine.explain();
                 let since = host::wall().0 - i64::try_from(within.as_millis()).unwrap_or(i64::MAX);

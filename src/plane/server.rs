@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::runtime::{AGENT_SILENCE_MAX, Request as Inward, StartError};
 use crate::config::PlaneConfig;
 use crate::config::allowlist::Permission;
-use crate::engine::PersonOrder;
+use crate::engine::{PersonOrder, RefusedRequest};
 use crate::model::NodeId;
 use crate::wire::feed::{EventStream, Feed};
 use crate::wire::message::{CallRequest, FromAgent};
@@ -39,6 +39,20 @@ impl Service {
                 "{name} is not in the plane's allowlist for this"
             )))
         }
+    }
+}
+
+impl Service {
+    /// Who was refused what is told to the loop, which records it.
+    async fn refused<T>(&self, request: &Request<T>, asked: String, status: Status) -> Status {
+        let Ok(who) = tls::caller(request) else { return status };
+        let known = [LOOKERS, &[Permission::Node]].concat();
+        let stranger = !self.config.allowlist.allows(&who, &known);
+        let why = status.message().to_owned();
+        let refused = RefusedRequest { who, stranger, asked, why };
+        // A plane that is ending records nothing more.
+        let _ = self.requests.send(Inward::Refused(refused)).await;
+        status
     }
 }
 
@@ -120,27 +134,33 @@ impl Console for Service {
     type WatchStream = EventStream;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<EventStream>, Status> {
-        self.allow(&request, LOOKERS)?;
+        if let Err(status) = self.allow(&request, LOOKERS) {
+            return Err(self.refused(&request, "the picture".into(), status).await);
+        }
         Ok(Response::new(self.feed.stream(request.get_ref())))
     }
 
     async fn call(&self, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         let call: CallRequest = wire::open("call", request.get_ref())?;
-        let who = match &call {
+        let allowed = match &call {
             CallRequest::View
             | CallRequest::Why { .. }
             | CallRequest::DryRun { .. }
             | CallRequest::Verify
-            | CallRequest::Audit { .. } => self.allow(&request, LOOKERS)?,
+            | CallRequest::Audit { .. } => self.allow(&request, LOOKERS),
             CallRequest::Order(
                 PersonOrder::Execute { .. }
                 | PersonOrder::Voters { .. }
                 | PersonOrder::Override { .. }
                 | PersonOrder::History { .. },
-            ) => self.allow(&request, &[Permission::Approver])?,
+            ) => self.allow(&request, &[Permission::Approver]),
             CallRequest::Order(_) => {
-                self.allow(&request, &[Permission::Operator, Permission::Approver])?
+                self.allow(&request, &[Permission::Operator, Permission::Approver])
             }
+        };
+        let who = match allowed {
+            Ok(who) => who,
+            Err(status) => return Err(self.refused(&request, call.words(), status).await),
         };
         let (answer, wait) = oneshot::channel();
         let ending = || Status::unavailable("the plane is ending");

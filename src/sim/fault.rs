@@ -3,7 +3,7 @@
 use super::hands::{Replacement, Setting};
 use super::laws::Said;
 use super::world::{Event, PLANES, World};
-use crate::engine::{Input, PersonOrder};
+use crate::engine::{Input, PersonOrder, RefusedRequest};
 use crate::lease::VoterRecord;
 use crate::model::plan::Proposal;
 use crate::model::topology::Role;
@@ -14,18 +14,30 @@ use crate::model::{Incarnation, Member, NodeId, Span};
 pub enum Whom {
     /// The node that holds the write role.
     Primary,
+    /// The node that held it when the script began.
+    FormerPrimary,
     /// The first other node with data, or that number of them.
     Secondary(usize),
     /// Every other node with data.
     Secondaries,
+    /// As many standbys as confirm a commit, one where none has to.
+    Confirming,
+    /// Every node with data that the policy lets hold it.
+    Permitted,
     /// The witnesses.
     Witnesses,
     /// Every node but the primary.
     Others,
+    /// The last of the others, so many that no majority of the voters is left.
+    MostOthers,
+    /// Every host without power.
+    Powerless,
     /// Every node.
     All,
     /// Every node of a region.
     Region(String),
+    /// Every node of the primary's region.
+    PrimaryRegion,
     /// A node by its name.
     Node(NodeId),
     /// A plane, from 1.
@@ -35,9 +47,10 @@ pub enum Whom {
 }
 
 impl Whom {
-    /// Reads one word of a script. The words are `primary`, `secondary`, `secondary 2`,
-    /// `secondaries`, `witnesses`, `others`, `all`, `region NAME`, `plane`, `plane 2`, `clients`
-    /// and the names of nodes.
+    /// Reads one word of a script. The words are `primary`, `former primary`, `secondary`,
+    /// `secondary 2`, `secondaries`, `confirming`, `permitted`, `witnesses`, `others`, `most
+    /// others`, `powerless`, `all`, `region NAME`, `region of primary`, `plane`, `plane 2`,
+    /// `clients` and the names of nodes.
     ///
     /// # Errors
     /// The words there are.
@@ -46,15 +59,21 @@ impl Whom {
         let known = match text.split_once(' ') {
             Some(("secondary", n)) => number(n).map(Whom::Secondary),
             Some(("plane", n)) => number(n).filter(|n| *n <= PLANES).map(|n| Whom::Plane(n - 1)),
+            Some(("region", "of primary")) => Some(Whom::PrimaryRegion),
             Some(("region", name)) => {
                 regions.iter().any(|r| r == name).then(|| Whom::Region(name.to_owned()))
             }
             _ => match text {
                 "primary" => Some(Whom::Primary),
+                "former primary" => Some(Whom::FormerPrimary),
                 "secondary" => Some(Whom::Secondary(1)),
                 "secondaries" => Some(Whom::Secondaries),
+                "confirming" => Some(Whom::Confirming),
+                "permitted" => Some(Whom::Permitted),
                 "witnesses" => Some(Whom::Witnesses),
                 "others" => Some(Whom::Others),
+                "most others" => Some(Whom::MostOthers),
+                "powerless" => Some(Whom::Powerless),
                 "all" => Some(Whom::All),
                 "plane" => Some(Whom::Plane(0)),
                 "clients" => Some(Whom::Clients),
@@ -64,9 +83,9 @@ impl Whom {
         known.ok_or_else(|| {
             let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
             format!(
-                "expected primary, secondary, secondary 2, secondaries, witnesses, others, all, \
-                    region NAME ({}), plane, plane 2, \
-                 clients or a node ({})",
+                "expected primary, former primary, secondary, secondary 2, secondaries, \
+                 confirming, permitted, witnesses, others, most others, powerless, all, region of \
+                 primary, region NAME ({}), plane, plane 2, clients or a node ({})",
                 regions.join(", "),
                 names.join(", ")
             )
@@ -177,6 +196,8 @@ pub enum Fault {
     History(Vec<Whom>),
     /// The fleet's guard suspects the observer; empty: not any more.
     FleetSuspects(String),
+    /// Somebody asks a plane for what they may not; the last says that nobody knows them.
+    RefusedRequest(String, bool),
     /// From now on a person confirms plans after that time; `None`: nobody is there.
     Person(Option<Span>),
 }
@@ -247,6 +268,21 @@ impl World {
         let secondaries = || all.clone().filter(|i| Some(*i) != primary).filter(data);
         match whom {
             Whom::Primary => primary.into_iter().collect(),
+            Whom::FormerPrimary => self.first.into_iter().collect(),
+            Whom::Confirming => {
+                secondaries().take(self.cluster.synchronous_standbys.max(1)).collect()
+            }
+            Whom::Permitted => all.filter(data).filter(|i| self.may_hold(*i)).collect(),
+            Whom::MostOthers => {
+                let others: Vec<usize> = all.clone().filter(|i| Some(*i) != primary).collect();
+                let spared = (self.hosts.len() / 2).saturating_sub(1).min(others.len());
+                others[spared..].to_vec()
+            }
+            Whom::Powerless => all.filter(|i| !self.hosts[*i].up).collect(),
+            Whom::PrimaryRegion => {
+                let region = primary.map(|p| &self.hosts[p].node.region);
+                all.filter(|i| Some(&self.hosts[*i].node.region) == region).collect()
+            }
             Whom::Secondary(n) => secondaries().nth(n - 1).into_iter().collect(),
             Whom::Secondaries => secondaries().collect(),
             Whom::Witnesses => all.filter(|i| !data(i)).collect(),
@@ -509,6 +545,15 @@ impl World {
             Fault::FleetSuspects(why) => {
                 (0..PLANES).for_each(|p| self.plane_input(p, Input::Fleet(why.clone())))
             }
+            Fault::RefusedRequest(who, stranger) => {
+                let refused = RefusedRequest {
+                    who: who.clone(),
+                    stranger: *stranger,
+                    asked: "a plan".into(),
+                    why: "not in the allowlist for this".into(),
+                };
+                (0..PLANES).for_each(|p| self.plane_input(p, Input::Refused(refused.clone())));
+            }
             Fault::Person(after) => self.approve_after = *after,
         }
     }
@@ -699,6 +744,7 @@ impl World {
                 "the fleet's guard trusts the observer again".into()
             }
             Fault::FleetSuspects(why) => format!("the fleet's guard suspects the observer: {why}"),
+            Fault::RefusedRequest(who, _) => format!("{who} asks for what they may not"),
             Fault::Person(Some(after)) => format!("a person confirms plans after {after}"),
             Fault::Person(None) => "no person is there".into(),
         }

@@ -21,6 +21,7 @@ mod guard;
 mod hands;
 mod host;
 mod laws;
+pub mod needs;
 mod net;
 mod node;
 mod oracle;

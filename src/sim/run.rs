@@ -164,6 +164,7 @@ impl Stand {
             story: "A person confirms the plan.".into(),
             run_for: None,
             person_confirms_after: None,
+            needs: vec![],
             events: vec![],
             expect: vec![],
         };
@@ -195,6 +196,7 @@ pub fn run(
 fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
     let begin = world.now;
     let before = (world.primary(), world.epoch());
+    world.first = before.0;
     world.approve_after = scenario.person_confirms_after;
     world.oracle.watch(begin);
     for (line, (at, fault)) in scenario.events.iter().enumerate() {

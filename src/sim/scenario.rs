@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::fault::{Fault, Whom};
+use super::needs::Need;
 use super::written::{Written, span};
 use crate::config::Problem;
 use crate::model::topology::Cluster;
@@ -25,6 +26,8 @@ struct File {
     run_for: Option<Spanned<String>>,
     #[serde(default)]
     person_confirms_after: Option<Spanned<String>>,
+    #[serde(default)]
+    needs: Vec<Spanned<String>>,
     #[serde(default)]
     events: Vec<Spanned<Entry>>,
     #[serde(default)]
@@ -78,6 +81,8 @@ pub struct Scenario {
     pub run_for: Option<Span>,
     /// A person is there and confirms plans after this time.
     pub person_confirms_after: Option<Span>,
+    /// What it needs of a cluster, as written and as checked.
+    pub needs: Vec<(String, Need)>,
     /// What happens when, counted from the end of the warm-up.
     pub events: Vec<(Span, Fault)>,
     /// What is expected.
@@ -145,6 +150,15 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
     let file: File = crate::config::parse(path, text)?;
     let nodes: Vec<NodeId> = cluster.nodes.iter().map(|n| n.node_id.clone()).collect();
     let time = |text: &Spanned<String>| span(&text.value).map_err(|e| Problem::at(path, text, e));
+    let needs = file
+        .needs
+        .iter()
+        .map(|need| {
+            let parsed = Need::parse(&need.value, &nodes, &cluster.regions)
+                .map_err(|what| Problem::at(path, need, what))?;
+            Ok((need.value.clone(), parsed))
+        })
+        .collect::<Result<_, _>>()?;
     let mut events = vec![];
     for entry in file.events {
         let at = span(&entry.value.at).map_err(|e| Problem::at(path, &entry, e))?;
@@ -180,6 +194,7 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
         story: file.story,
         run_for: file.run_for.as_ref().map(time).transpose()?,
         person_confirms_after: file.person_confirms_after.as_ref().map(time).transpose()?,
+        needs,
         events,
         expect,
     })

@@ -316,3 +316,115 @@ fn found_anywhere() {
     println!("{place:?}");
     assert!(place.is_some(), "{bug:?} was not found");
 }
+
+fn parsed(cluster: &str) -> Cluster {
+    config::cluster::parse(Path::new("cluster.yaml"), cluster).unwrap()
+}
+
+/// Clusters as people have them, by what is special about them.
+const CLUSTERS: &[(&str, &str)] = &[
+    (
+        "three nodes in one region, with names of their own",
+        "cluster_id: shop\nname: Shop\nregions: [home]\nsynchronous_standbys: 1\nlease_ms: 5000\n\
+         nodes:\n\
+         - {node_id: alpha, hostname: a, role: primary, region: home}\n\
+         - {node_id: bravo, hostname: b, role: secondary, region: home}\n\
+         - {node_id: charlie, hostname: c, role: secondary, region: home}\n",
+    ),
+    (
+        "five nodes in three regions, the primary not the first",
+        "cluster_id: pay\nname: Pay\nregions: [north, south, west]\nsynchronous_standbys: 2\n\
+         nodes:\n\
+         - {node_id: s1, hostname: a, role: secondary, region: south}\n\
+         - {node_id: n1, hostname: b, role: primary, region: north}\n\
+         - {node_id: s2, hostname: c, role: secondary, region: south}\n\
+         - {node_id: w1, hostname: d, role: secondary, region: west}\n\
+         - {node_id: w2, hostname: e, role: secondary, region: west}\n",
+    ),
+    (
+        "two nodes",
+        "cluster_id: two\nname: Two\nregions: [r]\nsynchronous_standbys: 1\nnodes:\n\
+         - {node_id: left, hostname: a, role: primary, region: r}\n\
+         - {node_id: right, hostname: b, role: secondary, region: r}\n",
+    ),
+    (
+        "two nodes and a witness, commits wait for nobody",
+        "cluster_id: lean\nname: Lean\nregions: [r, q]\nsynchronous_standbys: 0\nnodes:\n\
+         - {node_id: main, hostname: a, role: primary, region: r}\n\
+         - {node_id: spare, hostname: b, role: secondary, region: q}\n\
+         - {node_id: eye, hostname: c, role: witness, region: q}\n",
+    ),
+];
+
+/// Two of them named nodes and regions that only the built-in cluster has, and others expected what
+/// a smaller cluster cannot give.
+#[test]
+fn named_scenarios_are_played_on_any_cluster_or_say_what_they_need() {
+    let only = std::env::var("SCENARIO").ok();
+    let (mut wrong, mut played) = (vec![], 0);
+    for (what, text) in CLUSTERS {
+        let cluster = parsed(text);
+        let policy = scenario::POLICY.lines().filter(|l| !l.starts_with("region_priority"));
+        let policy = policy.collect::<Vec<_>>().join("\n");
+        let policy = config::policy::parse(Path::new("policy.yaml"), &policy, &cluster).unwrap();
+        for (name, text) in
+            scenario::NAMED.iter().filter(|(n, _)| only.as_ref().is_none_or(|o| o == n))
+        {
+            let scenario = match scenario::parse(Path::new(name), text, &cluster) {
+                Ok(scenario) => scenario,
+                Err(problem) => {
+                    wrong.push(format!("{name} on {what}: {problem}"));
+                    continue;
+                }
+            };
+            assert!(!scenario.needs.is_empty(), "{name}");
+            let lacks = needs::lacks(&cluster, &policy, &scenario.needs);
+            if !lacks.is_empty() {
+                println!("{name} on {what} needs {}", lacks.join("; "));
+                continue;
+            }
+            played += 1;
+            for seed in 1..=2 {
+                let outcome = run(&cluster, &policy, &Conditions::default(), &scenario, seed);
+                if !outcome.violations.is_empty() || !outcome.unmet.is_empty() {
+                    wrong.push(format!(
+                        "{name} on {what}, seed {seed}: {:?} {:?}",
+                        outcome.violations, outcome.unmet
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(only.is_some() || played > 40, "{played}");
+}
+
+#[test]
+fn what_a_scenario_needs_is_said_with_its_numbers() {
+    let cluster = parsed(CLUSTERS[2].1);
+    let policy = "policy_id: p\nname: P\nstrategy: automatic\n";
+    let policy = config::policy::parse(Path::new("policy.yaml"), policy, &cluster).unwrap();
+    let lacks = |name: &str| {
+        let text = scenario::named(name).unwrap();
+        let scenario = scenario::parse(Path::new(name), text, &cluster).unwrap();
+        needs::lacks(&cluster, &policy, &scenario.needs)
+    };
+    assert_eq!(
+        lacks("network_partition"),
+        ["a majority of the voters without primary: without left are 1 of 2, and 2 are needed"]
+    );
+    assert_eq!(lacks("witness_loss"), ["witnesses; there is no such node"]);
+    assert_eq!(
+        lacks("residency_conflict"),
+        [
+            "data_classes, and a policy whose residency forbids the region of one standby and allows \
+          that of another"
+        ]
+    );
+    assert_eq!(
+        lacks("secondary_failure")[0],
+        "standbys that confirm commits without secondary (right): 0 are left, and \
+         synchronous_standbys is 1"
+    );
+    assert_eq!(lacks("primary_failure"), Vec::<String>::new());
+}

@@ -90,6 +90,7 @@ fn scenario(name: &str, fault: Fault) -> Scenario {
         story: String::new(),
         run_for: None,
         person_confirms_after: None,
+        needs: vec![],
         events: vec![(Span::ZERO, fault)],
         expect: vec![],
     }

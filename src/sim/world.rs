@@ -188,6 +188,8 @@ pub struct World {
     pub(super) records: Vec<(usize, Record)>,
     pub(super) events: u64,
     pub(super) script: Vec<super::fault::Fault>,
+    /// Who held the role when it began.
+    pub(super) first: Option<usize>,
     /// Events of it that happened to nobody.
     pub(super) unplayed: Vec<String>,
     /// Ways out that were tried.
@@ -365,6 +367,7 @@ impl World {
             script: vec![],
             walked: super::exits::Walked::default(),
             writable_at: Timestamp(0),
+            first: None,
             unplayed: vec![],
         }
     }

@@ -93,6 +93,11 @@ pub(super) enum Written {
     Override(String),
     History(String),
     FleetSuspects(String),
+    RefusedRequest {
+        by: String,
+        #[serde(default)]
+        stranger: bool,
+    },
     AddNode(String),
     RemoveNode(String),
     ReadmitNode(String),
@@ -214,6 +219,7 @@ impl Written {
             Written::Override(w) => Fault::Override(who(w)?),
             Written::History(w) => Fault::History(who(w)?),
             Written::FleetSuspects(why) => Fault::FleetSuspects(why),
+            Written::RefusedRequest { by, stranger } => Fault::RefusedRequest(by, stranger),
             Written::AddNode(w) => Fault::Node(Membership::Add, who(w)?),
             Written::RemoveNode(w) => Fault::Node(Membership::Remove, who(w)?),
             Written::ReadmitNode(w) => Fault::Node(Membership::Readmit, who(w)?),

@@ -161,6 +161,20 @@ pub enum CallRequest {
     },
 }
 
+impl CallRequest {
+    /// In words, for records.
+    pub fn words(&self) -> String {
+        match self {
+            CallRequest::View => "the picture".into(),
+            CallRequest::Order(order) => order.words(),
+            CallRequest::Why { .. } => "an explanation".into(),
+            CallRequest::DryRun { .. } => "a dry run".into(),
+            CallRequest::Verify => "a look at the verification".into(),
+            CallRequest::Audit { .. } => "records of the audit".into(),
+        }
+    }
+}
+
 /// The answer: done, or refused and by which check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

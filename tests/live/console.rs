@@ -9,12 +9,12 @@ use quorate::model::topology::Strategy;
 
 use crate::{Cluster, quick};
 
-struct Terminal {
+pub(crate) struct Terminal {
     socket: String,
 }
 
 impl Terminal {
-    fn start(width: u16, height: u16, command: &str) -> Self {
+    pub(crate) fn start(width: u16, height: u16, command: &str) -> Self {
         let terminal = Self { socket: format!("quorate-{}-{}", std::process::id(), width) };
         let (w, h) = (width.to_string(), height.to_string());
         terminal.tmux(&[
@@ -40,15 +40,15 @@ impl Terminal {
     fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p", "-t", "t"])
     }
-    fn keys(&self, keys: &[&str]) {
+    pub(crate) fn keys(&self, keys: &[&str]) {
         let mut args = vec!["send-keys", "-t", "t"];
         args.extend(keys);
         self.tmux(&args);
     }
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         self.tmux(&["send-keys", "-t", "t", "-l", text]);
     }
-    fn wait(&self, words: &str) -> String {
+    pub(crate) fn wait(&self, words: &str) -> String {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let screen = self.screen();

@@ -16,6 +16,9 @@ fn the_primarys_postgres_is_killed() {
     // The former primary came back as a standby by itself, its forked log kept.
     let forks = cluster.folder.path().join("lab/node-1/state/forks");
     assert!(std::fs::read_dir(forks).unwrap().count() > 0);
+    cluster.until("the audit says what was given up, and where it is kept", 10, |v| {
+        v.records.iter().any(|r| r.record.rule == 105 && r.record.text.contains("and kept in"))
+    });
     // And once more, back.
     nothing_lost(&cluster.once(Event::Kill));
     cluster.calm();

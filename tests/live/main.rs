@@ -9,6 +9,7 @@
 
 mod archive;
 mod bad_days;
+mod bare;
 mod console;
 mod data;
 mod doors;

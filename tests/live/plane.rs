@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate::lab::load::{self, Target};
+use quorate::lab::load;
 use quorate::lab::{What, measure};
 use quorate::model::Span;
 
@@ -19,11 +19,7 @@ pub(crate) struct Load {
 
 impl Cluster {
     pub(crate) fn load(&mut self) -> Load {
-        let target = Target {
-            nodes: self.lab().postgres_ports().clone(),
-            user: "postgres".into(),
-            database: "postgres".into(),
-        };
+        let target = self.lab().target();
         self.runtime.block_on(target.prepare(Duration::from_secs(20))).unwrap();
         let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let running = self.runtime.spawn({

@@ -9,7 +9,7 @@ use super::page::{Page, Panel, fit, left, right};
 use super::{parts, piece};
 use crate::model::Span;
 use crate::model::observation::ResourceState;
-use crate::model::topology::Role;
+use crate::model::topology::{Role, Strategy};
 use crate::model::view::{ClusterView, NodeView, Phase, Verdict};
 use crate::picture::rail::{self, Stop};
 use crate::picture::summary::{Attention, attention};
@@ -408,7 +408,11 @@ fn beside<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Vec<Pane
         lines.push(row("the longest", number::span(f.outage_max)));
         lines.push(row("objective", number::span(view.rto)));
         lines.push(row("losing data", format!("{} of {} runs", f.losing, f.runs)));
-        lines.push(row("read-only", format!("{} of {} runs", f.read_only, f.runs / 2)));
+        let ends = match view.strategy {
+            Some(Strategy::Manual) => "for a person",
+            _ => "read-only",
+        };
+        lines.push(row(ends, format!("{} of {} runs", f.read_only, f.runs / 2)));
         lines.push(row("whole host", format!("≈ {}", number::span(f.host_p50))));
         panels.push(
             Panel::lines("forecast", "IF IT DIED NOW · SIMULATED", lines)

@@ -25,7 +25,7 @@ use ratatui::widgets::{Clear, Paragraph};
 use super::event::Link;
 use super::model::{Model, Overlay, Screen};
 use super::theme::Role;
-use crate::picture::{Ink, Said};
+use crate::picture::{Ink, SIMULATED, Said};
 pub use audit::record_passes;
 pub(super) use fleet::next_trouble;
 use glyph::Border;
@@ -143,6 +143,10 @@ fn foot(model: &Model, page: &Page<'_>) -> Said {
             .say(Ink::Bad, why.clone())
             .then(1, " · ")
             .say(Ink::Muted, "commands that change anything are off");
+    }
+    if model.view().is_some_and(|v| v.simulated) {
+        let simulated = Said::new().say(Ink::Muted, SIMULATED);
+        return simulated.and(1, " · ", page.foot.clone());
     }
     page.foot.clone()
 }

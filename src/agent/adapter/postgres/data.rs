@@ -269,13 +269,15 @@ impl Driver {
 
     /// The log of a line that a rebuild would erase, though it bears a number of the history that is
     /// followed.
-    pub(super) fn keep_stray(&self, control: &Control) -> Done {
-        let Some(line) = &self.resource.data.line else { return Ok(()) };
+    pub(super) fn keep_stray(&mut self, control: &Control) -> Done {
+        let Some(line) = self.resource.data.line.clone() else { return Ok(()) };
         let from = line.left.last().map_or(Lsn(0), |(_, at)| *at);
         let (dir, forks) = (&self.setup.config.data_dir, self.fork_folder()?);
         let (folder, count) =
             files::keep_fork(dir, &forks, line.timeline, from, control.segment_bytes)?;
         tracing::warn!("kept {count} log segments of a stray line in {}", folder.display());
+        let end = self.resource.position.filter(|p| p.timeline == line.timeline).map(|p| p.lsn);
+        self.note_given_up(line.timeline, from, end, &folder, count);
         Ok(())
     }
 }

@@ -180,8 +180,8 @@ impl Driver {
 
     /// Every timeline here is kept from where it leaves the history that is followed; a foreign one
     /// whole.
-    fn keep_fork(&self, history: &TimelineHistory, control: &Control) -> Done {
-        let data_dir = &self.setup.config.data_dir;
+    fn keep_fork(&mut self, history: &TimelineHistory, control: &Control) -> Done {
+        let data_dir = &self.setup.config.data_dir.clone();
         for timeline in files::timelines(data_dir).into_iter().filter(|t| *t != history.timeline) {
             let from = history.left_at(timeline).unwrap_or(Lsn(0));
             let (folder, count) = files::keep_fork(
@@ -195,8 +195,36 @@ impl Driver {
                 "kept {count} log segments of timeline {timeline} from {from} on in {}",
                 folder.display()
             );
+            let line = self.resource.data.line.as_ref();
+            let end = end_of(timeline, line, self.resource.position);
+            if end.is_none_or(|end| end > from) {
+                self.note_given_up(timeline, from, end, &folder, count);
+            }
         }
         Ok(())
+    }
+
+    /// For the audit: which log is given up, and where it is kept. A rebuild that is tried again
+    /// gives up the same.
+    pub(super) fn note_given_up(
+        &mut self,
+        timeline: u32,
+        from: Lsn,
+        end: Option<Lsn>,
+        folder: &Path,
+        segments: usize,
+    ) {
+        let range = end.map_or_else(
+            || "up to an end that nobody knows".to_owned(),
+            |end| format!("to {end}, {} B", end.bytes_since(from)),
+        );
+        let what = format!(
+            "its log of timeline {timeline} from {from} {range}, is not in the history that it follows"
+        );
+        let done = format!("given up, and kept in {} ({segments} segments)", folder.display());
+        if !self.facts.found.iter().any(|f| f.what == what && f.done == done) {
+            self.note_found(what, done);
+        }
     }
 
     /// Where forked log is kept: in the state folder, as long as that leaves room for what the voter
@@ -310,5 +338,32 @@ impl Driver {
         }
         tracing::info!("cloned {}", upstream.node);
         self.note_rebuilt()
+    }
+}
+
+/// Where the log of one timeline ends here; `None`: nobody knows. `line` is the line that it is on,
+/// `position` the end of that.
+fn end_of(
+    timeline: u32,
+    line: Option<&TimelineHistory>,
+    position: Option<Position>,
+) -> Option<Lsn> {
+    let line = line?;
+    line.left_at(timeline).or_else(|| position.filter(|p| p.timeline == timeline).map(|p| p.lsn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_what_is_given_up_is_known_or_not() {
+        let line = TimelineHistory { timeline: 3, left: vec![(1, Lsn(100)), (2, Lsn(200))] };
+        let at = |timeline, lsn| Some(Position { timeline, lsn: Lsn(lsn) });
+        assert_eq!(end_of(2, Some(&line), at(3, 300)), Some(Lsn(200)));
+        assert_eq!(end_of(3, Some(&line), at(3, 300)), Some(Lsn(300)));
+        assert_eq!(end_of(3, Some(&line), None), None, "it crashed");
+        assert_eq!(end_of(4, Some(&line), at(3, 300)), None);
+        assert_eq!(end_of(3, None, at(3, 300)), None);
     }
 }

@@ -1,178 +1,308 @@
-//! The simulated database's own process. One line in, one line out: `status`, `standby`, `cut`,
-//! `follow ADDRESS NAME`, `primary TIMELINE`, `set TIMELINE LSN`, and `stream NAME LSN` from a
-//! standby.
+//! The simulated database's own process. A request and an answer are a line of JSON each: what its
+//! agent orders, what a standby asks for, what a client writes and reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// Where the position is kept.
-const STATE: &str = "sim.json";
-/// The log grows, and standbys ask, at this pace.
-const PACE: Duration = Duration::from_millis(20);
+use super::log::{Log, Origin, Piece, Write};
+use crate::model::{Lsn, Position, TimelineHistory};
+
+/// A standby that lost its upstream tries again so often.
+const AGAIN: Duration = Duration::from_millis(20);
+/// A standby that has everything is answered after this at the latest.
+const POLL: Duration = Duration::from_millis(50);
+/// A standby that has not asked for so long is not there.
+const ASKED: Duration = Duration::from_millis(500);
+/// While this file is there it is a standby, as PostgreSQL has it.
+const STANDBY: &str = "standby.signal";
+
+/// What it is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// How is it?
+    Status,
+    /// Be the first database of a new system with this identifier.
+    Found(u64),
+    /// Receive from nobody.
+    Cut,
+    /// Receive from there, under that name; first give up what is not in that history, if one is
+    /// known.
+    Follow(String, String, Option<TimelineHistory>),
+    /// Accept writes on this timeline; so many of these standbys confirm each.
+    Primary(u32, usize, BTreeSet<String>),
+    /// Accept no new writes; what waits goes on waiting.
+    Close,
+    /// A standby's question: who it is, and where its log ends.
+    Stream(String, Position),
+    /// A client's.
+    Write(Write),
+    /// What is there?
+    Rows,
+}
+
+/// What it answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// How it is.
+    Status(Status),
+    /// The log that the standby does not have.
+    Piece(Piece),
+    /// Written, and confirmed as ordered, on this timeline.
+    Wrote(u32),
+    /// It takes no writes.
+    ReadOnly,
+    /// What is there.
+    Rows(Vec<i64>),
+    /// It could not.
+    Failed(String),
+}
 
 /// What it says of itself.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Accepts writes.
     pub primary: bool,
-    /// Its timeline.
-    pub timeline: u32,
-    /// The end of its log.
-    pub lsn: u64,
-    /// The branches behind it.
-    pub left: Vec<(u32, u64)>,
-    /// Age of its upstream's last word, in ms.
+    /// Whose log it has.
+    pub origin: Origin,
+    /// Where that ends.
+    pub position: Position,
+    /// Age of its upstream's last word, in ms; `None` while it hears nobody.
     pub heard_ms: Option<u64>,
-    /// Standbys that asked within half a second, and how far they are.
-    pub standbys: BTreeMap<String, u64>,
+    /// Standbys that ask, and how far they are.
+    pub standbys: BTreeMap<String, Lsn>,
+    /// Writes that it gave up since it was started.
+    pub discarded: usize,
+    /// Clients that write.
+    pub sessions: u32,
 }
 
-#[derive(Default)]
 struct State {
-    status: Status,
+    log: Log,
+    primary: bool,
+    closed: bool,
+    needed: usize,
+    members: BTreeSet<String>,
     follow: Option<(String, String)>,
     heard: Option<Instant>,
-    asked: BTreeMap<String, (Instant, u64)>,
+    asked: BTreeMap<String, (Instant, Lsn)>,
+    discarded: usize,
+    sessions: u32,
 }
 
-/// Whether one was made here.
-pub fn has_data(folder: &Path) -> bool {
-    folder.join(STATE).exists()
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+struct Server {
+    state: Mutex<State>,
+    /// Something was written or confirmed, or its role changed.
+    changed: Condvar,
 }
 
 /// Serves in the present folder until it is killed. Starts as a standby, whatever it was.
 ///
 /// # Errors
-/// When the port cannot be had.
+/// When the port cannot be had, or the folder not be written.
 pub fn run(port: u16) -> std::io::Result<()> {
-    let text = std::fs::read_to_string(STATE).unwrap_or_default();
-    let mut status: Status = serde_json::from_str(&text).unwrap_or(Status {
-        timeline: 1,
-        lsn: 0x0100_0000,
-        ..Status::default()
-    });
-    status.primary = false;
+    let log = Log::open(Path::new("."))?;
+    std::fs::write(STANDBY, "")?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
-    let state = Arc::new(Mutex::new(State { status, ..State::default() }));
-    keep(&lock(&state).status)?;
+    let state = State {
+        log,
+        primary: false,
+        closed: false,
+        needed: 0,
+        members: BTreeSet::new(),
+        follow: None,
+        heard: None,
+        asked: BTreeMap::new(),
+        discarded: 0,
+        sessions: 0,
+    };
+    let server = Arc::new(Server { state: Mutex::new(state), changed: Condvar::new() });
     std::fs::write("postmaster.pid", format!("{}\n", std::process::id()))?;
-    let grower = Arc::clone(&state);
-    std::thread::spawn(move || grow(&grower));
-    let follower = Arc::clone(&state);
-    std::thread::spawn(move || follow(&follower));
+    let follower = Arc::clone(&server);
+    std::thread::spawn(move || follower.follow());
     for stream in listener.incoming().flatten() {
-        let state = Arc::clone(&state);
-        std::thread::spawn(move || serve(stream, &state));
+        let server = Arc::clone(&server);
+        std::thread::spawn(move || server.serve(stream));
     }
     Ok(())
 }
 
-fn keep(status: &Status) -> std::io::Result<()> {
-    crate::agent::host::write_durably(
-        Path::new(STATE),
-        &serde_json::to_string(status).unwrap_or_default(),
-    )
+fn ask(reader: &mut BufReader<TcpStream>, request: &Request) -> Option<Answer> {
+    let text = serde_json::to_string(request).ok()? + "\n";
+    reader.get_ref().write_all(text.as_bytes()).ok()?;
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    serde_json::from_str(&line).ok()
 }
 
-/// A primary's log grows only while a standby confirms, as synchronous commit would have it.
-fn grow(state: &Mutex<State>) {
-    loop {
-        std::thread::sleep(PACE);
-        let mut state = lock(state);
-        let confirmed =
-            state.asked.values().any(|(at, _)| at.elapsed() < Duration::from_millis(200));
-        if state.status.primary && confirmed {
-            state.status.lsn += 96;
+impl Server {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Receives from whom it is to, for ever.
+    fn follow(&self) {
+        let mut connection: Option<((String, String), BufReader<TcpStream>)> = None;
+        loop {
+            let (target, end) = {
+                let state = self.lock();
+                (state.follow.clone(), state.log.position())
+            };
+            let Some(target) = target else {
+                connection = None;
+                std::thread::sleep(AGAIN);
+                continue;
+            };
+            if connection.as_ref().is_none_or(|(to, _)| *to != target) {
+                let stream = TcpStream::connect(&target.0).ok().filter(|s| {
+                    let limits = s.set_read_timeout(Some(ASKED)).and(s.set_nodelay(true));
+                    limits.is_ok()
+                });
+                connection = stream.map(|s| (target.clone(), BufReader::new(s)));
+            }
+            let asked = Request::Stream(target.1.clone(), end);
+            let answer = connection.as_mut().and_then(|(_, reader)| ask(reader, &asked));
+            let mut state = self.lock();
+            // Whoever was told otherwise meanwhile takes nothing more.
+            if state.follow.as_ref() != Some(&target) {
+                continue;
+            }
+            let taken = match &answer {
+                Some(Answer::Piece(piece)) => state.log.take(piece).unwrap_or(false),
+                _ => false,
+            };
+            if taken {
+                state.heard = Some(Instant::now());
+            } else {
+                (state.heard, connection) = (None, None);
+                drop(state);
+                std::thread::sleep(AGAIN);
+            }
         }
     }
-}
 
-fn follow(state: &Mutex<State>) {
-    let mut connection: Option<(String, BufReader<TcpStream>)> = None;
-    loop {
-        std::thread::sleep(PACE);
-        let (target, at) = {
-            let state = lock(state);
-            (state.follow.clone(), state.status.lsn)
-        };
-        let Some((address, name)) = target else {
-            connection = None;
-            continue;
-        };
-        if connection.as_ref().is_none_or(|(to, _)| *to != address) {
-            connection =
-                TcpStream::connect(&address).ok().map(|s| (address.clone(), BufReader::new(s)));
+    fn serve(&self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let Ok(mut write) = stream.try_clone() else { return };
+        let mut writes = false;
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let Ok(request) = serde_json::from_str::<Request>(&line) else { break };
+            if matches!(request, Request::Write(_)) && !writes {
+                writes = true;
+                self.lock().sessions += 1;
+            }
+            let Some(answer) = self.answer(request) else { break };
+            let text = serde_json::to_string(&answer).unwrap_or_default() + "\n";
+            if write.write_all(text.as_bytes()).is_err() {
+                break;
+            }
         }
-        let Some((_, reader)) = &mut connection else { continue };
-        let _ = reader.get_ref().set_read_timeout(Some(Duration::from_millis(500)));
-        let mut line = String::new();
-        let asked = writeln!(reader.get_ref(), "stream {name} {at}")
-            .and_then(|()| reader.read_line(&mut line));
-        let Some(upstream) = asked.ok().and_then(|_| serde_json::from_str::<Status>(&line).ok())
-        else {
-            connection = None;
-            continue;
-        };
-        let mut state = lock(state);
-        if state.follow.is_some() {
-            (state.status.timeline, state.status.lsn, state.status.left) =
-                (upstream.timeline, upstream.lsn, upstream.left);
-            state.heard = Some(Instant::now());
+        if writes {
+            self.lock().sessions -= 1;
         }
     }
-}
 
-fn serve(stream: TcpStream, state: &Mutex<State>) {
-    let Ok(mut write) = stream.try_clone() else { return };
-    for line in BufReader::new(stream).lines().map_while(Result::ok) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let mut state = lock(state);
-        let number = |i: usize| words.get(i).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
-        match words.first().copied().unwrap_or_default() {
-            "standby" => state.status.primary = false,
-            "cut" => (state.follow, state.heard) = (None, None),
-            "follow" => {
-                let word = |i: usize| words.get(i).copied().unwrap_or_default().to_owned();
-                state.follow = Some((word(1), word(2)));
+    /// `None`: whoever asked learns nothing, not even that it was not done.
+    fn answer(&self, request: Request) -> Option<Answer> {
+        let mut state = self.lock();
+        let done = match request {
+            Request::Status => Ok(()),
+            Request::Found(system) => state.log.found(system),
+            Request::Cut => {
+                (state.follow, state.heard) = (None, None);
+                Ok(())
             }
-            "set" => {
-                state.status.timeline = u32::try_from(number(1)).unwrap_or(1);
-                state.status.lsn = number(2);
+            Request::Follow(address, name, history) => {
+                let given_up = history.map_or(Ok(0), |h| state.log.rewind(&h));
+                state.follow = Some((address, name));
+                given_up.map(|n| state.discarded += n)
             }
-            "primary" if !state.status.primary => {
-                let (old, at) = (state.status.timeline, state.status.lsn);
-                state.follow = None;
-                state.status.left.push((old, at));
-                state.status.timeline = u32::try_from(number(1)).unwrap_or(old + 1);
-                state.status.primary = true;
-                // Kept before it is said; a later crash then starts from here.
-                let _ = keep(&state.status);
+            Request::Primary(timeline, needed, members) => {
+                (state.needed, state.members, state.closed) = (needed, members, false);
+                if state.primary { Ok(()) } else { state.promote(timeline) }
             }
-            "stream" => {
-                let name = words.get(1).copied().unwrap_or_default().to_owned();
-                state.asked.insert(name, (Instant::now(), number(2)));
+            Request::Close => {
+                state.closed = true;
+                Ok(())
             }
-            _ => {}
-        }
-        let mut status = state.status.clone();
-        status.heard_ms =
-            state.heard.map(|t| u64::try_from(t.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let recent =
-            state.asked.iter().filter(|(_, (at, _))| at.elapsed() < Duration::from_millis(500));
-        status.standbys = recent.map(|(name, (_, at))| (name.clone(), *at)).collect();
+            Request::Stream(name, at) => return Some(Answer::Piece(self.stream(state, name, at))),
+            Request::Write(write) => return self.write(state, write),
+            Request::Rows => return Some(Answer::Rows(state.log.rows())),
+        };
+        let answer = match done {
+            Ok(()) => Answer::Status(state.status()),
+            Err(error) => Answer::Failed(error.to_string()),
+        };
         drop(state);
-        if writeln!(write, "{}", serde_json::to_string(&status).unwrap_or_default()).is_err() {
-            return;
+        self.changed.notify_all();
+        Some(answer)
+    }
+
+    fn stream(&self, mut state: MutexGuard<'_, State>, name: String, at: Position) -> Piece {
+        let end = at.lsn;
+        // What went its own way confirms nothing.
+        if state.log.origin().history.continues(at) {
+            state.asked.insert(name, (Instant::now(), end));
+            self.changed.notify_all();
+        }
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, POLL, |s| s.log.position().lsn <= end)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.log.piece(end)
+    }
+
+    /// Written here, then confirmed by as many as are needed; it waits as long as that takes.
+    fn write(&self, mut state: MutexGuard<'_, State>, write: Write) -> Option<Answer> {
+        if !state.primary || state.closed {
+            return Some(Answer::ReadOnly);
+        }
+        let end = match state.log.append(write) {
+            Ok(end) => end,
+            Err(error) => return Some(Answer::Failed(error.to_string())),
+        };
+        self.changed.notify_all();
+        let state = self
+            .changed
+            .wait_while(state, |s| s.primary && !s.confirmed(end))
+            .unwrap_or_else(PoisonError::into_inner);
+        state.primary.then(|| Answer::Wrote(state.log.position().timeline))
+    }
+}
+
+impl State {
+    fn promote(&mut self, timeline: u32) -> std::io::Result<()> {
+        (self.follow, self.heard) = (None, None);
+        self.log.branch(timeline)?;
+        std::fs::remove_file(STANDBY)?;
+        self.primary = true;
+        Ok(())
+    }
+
+    fn confirmed(&self, end: Lsn) -> bool {
+        let have = self.asked.iter().filter(|(n, (_, at))| self.members.contains(*n) && *at >= end);
+        have.count() >= self.needed
+    }
+
+    fn status(&self) -> Status {
+        let asks = self.asked.iter().filter(|(_, (at, _))| at.elapsed() < ASKED);
+        Status {
+            primary: self.primary,
+            origin: self.log.origin().clone(),
+            position: self.log.position(),
+            heard_ms: self
+                .heard
+                .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            standbys: asks.map(|(name, (_, at))| (name.clone(), *at)).collect(),
+            discarded: self.discarded,
+            sessions: self.sessions,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A simulated database, for trying the lab where no PostgreSQL is: a real process that can be
-//! killed, frozen and cut, with a log position that grows and is copied by its standbys. It holds
-//! no data and proves nothing about any.
+//! killed, frozen and cut, with a log that its standbys copy and confirm. It holds numbered rows and
+//! proves nothing about PostgreSQL.
 
 pub mod database;
+pub mod log;
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -14,15 +15,23 @@ use tokio::sync::watch;
 
 use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
-use crate::agent::machine::{Goal, Resource};
+use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{
-    ResourceFacts, ResourceState, StandbyFacts, StopEvidence, WriteProof,
+    CheckTimes, Found, ResourceFacts, ResourceState, StandbyFacts, StopEvidence, Unproved,
+    WriteProof,
 };
-use crate::model::{Lsn, NodeId, Position, Span, TimelineHistory};
-use database::Status;
+use crate::model::{Epoch, Lsn, NodeId, Span, SyncSet, Timestamp};
+use database::{Answer, Request, Status};
+use log::Write;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// An order or a look that is not answered within this is not answered.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// A graceful stop waits so long until every standby has everything.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// The row that proves that a write comes back; nobody counts it.
+const PROOF: Write = Write::Row(0);
 
 struct Driver {
     me: NodeId,
@@ -33,6 +42,9 @@ struct Driver {
     resource: Resource,
     facts: ResourceFacts,
     following: Option<NodeId>,
+    /// What it was ordered last as primary: it confirms every write by this set.
+    sync: SyncSet,
+    discarded: usize,
 }
 
 /// Runs until the runtime goes away.
@@ -46,6 +58,7 @@ pub async fn run(
         kind: "sim".into(),
         version: "simulated".into(),
         since: host::wall(),
+        unsynchronised_sessions: Some(0),
         ..ResourceFacts::default()
     };
     let mut driver = Driver {
@@ -57,7 +70,12 @@ pub async fn run(
         resource: Resource::default(),
         facts,
         following: None,
+        sync: SyncSet::default(),
+        discarded: 0,
     };
+    // An agent that was restarted finds its database running under its guard.
+    driver.exit = host::postmaster(&driver.config.data_dir)
+        .and_then(|pid| Some((pid, host::watch_exit(pid)?)));
     loop {
         let (id, goal) = port.goal.borrow_and_update().clone();
         tokio::select! {
@@ -94,11 +112,11 @@ impl Driver {
                         std::future::pending::<()>().await;
                     }
                 }
-                changed = prove.changed() => if changed.is_ok() && let Goal::Primary { epoch, .. } = goal {
-                    self.facts.proof = Some(WriteProof {
-                        epoch: *epoch, took: Span::millis(1), at: host::wall(),
-                        asked: prove.borrow_and_update().clone(),
-                    });
+                changed = prove.changed() => if changed.is_ok()
+                    && let Goal::Primary { epoch, .. } = goal
+                {
+                    let asked = prove.borrow_and_update().clone();
+                    self.prove(*epoch, asked).await;
                 },
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
@@ -107,47 +125,80 @@ impl Driver {
 
     async fn reach(&mut self, goal: &Goal) -> Result<(), String> {
         match goal {
-            Goal::Stopped(_) => {
+            Goal::Stopped(Manner::Kill) => {
                 self.stop("kill");
                 Ok(())
             }
-            Goal::Standby { upstream, may_init } => {
-                let clonable = upstream.as_ref().is_some_and(|u| u.history.is_some());
-                if !database::has_data(&self.config.data_dir) && !may_init && !clonable {
-                    return Ok(());
-                }
-                self.start().await?;
-                self.say("standby").await?;
-                self.following = None;
-                if let Some(upstream) = upstream {
-                    let status = self.status().await?;
-                    let position = Position { timeline: status.timeline, lsn: Lsn(status.lsn) };
-                    if let Some(history) =
-                        upstream.history.as_ref().filter(|h| !h.continues(position))
-                    {
-                        let (timeline, at) =
-                            history.left.last().copied().unwrap_or((history.timeline, Lsn(0)));
-                        self.say(&format!("set {timeline} {}", at.0)).await?;
-                    }
-                    let route =
-                        self.routes.get(&upstream.node).ok_or("no way to it is configured")?;
-                    self.say(&format!("follow {} {}", route.postgres, self.me)).await?;
-                    self.following = Some(upstream.node.clone());
-                } else {
-                    self.say("cut").await?;
-                }
-                self.resource.stopped = None;
+            Goal::Stopped(Manner::Graceful) => {
+                self.drain().await;
+                self.stop("after its standbys had everything");
                 Ok(())
             }
+            Goal::Standby { upstream, may_init } => {
+                self.stand_by(upstream.as_ref(), *may_init).await
+            }
             Goal::Sharing { .. } => Err(ONE_WRITER.into()),
-            Goal::Primary { epoch, .. } => {
+            Goal::Primary { epoch, sync } => {
                 if self.exit.is_none() {
                     return Err("the simulated database is not running".into());
                 }
                 self.following = None;
-                self.say(&format!("primary {epoch}")).await.map(|_| ())
+                self.sync = sync.clone();
+                let members = sync.members.iter().map(|m| m.node.as_str().to_owned()).collect();
+                let timeline = u32::try_from(epoch.0).map_err(|e| e.to_string())?;
+                self.order(&Request::Primary(timeline, sync.k, members)).await.map(|_| ())
             }
         }
+    }
+
+    async fn stand_by(
+        &mut self,
+        upstream: Option<&Upstream>,
+        may_init: bool,
+    ) -> Result<(), String> {
+        let has_data = log::has_data(&self.config.data_dir);
+        let clonable = upstream.is_some_and(|u| u.history.is_some());
+        if !has_data && !may_init && !clonable {
+            return Ok(());
+        }
+        // What could write is no standby: it begins again as one.
+        if self.exit.is_some() && self.order(&Request::Status).await.is_ok_and(|s| s.primary) {
+            self.stop("kill");
+        }
+        self.start().await?;
+        if !has_data && !clonable {
+            self.order(&Request::Found(system()?)).await?;
+        }
+        self.resource.stopped = None;
+        let Some(upstream) = upstream else {
+            self.order(&Request::Cut).await?;
+            (self.following, self.resource.deaf) = (None, true);
+            return Ok(());
+        };
+        if let (Some(theirs), Some(mine)) = (upstream.system, self.resource.data.system)
+            && theirs != mine
+        {
+            return Err(format!("here is system {mine}, not {theirs}"));
+        }
+        let route = self.routes.get(&upstream.node).ok_or("no way to it is configured")?;
+        let request = Request::Follow(
+            route.postgres.clone(),
+            self.me.as_str().to_owned(),
+            upstream.history.clone(),
+        );
+        let status = self.order(&request).await?;
+        if status.discarded > self.discarded {
+            let rows = status.discarded - self.discarded;
+            self.facts.found.push(Found {
+                at: host::wall(),
+                what: format!("its log had gone another way than {}'s", upstream.node),
+                done: format!("gave up {rows} writes of its own, and follows it"),
+            });
+            self.resource.data.rebuilt += 1;
+        }
+        self.discarded = status.discarded;
+        (self.following, self.resource.deaf) = (Some(upstream.node.clone()), false);
+        Ok(())
     }
 
     fn folders(&self) -> host::Folders {
@@ -173,14 +224,29 @@ impl Driver {
         let pid = child.id();
         std::thread::spawn(move || child.wait());
         self.exit = host::watch_exit(pid).map(|gone| (pid, gone));
+        self.discarded = 0;
         let until = host::now() + Span::secs(5);
-        while self.status().await.is_err() {
+        while self.order(&Request::Status).await.is_err() {
             if host::now() > until {
                 return Err("the simulated database does not answer".into());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
+    }
+
+    /// No new writes, and everything that was written is with whoever still asks for it.
+    async fn drain(&self) {
+        let drained = async {
+            while let Ok(status) = self.order(&Request::Close).await {
+                if status.standbys.values().all(|at| *at >= status.position.lsn) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // In vain or not, it is stopped.
+        let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
     }
 
     fn stop(&mut self, how: &str) {
@@ -190,48 +256,98 @@ impl Driver {
         if !left.is_empty() || (self.resource.stopped.is_some() && killed == 0) {
             return;
         }
+        self.find_data();
         let evidence = StopEvidence {
             at: host::wall(),
-            how: how.into(),
+            how: if log::has_data(&self.config.data_dir) { how } else { "empty" }.into(),
             killed,
             remaining: 0,
-            final_position: None,
+            final_position: self.resource.position,
             looked: String::new(),
         };
-        self.resource = Resource {
-            settled: self.resource.settled,
-            stopped: Some(evidence.clone()),
-            ..Resource::default()
-        };
-        self.facts.state = ResourceState::Stopped(evidence);
+        (self.resource.writable, self.resource.history) = (false, None);
+        self.resource.write_ok = None;
+        self.resource.newest_timeline = self.resource.position.map(|p| p.timeline);
+        self.resource.stopped = Some(evidence.clone());
+        self.state(ResourceState::Stopped(evidence));
         (self.facts.standbys, self.facts.receiving_from) = (vec![], None);
     }
 
-    async fn say(&self, line: &str) -> Result<String, String> {
+    /// What lies in its folder while nothing runs there.
+    fn find_data(&mut self) {
+        let found = log::at_rest(&self.config.data_dir);
+        self.resource.position = found.as_ref().map(|(_, position)| *position);
+        if let Some((origin, position)) = found {
+            self.resource.data.system = origin.system;
+            self.resource.data.line = Some(origin.history);
+            self.resource.data.flushed = Some(position);
+            self.facts.position = position;
+        }
+    }
+
+    async fn say(&self, request: &Request, limit: Duration) -> Result<Answer, String> {
+        let text = serde_json::to_string(request).map_err(|e| e.to_string())? + "\n";
         let talk = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.config.port)).await?;
-            stream.write_all(format!("{line}\n").as_bytes()).await?;
+            stream.write_all(text.as_bytes()).await?;
             let mut answer = String::new();
             BufReader::new(stream).read_line(&mut answer).await?;
             Ok::<_, std::io::Error>(answer)
         };
-        match tokio::time::timeout(Duration::from_secs(1), talk).await {
-            Ok(result) => result.map_err(|e| format!("the simulated database: {e}")),
+        match tokio::time::timeout(limit, talk).await {
+            Ok(Ok(answer)) => serde_json::from_str(&answer)
+                .map_err(|_| "the simulated database said nothing".to_owned()),
+            Ok(Err(error)) => Err(format!("the simulated database: {error}")),
             Err(_) => Err("the simulated database does not answer".into()),
         }
     }
 
-    async fn status(&self) -> Result<Status, String> {
-        serde_json::from_str(&self.say("status").await?).map_err(|e| e.to_string())
+    async fn order(&self, request: &Request) -> Result<Status, String> {
+        match self.say(request, ANSWER_MAX).await? {
+            Answer::Status(status) => Ok(status),
+            Answer::Failed(why) => Err(format!("the simulated database: {why}")),
+            other => Err(format!("the simulated database answered {other:?}")),
+        }
+    }
+
+    /// A real write, confirmed as every other.
+    async fn prove(&mut self, epoch: Epoch, asked: String) {
+        let (began, at) = (host::now(), host::wall());
+        let why = match self.say(&Request::Write(PROOF), ANSWER_MAX * 5).await {
+            Ok(Answer::Wrote(_)) => {
+                let took = host::now().since(began);
+                self.facts.proof = Some(WriteProof { epoch, took, at, asked });
+                return;
+            }
+            Ok(other) => format!("it answered {other:?}"),
+            Err(why) => why,
+        };
+        self.facts.unproved = Some(Unproved { asked, why, at });
+    }
+
+    fn state(&mut self, state: ResourceState) {
+        if self.facts.state.word() != state.word() {
+            self.facts.since = host::wall();
+        }
+        self.facts.state = state;
     }
 
     async fn look(&mut self) {
-        self.resource.has_data = database::has_data(&self.config.data_dir);
+        self.resource.has_data = log::has_data(&self.config.data_dir);
+        (self.facts.disk_free, self.facts.disk_total) = host::disk(&self.config.data_dir);
+        self.facts.check = CheckTimes::default();
         if self.exit.is_some() {
-            match self.status().await {
-                Ok(status) => self.note(&status),
-                Err(why) => (self.facts.trouble, self.facts.state) = (why, ResourceState::Hung),
+            let began = host::now();
+            match self.order(&Request::Status).await {
+                Ok(status) => self.note(&status, began),
+                Err(why) => {
+                    self.facts.trouble = why;
+                    self.state(ResourceState::Hung);
+                }
             }
+        } else if self.resource.stopped.is_none() {
+            // Nothing runs that could be asked: what is there is what lies there.
+            self.stop("found dead");
         }
         let postmaster = self.exit.as_ref().map(|(pid, _)| *pid);
         // The runtime going away ends the whole process.
@@ -241,38 +357,53 @@ impl Driver {
             .await;
     }
 
-    fn note(&mut self, status: &Status) {
-        let position = Position { timeline: status.timeline, lsn: Lsn(status.lsn) };
+    fn note(&mut self, status: &Status, began: Timestamp) {
+        let took = host::now().since(began);
+        let position = status.position;
         (self.resource.position, self.facts.position) = (Some(position), position);
         (self.facts.flushed, self.facts.replayed) = (position.lsn, position.lsn);
+        self.resource.data.system = status.origin.system;
+        self.resource.data.line = Some(status.origin.history.clone());
+        self.resource.data.flushed = Some(position);
         self.resource.writable = status.primary;
         self.resource.stopped = None;
-        let left = status.left.iter().map(|(t, at)| (*t, Lsn(*at))).collect();
-        self.resource.history =
-            status.primary.then_some(TimelineHistory { timeline: status.timeline, left });
-        self.resource.write_ok = status.primary.then(host::now);
-        self.facts.state =
-            if status.primary { ResourceState::Primary } else { ResourceState::Standby };
-        self.facts.check.live = Some(Span::millis(1));
-        let fresh = status.heard_ms.map(Span::millis);
-        self.facts.upstream_age = fresh;
-        self.facts.receiving_from =
-            self.following.clone().filter(|_| fresh.is_some_and(|age| age < Span::millis(500)));
-        self.facts.standbys = status
-            .standbys
-            .iter()
-            .map(|(node, at)| StandbyFacts {
-                node: NodeId::new(node),
-                state: "streaming".into(),
-                sync_state: "quorum".into(),
-                sent: position.lsn,
-                flushed: Lsn(*at),
-                replayed: Lsn(*at),
-                lag_bytes: position.lsn.bytes_since(Lsn(*at)),
-                lag: None,
-            })
-            .collect();
+        self.resource.history = status.primary.then(|| status.origin.history.clone());
+        self.resource.newest_timeline = Some(position.timeline);
+        self.resource.write_ok = status.primary.then_some(began);
+        self.state(if status.primary { ResourceState::Primary } else { ResourceState::Standby });
+        self.facts.check = CheckTimes {
+            live: Some(took),
+            ready: Some(took),
+            deep: status.primary.then_some(took),
+        };
+        self.facts.sessions = status.sessions;
+        self.facts.upstream_age = status.heard_ms.map(Span::millis);
+        self.facts.receiving_from = self.following.clone().filter(|_| status.heard_ms.is_some());
+        let names: Vec<&str> = self.sync.members.iter().map(|m| m.node.as_str()).collect();
+        self.facts.sync_setting = if status.primary && self.sync.k > 0 {
+            format!("ANY {} ({})", self.sync.k, names.join(", "))
+        } else {
+            String::new()
+        };
+        let standby = |(node, at): (&String, &Lsn)| StandbyFacts {
+            node: NodeId::new(node),
+            state: "streaming".into(),
+            sync_state: if names.contains(&node.as_str()) { "quorum" } else { "async" }.into(),
+            sent: position.lsn,
+            flushed: *at,
+            replayed: *at,
+            lag_bytes: position.lsn.bytes_since(*at),
+            lag: None,
+        };
+        self.facts.standbys = status.standbys.iter().map(standby).collect();
     }
+}
+
+/// An identifier for a new system.
+fn system() -> Result<u64, String> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|e| e.to_string())?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 async fn gone(exit: Option<&(u32, watch::Receiver<bool>)>) {

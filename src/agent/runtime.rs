@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::adapter::{self, Seen};
 use super::fence::Fence;
 use super::guard::Guard;
+use super::http::{self, RouterFacts};
 use super::keeper::{Keeper, Kept};
 use super::machine::{Effect, Found, Goal, Machine, Setup, Turn};
 use super::ours::Ours;
@@ -87,6 +88,8 @@ struct Agent {
     /// The command that is carried out.
     asked: String,
     shown: watch::Sender<Shown>,
+    /// What routers are told.
+    routers: watch::Sender<RouterFacts>,
     /// Why there is no guard; empty when there is.
     unguarded: String,
     /// The disk failed: the process ends.
@@ -112,12 +115,15 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let other = |what: &str, e: std::io::Error| StartError::Other(format!("{what}: {e}"));
     std::fs::create_dir_all(&config.state_dir)
         .map_err(|e| other(&config.state_dir.display().to_string(), e))?;
-    let listener = std::net::TcpListener::bind(&config.listen).map_err(|e| {
-        StartError::Other(format!(
-            "cannot listen on {}: {e}; is another agent running, or is the port taken?",
-            config.listen
-        ))
-    })?;
+    let bind = |address: &String| {
+        std::net::TcpListener::bind(address).map_err(|e| {
+            StartError::Other(format!(
+                "cannot listen on {address}: {e}; is another agent running, or is the port taken?"
+            ))
+        })
+    };
+    let listener = bind(&config.listen)?;
+    let door = config.http.as_ref().map(bind).transpose()?;
     let record = Record::open(&config)?;
     let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
     let saved = record.saved();
@@ -159,6 +165,10 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let (requests_in, mut requests) = mpsc::channel(64);
     let (shown, shown_out) = watch::channel(Shown::default());
     server::start(&config, listener, requests_in.clone(), shown_out.clone())?;
+    let routers = watch::Sender::new(RouterFacts::new(&config));
+    if let Some(door) = door {
+        http::start(door, routers.subscribe()).map_err(|e| other("the routers' door", e))?;
+    }
     if let Some(plane) = &config.plane {
         server::attach(&config, plane, requests_in, shown_out)?;
     }
@@ -182,6 +192,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         report_due: true,
         asked: String::new(),
         shown,
+        routers,
         unguarded: String::new(),
         broken: None,
     };
@@ -199,6 +210,8 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         if agent.report_due {
             agent.report();
         }
+        let (machine, found) = (&agent.machine, &agent.facts);
+        agent.routers.send_modify(|facts| facts.turned(host::now(), machine, found));
         // Recomputed after every input, and never fed back as the present.
         let wakeup = agent.machine.next_wakeup();
         tokio::select! {
@@ -584,7 +597,9 @@ impl Agent {
         self.report_due |= changed;
         self.facts = facts;
         self.postmaster = postmaster;
-        let turn = self.machine.observed(host::now(), resource);
+        let now = host::now();
+        self.routers.send_modify(|facts| facts.looked = now);
+        let turn = self.machine.observed(now, resource);
         self.perform(turn);
     }
 
@@ -595,6 +610,7 @@ impl Agent {
             && let Some(report) = &hello.report
         {
             let report = (**report).clone();
+            self.routers.send_modify(|facts| facts.hear(now, &report));
             self.shown.send_modify(|s| _ = s.peers.insert(answered.from.clone(), (report, now)));
         }
         let turn = self.machine.reply(now, &answered.from, answered.reply);

@@ -16,6 +16,7 @@ mod failover;
 mod fencing;
 mod membership;
 mod plane;
+mod routers;
 mod settings;
 mod store;
 

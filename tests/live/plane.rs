@@ -25,6 +25,10 @@ impl Cluster {
             database: "postgres".into(),
         };
         self.runtime.block_on(target.prepare(Duration::from_secs(20))).unwrap();
+        self.load_on(target)
+    }
+    /// On a target that is prepared.
+    pub(crate) fn load_on(&self, target: Target) -> Load {
         let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let running = self.runtime.spawn({
             let (stop, count) = (Arc::clone(&stop), Arc::clone(&count));

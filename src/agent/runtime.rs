@@ -25,6 +25,7 @@ use crate::model::observation::{NodeReport, Pids, ResourceFacts};
 use crate::model::topology::Role;
 use crate::model::{NodeId, Span, Timestamp};
 use crate::wire::message::{PeerMessage, PeerReply};
+use crate::wire::tls::Credentials;
 
 /// Why an agent does not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,7 @@ struct Agent {
     keeper: Option<Keeper>,
     fence: Fence,
     rooms: Rooms,
+    credentials: Credentials,
     peers: Peers,
     adapter: adapter::Handle,
     facts: ResourceFacts,
@@ -124,6 +126,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     };
     let listener = bind(&config.listen)?;
     let door = config.http.as_ref().map(bind).transpose()?;
+    let credentials = Credentials::read(&config.tls)?;
     let record = Record::open(&config)?;
     let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
     let saved = record.saved();
@@ -154,23 +157,24 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         keeper =
             Some(Keeper::start(&config.state_dir, ours.clone(), adopted, armed).map_err(threads)?);
     }
-    let rooms = Rooms::start(&config).map_err(|e| other("the agent's threads", e))?;
+    let rooms =
+        Rooms::start(&config, credentials.clone()).map_err(|e| other("the agent's threads", e))?;
     let setup = setup(&config, record.saved());
     let (machine, turn) =
         Machine::start(host::now(), setup.clone(), record.saved().clone(), &found);
     let (answers_in, mut answers) = mpsc::channel(64);
-    let peers = Peers::start(&config, &answers_in)?;
+    let peers = Peers::start(&config, &credentials, &answers_in)?;
     let (adapter, port) = adapter::pair();
     start_adapter(&config, programs, ours, port);
     let (requests_in, mut requests) = mpsc::channel(64);
     let (shown, shown_out) = watch::channel(Shown::default());
-    server::start(&config, listener, requests_in.clone(), shown_out.clone())?;
+    server::start(&config, listener, &credentials, requests_in.clone(), shown_out.clone())?;
     let routers = watch::Sender::new(RouterFacts::new(&config));
     if let Some(door) = door {
         http::start(door, routers.subscribe()).map_err(|e| other("the routers' door", e))?;
     }
     if let Some(plane) = &config.plane {
-        server::attach(&config, plane, requests_in, shown_out)?;
+        server::attach(plane, &credentials, requests_in, shown_out)?;
     }
     let heartbeat = config.heartbeat.std();
     let mut agent = Agent {
@@ -181,6 +185,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         keeper,
         fence,
         rooms,
+        credentials,
         peers,
         adapter,
         facts: ResourceFacts::default(),
@@ -650,6 +655,7 @@ impl Agent {
             armed: self.machine.armed(),
             shares: self.machine.shares().cloned(),
             rooms: self.rooms.found(),
+            certificates: self.credentials.certificates(host::wall()),
             activity: self.machine.activity(),
             complaint,
             data: self.machine.data().clone(),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::command::{CommandReply, HistoryOrder, OverrideOrder, VoterOrder};
-use crate::model::observation::NodeReport;
+use crate::model::observation::{Certificate, NodeReport};
 use crate::model::plan::{Approval, Proposal};
 use crate::model::{Digest, NodeId};
 
@@ -31,6 +31,8 @@ pub enum Input {
     },
     /// What the fleet's guard concludes: why automatic action pauses; empty: it goes on.
     Fleet(String),
+    /// How much longer the plane's own certificates are good.
+    Certificates(Vec<Certificate>),
     /// Time passed.
     Wakeup,
 }
@@ -43,6 +45,7 @@ impl Input {
             Input::Reply { .. } => "reply",
             Input::Person { .. } => "person",
             Input::Fleet(_) => "fleet",
+            Input::Certificates(_) => "certificates",
             Input::Wakeup => "time",
         }
     }

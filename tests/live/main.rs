@@ -9,6 +9,7 @@
 
 mod archive;
 mod bad_days;
+mod certificates;
 mod console;
 mod data;
 mod doors;

@@ -10,6 +10,7 @@ pub mod deadline;
 pub mod fence;
 pub mod guard;
 pub mod host;
+pub mod http;
 pub mod keeper;
 pub mod machine;
 pub mod ours;

@@ -11,6 +11,8 @@ use crate::config::AgentConfig;
 use crate::model::observation::PeerProbe;
 use crate::model::{NodeId, Span, Timestamp};
 use crate::wire::message::{PeerMessage, PeerReply};
+use crate::wire::refusals::Refusals;
+use crate::wire::tls::Credentials;
 use crate::wire::{Client, Refused};
 
 /// Messages that may wait for one peer.
@@ -41,10 +43,14 @@ impl Peers {
     ///
     /// # Errors
     /// When an address or a certificate cannot be used.
-    pub fn start(config: &AgentConfig, answers: &mpsc::Sender<Answered>) -> Result<Self, Refused> {
+    pub fn start(
+        config: &AgentConfig,
+        credentials: &Credentials,
+        answers: &mpsc::Sender<Answered>,
+    ) -> Result<Self, Refused> {
         let mut queues = BTreeMap::new();
         for (node, route) in &config.routes {
-            let client = Client::new(&route.agent, node.as_str(), &config.tls)?;
+            let client = Client::with(&route.agent, node.as_str(), credentials)?;
             let (sender, receiver) = mpsc::channel(WAITING_MAX);
             tokio::spawn(talk(node.clone(), client, receiver, answers.clone()));
             queues.insert(node.clone(), sender);
@@ -103,19 +109,22 @@ async fn talk(
     mut queue: mpsc::Receiver<PeerMessage>,
     answers: mpsc::Sender<Answered>,
 ) {
+    let refusals = std::sync::Arc::new(Refusals::default());
     let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(UNDER_WAY_MAX));
     while let Some(message) = queue.recv().await {
         let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else { return };
         let (client, answers, node) = (client.clone(), answers.clone(), node.clone());
+        let refusals = std::sync::Arc::clone(&refusals);
         tokio::spawn(async move {
             let started = host::now();
             match client.exchange(&message).await {
                 Ok(reply) => {
+                    refusals.over(node.as_str());
                     let took = host::now().since(started);
                     // Only fails when the agent ends.
                     let _ = answers.send(Answered { from: node, reply, took }).await;
                 }
-                Err(refused) => tracing::debug!("{refused}"),
+                Err(refused) => refusals.say(node.as_str(), &refused.to_string()),
             }
             drop(slot);
         });

@@ -1,5 +1,5 @@
-//! The room in every folder that matters, looked at by a thread of its own: a disk that does not
-//! answer must not hold up the agent.
+//! The room in every folder that matters, and the certificate files, looked at by a thread of their
+//! own: a disk that does not answer must not hold up the agent.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::host::{self, FolderId};
 use crate::config::AgentConfig;
 use crate::model::observation::Room;
+use crate::wire::tls::Credentials;
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -20,7 +21,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When the host starts no more threads.
-    pub fn start(config: &AgentConfig) -> std::io::Result<Self> {
+    pub fn start(config: &AgentConfig, credentials: Credentials) -> std::io::Result<Self> {
         let state_dir = config.state_dir.clone();
         let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
         let rooms = Self(Arc::new(Mutex::new(look(&state_dir, data_dir.as_deref()))));
@@ -28,6 +29,7 @@ impl Rooms {
         std::thread::Builder::new().name("rooms".into()).spawn(move || {
             loop {
                 std::thread::sleep(LOOK_INTERVAL);
+                credentials.look();
                 let found = look(&state_dir, data_dir.as_deref());
                 let Some(shared) = shared.upgrade() else { return };
                 *shared.lock().unwrap_or_else(PoisonError::into_inner) = found;

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::adapter::{self, Seen};
 use super::fence::Fence;
 use super::guard::Guard;
+use super::http::{self, RouterFacts};
 use super::keeper::{Keeper, Kept};
 use super::machine::{Effect, Found, Goal, Machine, Setup, Turn};
 use super::ours::Ours;
@@ -24,6 +25,7 @@ use crate::model::observation::{NodeReport, Pids, ResourceFacts};
 use crate::model::topology::Role;
 use crate::model::{NodeId, Span, Timestamp};
 use crate::wire::message::{PeerMessage, PeerReply};
+use crate::wire::tls::Credentials;
 
 /// Why an agent does not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,7 @@ struct Agent {
     keeper: Option<Keeper>,
     fence: Fence,
     rooms: Rooms,
+    credentials: Credentials,
     peers: Peers,
     adapter: adapter::Handle,
     facts: ResourceFacts,
@@ -87,6 +90,8 @@ struct Agent {
     /// The command that is carried out.
     asked: String,
     shown: watch::Sender<Shown>,
+    /// What routers are told.
+    routers: watch::Sender<RouterFacts>,
     /// Why there is no guard; empty when there is.
     unguarded: String,
     /// The disk failed: the process ends.
@@ -112,12 +117,16 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let other = |what: &str, e: std::io::Error| StartError::Other(format!("{what}: {e}"));
     std::fs::create_dir_all(&config.state_dir)
         .map_err(|e| other(&config.state_dir.display().to_string(), e))?;
-    let listener = std::net::TcpListener::bind(&config.listen).map_err(|e| {
-        StartError::Other(format!(
-            "cannot listen on {}: {e}; is another agent running, or is the port taken?",
-            config.listen
-        ))
-    })?;
+    let bind = |address: &String| {
+        std::net::TcpListener::bind(address).map_err(|e| {
+            StartError::Other(format!(
+                "cannot listen on {address}: {e}; is another agent running, or is the port taken?"
+            ))
+        })
+    };
+    let listener = bind(&config.listen)?;
+    let door = config.http.as_ref().map(bind).transpose()?;
+    let credentials = Credentials::read(&config.tls)?;
     let record = Record::open(&config)?;
     let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
     let saved = record.saved();
@@ -148,19 +157,24 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         keeper =
             Some(Keeper::start(&config.state_dir, ours.clone(), adopted, armed).map_err(threads)?);
     }
-    let rooms = Rooms::start(&config).map_err(|e| other("the agent's threads", e))?;
+    let rooms =
+        Rooms::start(&config, credentials.clone()).map_err(|e| other("the agent's threads", e))?;
     let setup = setup(&config, record.saved());
     let (machine, turn) =
         Machine::start(host::now(), setup.clone(), record.saved().clone(), &found);
     let (answers_in, mut answers) = mpsc::channel(64);
-    let peers = Peers::start(&config, &answers_in)?;
+    let peers = Peers::start(&config, &credentials, &answers_in)?;
     let (adapter, port) = adapter::pair();
     start_adapter(&config, programs, ours, port);
     let (requests_in, mut requests) = mpsc::channel(64);
     let (shown, shown_out) = watch::channel(Shown::default());
-    server::start(&config, listener, requests_in.clone(), shown_out.clone())?;
+    server::start(&config, listener, &credentials, requests_in.clone(), shown_out.clone())?;
+    let routers = watch::Sender::new(RouterFacts::new(&config));
+    if let Some(door) = door {
+        http::start(door, routers.subscribe()).map_err(|e| other("the routers' door", e))?;
+    }
     if let Some(plane) = &config.plane {
-        server::attach(&config, plane, requests_in, shown_out)?;
+        server::attach(plane, &credentials, requests_in, shown_out)?;
     }
     let heartbeat = config.heartbeat.std();
     let mut agent = Agent {
@@ -171,6 +185,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         keeper,
         fence,
         rooms,
+        credentials,
         peers,
         adapter,
         facts: ResourceFacts::default(),
@@ -182,6 +197,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         report_due: true,
         asked: String::new(),
         shown,
+        routers,
         unguarded: String::new(),
         broken: None,
     };
@@ -198,6 +214,8 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         if agent.report_due {
             agent.report();
         }
+        let (machine, found) = (&agent.machine, &agent.facts);
+        agent.routers.send_modify(|facts| facts.turned(host::now(), machine, found));
         // Recomputed after every input, and never fed back as the present.
         let wakeup = agent.machine.next_wakeup();
         tokio::select! {
@@ -600,7 +618,9 @@ impl Agent {
         self.report_due |= changed;
         self.facts = facts;
         self.postmaster = postmaster;
-        let turn = self.machine.observed(host::now(), resource);
+        let now = host::now();
+        self.routers.send_modify(|facts| facts.looked = now);
+        let turn = self.machine.observed(now, resource);
         self.perform(turn);
     }
 
@@ -611,6 +631,7 @@ impl Agent {
             && let Some(report) = &hello.report
         {
             let report = (**report).clone();
+            self.routers.send_modify(|facts| facts.hear(now, &report));
             self.shown.send_modify(|s| _ = s.peers.insert(answered.from.clone(), (report, now)));
         }
         let turn = self.machine.reply(now, &answered.from, answered.reply);
@@ -650,6 +671,7 @@ impl Agent {
             armed: self.machine.armed(),
             shares: self.machine.shares().cloned(),
             rooms: self.rooms.found(),
+            certificates: self.credentials.certificates(host::wall()),
             activity: self.machine.activity(),
             complaint,
             data: self.machine.data().clone(),

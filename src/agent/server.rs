@@ -18,6 +18,7 @@ use crate::wire::proto::attach_client::AttachClient;
 use crate::wire::proto::console_server::{Console, ConsoleServer};
 use crate::wire::proto::peer_server::{Peer, PeerServer};
 use crate::wire::proto::{Envelope, WatchRequest};
+use crate::wire::refusals::Refusals;
 use crate::wire::{self, tls};
 
 /// Documents of this size and below are taken.
@@ -28,6 +29,7 @@ struct Service {
     requests: mpsc::Sender<Inward>,
     shown: watch::Receiver<Shown>,
     feed: Feed,
+    refusals: Refusals,
 }
 
 impl Service {
@@ -36,10 +38,10 @@ impl Service {
         if self.config.allowlist.allows(&name, permissions) {
             Ok(name)
         } else {
-            Err(Status::permission_denied(format!(
-                "{name} is not in the allowlist of {} for this",
-                self.config.node.node_id
-            )))
+            let why =
+                format!("{name} is not in the allowlist of {} for this", self.config.node.node_id);
+            self.refusals.say(&name, &why);
+            Err(Status::permission_denied(why))
         }
     }
 }
@@ -48,6 +50,7 @@ impl Service {
 pub(super) fn start(
     config: &AgentConfig,
     listener: std::net::TcpListener,
+    credentials: &tls::Credentials,
     requests: mpsc::Sender<Inward>,
     shown: watch::Receiver<Shown>,
 ) -> Result<(), StartError> {
@@ -55,7 +58,7 @@ pub(super) fn start(
         |e: std::io::Error| StartError::Other(format!("cannot serve on {}: {e}", config.listen));
     listener.set_nonblocking(true).map_err(other)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(other)?;
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = tls::incoming(listener, credentials.clone());
     let view = picture::from_agents(
         &config.cluster,
         &config.policy,
@@ -64,10 +67,14 @@ pub(super) fn start(
         host::wall(),
     );
     let feed = Feed::new(format!("{}-{}", config.node.node_id, host::now().0), &view);
-    let service = Arc::new(Service { config: Arc::new(config.clone()), requests, shown, feed });
+    let service = Arc::new(Service {
+        config: Arc::new(config.clone()),
+        requests,
+        shown,
+        feed,
+        refusals: Refusals::default(),
+    });
     let server = tonic::transport::Server::builder()
-        .tls_config(tls::server(&config.tls)?)
-        .map_err(|e| StartError::Other(format!("TLS cannot be set up: {e}")))?
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(2)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(4)))
         .add_service(
@@ -189,19 +196,18 @@ impl Console for Service {
 
 /// Keeps a stream to the plane: reports up, orders down. Comes back whenever it breaks.
 pub(super) fn attach(
-    config: &AgentConfig,
     plane: &str,
+    credentials: &tls::Credentials,
     requests: mpsc::Sender<Inward>,
     shown: watch::Receiver<Shown>,
 ) -> Result<(), StartError> {
-    let client = wire::Client::new(plane, "plane", &config.tls)?;
+    let client = wire::Client::with(plane, "plane", credentials)?;
     tokio::spawn(async move {
+        let refusals = Refusals::default();
         loop {
             match session(&client, &requests, shown.clone()).await {
                 Ok(()) => tracing::info!("the plane ended the stream"),
-                Err(status) => {
-                    tracing::debug!("the plane at {}: {}", client.address(), status.message())
-                }
+                Err(status) => refusals.say("the plane", &client.refused(&status).to_string()),
             }
             tokio::time::sleep(ATTACH_RETRY).await;
         }

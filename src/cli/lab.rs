@@ -148,6 +148,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                 .block_on(lab.target().prepare(Duration::from_secs(60)))
                 .map_err(color_eyre::eyre::Error::msg)?;
             say!("The lab in {} takes writes.", lab.dir().display());
+            for n in lab.status() {
+                let (host, postgres, http) = (n.host, n.postgres_port, n.http_address);
+                say!("{:<8} postgres {host}:{postgres}  routers http://{http}/primary", n.node_id);
+            }
         }
         Command::Status { output } => status(&Lab::open(&dir)?, &output)?,
         Command::Load { time, output } => {
@@ -257,7 +261,8 @@ fn status(lab: &Lab, output: &str) -> Result<()> {
     for n in nodes {
         let pid = |p: Option<u32>| p.map_or("-".to_owned(), |p| p.to_string());
         say!(
-            "{:<8} {:<8} postgres {}:{} (pid {})  agent {} (pid {})  guard {}{}",
+            "{:<8} {:<8} postgres {}:{} (pid {})  agent {} (pid {})  routers http://{}  guard \
+                {}{}",
             n.node_id,
             n.role,
             n.host,
@@ -265,6 +270,7 @@ fn status(lab: &Lab, output: &str) -> Result<()> {
             pid(n.pids.postmaster),
             n.agent_address,
             pid(Some(n.pids.agent).filter(|p| *p > 0)),
+            n.http_address,
             pid(n.pids.guard),
             if n.cut { "  CUT" } else { "" }
         );

@@ -8,11 +8,14 @@ use super::Outcome;
 use super::files::Files;
 use super::output::{self, Format, say};
 use super::person::Person;
+use crate::agent::host;
+use crate::engine::certificates;
 use crate::model::Span;
-use crate::model::view::{ClusterState, ClusterView};
+use crate::model::view::{ClusterState, ClusterView, NodeView};
 use crate::picture::{SIMULATED, band};
 use crate::wire::Client;
 use crate::wire::message::{CallReply, CallRequest};
+use crate::wire::tls::Credentials;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,17 +26,20 @@ pub(super) struct Arguments {
     /// `table` or `json`; a table on a terminal.
     #[arg(long, value_enum)]
     output: Option<Format>,
-    /// One line, and exit with 6 when degraded, 7 when critical or unknown.
+    /// One line, and exit with 6 when degraded (or the own certificate runs out soon), 7 when critical or unknown.
     #[arg(long)]
     check: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let stand = arguments.files.stand()?;
-    let view = match &stand {
-        Some(stand) => stand.view(),
-        None => ask(&arguments.person)?,
+    let (view, own) = match &stand {
+        Some(stand) => (stand.view(), None),
+        None => (ask(&arguments.person)?, own(&arguments.person)?),
     };
+    if let Some(ending) = &own {
+        eprintln!("quorate: {ending}");
+    }
     match arguments.output {
         None if arguments.check => say!("{}", line(&view)),
         asked => match Format::or_default(asked) {
@@ -43,7 +49,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     Ok(match view.state {
         _ if !arguments.check => Outcome::Done,
-        ClusterState::Healthy => Outcome::Done,
+        ClusterState::Healthy if own.is_none() => Outcome::Done,
+        ClusterState::Healthy => Outcome::Degraded,
         ClusterState::Degraded => Outcome::Degraded,
         ClusterState::Critical | ClusterState::Unknown => Outcome::Critical,
     })
@@ -53,6 +60,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 fn line(view: &ClusterView) -> String {
     let simulated = if view.simulated { "SIMULATED " } else { "" };
     format!("{simulated}{} {}: {}", view.cluster, view.state.word(), view.why)
+}
+
+/// The certificate that ends first, among those of the nodes.
+fn first_to_end(view: &ClusterView) -> Option<String> {
+    let of = |n: &NodeView| {
+        let found = n.report.iter().flat_map(|r| r.certificates.clone()).collect::<Vec<_>>();
+        found.into_iter().map(|c| (n.node.clone(), c)).collect::<Vec<_>>()
+    };
+    let all = view.nodes.iter().flat_map(of);
+    let (node, first) = all.min_by_key(|(_, certificate)| certificate.until)?;
+    Some(format!("{}, before any other", certificates::in_words(node.as_str(), &first)))
+}
+
+/// Whoever asks is blind the day that their own certificate runs out.
+fn own(person: &Person) -> Result<Option<String>> {
+    let identity = person.identity()?;
+    let held = Credentials::read(&identity.tls)?.certificates(host::wall());
+    let ending = held.into_iter().filter(certificates::is_ending).min_by_key(|c| c.until);
+    Ok(ending.map(|c| certificates::in_words(&identity.name, &c)))
 }
 
 fn ask(person: &Person) -> Result<ClusterView> {
@@ -130,6 +156,9 @@ fn table(view: &ClusterView, from_plane: bool) {
         }
     }
     super::why::ways(&view.phase);
+    if let Some(line) = first_to_end(view) {
+        say!("{:<12} {line}", "certificates");
+    }
     say!("");
     if !view.outlook.plan_news.is_empty() {
         say!("note  {}", view.outlook.plan_news);

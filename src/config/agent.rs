@@ -32,6 +32,8 @@ struct File {
     state_dir: PathBuf,
     listen: String,
     #[serde(default)]
+    http: Option<String>,
+    #[serde(default)]
     plane: Option<String>,
     tls: TlsFiles,
     resource: Spanned<ResourceKind>,
@@ -110,6 +112,8 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// `host:port` to listen on.
     pub listen: String,
+    /// `host:port` of the routers' door; `None`: there is none.
+    pub http: Option<String>,
     /// `host:port` of the plane.
     pub plane: Option<String>,
     /// Its certificate.
@@ -197,6 +201,7 @@ impl AgentConfig {
             allowlist,
             state_dir: beside(path, &file.state_dir),
             listen: file.listen,
+            http: file.http,
             plane: file.plane,
             tls: file.tls.beside(path),
             resource: file.resource.value,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::refused::RefusedRequest;
 use crate::model::command::{CommandReply, HistoryOrder, OverrideOrder, VoterOrder};
-use crate::model::observation::NodeReport;
+use crate::model::observation::{Certificate, NodeReport};
 use crate::model::plan::{Approval, Proposal};
 use crate::model::{Digest, NodeId};
 
@@ -34,6 +34,8 @@ pub enum Input {
     Fleet(String),
     /// A request was refused: at the door, or by a check before it got here.
     Refused(RefusedRequest),
+    /// How much longer the plane's own certificates are good.
+    Certificates(Vec<Certificate>),
     /// Time passed.
     Wakeup,
 }
@@ -47,6 +49,7 @@ impl Input {
             Input::Person { .. } => "person",
             Input::Fleet(_) => "fleet",
             Input::Refused(_) => "refused",
+            Input::Certificates(_) => "certificates",
             Input::Wakeup => "time",
         }
     }

@@ -334,12 +334,13 @@ impl Engine {
                 format!("what {primary} acknowledges cannot be accounted for: {why}"),
             );
         }
-        let unwell: Vec<_> = self
+        let mut unwell: Vec<_> = self
             .nodes
             .iter()
             .filter(|(_, m)| m.verdict != Verdict::Healthy)
             .map(|(n, m)| format!("{n} {}", m.verdict.word()))
             .collect();
+        unwell.extend(self.certificate_that_ends());
         if unwell.is_empty() {
             (
                 ClusterState::Healthy,

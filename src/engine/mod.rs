@@ -9,6 +9,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod candidates;
+pub mod certificates;
 mod constraints;
 pub mod decision;
 pub mod detector;
@@ -48,6 +49,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::model::loss::Doubt;
+use crate::model::observation::Certificate;
 use crate::model::plan::{Approval, Plan};
 use crate::model::share::Shares;
 use crate::model::topology::{Cluster, Policy, Role};
@@ -230,6 +232,9 @@ pub struct Engine {
     /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no
     /// guard looks.
     fleet_pause: Option<String>,
+    /// How much longer the plane's own certificates are good.
+    #[serde(default)]
+    own_certificates: Vec<Certificate>,
     /// What the simulator made of the present state.
     #[serde(skip)]
     forecast: Option<ForecastView>,
@@ -351,6 +356,7 @@ impl Engine {
             plan_news: String::new(),
             apart_since: None,
             fleet_pause: None,
+            own_certificates: vec![],
             forecast: None,
             view: OnceCell::new(),
         }
@@ -404,6 +410,10 @@ impl Engine {
                 self.fleet_pause = Some(why);
             }
             Input::Refused(refused) => self.request_refused(&mut making, refused),
+            Input::Certificates(found) => {
+                judge = true;
+                self.own_certificates = found;
+            }
             Input::Wakeup => judge = true,
         }
         if judge {

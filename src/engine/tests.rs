@@ -171,6 +171,7 @@ pub(super) fn report(node: &str) -> NodeReport {
         armed: None,
         shares: None,
         rooms: vec![],
+        certificates: vec![],
         activity: String::new(),
         complaint: String::new(),
         data: crate::model::DataFound::default(),

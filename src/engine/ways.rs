@@ -371,6 +371,9 @@ impl Engine {
         if let Some(why) = self.short_of_room_or_vote() {
             ways.push(mend(None, format!("mend it: {why}")));
         }
+        if let Some(why) = self.certificate_that_ends() {
+            ways.push(mend(None, why));
+        }
         let doubt = holds.and_then(|r| r.holding.as_ref()).and_then(|h| h.doubt.why.as_ref());
         if let Some((why, primary)) = doubt.zip(primary.as_ref()) {
             ways.push(mend(Some(primary), format!("mend {primary}: {why}")));

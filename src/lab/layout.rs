@@ -86,6 +86,9 @@ pub(super) struct Ports {
     pub(super) plane: u16,
     pub(super) agent: BTreeMap<String, u16>,
     pub(super) postgres: BTreeMap<String, u16>,
+    /// Of the routers' door.
+    #[serde(default)]
+    pub(super) http: BTreeMap<String, u16>,
     /// (from, to, what) → the port on which `from` reaches `to`.
     pub(super) links: Vec<Link>,
 }
@@ -138,6 +141,7 @@ impl Ports {
         for node in nodes {
             ports.agent.insert(node.clone(), free()?);
             ports.postgres.insert(node.clone(), free()?);
+            ports.http.insert(node.clone(), free()?);
         }
         for from in nodes {
             for to in nodes.iter().filter(|n| *n != from) {
@@ -248,12 +252,12 @@ pub(super) fn write(
         let agent = format!(
             "node_id: {node}\ncluster: ../cluster.yaml\npolicy: ../policy.yaml\nallowlist: \
                 ../allowlist.yaml\nstate_dir: state\n\
-             listen: 127.0.0.1:{}\nplane: 127.0.0.1:{plane}\ntls: {{ca: tls/ca.pem, cert: \
+             listen: 127.0.0.1:{}\nhttp: 127.0.0.1:{}\nplane: 127.0.0.1:{plane}\ntls: {{ca: tls/ca.pem, cert: \
              tls/cert.pem, key: tls/key.pem}}\n\
              resource: {kind}\nheartbeat_ms: 100\npostgres:\n  data_dir: data\n  socket_dir: \
              socket\n  \
              initdb_args: [--auth=trust, --no-sync]\nroutes:\n{routes}",
-            ports.agent[node]
+            ports.agent[node], ports.http[node]
         );
         std::fs::write(folder.join("agent.yaml"), agent)?;
     }

@@ -66,6 +66,8 @@ pub struct NodeState {
     pub user: String,
     /// Its agent.
     pub agent_address: String,
+    /// Where routers ask it what it is; empty: nowhere.
+    pub http_address: String,
     /// Processes.
     pub pids: crate::model::observation::Pids,
     /// Whether its network is cut.
@@ -211,6 +213,11 @@ impl Lab {
     /// TCP ports of the databases.
     pub fn postgres_ports(&self) -> &BTreeMap<String, u16> {
         &self.state.ports.postgres
+    }
+
+    /// Where routers ask `node` what it is.
+    pub fn http_address(&self, node: &str) -> Option<String> {
+        self.state.ports.http.get(node).map(|port| format!("127.0.0.1:{port}"))
     }
 
     fn save(&self) -> Result<(), LabError> {
@@ -422,6 +429,7 @@ impl Lab {
                 postgres_port: self.state.ports.postgres[node],
                 user: client::USER.to_owned(),
                 agent_address: format!("127.0.0.1:{}", self.state.ports.agent[node]),
+                http_address: self.http_address(node).unwrap_or_default(),
                 pids: crate::model::observation::Pids {
                     agent: self.agent_pid(node).unwrap_or(0),
                     guard: self.guard_pid(node),

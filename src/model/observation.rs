@@ -37,6 +37,9 @@ pub struct NodeReport {
     /// The room in every folder that matters on this host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rooms: Vec<Room>,
+    /// How much longer its certificates are good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Certificate>,
     /// What it is doing, in words; empty when nothing.
     pub activity: String,
     /// Why it last refused or gave up something, in words; empty when nothing.
@@ -73,6 +76,19 @@ pub struct Room {
     pub free: u64,
     /// Total bytes there; 0 where they are not known.
     pub total: u64,
+}
+
+/// How long a certificate that somebody uses is good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// `own`, or `authority`.
+    pub what: String,
+    /// Until then, by the certificate.
+    pub until: WallTime,
+    /// From now until then by the clock there; zero when it ran out.
+    pub left: Span,
+    /// From its first moment to its last.
+    pub lifetime: Span,
 }
 
 /// Process ids of one node.

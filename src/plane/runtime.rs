@@ -13,12 +13,14 @@ use crate::audit::Verifier;
 use crate::config::PlaneConfig;
 use crate::engine::journal::Entry;
 use crate::engine::{Decision, Effect, Engine, Input, PersonOrder, RefusedRequest, Snapshot};
+use crate::model::observation::Certificate;
 use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
 use crate::model::{Digest, NodeId, Span, Timestamp};
 use crate::store::{self, Batch, Sqlite, Store, StoreError};
 use crate::wire::feed::Feed;
 use crate::wire::message::{CallReply, CallRequest, FromAgent, ToAgent};
+use crate::wire::tls::Credentials;
 
 /// Why a plane does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,8 @@ pub(super) enum Request {
     Call { who: String, request: CallRequest, answer: oneshot::Sender<CallReply> },
     /// A request was refused at the door.
     Refused(RefusedRequest),
+    /// How much longer the certificates here are good.
+    Certificates(Vec<Certificate>),
 }
 
 /// Records in the picture.
@@ -56,6 +60,8 @@ const JOURNAL_INTERVAL: Span = Span::secs(1);
 /// A whole engine is journaled this often, so that a journal whose beginning was dropped still
 /// replays.
 const CHECKPOINT_EVERY: u32 = 20_000;
+/// Certificate files are looked at so often.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(1);
 const SNAPSHOT: &str = "engine";
 
 struct Plane {
@@ -115,7 +121,9 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
     };
     plane.read_chain()?;
     let (requests_in, mut requests) = mpsc::channel(256);
-    server::start(&plane.config, listener, requests_in, feed)?;
+    let credentials = Credentials::read(&plane.config.tls)?;
+    tokio::spawn(look_at_certificates(credentials.clone(), requests_in.clone()));
+    server::start(&plane.config, listener, &credentials, requests_in, feed)?;
     tracing::info!(cluster = %plane.config.cluster.cluster_id, listen = %plane.config.listen, "plane started");
     if let Some(decision) = first {
         plane.settle(decision);
@@ -144,6 +152,25 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
                 plane.input(Input::Wakeup);
                 assert!(plane.engine.next_wakeup().0 > wakeup, "a wake-up moves its deadline");
             }
+        }
+    }
+}
+
+/// Tells the loop whenever what is left of them is told differently.
+async fn look_at_certificates(credentials: Credentials, requests: mpsc::Sender<Request>) {
+    let mut told = vec![];
+    let mut look = tokio::time::interval(CERTIFICATES_INTERVAL);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        credentials.refresh().await;
+        let found = credentials.certificates(host::wall());
+        if found == told {
+            continue;
+        }
+        told.clone_from(&found);
+        if requests.send(Request::Certificates(found)).await.is_err() {
+            return;
         }
     }
 }
@@ -186,6 +213,7 @@ impl Plane {
                 self.input(Input::Reply { node, reply })
             }
             Request::Refused(refused) => self.input(Input::Refused(refused)),
+            Request::Certificates(found) => self.input(Input::Certificates(found)),
             Request::Call { who, request, answer } => {
                 let reply = self.call(&who, request);
                 // The person may have gone.

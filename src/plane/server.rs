@@ -18,6 +18,7 @@ use crate::wire::message::{CallRequest, FromAgent};
 use crate::wire::proto::attach_server::{Attach, AttachServer};
 use crate::wire::proto::console_server::{Console, ConsoleServer};
 use crate::wire::proto::{Envelope, WatchRequest};
+use crate::wire::refusals::Refusals;
 use crate::wire::{self, channel::DOCUMENT_BYTES_MAX, tls};
 
 const LOOKERS: &[Permission] =
@@ -27,6 +28,7 @@ struct Service {
     config: PlaneConfig,
     requests: mpsc::Sender<Inward>,
     feed: Feed,
+    refusals: Refusals,
 }
 
 impl Service {
@@ -35,9 +37,9 @@ impl Service {
         if self.config.allowlist.allows(&name, permissions) {
             Ok(name)
         } else {
-            Err(Status::permission_denied(format!(
-                "{name} is not in the plane's allowlist for this"
-            )))
+            let why = format!("{name} is not in the plane's allowlist for this");
+            self.refusals.say(&name, &why);
+            Err(Status::permission_denied(why))
         }
     }
 }
@@ -60,6 +62,7 @@ impl Service {
 pub(super) fn start(
     config: &PlaneConfig,
     listener: std::net::TcpListener,
+    credentials: &tls::Credentials,
     requests: mpsc::Sender<Inward>,
     feed: Feed,
 ) -> Result<(), StartError> {
@@ -67,11 +70,10 @@ pub(super) fn start(
         |e: std::io::Error| StartError::Other(format!("cannot serve on {}: {e}", config.listen));
     listener.set_nonblocking(true).map_err(other)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(other)?;
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-    let service = Arc::new(Service { config: config.clone(), requests, feed });
+    let incoming = tls::incoming(listener, credentials.clone());
+    let service =
+        Arc::new(Service { config: config.clone(), requests, feed, refusals: Refusals::default() });
     let server = tonic::transport::Server::builder()
-        .tls_config(tls::server(&config.tls)?)
-        .map_err(|e| StartError::Other(format!("TLS cannot be set up: {e}")))?
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(2)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(4)))
         .add_service(

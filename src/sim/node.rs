@@ -643,6 +643,7 @@ impl World {
             armed: agent.machine.armed(),
             shares: agent.machine.shares().cloned(),
             rooms: vec![],
+            certificates: vec![],
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
             data: agent.machine.data().clone(),

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::transport::{Channel, Endpoint};
 
 use super::message::{CallReply, CallRequest, PeerMessage, PeerReply};
 use super::proto::console_client::ConsoleClient;
 use super::proto::peer_client::PeerClient;
-use super::{open, seal, tls};
+use super::tls::Credentials;
+use super::{open, seal};
 use crate::config::TlsFiles;
 
 /// A call that did not get an answer, in words for a person.
@@ -26,12 +31,18 @@ pub struct Refused {
     pub not_allowed: bool,
 }
 
+/// There was no connection: nothing was said, and nothing can have been done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotConnected(String);
+
 /// A channel to `address` (`host:port`), where a server that is `name` is expected. Connects when
-/// first used and again when it breaks; a peer that went silent is noticed by keep-alive.
+/// first used and again when it breaks, each time with the credentials of that moment; a peer that
+/// went silent is noticed by keep-alive.
 ///
 /// # Errors
-/// [`Refused`] when the address or the certificates cannot be used.
-pub fn connect(address: &str, name: &str, files: &TlsFiles) -> Result<Channel, Refused> {
+/// [`Refused`] when the address cannot be used.
+pub fn connect(address: &str, name: &str, credentials: &Credentials) -> Result<Channel, Refused> {
     let bad = |why: String| Refused {
         who: in_words(name),
         address: address.to_owned(),
@@ -39,18 +50,30 @@ pub fn connect(address: &str, name: &str, files: &TlsFiles) -> Result<Channel, R
         outcome_unknown: false,
         not_allowed: false,
     };
-    let endpoint = Endpoint::from_shared(format!("https://{address}"))
+    // The connector below speaks TLS, always; of an `https` address the library would do it itself.
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|e| bad(format!("is no address: {e}")))?;
-    let tls = tls::client(files, name).map_err(|e| bad(e.to_string()))?;
-    let endpoint =
-        endpoint.tls_config(tls).map_err(|e| bad(format!("TLS cannot be set up: {e}")))?;
+    let server = ServerName::try_from(name.to_owned())
+        .map_err(|e| bad(format!("{name} is no name for a certificate: {e}")))?;
+    let (credentials, address) = (credentials.clone(), address.to_owned());
+    let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+        let (credentials, address) = (credentials.clone(), address.clone());
+        let server = server.clone();
+        async move {
+            let refused = |e: std::io::Error| NotConnected(e.to_string());
+            let tcp = TcpStream::connect(&address).await.map_err(refused)?;
+            tcp.set_nodelay(true).map_err(refused)?;
+            let config = std::sync::Arc::clone(&credentials.current().await.client);
+            let tls = TlsConnector::from(config).connect(server, tcp).await.map_err(refused)?;
+            Ok::<_, NotConnected>(TokioIo::new(tls))
+        }
+    });
     Ok(endpoint
         .connect_timeout(Duration::from_secs(1))
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(1))
         .keep_alive_timeout(Duration::from_secs(2))
         .keep_alive_while_idle(true)
-        .connect_lazy())
+        .connect_with_connector_lazy(connector))
 }
 
 /// A client of one server.
@@ -74,7 +97,21 @@ impl Client {
     /// # Errors
     /// [`Refused`] when the address or the certificates cannot be used.
     pub fn new(address: &str, name: &str, files: &TlsFiles) -> Result<Self, Refused> {
-        let channel = connect(address, name, files)?;
+        let credentials = Credentials::read(files).map_err(|e| Refused {
+            who: in_words(name),
+            address: address.to_owned(),
+            why: e.to_string(),
+            outcome_unknown: false,
+            not_allowed: false,
+        })?;
+        Self::with(address, name, &credentials)
+    }
+    /// The same with credentials that others use too.
+    ///
+    /// # Errors
+    /// [`Refused`] when the address cannot be used.
+    pub fn with(address: &str, name: &str, credentials: &Credentials) -> Result<Self, Refused> {
+        let channel = connect(address, name, credentials)?;
         Ok(Self { who: in_words(name), address: address.to_owned(), channel })
     }
     /// Whom it calls.
@@ -95,7 +132,7 @@ impl Client {
             PeerClient::new(self.channel.clone()).max_decoding_message_size(DOCUMENT_BYTES_MAX);
         let call = client.exchange(seal("peer", message));
         let answer = self.bounded(PEER_TIMEOUT, call).await?;
-        open("peer", &answer).map_err(|s| self.status(&s))
+        open("peer", &answer).map_err(|s| self.refused(&s))
     }
 
     /// One request of a person.
@@ -106,7 +143,7 @@ impl Client {
         let mut client =
             ConsoleClient::new(self.channel.clone()).max_decoding_message_size(DOCUMENT_BYTES_MAX);
         let answer = self.bounded(CALL_TIMEOUT, client.call(seal("call", request))).await?;
-        open("call", &answer).map_err(|s| self.status(&s))
+        open("call", &answer).map_err(|s| self.refused(&s))
     }
 
     async fn bounded<T>(
@@ -116,7 +153,7 @@ impl Client {
     ) -> Result<T, Refused> {
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(self.status(&status)),
+            Ok(Err(status)) => Err(self.refused(&status)),
             Err(_) => {
                 let why = format!("did not answer within {} ms", limit.as_millis());
                 Err(Refused {
@@ -130,7 +167,8 @@ impl Client {
         }
     }
 
-    fn status(&self, status: &tonic::Status) -> Refused {
+    /// What this answer means, in words.
+    pub fn refused(&self, status: &tonic::Status) -> Refused {
         let text = deepest(status);
         let why = match status.code() {
             tonic::Code::Unavailable => format!("cannot be reached: {text}"),
@@ -139,7 +177,7 @@ impl Client {
             }
             _ => format!("answered: {}", status.message()),
         };
-        let connected = !text.contains("onnect");
+        let connected = !was_not_connected(status);
         Refused {
             who: self.who.clone(),
             address: self.address.clone(),
@@ -156,6 +194,17 @@ impl Client {
 /// The plane is one thing; nodes have names.
 fn in_words(name: &str) -> String {
     if name == "plane" { "the plane".into() } else { name.to_owned() }
+}
+
+fn was_not_connected(status: &tonic::Status) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(status);
+    while let Some(error) = cause {
+        if error.is::<NotConnected>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The innermost cause: "connection refused" rather than "transport error".

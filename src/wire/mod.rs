@@ -1,8 +1,10 @@
 //! The wire: generated code, envelopes, TLS and identities. No other room sees protobuf.
 
 pub mod channel;
+pub mod credentials;
 pub mod feed;
 pub mod message;
+pub mod refusals;
 pub mod tls;
 
 pub use channel::{Client, Refused, connect};

@@ -110,6 +110,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         armed: None,
         shares: None,
         rooms: vec![],
+        certificates: vec![],
         activity: String::new(),
         complaint: String::new(),
         data: quorate::model::DataFound::default(),

@@ -10,6 +10,7 @@
 mod archive;
 mod bad_days;
 mod bare;
+mod certificates;
 mod console;
 mod data;
 mod doors;
@@ -17,6 +18,7 @@ mod failover;
 mod fencing;
 mod membership;
 mod plane;
+mod routers;
 mod settings;
 mod store;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate::lab::load;
-use quorate::lab::{What, measure};
+use quorate::lab::{Target, What, measure};
 use quorate::model::Span;
 
 use crate::{Cluster, nothing_lost, quick};
@@ -21,6 +21,10 @@ impl Cluster {
     pub(crate) fn load(&mut self) -> Load {
         let target = self.lab().target();
         self.runtime.block_on(target.prepare(Duration::from_secs(20))).unwrap();
+        self.load_on(target)
+    }
+    /// On a target that is prepared.
+    pub(crate) fn load_on(&self, target: Target) -> Load {
         let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let running = self.runtime.spawn({
             let (stop, count) = (Arc::clone(&stop), Arc::clone(&count));

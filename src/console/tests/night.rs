@@ -143,6 +143,7 @@ fn report(name: &str, role: Role) -> NodeReport {
         armed: None,
         shares: None,
         rooms: vec![],
+        certificates: vec![],
         activity: String::new(),
         complaint: String::new(),
         data: crate::model::DataFound::default(),

@@ -50,6 +50,9 @@ enum Command {
         /// Simulated databases.
         #[arg(long)]
         simulated: bool,
+        /// The folder with PostgreSQL's programs (`…/bin`).
+        #[arg(long, value_name = "DIR", conflicts_with = "simulated")]
+        postgres: Option<PathBuf>,
     },
     /// Show every node.
     Status {
@@ -126,6 +129,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             manual,
             no_plane,
             simulated,
+            postgres,
             sync: _,
         } => {
             let options = Options {
@@ -136,6 +140,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                 strategy: if manual { Strategy::Manual } else { Strategy::Automatic },
                 plane: !no_plane,
                 simulated,
+                postgres: postgres.map(|p| p.canonicalize()).transpose()?,
                 ..Options::default()
             };
             let lab = Lab::create(&dir, options, &std::env::current_exe()?, |step| {

@@ -112,6 +112,8 @@ impl Driver {
 
     pub(super) async fn mind_standby(&mut self, look: &StandbyLook) {
         self.put_right(&look.moving).await;
+        self.mind_replay(look).await;
+        self.look_at_slots().await;
         if !look.syncs {
             self.note(
                 "fsync is off here: what this server says it has flushed counts for nothing; \
@@ -152,6 +154,7 @@ impl Driver {
             self.say_doubt(excluded);
         }
         self.count_cancelled(look).await;
+        self.look_at_slots().await;
         self.forget_note();
     }
 

@@ -1,6 +1,6 @@
 //! A new copy of the upstream in the folders that this node's database lies in: the data directory,
-//! its log where that lies elsewhere, and every tablespace. The copy grows inside each of them, so
-//! that a mount point or a parent that belongs to somebody else is no obstacle; what was here before
+//! its log where that lies elsewhere, and every tablespace. The copy grows inside each of them,
+//! so that a mount point or a parent of somebody else is no obstacle; what was here before
 //! stays, and goes on running if it does, until the copy is whole.
 
 use std::collections::BTreeMap;

@@ -340,7 +340,7 @@ fn start_adapter(
             let setup = adapter::postgres::Setup {
                 me: config.node.node_id.clone(),
                 config: postgres.clone(),
-                programs,
+                programs: programs.of_agent(&config.state_dir),
                 routes: config.routes.clone(),
                 forks: config.state_dir.join("forks"),
                 state_dir: config.state_dir.clone(),

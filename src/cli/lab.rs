@@ -52,6 +52,9 @@ enum Command {
         /// Simulated databases, as where no PostgreSQL is.
         #[arg(long)]
         simulated: bool,
+        /// The folder with PostgreSQL's programs (`…/bin`).
+        #[arg(long, value_name = "DIR", conflicts_with = "simulated")]
+        postgres: Option<PathBuf>,
     },
     /// Show every node.
     Status {
@@ -128,6 +131,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             manual,
             no_plane,
             simulated,
+            postgres,
             sync: _,
         } => {
             let options = Options {
@@ -137,7 +141,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                 lease_ms: u64::try_from(lease.as_millis())?,
                 strategy: if manual { Strategy::Manual } else { Strategy::Automatic },
                 plane: !no_plane,
-                simulated: simulated || must_simulate()?,
+                simulated: simulated || (postgres.is_none() && must_simulate()?),
+                postgres: postgres.map(|p| p.canonicalize()).transpose()?,
                 ..Options::default()
             };
             let lab = Lab::create(&dir, options, &std::env::current_exe()?, |step| {

@@ -60,6 +60,8 @@ struct PostgresEntry {
     database: String,
     #[serde(default)]
     replication_passfile: Option<PathBuf>,
+    #[serde(default)]
+    replication_options: Option<String>,
     #[serde(default = "initdb_args")]
     initdb_args: Vec<String>,
 }
@@ -93,6 +95,9 @@ pub struct PostgresConfig {
     pub database: String,
     /// A libpq password file for replication connections.
     pub replication_passfile: Option<PathBuf>,
+    /// More of libpq's parameters for every connection to a peer's database, such as
+    /// `sslmode=verify-full sslrootcert=/etc/ssl/ca.pem`.
+    pub replication_options: Option<String>,
     /// Arguments for `initdb`, where a new database is made.
     pub initdb_args: Vec<String>,
 }
@@ -192,7 +197,8 @@ impl AgentConfig {
             port: node.postgres_port,
             user: p.user,
             database: p.database,
-            replication_passfile: p.replication_passfile,
+            replication_passfile: p.replication_passfile.map(|f| beside(path, &f)),
+            replication_options: p.replication_options,
             initdb_args: p.initdb_args,
         });
         Ok(Self {

@@ -4,7 +4,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::constraints::{CRASH_LOOP, check};
-use super::{Engine, rooms};
+use super::{Engine, rooms, serves};
 use crate::model::observation::ResourceState;
 use crate::model::plan::{Candidate, Check, Word};
 use crate::model::topology::{Node, Role};
@@ -58,7 +58,7 @@ impl Engine {
         if table.iter().any(|c| c.eligible) {
             return table;
         }
-        self.candidates_unless(Some(from), |c| overruled(c) || c.name == CRASH_LOOP)
+        self.candidates_unless(Some(from), |c| overruled(c) || yields_to_an_outage(c))
     }
 
     /// The same, where some checks that fail are overruled.
@@ -243,6 +243,9 @@ impl Engine {
             format!("{most} B"),
             "it runs and catches up",
         ));
+        if let Some(serving) = resource.serving.as_ref().filter(|_| !shares) {
+            measured(serves::replays(resource, serving));
+        }
         let least = self.policy.constraints.disk_free_min;
         let (free, wanted) = rooms::tightest(report, least);
         measured(check("disk", rooms::enough(report, least), free, wanted, "space is freed"));
@@ -270,10 +273,17 @@ impl Engine {
             milli(least),
             "its checks answer within their limits",
         ));
+        checks.extend(self.followed_check(&node.node_id));
         checks.push(self.crash_loop_check(&node.node_id));
         checks.extend(self.refusals_check(&node.node_id));
         checks
     }
+}
+
+/// What keeps a planned move away, and is not worth an outage: with nobody else left it is
+/// overruled.
+pub(super) fn yields_to_an_outage(check: &Check) -> bool {
+    [CRASH_LOOP, serves::REPLAYS, serves::FOLLOWED].contains(&&*check.name)
 }
 
 /// Whether a node's word is about now; `mends`: what would make it so.

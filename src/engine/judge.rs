@@ -235,6 +235,23 @@ impl Engine {
         })
     }
 
+    /// That no candidate could serve, before one is needed. Only what nothing else says: a node that
+    /// is down or behind has a verdict of its own.
+    fn no_failover_now(&self, primary: &NodeId) -> Option<String> {
+        let table = self.candidates(Some(primary));
+        if table.iter().any(|c| c.eligible) {
+            return None;
+        }
+        let failing: Vec<String> = table
+            .iter()
+            .filter(|c| c.checks.iter().all(|k| k.passed || super::serves::is_of_serving(k)))
+            .filter_map(|c| Some((c, c.checks.iter().find(|k| !k.passed)?)))
+            .map(|(c, k)| format!("{}: {}: {} (mend: {})", c.node, k.name, k.value, k.would_change))
+            .collect();
+        let could = "you could not fail over to a database that serves now";
+        (!failing.is_empty()).then(|| format!("{could}: {}", failing.join("; ")))
+    }
+
     fn conclude_cluster(&self) -> (ClusterState, String) {
         if self.nodes.values().all(|m| m.report.is_none()) {
             return (ClusterState::Unknown, "no agent was heard yet".into());
@@ -334,20 +351,22 @@ impl Engine {
                 format!("what {primary} acknowledges cannot be accounted for: {why}"),
             );
         }
-        let mut unwell: Vec<_> = self
+        let unwell = self
             .nodes
             .iter()
             .filter(|(_, m)| m.verdict != Verdict::Healthy)
-            .map(|(n, m)| format!("{n} {}", m.verdict.word()))
+            .map(|(n, m)| format!("{n} {}", m.verdict.word()));
+        let amiss: Vec<_> = unwell
+            .chain(self.certificate_that_ends())
+            .chain(self.no_failover_now(&primary))
             .collect();
-        unwell.extend(self.certificate_that_ends());
-        if unwell.is_empty() {
+        if amiss.is_empty() {
             (
                 ClusterState::Healthy,
                 "every node is healthy and commits are confirmed as configured".into(),
             )
         } else {
-            (ClusterState::Degraded, unwell.join(", "))
+            (ClusterState::Degraded, amiss.join(", "))
         }
     }
 }

@@ -31,6 +31,7 @@ mod resume;
 mod rooms;
 pub mod rules;
 mod run;
+mod serves;
 mod sharing;
 mod stalemate;
 mod view;

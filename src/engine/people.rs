@@ -233,6 +233,7 @@ impl Engine {
         }
         let overruled = |c: &Check| {
             plan.accept_unknown_loss && c.name == super::stalemate::REFUSALS
+                || !plan.kind.is_planned() && super::candidates::yields_to_an_outage(c)
                 || c.name == super::constraints::CRASH_LOOP
         };
         let now = self.candidates_unless(plan.demoted(), overruled);

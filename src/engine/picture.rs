@@ -1,7 +1,7 @@
 //! The picture an agent can give when there is no plane: what it and its peers report, with ages,
 //! and no conclusions beyond what the voters' own promises prove.
 
-use crate::model::observation::{NodeReport, ResourceState};
+use crate::model::observation::{NodeReport, ResourceFacts, ResourceState};
 use crate::model::topology::{Cluster, Policy, Role};
 use crate::model::view::{ClusterState, ClusterView, NodeView, Outlook, PhaseView, Verdict};
 use crate::model::{Epoch, NodeId, Span, WallTime};
@@ -132,6 +132,7 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
     {
         return (Verdict::Degraded, fault.to_string());
     }
+    let held = held(resource);
     match &resource.state {
         ResourceState::Stopped(evidence) if evidence.how == "empty" => {
             (Verdict::Degraded, "no data yet".into())
@@ -149,6 +150,7 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
         ResourceState::Standby | ResourceState::Primary if report.shares.is_some() => {
             (Verdict::Healthy, String::new())
         }
+        ResourceState::Standby if held.is_some() => (Verdict::Degraded, held.unwrap_or_default()),
         ResourceState::Standby if resource.receiving_from.is_none() => {
             (Verdict::Degraded, or(&resource.trouble, "receives from nobody"))
         }
@@ -165,9 +167,32 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
             (Verdict::Degraded, why)
         }
         ResourceState::Standby | ResourceState::Primary | ResourceState::None => {
-            (Verdict::Healthy, String::new())
+            (Verdict::Healthy, left_slots(resource))
         }
     }
+}
+
+/// Slots by which nobody receives keep log until the disk is full.
+fn left_slots(resource: &ResourceFacts) -> String {
+    let slots = resource.serving.iter().flat_map(|s| &s.slots).filter(|s| s.is_left());
+    let words: Vec<String> = slots
+        .map(|s| {
+            format!(
+                "slot {0} holds {1} MiB of log here and nobody receives by it; if nobody will: \
+                 SELECT pg_drop_replication_slot('{0}')",
+                s.name,
+                s.holds >> 20
+            )
+        })
+        .collect();
+    words.join("; ")
+}
+
+/// Why its replay does not go on.
+fn held(resource: &ResourceFacts) -> Option<String> {
+    let held = resource.serving.as_ref()?.held.as_ref()?;
+    let (by, lasts, mend) = (&held.by, held.lasts, &held.mend);
+    Some(format!("its replay is held up for {lasts} by {by}; mend: {mend}"))
 }
 
 fn or(text: &str, default: &str) -> String {

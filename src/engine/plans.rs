@@ -234,6 +234,21 @@ impl Engine {
     }
 
     /// Who notices, in words.
+    /// Logical consumers lose their place with a slot that the successor has not.
+    fn slots_lost(&self, from: &NodeId, to: &NodeId) -> Option<String> {
+        let of = |node: &NodeId| self.nodes[node].report.as_ref()?.resource.serving.as_ref();
+        let has = |name: &String| of(to).is_some_and(|s| s.slots.iter().any(|t| t.name == *name));
+        let lost: Vec<&str> =
+            of(from)?.slots.iter().filter(|s| !has(&s.name)).map(|s| s.name.as_str()).collect();
+        (!lost.is_empty()).then(|| {
+            format!(
+                "replication slots that {to} has not: {}: what receives by them has to be set up \
+                 anew there; drop them on {from} afterwards, or they keep log",
+                lost.join(", ")
+            )
+        })
+    }
+
     fn blast_radius(&self, kind: PlanKind, from: &NodeId, to: &NodeId) -> Vec<String> {
         let sessions = self.nodes[from].report.as_ref().map(|r| r.resource.sessions);
         let mut words = vec![match (kind.is_planned(), sessions) {
@@ -256,6 +271,7 @@ impl Engine {
                 followers.join(", ")
             ));
         }
+        words.extend(self.slots_lost(from, to));
         let place =
             |node: &NodeId| self.cluster.node(node).map_or(String::new(), |n| n.region.clone());
         let (here, there) = (place(from), place(to));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub struct Options {
     pub stabilise_s: u64,
     /// After which a former holder may take its role back, in seconds.
     pub reclaim_after_s: u64,
+    /// PostgreSQL's programs; `None`: to be found.
+    #[serde(default)]
+    pub postgres: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             plane: true,
             stabilise_s: 5,
             reclaim_after_s: 10,
+            postgres: None,
         }
     }
 }
@@ -248,6 +252,8 @@ pub(super) fn write(
             )?;
         }
         let plane = ports.link(node, "plane", "plane");
+        let programs = options.postgres.as_ref();
+        let programs = programs.map_or(String::new(), |p| format!("  bin_dir: {}\n", p.display()));
         let kind = if options.simulated { "sim" } else { "postgres" };
         let agent = format!(
             "node_id: {node}\ncluster: ../cluster.yaml\npolicy: ../policy.yaml\nallowlist: \
@@ -255,8 +261,8 @@ pub(super) fn write(
              listen: 127.0.0.1:{}\nhttp: 127.0.0.1:{}\nplane: 127.0.0.1:{plane}\ntls: {{ca: tls/ca.pem, cert: \
              tls/cert.pem, key: tls/key.pem}}\n\
              resource: {kind}\nheartbeat_ms: 100\npostgres:\n  data_dir: data\n  socket_dir: \
-             socket\n  \
-             initdb_args: [--auth=trust, --no-sync]\nroutes:\n{routes}",
+             socket\n\
+             {programs}  initdb_args: [--auth=trust, --no-sync]\nroutes:\n{routes}",
             ports.agent[node], ports.http[node]
         );
         std::fs::write(folder.join("agent.yaml"), agent)?;

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod planted;
 pub mod position;
 pub mod record;
+pub mod serving;
 pub mod share;
 pub mod time;
 pub mod topology;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::loss::Doubt;
+use super::serving::Serving;
 use super::share::Shares;
 use super::{
     DataFault, DataFound, Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime,
@@ -258,6 +259,9 @@ pub struct ResourceFacts {
     /// Why clients' writes do not go through although the database accepts writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,
+    /// Whether it could serve as a primary; `None` where nobody looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Serving>,
     /// Where what was found was not what was ordered, the last few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Found>,

@@ -628,6 +628,7 @@ impl World {
             unproved: None,
             trouble: agent.trouble.clone(),
             refuses: String::new(),
+            serving: None,
             found: agent.found.clone(),
         };
         NodeReport {

@@ -16,9 +16,11 @@ mod data;
 mod doors;
 mod failover;
 mod fencing;
+mod layouts;
 mod membership;
 mod plane;
 mod routers;
+mod serving;
 mod settings;
 mod store;
 
@@ -102,8 +104,10 @@ impl Drop for Cluster {
     }
 }
 
+/// With PostgreSQL's programs in the folder that QUORATE_TEST_POSTGRES names, where it names one.
 fn quick() -> Options {
-    Options { stabilise_s: 1, ..Options::default() }
+    let postgres = std::env::var_os("QUORATE_TEST_POSTGRES").map(Into::into);
+    Options { stabilise_s: 1, postgres, ..Options::default() }
 }
 
 /// What must hold whatever happened to the primary.

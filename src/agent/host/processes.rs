@@ -176,6 +176,20 @@ pub fn working_below(folder: &Path, program: &str) -> Vec<u32> {
     all().filter(|pid| below(pid) && named(pid) && runs(*pid)).collect()
 }
 
+/// Every process with this `NAME=value` in the environment it was started with, but this one.
+pub fn with_environment(entry: &str) -> Vec<u32> {
+    let has = |pid: &u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|b| *b == 0).any(|e| e == entry.as_bytes())
+    };
+    all().filter(|pid| *pid != std::process::id() && has(pid) && runs(*pid)).collect()
+}
+
+/// Its children.
+pub fn children(raw: u32) -> Vec<u32> {
+    all().filter(|pid| stat(*pid).is_some_and(|s| s.parent == raw)).collect()
+}
+
 /// Whether the process descends from `server`, or is an orphan of it that has not left its group.
 pub fn descends(raw: u32, server: Process) -> bool {
     let Some(own) = stat(raw) else { return false };
@@ -204,8 +218,7 @@ pub fn kill_all_in(
 ) -> (u32, Vec<u32>) {
     let mut killed: BTreeSet<u32> = BTreeSet::new();
     if let Some(server) = server.filter(Process::still_runs) {
-        let children: Vec<u32> =
-            all().filter(|pid| stat(*pid).is_some_and(|s| s.parent == server.pid)).collect();
+        let children = children(server.pid);
         // The server first: nothing new is started then.
         for pid in std::iter::once(server.pid).chain(children) {
             signal(pid, Signal::KILL);

@@ -95,7 +95,19 @@ pub struct Control {
     pub segment_bytes: u64,
     /// Which database this is a copy of; made once, by `initdb`.
     pub system: String,
+    /// What the primary that wrote the log has for [`DEMANDED`], in that order: a standby with less
+    /// stops replaying, and ends when it is promoted.
+    pub demands: [u64; 5],
 }
+
+/// Settings that log carries, and which a standby needs at least as high.
+pub const DEMANDED: [&str; 5] = [
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+];
 
 impl Control {
     /// Reads it with `pg_controldata`.
@@ -118,7 +130,20 @@ impl Control {
             checkpoint: Position { timeline, lsn },
             segment_bytes,
             system: field("Database system identifier"),
+            demands: [
+                "max_connections setting",
+                "max_worker_processes setting",
+                "max_wal_senders setting",
+                "max_prepared_xacts setting",
+                "max_locks_per_xact setting",
+            ]
+            .map(|name| field(name).parse().unwrap_or(0)),
         })
+    }
+    /// What the log demands of a setting.
+    pub fn demands(&self, name: &str) -> Option<u64> {
+        let at = DEMANDED.iter().position(|d| *d == name)?;
+        Some(self.demands[at])
     }
     /// It was stopped cleanly, whatever it was.
     pub fn is_clean(&self) -> bool {
@@ -221,6 +246,17 @@ pub fn timelines(data_dir: &Path) -> std::collections::BTreeSet<u32> {
         .into_iter()
         .filter_map(|(_, name)| u32::from_str_radix(name.get(..8)?, 16).ok())
         .collect()
+}
+
+/// Log that the archive does not have yet, in order.
+pub fn unarchived(data_dir: &Path) -> Vec<String> {
+    let folder = data_dir.join("pg_wal/archive_status");
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+    let mut ready: Vec<String> =
+        names.filter_map(|n| n.strip_suffix(".ready").map(ToOwned::to_owned)).collect();
+    ready.sort_unstable();
+    ready
 }
 
 /// How much log is here, in bytes: the most that a fork can take.

@@ -140,7 +140,14 @@ impl Driver {
         sql::look(self.client.insert(client)).await
     }
 
+    /// Beside the data directory; where that is nobody's place to write, in the state folder.
     pub(super) fn log_path(&self) -> PathBuf {
-        self.setup.config.data_dir.with_extension("log")
+        let beside = self.setup.config.data_dir.with_extension("log");
+        let parent = beside.parent().filter(|p| !p.as_os_str().is_empty());
+        let may = rustix::fs::Access::WRITE_OK;
+        if beside.exists() || parent.is_none_or(|p| rustix::fs::access(p, may).is_ok()) {
+            return beside;
+        }
+        self.setup.state_dir.join("postgres.log")
     }
 }

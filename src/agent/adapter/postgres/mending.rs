@@ -126,6 +126,8 @@ impl Driver {
             self.watch.doubt = Doubt::default();
             self.say_doubt(vec![]);
         }
+        self.mind_replay(look).await;
+        self.look_at_slots().await;
         if !look.syncs {
             self.note(
                 "fsync is off here: what this server says it has flushed counts for nothing; \
@@ -168,6 +170,7 @@ impl Driver {
         }
         self.mind_blocked(look);
         self.count_cancelled(look).await;
+        self.look_at_slots().await;
         self.forget_note();
     }
 

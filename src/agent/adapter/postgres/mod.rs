@@ -1,10 +1,12 @@
-//! PostgreSQL 13 to 17: pursues a goal, watches the server, and reports.
+//! PostgreSQL 13 to 18: pursues a goal, watches the server, and reports.
 //!
 //! The server is never writable unless the goal is `Primary`: every start is a start as a standby,
 //! and only a promotion makes it writable. The death of the postmaster is noticed at once (pidfd),
 //! not at the next look.
 
 pub mod archive;
+mod clone;
+mod configuration;
 mod data;
 mod doubt;
 mod files;
@@ -15,11 +17,13 @@ mod programs;
 mod promotion;
 mod pulse;
 mod rebuild;
+mod serving;
 pub mod settings;
 pub mod sql;
 mod standby;
 mod start;
 mod stop;
+mod unfinished;
 mod upstream;
 mod waits;
 
@@ -35,6 +39,7 @@ use tokio_postgres::Client;
 use self::archive::Archive;
 use self::mending::Watch;
 use self::pulse::Pulse;
+use self::serving::{Holding, Reaches};
 use self::upstream::Thirst;
 use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
@@ -42,8 +47,9 @@ use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{ResourceFacts, ResourceState};
+use crate::model::serving::Slot;
 use crate::model::topology::Unsynchronised;
-use crate::model::{DataMark, NodeId, Position, Span, SyncSet};
+use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
 
 /// Time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -123,6 +129,12 @@ struct Driver {
     archive: Archive,
     /// Why a standby does not stream, and what is done about it.
     thirst: Thirst,
+    /// What holds replay up.
+    holding: Holding,
+    /// Replication slots, and when they were looked at.
+    slots: (Option<Timestamp>, Vec<Slot>),
+    /// Replication connections to the peers, as tried.
+    reaches: Reaches,
 }
 
 /// Runs until the runtime goes away. The server goes on: only goals stop it.
@@ -149,8 +161,12 @@ pub async fn run(setup: Setup, mut port: Port) {
         watch: Watch::default(),
         archive: Archive::default(),
         thirst: Thirst::default(),
+        holding: Holding::default(),
+        slots: (None, vec![]),
+        reaches: Reaches::default(),
     };
     driver.recall();
+    driver.reaches = driver.start_reaching();
     loop {
         let (id, goal) = port.goal.borrow_and_update().clone();
         if id == 0 {
@@ -232,7 +248,7 @@ impl Driver {
                             if matches!(goal, Goal::Standby { .. }) { break; }
                         }
                         self.look().await;
-                        let again = self.keep_order(goal).await;
+                        let again = self.keep_order(goal).await || self.keep_replaying(goal).await;
                         self.tell().await;
                         if again || self.must_rebuild(goal).await { break; }
                     }
@@ -263,6 +279,7 @@ impl Driver {
         (self.facts.disk_free, self.facts.disk_total) = (free, total);
         self.facts.unsynchronised_sessions = self.watch.cancelled;
         self.facts.blocked = self.watch.blocked.clone().filter(|_| self.resource.writable);
+        self.facts.serving = Some(self.serving());
         let postmaster = self.exit.as_ref().map(|(pid, _)| *pid);
         // The runtime going away ends the whole process.
         let _ = self

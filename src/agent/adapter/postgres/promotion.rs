@@ -8,6 +8,9 @@ use super::{Done, Driver, Failed, LOOK_INTERVAL, PROMOTE_MAX, failed, files, set
 use crate::agent::host;
 use crate::model::{Epoch, NodeId, Span, SyncSet};
 
+/// How often a promotion that takes long asks what holds it up.
+const FREE_INTERVAL: Span = Span::millis(100);
+
 impl Driver {
     /// Promotes in `epoch`: the synchronous set first, the timeline of that number, and the proof
     /// that it is so.
@@ -51,6 +54,8 @@ impl Driver {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         if recovery {
+            self.free_replay("it is promoted").await?;
+            let mut asked = host::now();
             sql::bounded(self.client().await?.query_one("SELECT pg_promote(false)", &[])).await?;
             loop {
                 let row =
@@ -61,6 +66,11 @@ impl Driver {
                 }
                 if host::now() > until {
                     return failed(format!("the server has not promoted within {PROMOTE_MAX}"));
+                }
+                // Sessions that were let in after the last look may hold it up too.
+                if host::now().since(asked) >= FREE_INTERVAL {
+                    self.free_all_replay("it is promoted").await?;
+                    asked = host::now();
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

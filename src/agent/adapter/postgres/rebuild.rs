@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{self, Control};
-use super::{Done, Driver, Failed, failed};
+use super::start::at_least;
+use super::unfinished::{self, Unfinished};
+use super::{Done, Driver, Failed, configuration, failed};
 use crate::agent::host;
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
@@ -13,12 +15,6 @@ use crate::model::{Lsn, Position, Span, TimelineHistory};
 /// The name under which tools connect: never a node's, or a server would take their word for a
 /// standby's.
 pub(super) const TOOL: &str = "quorate-rebuild";
-
-/// Beside the data directory while it is rebuilt: what is in it cannot be used. (Inside, a rewind
-/// would remove it.)
-pub(super) fn unfinished(data_dir: &Path) -> std::path::PathBuf {
-    data_dir.with_extension("rebuilding")
-}
 
 /// Pauses after a rebuild that failed: doubled from the first to the second.
 const PAUSE_MIN: Span = Span::secs(1);
@@ -52,7 +48,7 @@ impl Driver {
     pub(super) async fn make_followable(&mut self, upstream: &Upstream) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let Some(history) = &upstream.history else { return Ok(()) };
-        if unfinished(&data_dir).exists() {
+        if unfinished::is_here(&self.setup) {
             return self.reclone(upstream).await;
         }
         let control = Control::read(&self.setup.programs, &data_dir).await?;
@@ -102,6 +98,7 @@ impl Driver {
         control: &Control,
     ) -> Done {
         self.same_system(upstream, control).await?;
+        self.setup.programs.end_leftovers().await.map_err(Failed)?;
         self.checkpoint_at(upstream).await?;
         self.state(ResourceState::Rebuilding);
         self.facts.trouble = format!("rewinding to follow {}", upstream.node);
@@ -117,7 +114,7 @@ impl Driver {
         // A crashed server needs its own recovery first; then the rewind has a consistent state to
         // start from.
         if !control.is_clean() {
-            self.recover_alone().await?;
+            self.recover_alone(control).await?;
         }
         // Only looked at: what fails here has touched nothing, and the copy stays what it was.
         if let Err(why) = self.pg_rewind(upstream, true).await {
@@ -126,10 +123,12 @@ impl Driver {
                 Failed(format!("{}; cloning {}: {}", why.0, upstream.node, also.0))
             });
         }
-        host::write_durably(&unfinished(&data_dir), "pg_rewind\n")?;
+        configuration::keep(&data_dir, &self.setup.state_dir)?;
+        unfinished::write(&self.setup, &Unfinished::Rewind)?;
         match self.pg_rewind(upstream, false).await {
             Ok(()) => {
-                std::fs::remove_file(unfinished(&data_dir))?;
+                configuration::put_back(&data_dir, &self.setup.state_dir)?;
+                unfinished::remove(&self.setup)?;
                 tracing::info!("rewound to follow {}", upstream.node);
                 self.note_rebuilt()
             }
@@ -142,29 +141,27 @@ impl Driver {
         }
     }
 
-    async fn pg_rewind(&self, upstream: &Upstream, only_look: bool) -> Done {
+    async fn pg_rewind(&mut self, upstream: &Upstream, only_look: bool) -> Done {
         let Some(source) = self.conninfo(&upstream.node, TOOL) else {
             return failed("no way to it is configured");
         };
         let source = format!("{source} dbname={}", self.setup.config.database);
-        let data_dir = &self.setup.config.data_dir;
-        self.setup
-            .programs
-            .run("pg_rewind", |c| {
-                c.arg("-D").arg(data_dir).arg("--source-server").arg(source);
-                c.arg("--no-ensure-shutdown");
-                if only_look {
-                    c.arg("--dry-run");
-                }
-            })
-            .await?;
-        Ok(())
+        let data_dir = self.setup.config.data_dir.clone();
+        let doing = format!("rewinding to follow {}", upstream.node);
+        self.run_shown("pg_rewind", &doing, move |c| {
+            c.arg("-D").arg(data_dir).arg("--source-server").arg(source);
+            c.args(["--no-ensure-shutdown", "--progress"]);
+            if only_look {
+                c.arg("--dry-run");
+            }
+        })
+        .await
     }
 
-    async fn recover_alone(&mut self) -> Done {
+    async fn recover_alone(&mut self, control: &Control) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let _ = std::fs::remove_file(data_dir.join("standby.signal"));
-        let arguments = self.fixed_arguments(|_| Some(String::new()));
+        let arguments = self.fixed_arguments(|name| Some(at_least("", control.demands(name))));
         self.setup
             .programs
             .run("postgres", |c| {
@@ -259,7 +256,7 @@ impl Driver {
             match Control::read(&self.setup.programs, &data_dir).await {
                 Ok(control) => self.same_system(upstream, &control).await?,
                 // Half-rewound from there: it was the same before.
-                Err(_) if unfinished(&data_dir).exists() => {}
+                Err(_) if unfinished::is_here(&self.setup) => {}
                 Err(error) => return Err(error.into()),
             }
             self.clone_from(upstream).await
@@ -295,49 +292,6 @@ impl Driver {
             }
         }
         done
-    }
-
-    /// A copy of `upstream`. An unfinished copy is thrown away; what was here before goes when the
-    /// copy is whole.
-    pub(super) async fn clone_from(&mut self, upstream: &Upstream) -> Done {
-        self.state(ResourceState::Rebuilding);
-        self.facts.trouble = format!("cloning {}", upstream.node);
-        self.tell().await;
-        let data_dir = self.setup.config.data_dir.clone();
-        let (next, old) = (data_dir.with_extension("cloning"), data_dir.with_extension("old"));
-        for leftover in [&next, &old] {
-            if leftover.exists() {
-                std::fs::remove_dir_all(leftover)?;
-            }
-        }
-        let Some(source) = self.conninfo(&upstream.node, TOOL) else {
-            return failed("no way to it is configured");
-        };
-        self.setup
-            .programs
-            .run("pg_basebackup", |c| {
-                c.arg("-D")
-                    .arg(&next)
-                    .args(["-X", "stream", "-c", "fast", "--no-sync", "-d"])
-                    .arg(source);
-            })
-            .await?;
-        rustix::fs::sync();
-        if self.adopt() {
-            self.stop_gracefully().await?;
-        }
-        if data_dir.exists() {
-            std::fs::rename(&data_dir, &old)?;
-        }
-        std::fs::rename(&next, &data_dir)?;
-        if unfinished(&data_dir).exists() {
-            std::fs::remove_file(unfinished(&data_dir))?;
-        }
-        if old.exists() {
-            std::fs::remove_dir_all(&old)?;
-        }
-        tracing::info!("cloned {}", upstream.node);
-        self.note_rebuilt()
     }
 }
 

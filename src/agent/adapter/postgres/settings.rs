@@ -68,7 +68,7 @@ pub struct Setting {
     pub why: &'static str,
 }
 
-const ALL: RangeInclusive<u32> = 13..=17;
+const ALL: RangeInclusive<u32> = 13..=18;
 
 const fn row(name: &'static str, kind: Kind, want: Want, why: &'static str) -> Setting {
     Setting { name, kind, want, majors: ALL, why }
@@ -82,6 +82,8 @@ const fn moving(name: &'static str, why: &'static str) -> Setting {
 
 /// Where recovery ends is the agent's matter: it promotes at the end of the log.
 const TARGET: &str = "a recovery that ends early throws acknowledged writes away";
+/// The start gives the greater of the user's value and what the log demands.
+const DEMANDED: &str = "with less than the primary a standby stops replaying";
 /// What keeps a commit from being told before it is safe.
 pub const WAITING: &[&str] = &["on", "remote_apply"];
 
@@ -103,6 +105,10 @@ pub const TABLE: &[Setting] = &[
     fixed("wal_log_hints", Want::Is("on"), "a former primary could not be rewound"),
     fixed("wal_level", Want::OneOf(&["replica", "logical"]), "standbys need it"),
     fixed("max_wal_senders", Want::AtLeast(16), "standbys, rebuilds and backups connect"),
+    fixed("max_connections", Want::AtLeast(1), DEMANDED),
+    fixed("max_worker_processes", Want::AtLeast(0), DEMANDED),
+    fixed("max_prepared_transactions", Want::AtLeast(0), DEMANDED),
+    fixed("max_locks_per_transaction", Want::AtLeast(10), DEMANDED),
     fixed("wal_keep_size", Want::AtLeast(1024), "a standby that was away finds its log (MB)"),
     fixed("recovery_target", Want::Is(""), TARGET),
     fixed("recovery_target_name", Want::Is(""), TARGET),
@@ -317,6 +323,7 @@ mod tests {
             user: "postgres".into(),
             database: "postgres".into(),
             replication_passfile: None,
+            replication_options: None,
             initdb_args: vec![],
         }
     }

@@ -7,6 +7,7 @@ use tokio_postgres::{Client, NoTls, Row};
 use crate::agent::host;
 use crate::config::agent::PostgresConfig;
 use crate::model::observation::StandbyFacts;
+use crate::model::serving::Slot;
 use crate::model::topology::Unsynchronised;
 use crate::model::{Lsn, NodeId, Span};
 
@@ -99,6 +100,12 @@ pub struct StandbyLook {
     pub syncs: bool,
     /// Client sessions.
     pub sessions: u32,
+    /// Replay is paused, or a pause was asked for.
+    pub paused: bool,
+    /// `recovery_min_apply_delay`; empty: none.
+    pub delay: String,
+    /// The startup process waits for sessions: for their locks, pins or snapshots.
+    pub conflicts: bool,
 }
 
 /// A look at a primary.
@@ -227,6 +234,10 @@ const STANDBY: &str = "\
         AS upstream_age, \
     coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), '') \
         AS waits, \
+    coalesce((SELECT wait_event_type FROM pg_stat_activity WHERE backend_type = 'startup'), '') \
+        AS waits_for, \
+    CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END AS paused, \
+    current_setting('recovery_min_apply_delay') AS delay, \
     current_setting('primary_conninfo') AS conninfo, \
     current_setting('primary_slot_name') AS slot, \
     current_setting('synchronous_standby_names') AS sync, \
@@ -425,7 +436,112 @@ pub async fn look_standby(client: &Client) -> Result<StandbyLook, LookError> {
         moving: moving(&row),
         syncs: row.get::<_, String>("fsync") == "on",
         sessions: sessions(&row),
+        paused: row.get("paused"),
+        delay: Some(row.get::<_, String>("delay")).filter(|d| d != "0").unwrap_or_default(),
+        conflicts: row.get::<_, String>("waits_for") == "Lock" || CONFLICTS.contains(&&*waits),
     })
+}
+
+/// What a startup process waits in while sessions hold it up, beside their locks.
+const CONFLICTS: [&str; 3] =
+    ["BufferPin", "RecoveryConflictSnapshot", "RecoveryConflictTablespace"];
+
+/// Sessions that hold replay up: those whose locks it waits for, or else whose snapshots it may.
+/// (`pg_blocking_pids` does not know the startup process.)
+const HOLDERS: &str = "\
+    SELECT a.pid, coalesce(a.usename::text, '') AS name, a.application_name, \
+    coalesce(host(a.client_addr), 'local') AS place, \
+    (extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.backend_start)))::bigint \
+        AS age \
+    FROM pg_stat_activity s JOIN pg_stat_activity a ON a.backend_type = 'client backend' \
+    AND a.application_name <> 'quorate' \
+    AND CASE WHEN s.wait_event_type = 'Lock' THEN a.pid IN (SELECT h.pid FROM pg_locks w \
+        JOIN pg_locks h ON h.granted AND h.locktype = w.locktype \
+        AND h.database IS NOT DISTINCT FROM w.database \
+        AND h.relation IS NOT DISTINCT FROM w.relation \
+        AND h.classid IS NOT DISTINCT FROM w.classid AND h.objid IS NOT DISTINCT FROM w.objid \
+        WHERE w.pid = s.pid AND NOT w.granted) \
+    WHEN s.wait_event IN ('BufferPin', 'RecoveryConflictSnapshot', 'RecoveryConflictTablespace') \
+    THEN a.backend_xmin IS NOT NULL ELSE false END \
+    WHERE s.backend_type = 'startup' ORDER BY a.xact_start";
+
+/// A session that holds replay up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process.
+    pub pid: i32,
+    /// Who, from where, since when.
+    pub who: String,
+}
+
+/// Who holds replay up now.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn holders(client: &Client) -> Result<Vec<Holder>, LookError> {
+    let rows = bounded(client.query(HOLDERS, &[])).await?;
+    let holder = |r: &Row| {
+        let who = format!(
+            "{} {} from {}, {} s",
+            r.get::<_, String>("name"),
+            r.get::<_, String>("application_name"),
+            r.get::<_, String>("place"),
+            r.get::<_, i64>("age")
+        );
+        Holder { pid: r.get("pid"), who }
+    };
+    Ok(rows.iter().map(holder).collect())
+}
+
+/// Ends these sessions.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn end_sessions(client: &Client, pids: &[i32]) -> Result<(), LookError> {
+    let sql = "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid";
+    bounded(client.query(sql, &[&pids])).await.map(|_| ())
+}
+
+/// The slots of this server; those that a tool makes for the time of its connection are none.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn slots(client: &Client, major: u32) -> Result<Vec<Slot>, LookError> {
+    let carried = if major >= 17 { "failover" } else { "false" };
+    let sql = format!(
+        "SELECT slot_name::text AS name, slot_type = 'logical' AS logical, active, {carried} AS \
+         carried, greatest(coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN \
+         coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE \
+         pg_current_wal_lsn() END, restart_lsn), 0), 0)::bigint AS holds \
+         FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT 64"
+    );
+    let rows = bounded(client.query(&sql, &[])).await?;
+    let slot = |r: &Row| Slot {
+        name: r.get("name"),
+        logical: r.get("logical"),
+        active: r.get("active"),
+        holds: u64::try_from(r.get::<_, i64>("holds")).unwrap_or(0),
+        carried: r.get("carried"),
+    };
+    Ok(rows.iter().map(slot).collect())
+}
+
+/// Ends a pause of replay that somebody asked for.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn resume_replay(client: &Client) -> Result<(), LookError> {
+    bounded(client.batch_execute("SELECT pg_wal_replay_resume()")).await
+}
+
+/// Settings of this server, by name.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn numbers(client: &Client, names: &[&str]) -> Result<Vec<u64>, LookError> {
+    let sql = "SELECT current_setting(name)::bigint FROM unnest($1::text[]) name";
+    let rows = bounded(client.query(sql, &[&names])).await?;
+    Ok(rows.iter().map(|r| u64::try_from(r.get::<_, i64>(0)).unwrap_or(0)).collect())
 }
 
 /// Commits a real write that waits for the synchronous standbys, and reads it back. Returns how

@@ -8,7 +8,7 @@ use super::archive;
 use super::files;
 use super::settings::{self, Moving};
 use super::sql::{self, StandbyLook};
-use super::{Done, Driver, Failed, failed};
+use super::{Done, Driver, Failed, Setup, failed};
 use crate::agent::host;
 use crate::agent::machine::Upstream;
 use crate::model::observation::{ResourceState, StopEvidence};
@@ -23,6 +23,9 @@ impl Driver {
     pub(super) async fn stand_by(&mut self, upstream: Option<&Upstream>, may_init: bool) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
         let runs = self.adopt();
+        if !runs {
+            self.carry_on_exchange().await?;
+        }
         if files::has_data(&data_dir) {
             self.refuse_foreign(upstream)?;
         }
@@ -124,19 +127,7 @@ impl Driver {
     /// A server counts a connection as a synchronous standby by its name: only the standby itself
     /// may use this node's.
     pub(super) fn conninfo(&self, node: &NodeId, name: &str) -> Option<String> {
-        let route = self.setup.routes.get(node)?;
-        let (host, port) = route.postgres.rsplit_once(':')?;
-        let config = &self.setup.config;
-        let passfile = config
-            .replication_passfile
-            .as_ref()
-            .map(|p| format!(" passfile={}", p.display()))
-            .unwrap_or_default();
-        Some(format!(
-            "host={host} port={port} user={} application_name={name}{passfile} connect_timeout=2 \
-                tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3",
-            config.user
-        ))
+        conninfo(&self.setup, node, name)
     }
 
     pub(super) fn reload(&mut self, moving: Moving) -> Done {
@@ -231,5 +222,45 @@ impl Driver {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+}
+
+/// See [`Driver::conninfo`].
+pub(super) fn conninfo(setup: &Setup, node: &NodeId, name: &str) -> Option<String> {
+    let (host, port) = setup.routes.get(node)?.postgres.rsplit_once(':')?;
+    let config = &setup.config;
+    // An IPv6 address stands between brackets where a port follows it, and without in libpq.
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let passfile = config.replication_passfile.as_ref();
+    let passfile = passfile.map(|p| format!(" passfile={}", quoted(&p.display().to_string())));
+    let options = config.replication_options.as_ref().map(|o| format!(" {o}"));
+    Some(format!(
+        "host={} port={port} user={} application_name={name}{}{} connect_timeout=2 \
+            tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3",
+        quoted(host),
+        quoted(&config.user),
+        passfile.unwrap_or_default(),
+        options.unwrap_or_default()
+    ))
+}
+
+/// A value in a connection string: quoted where it has to be.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn odd_characters_of_a_path_are_quoted() {
+        assert_eq!(quoted("/etc/quorate/pass"), "/etc/quorate/pass");
+        assert_eq!(quoted("/a b/it's\\x"), "'/a b/it\\'s\\\\x'");
+        assert_eq!(quoted(""), "''");
     }
 }

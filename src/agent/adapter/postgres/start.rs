@@ -5,8 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::files::{self, Control};
-use super::rebuild::unfinished;
-use super::{Done, Driver, Failed, archive, failed, settings, sql};
+use super::{Done, Driver, Failed, archive, failed, settings, sql, unfinished};
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
 
@@ -16,7 +15,7 @@ impl Driver {
     pub(super) async fn start(&mut self, upstream: Option<&Upstream>) -> Done {
         let config = self.setup.config.clone();
         let data_dir = &config.data_dir;
-        if unfinished(data_dir).exists() {
+        if unfinished::is_here(&self.setup) {
             return failed("a rebuild was interrupted here; waiting for a primary to clone from");
         }
         if let Some(major) = files::data_major(data_dir)
@@ -29,6 +28,7 @@ impl Driver {
             ));
         }
         self.clear_the_way().await?;
+        self.setup.programs.end_leftovers().await.map_err(Failed)?;
         files::remove_loose_placeholders(data_dir)?;
         files::signal_standby(data_dir)?;
         let arguments = self.arguments(upstream).await?;
@@ -101,10 +101,11 @@ impl Driver {
         for name in &names {
             values.push(self.users_value(name).await?);
         }
-        let of = |name: &str| {
-            names.iter().position(|n| *n == name).map_or(String::new(), |at| values[at].clone())
-        };
         let control = Control::read(&self.setup.programs, &config.data_dir).await?;
+        let of = |name: &str| {
+            let own = names.iter().position(|n| *n == name).map_or("", |at| &values[at]);
+            at_least(own, control.demands(name))
+        };
         self.found_archive(by_system, of("restore_command"), control.segment_bytes)?;
         let moving = self.settings(upstream);
         files::write_moving(&config.data_dir, &moving)?;
@@ -138,6 +139,15 @@ impl Driver {
         let mut arguments = self.config_argument();
         arguments.extend(settings::arguments(self.setup.programs.major, &self.setup.config, user));
         arguments
+    }
+}
+
+/// The user's own value, or what the log demands if that is more.
+pub(super) fn at_least(own: &str, demanded: Option<u64>) -> String {
+    match (own.parse::<u64>(), demanded) {
+        (Ok(own), Some(demanded)) => own.max(demanded).to_string(),
+        (Err(_), Some(demanded)) => demanded.to_string(),
+        (_, None) => own.to_owned(),
     }
 }
 

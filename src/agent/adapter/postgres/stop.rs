@@ -11,6 +11,9 @@ use crate::agent::ours::Stopped;
 use crate::model::observation::{CheckTimes, ResourceState, StopEvidence};
 use crate::model::{Position, Span};
 
+/// An archiver may finish what it has begun for so long after everything else has ended.
+const ARCHIVER_MAX: Span = Span::millis(500);
+
 impl Driver {
     /// Finds the running server and watches it. One that somebody else started is not adopted: its
     /// settings are not those that this agent starts it with.
@@ -98,6 +101,8 @@ impl Driver {
         self.facts.receiving_from = None;
         self.facts.check = CheckTimes::default();
         self.facts.sessions = 0;
+        self.holding = super::serving::Holding::default();
+        self.slots = (None, vec![]);
     }
 
     /// Kills whatever is this node's server. Evidence is that nothing remains, and that nobody
@@ -134,6 +139,33 @@ impl Driver {
         self.state(ResourceState::Stopped(evidence));
     }
 
+    /// Comes back when the server has shut down but for its archiver, which has had its time.
+    async fn waits_for_its_archiver(&self, pid: u32) {
+        let (mut since, mut before) = (None, vec![]);
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let archives = |title: &str| title.contains("archiver") || title.contains("logger");
+            let left = host::processes::children(pid);
+            let (its, others): (Vec<u32>, Vec<u32>) =
+                left.into_iter().partition(|c| archives(&host::processes::command_of(*c)));
+            // Whoever connects now is told no by a process of a moment.
+            let works = others.iter().any(|c| before.contains(c));
+            before = others;
+            if its.is_empty() || works {
+                since = None;
+                continue;
+            }
+            if host::now().since(*since.get_or_insert_with(host::now)) < ARCHIVER_MAX {
+                continue;
+            }
+            let folder = &self.setup.config.data_dir;
+            let control = files::Control::read(&self.setup.programs, folder).await;
+            if control.is_ok_and(|c| c.is_clean()) {
+                return;
+            }
+        }
+    }
+
     /// A checkpoint first (the stop is then quick), then fast, immediate, kill. The end of the log
     /// is read when the stop was clean.
     pub(super) async fn stop_gracefully(&mut self) -> Done {
@@ -150,14 +182,23 @@ impl Driver {
         let Some(pid) = self.exit.as_ref().map(|(pid, _)| *pid) else {
             return self.kill("kill").await;
         };
-        let mut how = "fast";
+        let (mut how, mut cut_short) = ("fast", false);
         for (signal, word, limit) in
             [(Signal::INT, "fast", FAST_STOP_MAX), (Signal::QUIT, "immediate", IMMEDIATE_STOP_MAX)]
         {
             how = word;
             host::signal(pid, signal);
-            if tokio::time::timeout(limit.std(), self.exited()).await.is_ok() {
-                break;
+            let ended = tokio::time::timeout(limit.std(), self.exited());
+            if word != "fast" {
+                if ended.await.is_ok() {
+                    break;
+                }
+                continue;
+            }
+            tokio::select! {
+                ended = ended => if ended.is_ok() { break },
+                // All that it wrote is on disk and with its standbys.
+                () = self.waits_for_its_archiver(pid) => cut_short = true,
             }
         }
         let Some(found) = self.setup.ours.is_gone() else { return self.kill(how).await };
@@ -165,6 +206,18 @@ impl Driver {
         let folder = self.setup.config.data_dir.clone();
         let control = files::Control::read(&self.setup.programs, &folder).await?;
         let end = control.is_clean_primary().then_some(control.checkpoint);
+        if cut_short {
+            how = "fast; its archiver was not waited for";
+            let ready = files::unarchived(&folder);
+            self.note_found(
+                format!("archive_command hung at the stop: {} files not archived", ready.len()),
+                format!(
+                    "not waited for; the files stay in pg_wal, from {} on, until this node archives \
+                     again or they are copied by hand",
+                    ready.first().map_or("?", String::as_str)
+                ),
+            );
+        }
         self.stopped(how, found, end);
         Ok(())
     }

@@ -135,6 +135,10 @@ impl Driver {
             return false;
         }
         self.thirst.asked_at = Some(now);
+        // A receiver is asked for by a startup process that is not held up.
+        if let Err(failure) = self.free_replay("it cannot follow its upstream otherwise").await {
+            self.note(format!("what holds replay up cannot be ended: {}", failure.0));
+        }
         match self.is_gone(upstream).await {
             Ok(false) => false,
             Ok(true) => self.without_upstream(upstream).await,
@@ -236,7 +240,7 @@ impl Driver {
         self.psql(upstream, CHECKPOINT_MAX, &["CHECKPOINT"]).await.map(|_| ())
     }
 
-    async fn psql(
+    pub(super) async fn psql(
         &self,
         upstream: &Upstream,
         limit: Duration,

@@ -8,14 +8,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use crossterm::event::{Event as TerminalEvent, EventStream, MouseEventKind};
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::Backend as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::StreamExt as _;
 
+use super::alarm::Alarm;
 use super::event::{CallFailed, Command, Event, Moment};
 use super::keymap::Keymap;
 use super::model::{Access, Model};
+use super::paint::Paint;
 use super::theme::{Depth, Theme};
 use super::update::update;
 use super::{export, kept, link, terminal, view};
@@ -65,7 +67,7 @@ const COUNTDOWN: Span = Span::millis(200);
 
 struct Runner {
     model: Model,
-    terminal: Terminal<CrosstermBackend<std::io::Stdout>>,
+    terminal: Terminal<Paint<std::io::Stdout>>,
     identity: Option<Identity>,
     read_only: bool,
     events: mpsc::Sender<Event>,
@@ -132,9 +134,11 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         .cluster
         .map(crate::model::ClusterId::new)
         .or_else(|| model.clusters.keys().next().cloned());
+    // A signal that comes as soon as the terminal is taken finds it given back.
+    let mut end = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
     let guard = terminal::Guard::take().map_err(|e| format!("no terminal: {e}"))?;
-    let backend = CrosstermBackend::new(std::io::stdout());
-    let terminal = Terminal::new(backend).map_err(|e| e.to_string())?;
+    let terminal = Terminal::new(Paint::on(std::io::stdout())).map_err(|e| e.to_string())?;
     let mut runner = Runner {
         model,
         terminal,
@@ -156,14 +160,13 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     }
     let frame = if std::env::var_os("SSH_CONNECTION").is_some() { FRAME_SSH } else { FRAME };
     let mut keys = EventStream::new();
-    let mut end = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    let alarm = Alarm::new().map_err(|e| format!("no clock: {e}"))?;
     let mut dirty = false;
     let mut drawn = tokio::time::Instant::now();
     while !runner.quit {
-        let wake = wake(&runner.model);
+        alarm.set(wake(&runner.model)).map_err(|e| format!("no clock: {e}"))?;
+        // In no order: a held key keeps neither a signal nor a picture waiting.
         let event = tokio::select! {
-            biased;
             _ = end.recv() => break,
             _ = hangup.recv() => break,
             key = keys.next() => match key {
@@ -186,7 +189,10 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
                 Some(Err(why)) => Some(Event::Failed(why)),
                 None => { starting = None; None }
             },
-            () = tokio::time::sleep(wake.std()) => Some(Event::Tick),
+            rung = alarm.rings() => match rung {
+                Ok(()) => Some(Event::Tick),
+                Err(e) => return Err(format!("no clock: {e}")),
+            },
             () = tokio::time::sleep_until(drawn + frame), if dirty => None,
         };
         let typed = matches!(event, Some(Event::Key(_) | Event::Paste(_) | Event::Resize(..)));
@@ -201,6 +207,10 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
             runner.draw();
             dirty = false;
             drawn = tokio::time::Instant::now();
+        }
+        if typed {
+            // Keys that wait already do not keep the connection from its turn.
+            tokio::task::yield_now().await;
         }
     }
     terminal::mouse(false);
@@ -275,7 +285,7 @@ impl Runner {
         self.shown = Some(drawn.clone());
         self.terminal.flush()?;
         self.terminal.swap_buffers();
-        std::io::stdout().flush()
+        self.terminal.backend_mut().flush()
     }
 
     fn act(&mut self, command: Command) {
@@ -437,6 +447,8 @@ impl Runner {
         }
         // Woken again.
         let _ = terminal::enter();
+        terminal::mouse(self.model.settings.mouse);
+        self.terminal.backend_mut().forget();
         let _ = self.terminal.clear();
         self.shown = None;
         self.model.moment = Moment { now: host::now().max(Timestamp(0)), wall: host::wall() };

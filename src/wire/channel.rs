@@ -32,6 +32,14 @@ pub struct Refused {
 /// # Errors
 /// [`Refused`] when the address or the certificates cannot be used.
 pub fn connect(address: &str, name: &str, files: &TlsFiles) -> Result<Channel, Refused> {
+    let endpoint = endpoint(address, name, files)?
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .keep_alive_while_idle(true);
+    Ok(endpoint.connect_lazy())
+}
+
+fn endpoint(address: &str, name: &str, files: &TlsFiles) -> Result<Endpoint, Refused> {
     let bad = |why: String| Refused {
         who: in_words(name),
         address: address.to_owned(),
@@ -44,13 +52,7 @@ pub fn connect(address: &str, name: &str, files: &TlsFiles) -> Result<Channel, R
     let tls = tls::client(files, name).map_err(|e| bad(e.to_string()))?;
     let endpoint =
         endpoint.tls_config(tls).map_err(|e| bad(format!("TLS cannot be set up: {e}")))?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(1))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(1))
-        .keep_alive_timeout(Duration::from_secs(2))
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+    Ok(endpoint.connect_timeout(Duration::from_secs(1)).tcp_nodelay(true))
 }
 
 /// A client of one server.
@@ -75,6 +77,15 @@ impl Client {
     /// [`Refused`] when the address or the certificates cannot be used.
     pub fn new(address: &str, name: &str, files: &TlsFiles) -> Result<Self, Refused> {
         let channel = connect(address, name, files)?;
+        Ok(Self { who: in_words(name), address: address.to_owned(), channel })
+    }
+    /// A client that only watches: the stream's own silence tells when the server is gone, so it is
+    /// not pinged.
+    ///
+    /// # Errors
+    /// [`Refused`] when the address or the certificates cannot be used.
+    pub fn watcher(address: &str, name: &str, files: &TlsFiles) -> Result<Self, Refused> {
+        let channel = endpoint(address, name, files)?.connect_lazy();
         Ok(Self { who: in_words(name), address: address.to_owned(), channel })
     }
     /// Whom it calls.

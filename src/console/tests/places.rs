@@ -239,7 +239,7 @@ fn a_lost_plane_is_said_and_never_leaves() {
     };
     feed(&mut m, 1_000, Event::Link(lost));
     let shown = text(&m);
-    assert!(shown.contains("LOST 1.0 s") && shown.contains("cannot be reached"), "{shown}");
+    assert!(shown.contains("LOST <2 s") && shown.contains("cannot be reached"), "{shown}");
     assert_eq!(press(&mut m, 1_100, KeyCode::Char('r')), [Command::Retry]);
     assert_eq!(press(&mut m, 1_120, KeyCode::Char('q')), [Command::Quit]);
 }

@@ -27,6 +27,7 @@ mod terminal;
 pub mod theme;
 pub mod update;
 pub mod view;
+mod watched;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use super::model::{Access, Model};
 use super::paint::Paint;
 use super::theme::{Depth, Theme};
 use super::update::update;
+use super::watched::Watched;
 use super::{export, kept, link, terminal, view};
 use crate::access::ApprovalKey;
 use crate::agent::host;
@@ -47,7 +48,8 @@ pub enum Step {
 
 /// How the console looks and behaves.
 pub struct Options {
-    /// Theme and its text; `None`: as settings say, else as the terminal can.
+    /// Name and text of the theme; `None`: as settings say, else as the terminal can. A name that
+    /// is not built in is a file, which may be edited meanwhile.
     pub theme: Option<(String, String)>,
     /// Name and text of the keymap; `None`: as settings say, else default.
     pub keymap: Option<(String, String)>,
@@ -74,6 +76,9 @@ struct Runner {
     /// The next try of the connection at once.
     now: Arc<Notify>,
     depth: Depth,
+    /// Files that may be edited meanwhile.
+    theme_file: Option<Watched>,
+    keymap_file: Option<Watched>,
     /// What is on the terminal.
     shown: Option<ratatui::buffer::Buffer>,
     quit: bool,
@@ -95,12 +100,18 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         Some((name, text)) => Theme::parse(name, text, depth)
             .map_err(|p| format!("theme {name}: {}", p.join("; ")))?,
         None => Theme::built_in(&settings.theme, depth)
-            .or_else(|| Theme::built_in(Theme::name_for(depth), depth))
+            .or_else(|| Theme::built_in(Theme::name_for(depth, env("COLORFGBG").as_deref()), depth))
             .ok_or("no theme")?,
     };
     let built_in = |name: &str| {
         super::keymap::BUILT_IN.iter().find(|(n, _)| *n == name).map(|(_, text)| (*text).to_owned())
     };
+    let file = |asked: &Option<(String, String)>, known: &[(&str, &str)]| {
+        let (name, _) = asked.as_ref()?;
+        known.iter().all(|(n, _)| n != name).then(|| Watched::file(name))
+    };
+    let theme_file = file(&options.theme, super::theme::BUILT_IN);
+    let keymap_file = file(&options.keymap, super::keymap::BUILT_IN);
     let keymap_text = options
         .keymap
         .map(|(_, text)| text)
@@ -147,6 +158,8 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         events,
         now: Arc::new(Notify::new()),
         depth,
+        theme_file,
+        keymap_file,
         shown: None,
         quit: false,
     };
@@ -198,6 +211,9 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         let typed = matches!(event, Some(Event::Key(_) | Event::Paste(_) | Event::Resize(..)));
         if let Some(event) = event {
             dirty = true;
+            if matches!(event, Event::Tick) {
+                runner.read_again();
+            }
             for command in update(&mut runner.model, moment(), event) {
                 runner.act(command);
             }
@@ -265,6 +281,30 @@ impl Runner {
         self.model.access = if approver { Access::Approver } else { Access::ReadOnly };
         tokio::spawn(link::run(identity.clone(), self.events.clone(), self.now.clone()));
         self.identity = Some(identity);
+    }
+
+    /// A theme and a keymap whose files changed. One that is wrong changes nothing.
+    fn read_again(&mut self) {
+        let why = |e: std::io::Error| vec![e.to_string()];
+        let theme = self.theme_file.as_mut().and_then(Watched::changed).map(|text| {
+            let name = self.model.theme.name.clone();
+            text.map_err(why).and_then(|text| Theme::parse(&name, &text, self.depth))
+        });
+        let keymap = self.keymap_file.as_mut().and_then(Watched::changed);
+        let keymap = keymap.map(|text| text.map_err(why).and_then(|text| Keymap::parse(&text)));
+        let told = |read: Result<(), Vec<String>>, what: &str| match read {
+            Ok(()) => (format!("the {what} was read again"), false),
+            Err(p) => (format!("the {what} stays as it was: {}", p.join("; ")), true),
+        };
+        for (words, bad) in [
+            theme.map(|t| told(t.map(|t| self.model.theme = Arc::new(t)), "theme")),
+            keymap.map(|k| told(k.map(|k| self.model.keymap = Arc::new(k)), "keymap")),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            self.model.tell(words, bad);
+        }
     }
 
     fn draw(&mut self) {

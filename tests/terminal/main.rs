@@ -7,6 +7,7 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod files;
 mod given_back;
 #[allow(dead_code, reason = "the measurements need more of it")]
 mod pty;

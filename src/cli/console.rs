@@ -90,10 +90,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     need_terminal()?;
     super::log_to_file("console");
-    super::runtime()?
+    runtime()?
         .block_on(console::run(Source::Identity(Box::new(identity)), options))
         .map_err(|e| eyre!(e))?;
     Ok(Outcome::Done)
+}
+
+/// One thread: what arrives wakes it once, and nothing is handed from thread to thread.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn need_terminal() -> Result<()> {
@@ -120,9 +125,8 @@ pub(super) fn alone(arguments: &Alone) -> Result<Outcome> {
         let folder = folder.clone();
         std::thread::spawn(move || make(&folder, lab_options, &program, &steps))
     };
-    let left = super::runtime()?
-        .block_on(console::run(Source::Starting(inbox), options))
-        .map_err(|e| eyre!(e));
+    let left =
+        runtime()?.block_on(console::run(Source::Starting(inbox), options)).map_err(|e| eyre!(e));
     // Leaving early waits for what was begun, so that it can be ended.
     let lab = making
         .join()

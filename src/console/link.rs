@@ -34,13 +34,13 @@ struct Target {
 /// Runs until the console goes away. `now`: the person wants the next try at once.
 pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>, now: Arc<Notify>) {
     let mut targets = Vec::new();
-    let plane = Client::new(&identity.plane, "plane", &identity.tls).map(|client| Target {
+    let plane = Client::watcher(&identity.plane, "plane", &identity.tls).map(|client| Target {
         name: "plane".into(),
         client,
         plane: true,
     });
     let agents = identity.agents.iter().map(|(node, address)| {
-        Client::new(address, node.as_str(), &identity.tls).map(|client| Target {
+        Client::watcher(address, node.as_str(), &identity.tls).map(|client| Target {
             name: format!("agent {node}"),
             client,
             plane: false,

@@ -9,6 +9,7 @@
 //! Deliberately absent: any key that changes production, I/O outside `link` and `terminal`, a clock
 //! inside update or view.
 
+mod alarm;
 pub mod command;
 pub mod confirm;
 pub mod contrast;
@@ -19,12 +20,14 @@ mod kept;
 pub mod keymap;
 mod link;
 pub mod model;
+mod paint;
 mod runner;
 pub mod settings;
 mod terminal;
 pub mod theme;
 pub mod update;
 pub mod view;
+mod watched;
 
 #[cfg(test)]
 mod tests;

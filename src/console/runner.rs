@@ -8,16 +8,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use crossterm::event::{Event as TerminalEvent, EventStream, MouseEventKind};
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::Backend as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::StreamExt as _;
 
+use super::alarm::Alarm;
 use super::event::{CallFailed, Command, Event, Moment};
 use super::keymap::Keymap;
 use super::model::{Access, Model};
+use super::paint::Paint;
 use super::theme::{Depth, Theme};
 use super::update::update;
+use super::watched::Watched;
 use super::{export, kept, link, terminal, view};
 use crate::access::ApprovalKey;
 use crate::agent::host;
@@ -45,7 +48,8 @@ pub enum Step {
 
 /// How the console looks and behaves.
 pub struct Options {
-    /// Theme and its text; `None`: as settings say, else as the terminal can.
+    /// Name and text of the theme; `None`: as settings say, else as the terminal can. A name that
+    /// is not built in is a file, which may be edited meanwhile.
     pub theme: Option<(String, String)>,
     /// Name and text of the keymap; `None`: as settings say, else default.
     pub keymap: Option<(String, String)>,
@@ -65,13 +69,16 @@ const COUNTDOWN: Span = Span::millis(200);
 
 struct Runner {
     model: Model,
-    terminal: Terminal<CrosstermBackend<std::io::Stdout>>,
+    terminal: Terminal<Paint<std::io::Stdout>>,
     identity: Option<Identity>,
     read_only: bool,
     events: mpsc::Sender<Event>,
     /// The next try of the connection at once.
     now: Arc<Notify>,
     depth: Depth,
+    /// Files that may be edited meanwhile.
+    theme_file: Option<Watched>,
+    keymap_file: Option<Watched>,
     /// What is on the terminal.
     shown: Option<ratatui::buffer::Buffer>,
     quit: bool,
@@ -93,12 +100,18 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         Some((name, text)) => Theme::parse(name, text, depth)
             .map_err(|p| format!("theme {name}: {}", p.join("; ")))?,
         None => Theme::built_in(&settings.theme, depth)
-            .or_else(|| Theme::built_in(Theme::name_for(depth), depth))
+            .or_else(|| Theme::built_in(Theme::name_for(depth, env("COLORFGBG").as_deref()), depth))
             .ok_or("no theme")?,
     };
     let built_in = |name: &str| {
         super::keymap::BUILT_IN.iter().find(|(n, _)| *n == name).map(|(_, text)| (*text).to_owned())
     };
+    let file = |asked: &Option<(String, String)>, known: &[(&str, &str)]| {
+        let (name, _) = asked.as_ref()?;
+        known.iter().all(|(n, _)| n != name).then(|| Watched::file(name))
+    };
+    let theme_file = file(&options.theme, super::theme::BUILT_IN);
+    let keymap_file = file(&options.keymap, super::keymap::BUILT_IN);
     let keymap_text = options
         .keymap
         .map(|(_, text)| text)
@@ -132,9 +145,11 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         .cluster
         .map(crate::model::ClusterId::new)
         .or_else(|| model.clusters.keys().next().cloned());
+    // A signal that comes as soon as the terminal is taken finds it given back.
+    let mut end = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
     let guard = terminal::Guard::take().map_err(|e| format!("no terminal: {e}"))?;
-    let backend = CrosstermBackend::new(std::io::stdout());
-    let terminal = Terminal::new(backend).map_err(|e| e.to_string())?;
+    let terminal = Terminal::new(Paint::on(std::io::stdout())).map_err(|e| e.to_string())?;
     let mut runner = Runner {
         model,
         terminal,
@@ -143,6 +158,8 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
         events,
         now: Arc::new(Notify::new()),
         depth,
+        theme_file,
+        keymap_file,
         shown: None,
         quit: false,
     };
@@ -156,14 +173,13 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     }
     let frame = if std::env::var_os("SSH_CONNECTION").is_some() { FRAME_SSH } else { FRAME };
     let mut keys = EventStream::new();
-    let mut end = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    let alarm = Alarm::new().map_err(|e| format!("no clock: {e}"))?;
     let mut dirty = false;
     let mut drawn = tokio::time::Instant::now();
     while !runner.quit {
-        let wake = wake(&runner.model);
+        alarm.set(wake(&runner.model)).map_err(|e| format!("no clock: {e}"))?;
+        // In no order: a held key keeps neither a signal nor a picture waiting.
         let event = tokio::select! {
-            biased;
             _ = end.recv() => break,
             _ = hangup.recv() => break,
             key = keys.next() => match key {
@@ -186,12 +202,18 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
                 Some(Err(why)) => Some(Event::Failed(why)),
                 None => { starting = None; None }
             },
-            () = tokio::time::sleep(wake.std()) => Some(Event::Tick),
+            rung = alarm.rings() => match rung {
+                Ok(()) => Some(Event::Tick),
+                Err(e) => return Err(format!("no clock: {e}")),
+            },
             () = tokio::time::sleep_until(drawn + frame), if dirty => None,
         };
         let typed = matches!(event, Some(Event::Key(_) | Event::Paste(_) | Event::Resize(..)));
         if let Some(event) = event {
             dirty = true;
+            if matches!(event, Event::Tick) {
+                runner.read_again();
+            }
             for command in update(&mut runner.model, moment(), event) {
                 runner.act(command);
             }
@@ -201,6 +223,10 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
             runner.draw();
             dirty = false;
             drawn = tokio::time::Instant::now();
+        }
+        if typed {
+            // Keys that wait already do not keep the connection from its turn.
+            tokio::task::yield_now().await;
         }
     }
     terminal::mouse(false);
@@ -257,6 +283,30 @@ impl Runner {
         self.identity = Some(identity);
     }
 
+    /// A theme and a keymap whose files changed. One that is wrong changes nothing.
+    fn read_again(&mut self) {
+        let why = |e: std::io::Error| vec![e.to_string()];
+        let theme = self.theme_file.as_mut().and_then(Watched::changed).map(|text| {
+            let name = self.model.theme.name.clone();
+            text.map_err(why).and_then(|text| Theme::parse(&name, &text, self.depth))
+        });
+        let keymap = self.keymap_file.as_mut().and_then(Watched::changed);
+        let keymap = keymap.map(|text| text.map_err(why).and_then(|text| Keymap::parse(&text)));
+        let told = |read: Result<(), Vec<String>>, what: &str| match read {
+            Ok(()) => (format!("the {what} was read again"), false),
+            Err(p) => (format!("the {what} stays as it was: {}", p.join("; ")), true),
+        };
+        for (words, bad) in [
+            theme.map(|t| told(t.map(|t| self.model.theme = Arc::new(t)), "theme")),
+            keymap.map(|k| told(k.map(|k| self.model.keymap = Arc::new(k)), "keymap")),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            self.model.tell(words, bad);
+        }
+    }
+
     fn draw(&mut self) {
         // A terminal that went away shows as an end of its events.
         let _ = self.paint();
@@ -275,7 +325,7 @@ impl Runner {
         self.shown = Some(drawn.clone());
         self.terminal.flush()?;
         self.terminal.swap_buffers();
-        std::io::stdout().flush()
+        self.terminal.backend_mut().flush()
     }
 
     fn act(&mut self, command: Command) {
@@ -437,6 +487,8 @@ impl Runner {
         }
         // Woken again.
         let _ = terminal::enter();
+        terminal::mouse(self.model.settings.mouse);
+        self.terminal.backend_mut().forget();
         let _ = self.terminal.clear();
         self.shown = None;
         self.model.moment = Moment { now: host::now().max(Timestamp(0)), wall: host::wall() };

@@ -5,6 +5,7 @@ use std::io::{Write as _, stdout};
 use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
 };
+use crossterm::style::ResetColor;
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
@@ -53,6 +54,7 @@ pub(super) fn give_back() {
     // A terminal that is gone needs nothing back.
     let _ = execute!(
         stdout(),
+        ResetColor,
         DisableMouseCapture,
         DisableBracketedPaste,
         LeaveAlternateScreen,

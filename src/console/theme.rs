@@ -224,10 +224,13 @@ impl Theme {
     }
 
     /// The theme for a terminal with so many colours, when nobody asked for one.
-    pub fn name_for(depth: Depth) -> &'static str {
+    /// `fgbg` is `COLORFGBG`, where a terminal says what it writes with and on: `0;15`.
+    pub fn name_for(depth: Depth, fgbg: Option<&str>) -> &'static str {
+        let ground = fgbg.and_then(|both| both.rsplit(';').next());
         match depth {
             Depth::None => "mono",
             Depth::Sixteen => "term16",
+            Depth::Indexed | Depth::True if matches!(ground, Some("7" | "15")) => "light",
             Depth::Indexed | Depth::True => "dark",
         }
     }

@@ -252,6 +252,12 @@ impl Engine {
     fn blast_radius(&self, kind: PlanKind, from: &NodeId, to: &NodeId) -> Vec<String> {
         let sessions = self.nodes[from].report.as_ref().map(|r| r.resource.sessions);
         let mut words = vec![match (kind.is_planned(), sessions) {
+            (true, Some(0)) => {
+                format!("no client is on {from}; whoever comes connects to {to}")
+            }
+            (true, Some(1)) => {
+                format!("1 client session on {from} ends; it connects again to {to}")
+            }
             (true, Some(n)) => {
                 format!("{n} client sessions on {from} end; they connect again to {to}")
             }

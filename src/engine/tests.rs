@@ -7,7 +7,7 @@ use crate::model::observation::{
     ResourceState, StandbyFacts, StopEvidence, VoteFacts,
 };
 use crate::model::topology::{Detection, Strategy};
-use crate::model::view::Outcome;
+use crate::model::view::{Act, Outcome};
 use crate::model::{Lsn, Position, SyncSet};
 
 const CLUSTER: &str = "
@@ -443,6 +443,30 @@ fn no_phase_is_without_a_way_out() {
 }
 
 /// A winner's host died 50 ms after it won: its run went by what it had said last, for 31 s.
+/// Nobody is sent to mend what mends itself, nor told how many clients end where there are none.
+#[test]
+fn a_node_that_comes_back_by_itself_is_waited_for() {
+    let mut world = World::calm(Strategy::Automatic);
+    for (state, act) in [
+        (ResourceState::Rebuilding, Act::Wait),
+        (ResourceState::Standby, Act::Mend { node: Some("n3".into()) }),
+    ] {
+        for _ in 0..5 {
+            let mut back = report("n3");
+            back.resource.state = state.clone();
+            back.resource.receiving_from = None;
+            back.resource.trouble = "rewinding to follow n1".into();
+            world.hear(report("n1"));
+            world.hear(report("n2"));
+            world.hear(back);
+            world.pass(100);
+        }
+        let ways = &world.engine.view().phase.ways_out;
+        assert!(ways.iter().any(|w| w.act == act), "{state:?}: {ways:?}");
+        assert_eq!(ways.len(), 1, "{state:?}: {ways:?}");
+    }
+}
+
 #[test]
 fn a_run_ends_as_soon_as_its_winner_is_known_to_have_failed() {
     let mut world = World::calm(Strategy::Automatic);

@@ -5,7 +5,7 @@ use super::plans::{Wish, summary};
 use super::{Engine, detector};
 use crate::model::command::{HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::loss::LossAccount;
-use crate::model::observation::NodeReport;
+use crate::model::observation::{NodeReport, ResourceState};
 use crate::model::plan::{Plan, PlanKind, Proposal};
 use crate::model::topology::Role;
 use crate::model::view::{Act, ClusterState, Phase, Verdict, WayOut};
@@ -365,7 +365,13 @@ impl Engine {
                 ways.push(way(Act::Readmit { node: node.clone() }, text));
             }
             if self.is_heard(node) && unwell(node) {
-                ways.push(mend(Some(node), format!("mend {node}: {}", self.nodes[node].why)));
+                let why = &self.nodes[node].why;
+                ways.push(match report.resource.state {
+                    ResourceState::Starting | ResourceState::Rebuilding => {
+                        way(Act::Wait, format!("{node} comes back by itself: {why}"))
+                    }
+                    _ => mend(Some(node), format!("mend {node}: {why}")),
+                });
             }
         }
         if let Some(why) = self.short_of_room_or_vote() {

@@ -38,6 +38,12 @@ pub fn since(length: Span) -> String {
     if s < 60 { with(s, "s") } else { span(Span::secs(s)) }
 }
 
+/// For what lasts: it stands still while nothing happens. `21 s`, `6 min`, `3 h 05 min`, `11 d`.
+pub fn lasting(length: Span) -> String {
+    let s = length.as_millis() / 1_000;
+    if s < 60 { with(s, "s") } else { span(Span::secs(s / 60 * 60)) }
+}
+
 /// What is left of a countdown; its width holds: ` 9.8 s`, `11.2 s`, `  2:41`.
 pub fn countdown(span: Span) -> String {
     let ms = span.as_millis();
@@ -51,12 +57,12 @@ pub fn countdown(span: Span) -> String {
     }
 }
 
-/// In a table, at most six cells: `<1 s`, `9.8 s`, `52 s`, `6:18`, `3:05h`, `11 d`.
+/// In a table, at most five cells: `<2 s` (the beat of a calm plane and its agents), `9.8 s`, `52 s`, `6:18`, `3:05h`, `11 d`.
 pub fn age(age: Span) -> String {
     let s = age.as_millis() / 1_000;
     match s {
-        0 => "<1 s".into(),
-        1..10 => format!("{s}.{} s", age.as_millis() % 1_000 / 100),
+        0..2 => "<2 s".into(),
+        2..10 => format!("{s}.{} s", age.as_millis() % 1_000 / 100),
         10..60 => format!("{s} s"),
         60..3_600 => format!("{}:{:02}", s / 60, s % 60),
         3_600..172_800 => format!("{}:{:02}h", s / 3_600, s / 60 % 60),

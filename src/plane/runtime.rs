@@ -15,7 +15,7 @@ use crate::engine::journal::Entry;
 use crate::engine::{Decision, Effect, Engine, Input, PersonOrder, RefusedRequest, Snapshot};
 use crate::model::observation::Certificate;
 use crate::model::record::ChainedRecord;
-use crate::model::view::ClusterView;
+use crate::model::view::{ClusterState, ClusterView, Phase, Verdict};
 use crate::model::{Digest, NodeId, Span, Timestamp};
 use crate::store::{self, Batch, Sqlite, Store, StoreError};
 use crate::wire::feed::Feed;
@@ -53,8 +53,10 @@ pub(super) enum Request {
 
 /// Records in the picture.
 const RECORDS_SHOWN: usize = 100;
-/// The picture is published at most this often while nothing is decided.
-const PUBLISH_INTERVAL: Span = Span::millis(150);
+/// While something moves the picture is published at least this often, though nothing is decided.
+const MOVING_INTERVAL: Span = Span::millis(150);
+/// While nothing does: ages and lags that pass are no news, and each costs every window a wake-up.
+const CALM_INTERVAL: Span = Span::secs(1);
 /// Inputs that decide nothing are journaled together at least this often.
 const JOURNAL_INTERVAL: Span = Span::secs(1);
 /// A whole engine is journaled this often, so that a journal whose beginning was dropped still
@@ -63,6 +65,14 @@ const CHECKPOINT_EVERY: u32 = 20_000;
 /// Certificate files are looked at so often.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(1);
 const SNAPSHOT: &str = "engine";
+
+/// What is told to windows at once.
+type News = (ClusterState, Phase, Option<NodeId>, Vec<Verdict>);
+
+fn news(view: &ClusterView) -> News {
+    let verdicts = view.nodes.iter().map(|n| n.verdict).collect();
+    (view.state, view.phase.phase, view.primary.clone(), verdicts)
+}
 
 struct Plane {
     config: PlaneConfig,
@@ -76,6 +86,7 @@ struct Plane {
     checkpoint_in: u32,
     feed: Feed,
     published: Timestamp,
+    told: News,
     records: VecDeque<ChainedRecord>,
     verifier: Verifier,
     chain: String,
@@ -112,6 +123,7 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
         checkpoint_in: 0,
         feed: feed.clone(),
         published: now,
+        told: News::default(),
         records: VecDeque::new(),
         verifier: Verifier::default(),
         chain: "not verified yet".into(),
@@ -257,7 +269,9 @@ impl Plane {
                     self.trouble.clear();
                 }
             }
-            if now.since(self.published) >= PUBLISH_INTERVAL {
+            let moves = self.engine.view().phase.phase != Phase::Steady;
+            let interval = if moves { MOVING_INTERVAL } else { CALM_INTERVAL };
+            if now.since(self.published) >= interval || news(self.engine.view()) != self.told {
                 self.publish();
             }
             return;
@@ -352,6 +366,7 @@ impl Plane {
 
     fn publish(&mut self) {
         self.published = self.last;
+        self.told = news(self.engine.view());
         self.feed.publish(&self.picture());
     }
 

@@ -43,6 +43,20 @@ struct NotConnected(String);
 /// # Errors
 /// [`Refused`] when the address cannot be used.
 pub fn connect(address: &str, name: &str, credentials: &Credentials) -> Result<Channel, Refused> {
+    lazily(address, name, credentials, |endpoint| {
+        endpoint
+            .http2_keep_alive_interval(Duration::from_secs(1))
+            .keep_alive_timeout(Duration::from_secs(2))
+            .keep_alive_while_idle(true)
+    })
+}
+
+fn lazily(
+    address: &str,
+    name: &str,
+    credentials: &Credentials,
+    minded: impl FnOnce(Endpoint) -> Endpoint,
+) -> Result<Channel, Refused> {
     let bad = |why: String| Refused {
         who: in_words(name),
         address: address.to_owned(),
@@ -68,12 +82,8 @@ pub fn connect(address: &str, name: &str, credentials: &Credentials) -> Result<C
             Ok::<_, NotConnected>(TokioIo::new(tls))
         }
     });
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(1))
-        .http2_keep_alive_interval(Duration::from_secs(1))
-        .keep_alive_timeout(Duration::from_secs(2))
-        .keep_alive_while_idle(true)
-        .connect_with_connector_lazy(connector))
+    let endpoint = minded(endpoint.connect_timeout(Duration::from_secs(1)));
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 /// A client of one server.
@@ -97,14 +107,7 @@ impl Client {
     /// # Errors
     /// [`Refused`] when the address or the certificates cannot be used.
     pub fn new(address: &str, name: &str, files: &TlsFiles) -> Result<Self, Refused> {
-        let credentials = Credentials::read(files).map_err(|e| Refused {
-            who: in_words(name),
-            address: address.to_owned(),
-            why: e.to_string(),
-            outcome_unknown: false,
-            not_allowed: false,
-        })?;
-        Self::with(address, name, &credentials)
+        Self::with(address, name, &read(files, address, name)?)
     }
     /// The same with credentials that others use too.
     ///
@@ -112,6 +115,16 @@ impl Client {
     /// [`Refused`] when the address cannot be used.
     pub fn with(address: &str, name: &str, credentials: &Credentials) -> Result<Self, Refused> {
         let channel = connect(address, name, credentials)?;
+        Ok(Self { who: in_words(name), address: address.to_owned(), channel })
+    }
+    /// A client that only watches: the stream's own silence tells when the server is gone, so it is
+    /// not pinged.
+    ///
+    /// # Errors
+    /// [`Refused`] when the address or the certificates cannot be used.
+    pub fn watcher(address: &str, name: &str, files: &TlsFiles) -> Result<Self, Refused> {
+        let credentials = read(files, address, name)?;
+        let channel = lazily(address, name, &credentials, |endpoint| endpoint)?;
         Ok(Self { who: in_words(name), address: address.to_owned(), channel })
     }
     /// Whom it calls.
@@ -189,6 +202,16 @@ impl Client {
             ),
         }
     }
+}
+
+fn read(files: &TlsFiles, address: &str, name: &str) -> Result<Credentials, Refused> {
+    Credentials::read(files).map_err(|e| Refused {
+        who: in_words(name),
+        address: address.to_owned(),
+        why: e.to_string(),
+        outcome_unknown: false,
+        not_allowed: false,
+    })
 }
 
 /// The plane is one thing; nodes have names.

@@ -239,7 +239,21 @@ fn a_lost_plane_is_said_and_never_leaves() {
     };
     feed(&mut m, 1_000, Event::Link(lost));
     let shown = text(&m);
-    assert!(shown.contains("LOST 1.0 s") && shown.contains("cannot be reached"), "{shown}");
+    assert!(shown.contains("LOST <2 s") && shown.contains("cannot be reached"), "{shown}");
     assert_eq!(press(&mut m, 1_100, KeyCode::Char('r')), [Command::Retry]);
     assert_eq!(press(&mut m, 1_120, KeyCode::Char('q')), [Command::Quit]);
+}
+
+#[test]
+fn a_terminal_that_says_that_its_ground_is_light_gets_the_light_theme() {
+    for (depth, fgbg, name) in [
+        (Depth::True, None, "dark"),
+        (Depth::True, Some("15;0"), "dark"),
+        (Depth::True, Some("0;15"), "light"),
+        (Depth::Indexed, Some("0;default;7"), "light"),
+        (Depth::Sixteen, Some("0;15"), "term16"),
+        (Depth::None, Some("0;15"), "mono"),
+    ] {
+        assert_eq!(Theme::name_for(depth, fgbg), name, "{depth:?} {fgbg:?}");
+    }
 }

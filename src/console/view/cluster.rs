@@ -201,7 +201,7 @@ fn clock(view: &ClusterView, since: Span) -> Said {
     let p = &view.phase;
     let age = p.age + since;
     if p.phase == Phase::Steady {
-        let mut said = Said::text(format!("nothing moves since {}", number::since(age)));
+        let mut said = Said::text(format!("nothing moves since {}", number::lasting(age)));
         let holding = view
             .primary
             .as_ref()
@@ -264,7 +264,7 @@ fn votes(model: &Model, view: &ClusterView) -> (Ink, String) {
 /// Cells of the name column: as long as the names are, within what the table leaves.
 fn name_width(view: &ClusterView, width: usize) -> usize {
     let longest = view.nodes.iter().map(|n| n.node.as_str().width()).max().unwrap_or(10);
-    longest.clamp(10, width.saturating_sub(66).clamp(10, 60))
+    longest.clamp(10, width.saturating_sub(67).clamp(10, 60))
 }
 
 fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a> {
@@ -274,7 +274,7 @@ fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a>
         extra.push_str(&format!(" {:<19} {:>8}", "POSITION", "SESSIONS"));
     }
     let head = format!(
-        "   {} {:<9} {:<10} {:<10} {:>5} {:>3} {:>8} {:<10}{extra}",
+        "   {} {:<9} {:<10} {:<10} {:>6} {:>3} {:>8} {:<10}{extra}",
         left("NODE", name),
         "ROLE",
         "VERDICT",
@@ -319,7 +319,7 @@ fn row(
     let glyph = if failed { " " } else { model.glyphs.role(node.role) };
     let (heard_ink, heard) = match node.heartbeat_age.map(|a| a + since) {
         None => (Ink::Unknown, "never".to_owned()),
-        Some(a) if a > Span::secs(1) => (Ink::Bad, format!("{}!", number::age(a))),
+        Some(a) if a >= HEARD => (Ink::Bad, format!("{}!", number::age(a))),
         Some(a) => (Ink::Text, number::age(a)),
     };
     let carries = node.role == Role::Secondary;
@@ -344,7 +344,7 @@ fn row(
         piece(model, Ink::Text, format!(" {:<9} ", node.role.word())),
         piece(model, ink, format!("{mark} {:<8} ", node.verdict.word())),
         piece(model, database_ink, format!("{database:<10} ")),
-        piece(model, heard_ink, right(&heard, 5)),
+        piece(model, heard_ink, right(&heard, 6)),
         piece(model, Ink::Text, format!(" {:>3} ", number::phi(node.phi_milli))),
         piece(model, lag_ink, right(&lag, 8)),
         piece(model, if lag_ink == Ink::Bad { Ink::Bad } else { Ink::Muted }, format!(" {spark}")),

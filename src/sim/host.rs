@@ -179,6 +179,12 @@ impl Host {
         }
     }
 
+    /// Clients could write here, under whatever right.
+    pub(super) fn accepts_writes(&self) -> bool {
+        let db = &self.db;
+        self.up && !self.paused && db.running && db.primary && !db.hung && !db.by_hand
+    }
+
     /// What its clock shows at `now` of the world. It counts while the host is paused, unless it
     /// stands still too.
     #[expect(
@@ -186,12 +192,6 @@ impl Host {
         clippy::cast_sign_loss,
         reason = "a run lasts hours, not centuries"
     )]
-    /// Clients could write here, under whatever right.
-    pub(super) fn accepts_writes(&self) -> bool {
-        let db = &self.db;
-        self.up && !self.paused && db.running && db.primary && !db.hung && !db.by_hand
-    }
-
     pub(super) fn clock(&self, now: Timestamp) -> Timestamp {
         let drifted = (now.0 as i64 / 1_000_000) * self.drift;
         Timestamp((self.offset + now.0).wrapping_add(drifted as u64))

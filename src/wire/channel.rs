@@ -183,19 +183,23 @@ impl Client {
     /// What this answer means, in words.
     pub fn refused(&self, status: &tonic::Status) -> Refused {
         let text = deepest(status);
+        let connected = !was_not_connected(status);
+        // What the transport says has a cause; what a server says has none.
+        let broke = status.code() == tonic::Code::Unavailable
+            || std::error::Error::source(status).is_some();
         let why = match status.code() {
-            tonic::Code::Unavailable => format!("cannot be reached: {text}"),
+            _ if broke && connected => format!("broke off: {text}"),
+            _ if broke => format!("cannot be reached: {text}"),
             tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
                 format!("refused this identity: {}", status.message())
             }
             _ => format!("answered: {}", status.message()),
         };
-        let connected = !was_not_connected(status);
         Refused {
             who: self.who.clone(),
             address: self.address.clone(),
             why,
-            outcome_unknown: connected && status.code() == tonic::Code::Unavailable,
+            outcome_unknown: connected && broke,
             not_allowed: matches!(
                 status.code(),
                 tonic::Code::PermissionDenied | tonic::Code::Unauthenticated

@@ -13,6 +13,7 @@ use crate::config::Identity;
 use crate::model::Span;
 use crate::wire::Client;
 use crate::wire::channel::DOCUMENT_BYTES_MAX;
+use crate::wire::channel::{NotConnected, not_connected};
 use crate::wire::feed::Picture;
 use crate::wire::proto::console_client::ConsoleClient;
 
@@ -182,8 +183,10 @@ async fn watch(
 }
 
 fn words(status: &tonic::Status) -> String {
-    match status.code() {
-        tonic::Code::Unavailable => "cannot be reached".into(),
-        _ => status.message().to_owned(),
+    match not_connected(status) {
+        Some(silent @ NotConnected::Silent) => silent.to_string(),
+        Some(NotConnected::Failed(_)) => "cannot be reached".into(),
+        None if status.code() == tonic::Code::Unavailable => "cannot be reached".into(),
+        None => status.message().to_owned(),
     }
 }

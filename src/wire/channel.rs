@@ -33,8 +33,14 @@ pub struct Refused {
 
 /// There was no connection: nothing was said, and nothing can have been done.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct NotConnected(String);
+pub enum NotConnected {
+    /// Why not.
+    #[error("{0}")]
+    Failed(String),
+    /// It took the connection and said nothing.
+    #[error("did not answer within {} ms", HELLO_TIMEOUT.as_millis())]
+    Silent,
+}
 
 /// A channel to `address` (`host:port`), where a server that is `name` is expected. Connects when
 /// first used and again when it breaks, each time with the credentials of that moment; a peer that
@@ -74,11 +80,15 @@ fn lazily(
         let (credentials, address) = (credentials.clone(), address.clone());
         let server = server.clone();
         async move {
-            let refused = |e: std::io::Error| NotConnected(e.to_string());
+            let refused = |e: std::io::Error| NotConnected::Failed(e.to_string());
             let tcp = TcpStream::connect(&address).await.map_err(refused)?;
             tcp.set_nodelay(true).map_err(refused)?;
             let config = std::sync::Arc::clone(&credentials.current().await.client);
-            let tls = TlsConnector::from(config).connect(server, tcp).await.map_err(refused)?;
+            let hello = TlsConnector::from(config).connect(server, tcp);
+            let tls = tokio::time::timeout(HELLO_TIMEOUT, hello)
+                .await
+                .map_err(|_| NotConnected::Silent)?
+                .map_err(refused)?;
             Ok::<_, NotConnected>(TokioIo::new(tls))
         }
     });
@@ -94,6 +104,8 @@ pub struct Client {
     channel: Channel,
 }
 
+/// Bound on the first word of a server that took a connection.
+const HELLO_TIMEOUT: Duration = Duration::from_millis(900);
 /// Bound on messages between agents: a lease message that is later than this is worthless.
 pub const PEER_TIMEOUT: Duration = Duration::from_millis(900);
 /// Bound on a person's request.
@@ -224,14 +236,19 @@ fn in_words(name: &str) -> String {
 }
 
 fn was_not_connected(status: &tonic::Status) -> bool {
+    not_connected(status).is_some()
+}
+
+/// Why there was no connection, where that is what happened.
+pub fn not_connected(status: &tonic::Status) -> Option<&NotConnected> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(status);
     while let Some(error) = cause {
-        if error.is::<NotConnected>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// The innermost cause: "connection refused" rather than "transport error".

@@ -393,7 +393,7 @@ fn certificates(config: &AgentConfig, findings: &mut Vec<Finding>) {
                 let finding = Finding::new("certificates", name, format!("{days} days left"));
                 match days {
                     ..=0 => finding.but(Verdict::Wrong, "expired: peers refuse it"),
-                    1..=30 => finding.but(Verdict::Mind, "renew it, and restart the agent"),
+                    1..=30 => finding.but(Verdict::Mind, "renew it: new files are read at once"),
                     _ => finding,
                 }
             }

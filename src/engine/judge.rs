@@ -283,9 +283,12 @@ impl Engine {
             .as_ref()
             .filter(|r| r.holding.is_some() && mind.verdict <= Verdict::Degraded);
         let Some(report) = holding else {
-            let own_word = mind.report.as_ref().is_some_and(|r| {
-                r.holding.is_none() || matches!(r.resource.state, ResourceState::Stopped(_))
-            });
+            // What it said of itself before it fell silent is no word about now.
+            let speaks = self.speaks(&primary);
+            let own_word = speaks
+                && mind.report.as_ref().is_some_and(|r| {
+                    r.holding.is_none() || matches!(r.resource.state, ResourceState::Stopped(_))
+                });
             if mind.verdict == Verdict::Failed && !own_word {
                 // Nobody here hears it: others may, and its lease may run.
                 let why =
@@ -294,10 +297,11 @@ impl Engine {
             }
             // Only where nothing runs that could: a database that was found running may accept
             // writes for as long as an earlier promise lasts.
-            let calm = mind.report.as_ref().is_some_and(|r| {
-                use ResourceState::{None, Rebuilding, Standby, Stopped};
-                matches!(r.resource.state, None | Stopped(_) | Standby | Rebuilding)
-            });
+            let calm = speaks
+                && mind.report.as_ref().is_some_and(|r| {
+                    use ResourceState::{None, Rebuilding, Standby, Stopped};
+                    matches!(r.resource.state, None | Stopped(_) | Standby | Rebuilding)
+                });
             let until = if calm {
                 "no writes"
             } else {

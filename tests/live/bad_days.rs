@@ -74,7 +74,7 @@ fn an_agent_says_what_is_wrong_before_it_touches_anything() {
     let (code, text) = agent(&config);
     assert_eq!(code, 1);
     assert!(
-        text.contains("agent.yaml:10:1") && text.contains("did you mean \"heartbeat_ms\"?"),
+        text.contains("agent.yaml:11:1") && text.contains("did you mean \"heartbeat_ms\"?"),
         "{text}"
     );
 

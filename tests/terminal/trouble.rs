@@ -101,8 +101,17 @@ fn a_way_that_flaps_under_held_keys_ends_in_the_newest_picture() {
         }
     }
     watched.way.cut_after(u64::MAX);
+    // Among so many keys the last may count as pasted: it is typed again with every tick.
+    for _ in 0..60 {
+        if terminal.shows("● HEALTHY") {
+            break;
+        }
+        let drawn = terminal.bytes();
+        terminal.write("2");
+        terminal.more_than(drawn);
+    }
     terminal.wait("● HEALTHY");
-    // Among so many keys a letter may count as pasted; this one never does.
+    // Control-C is never taken for a paste.
     terminal.write("\x03");
     assert!(terminal.left().success());
 }

@@ -93,6 +93,8 @@ fn wrong_value(setting: &Setting) -> String {
         ("recovery_target_lsn", _) => "0/1".into(),
         ("recovery_target_timeline", _) => "current".into(),
         ("wal_level", _) => "minimal".into(),
+        // Less is no value at all: the server does not start with it, whoever starts it.
+        ("max_locks_per_transaction", _) => "10".into(),
         (_, Want::Is("on")) => "off".into(),
         (_, Want::Is("off")) => "on".into(),
         (_, Want::Is("")) => "/tmp/other".into(),

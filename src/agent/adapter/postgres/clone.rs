@@ -322,10 +322,31 @@ fn move_out(folder: &Path, stays: &[String]) -> std::io::Result<()> {
         let text = name.to_string_lossy();
         let ours = text == NEXT || text == OLD || stays.iter().any(|s| *s == text);
         if !ours && !is_left_alone(&text) {
-            std::fs::rename(entry.path(), old.join(&name))?;
+            match std::fs::rename(entry.path(), old.join(&name)) {
+                Err(e) if is_anothers(&entry, &e) => {
+                    tracing::info!("{}: stays, it is another user's", entry.path().display());
+                }
+                done => done.map_err(|e| at(&entry.path(), &e))?,
+            }
         }
     }
     Ok(())
+}
+
+/// A folder that somebody else made beside the database, and that this user cannot move: its
+/// owner's, as his configuration is.
+fn is_anothers(entry: &std::fs::DirEntry, error: &std::io::Error) -> bool {
+    let name = entry.file_name();
+    let name = name.to_string_lossy();
+    let servers = name == "base" || name == "global" || name.starts_with("pg_");
+    !servers
+        && error.kind() == std::io::ErrorKind::PermissionDenied
+        && entry.file_type().is_ok_and(|t| t.is_dir())
+}
+
+/// An error without its path tells nobody what to mend.
+fn at(path: &Path, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn move_in(folder: &Path) -> std::io::Result<()> {
@@ -335,7 +356,15 @@ fn move_in(folder: &Path) -> std::io::Result<()> {
     }
     for entry in std::fs::read_dir(&next)? {
         let entry = entry?;
-        std::fs::rename(entry.path(), folder.join(entry.file_name()))?;
+        let to = folder.join(entry.file_name());
+        match std::fs::rename(entry.path(), &to) {
+            // What stayed is there already.
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                tracing::info!("{}: stays as it is here", to.display());
+                std::fs::remove_dir_all(entry.path())?;
+            }
+            done => done.map_err(|e| at(&to, &e))?,
+        }
     }
     std::fs::remove_dir(next)
 }

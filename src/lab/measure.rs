@@ -13,7 +13,7 @@ use crate::config::Identity;
 use crate::engine::PersonOrder;
 use crate::model::NodeId;
 use crate::model::plan::Proposal;
-use crate::model::view::{ClusterState, ClusterView, Phase};
+use crate::model::view::{ClusterState, ClusterView, NodeView, Phase};
 use crate::wire::Client;
 use crate::wire::message::{CallReply, CallRequest};
 
@@ -109,9 +109,15 @@ pub async fn until(
     }
 }
 
-/// Healthy and steady, every node.
+/// Healthy and steady, every node, and any standby could be moved to.
 pub fn is_calm(view: &ClusterView) -> bool {
-    view.state == ClusterState::Healthy && view.phase.phase == Phase::Steady
+    let serving = |n: &NodeView| n.report.as_ref().and_then(|r| r.resource.serving.clone());
+    let refused = |n: &NodeView| {
+        serving(n).is_some_and(|s| s.reaches.iter().any(|reach| !reach.refused.is_empty()))
+    };
+    view.state == ClusterState::Healthy
+        && view.phase.phase == Phase::Steady
+        && !view.nodes.iter().any(refused)
 }
 
 /// One event under load on a calm cluster, and everything mended afterwards.

@@ -2,6 +2,7 @@
 //! each peer's database. Both are seen before anything dies. What holds replay up is a user's wish
 //! until this node is promoted, or cannot follow its upstream: then it is ended, and recorded.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -63,10 +64,14 @@ impl Driver {
                     }
                     let refused = knock(&setup.programs, way).await.err().unwrap_or_default();
                     let pause = if refused.is_empty() { TRY_INTERVAL } else { RETRY_INTERVAL };
+                    // A server that starts or stops says nothing of replication.
+                    let mute = !refused.is_empty() && turns_all_away(&setup.programs, way).await;
                     *due = tokio::time::Instant::now() + pause;
                     out.send_modify(|tried| {
                         tried.retain(|(n, ..)| n != node);
-                        tried.push((node.clone(), host::now(), refused));
+                        if !mute {
+                            tried.push((node.clone(), host::now(), refused));
+                        }
                     });
                 }
                 tokio::time::sleep(RETRY_INTERVAL / 4).await;
@@ -230,4 +235,13 @@ async fn knock(programs: &super::Programs, way: &str) -> Result<(), String> {
         Ok(said) => said.map(|_| ()).map_err(|e| e.to_string()),
         Err(_) => Err(format!("no answer within {} s", TRY_MAX.as_secs())),
     }
+}
+
+/// Whether it answers and lets nobody in, as a server that starts or stops does.
+async fn turns_all_away(programs: &super::Programs, way: &str) -> bool {
+    /// `pg_isready`'s exit code for it (its manual page).
+    const REJECTS: i32 = 1;
+    let mut asked = programs.command("pg_isready");
+    asked.args(["-q", "-t", "2", "-d", way]).stdout(Stdio::null()).stderr(Stdio::null());
+    asked.status().await.is_ok_and(|status| status.code() == Some(REJECTS))
 }

@@ -73,6 +73,7 @@ impl Engine {
             && epoch > self.durable.epoch
             && self.nodes.contains_key(&holder.node)
         {
+            self.epoch_since = self.now;
             self.low_since = None;
             self.refusal.clear();
             self.given_up.clear();

@@ -211,6 +211,8 @@ pub struct Engine {
     outages: VecDeque<Span>,
     disarmed: Timestamp,
     /// The primary has scored below the graceful class since then.
+    /// Since when the newest epoch is known.
+    epoch_since: Timestamp,
     low_since: Option<Timestamp>,
     /// The holder was seen to hold the role since the start.
     started_calm: bool,
@@ -346,6 +348,7 @@ impl Engine {
             refusal: String::new(),
             outages: VecDeque::new(),
             disarmed: Timestamp(0),
+            epoch_since: now,
             low_since: None,
             started_calm: false,
             last_sync: None,

@@ -73,7 +73,11 @@ impl Engine {
                 }
             }
             // It is heard, and says itself that it does not hold the role: nothing is as before.
-            Verdict::Healthy | Verdict::Degraded if !self.serves(&primary) => {}
+            Verdict::Healthy | Verdict::Degraded if !self.serves(&primary) => {
+                if self.is_done_asking() {
+                    self.consider_failed(making, &primary);
+                }
+            }
             Verdict::Healthy | Verdict::Degraded => {
                 self.gathering_since = None;
                 if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover)
@@ -139,6 +143,13 @@ impl Engine {
             Verdict::Unknown => {}
         }
         self.expire_pending(making);
+    }
+
+    /// Whoever is back without the role asks its voters whether it still holds it; not for longer
+    /// than its promise lasts.
+    pub(super) fn is_done_asking(&self) -> bool {
+        let asks_since = self.last_writable.max(self.epoch_since).max(self.started);
+        self.now.since(asks_since) > self.cluster.lease
     }
 
     /// It holds the role by its own word, or several share it.
@@ -298,7 +309,12 @@ impl Engine {
             let at = self.wall;
             remember(&mut self.durable.fallen, Fallen { at, node: primary.clone() });
             let rule = if self.is_released() { rules::GAVE_BACK } else { rules::FAILED };
-            self.enter(making, rule, Phase::Deciding, format!("{primary} failed: {why}"));
+            let text = if self.nodes[primary].verdict == Verdict::Failed {
+                format!("{primary} failed: {why}")
+            } else {
+                format!("{primary} is back without the role, and does not take it: {why}")
+            };
+            self.enter(making, rule, Phase::Deciding, text);
         }
         let decides = matches!(self.durable.phase, Phase::Deciding)
             || (matches!(

@@ -161,7 +161,10 @@ impl Engine {
         match mind.verdict {
             Verdict::Failed => Ok(PlanKind::Failover),
             // It speaks, and says itself that it does not hold the role: a person need not wait.
-            _ if !holds && self.speaks(&from.node) && !wish.requested_by.starts_with("policy ") => {
+            _ if !holds
+                && self.speaks(&from.node)
+                && (!wish.requested_by.starts_with("policy ") || self.is_done_asking()) =>
+            {
                 Ok(PlanKind::Failover)
             }
             _ if !holds => Err(NoPlan::new(format!(

@@ -255,6 +255,30 @@ fn a_manual_policy_waits_and_a_plan_dies_with_its_reason() {
     assert_eq!(world.engine.view().phase.phase, Phase::Steady);
 }
 
+/// All hosts lost their power; the primary's came back with a volume that never starts. It is heard,
+/// and no failure of it is judged: two standbys that are sound waited for it, for ever.
+#[test]
+fn a_former_holder_that_is_back_without_the_role_is_not_waited_for() {
+    let mut world = World::calm(Strategy::Automatic);
+    let back = |world: &mut World, times: usize| {
+        for _ in 0..times {
+            for node in ["n1", "n2", "n3"] {
+                let mut r = gave_back(node);
+                (r.vote.released, r.vote.releases) = (false, vec![]);
+                if node == "n1" {
+                    r.resource.state = ResourceState::Starting;
+                }
+                world.hear(r);
+            }
+            world.pass(100);
+        }
+    };
+    back(&mut world, 5);
+    assert_eq!(world.orders(), [""; 0], "it may be about to ask for it again");
+    back(&mut world, 60);
+    assert!(world.orders().contains(&"arm"), "{}", world.engine.refusal());
+}
+
 /// What a person reads stays while it is only a moment that differs; what matters is said.
 #[test]
 fn a_waiting_plan_is_replaced_only_by_what_matters_and_says_so() {

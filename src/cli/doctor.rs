@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use color_eyre::Result;
 use serde::Serialize;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Row;
 
 use super::Outcome;
 use super::output::{self, Format, say};
 use crate::agent::adapter::postgres::archive::Archive;
+use crate::agent::adapter::postgres::session::Session;
 use crate::agent::adapter::postgres::settings::{self, Kind};
 use crate::agent::adapter::postgres::{Programs, sql};
 use crate::agent::host;
@@ -157,7 +158,7 @@ async fn database(config: &AgentConfig, postgres: &PostgresConfig, findings: &mu
             ),
         ));
     }
-    match sql::connect(postgres).await {
+    match Session::connect(postgres).await {
         Ok(client) => {
             if let Err(error) = running(&client, config, postgres, major, findings).await {
                 let finding = Finding::new("settings", "a look at the server", "failed");
@@ -188,7 +189,7 @@ async fn database(config: &AgentConfig, postgres: &PostgresConfig, findings: &mu
 }
 
 async fn running(
-    client: &Client,
+    client: &Session,
     config: &AgentConfig,
     postgres: &PostgresConfig,
     major: u32,
@@ -201,22 +202,24 @@ async fn running(
         file if file.is_empty() => text(row, "source"),
         file => format!("{file}:{}", text(row, "line")),
     };
-    let rows = sql::bounded(client.query(
-        "SELECT name, setting, source, sourcefile AS file, sourceline::text AS line \
+    let rows = client
+        .query(
+            "SELECT name, setting, source, sourcefile AS file, sourceline::text AS line \
          FROM pg_settings",
-        &[],
-    ))
-    .await?;
+            &[],
+        )
+        .await?;
     let force: BTreeMap<String, (String, String)> =
         rows.iter().map(|r| (text(r, "name"), (text(r, "setting"), place(r)))).collect();
     // The last line of each setting in the files: what the user would have.
-    let rows = sql::bounded(client.query(
-        "SELECT DISTINCT ON (lower(name)) lower(name) AS name, setting, sourcefile AS file, \
+    let rows = client
+        .query(
+            "SELECT DISTINCT ON (lower(name)) lower(name) AS name, setting, sourcefile AS file, \
          sourceline::text AS line, '' AS source FROM pg_file_settings \
          ORDER BY lower(name), seqno DESC",
-        &[],
-    ))
-    .await?;
+            &[],
+        )
+        .await?;
     let wished: BTreeMap<String, (String, String)> =
         rows.iter().map(|r| (text(r, "name"), (text(r, "setting"), place(r)))).collect();
     for setting in settings::known(major).filter(|s| s.kind != Kind::Guarded) {
@@ -244,13 +247,14 @@ async fn running(
     }
     own_settings(client, config, findings).await?;
     let text_of = |name: &str| force.get(name).map(|(v, _)| v.clone()).unwrap_or_default();
-    let archiver = sql::bounded(client.query_one(
-        "SELECT coalesce(last_failed_wal, '') AS failed, \
+    let archiver = client
+        .query_one(
+            "SELECT coalesce(last_failed_wal, '') AS failed, \
          coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS fails \
          FROM pg_stat_archiver",
-        &[],
-    ))
-    .await?;
+            &[],
+        )
+        .await?;
     let mut finding = Finding::new("archive", "archive_command", text_of("archive_command"));
     finding.source = format!("archive_mode {}", text_of("archive_mode"));
     if archiver.get::<_, bool>("fails") {
@@ -265,7 +269,7 @@ async fn running(
 }
 
 async fn own_settings(
-    client: &Client,
+    client: &Session,
     config: &AgentConfig,
     findings: &mut Vec<Finding>,
 ) -> Result<(), sql::LookError> {
@@ -306,15 +310,16 @@ async fn own_settings(
     Ok(())
 }
 
-async fn slots(client: &Client, findings: &mut Vec<Finding>) -> Result<(), sql::LookError> {
-    let rows = sql::bounded(client.query(
-        "SELECT slot_name::text AS slot, active, pg_size_pretty(pg_wal_lsn_diff( \
+async fn slots(client: &Session, findings: &mut Vec<Finding>) -> Result<(), sql::LookError> {
+    let rows = client
+        .query(
+            "SELECT slot_name::text AS slot, active, pg_size_pretty(pg_wal_lsn_diff( \
          CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
          ELSE pg_current_wal_lsn() END, \
          restart_lsn)) AS held FROM pg_replication_slots ORDER BY 1",
-        &[],
-    ))
-    .await?;
+            &[],
+        )
+        .await?;
     if rows.is_empty() {
         findings.push(Finding::new("slots", "replication slots", "none"));
     }

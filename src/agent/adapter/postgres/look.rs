@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::Driver;
-use super::sql::{self, Look, LookError, StandbyLook};
+use super::session::Session;
+use super::sql::{self, Look, LookError, PrimaryLook, StandbyLook};
 use crate::agent::host;
 use crate::model::observation::{CheckTimes, ResourceState, Unproved, WriteProof};
 use crate::model::{Epoch, Lsn, Position, Span};
@@ -36,6 +37,22 @@ impl Driver {
         position
     }
 
+    pub(super) fn note_primary(&mut self, look: &PrimaryLook) {
+        let position = Position { timeline: look.timeline, lsn: look.written };
+        self.find_data();
+        self.note_flushed(look.timeline, look.inserted, look.flushed);
+        self.facts.position = position;
+        (self.facts.flushed, self.facts.replayed) = (look.flushed, look.written);
+        self.facts.sync_setting.clone_from(&look.moving.sync);
+        self.facts.sessions = look.sessions;
+        self.facts.standbys.clone_from(&look.standbys);
+        self.facts.receiving_from = None;
+        self.facts.upstream_age = None;
+        self.resource.writable = true;
+        self.resource.position = Some(position);
+        self.state(ResourceState::Primary);
+    }
+
     /// How long the last write took; one that does not come back takes as long as it is overdue.
     fn write_latency(&self) -> Option<Span> {
         let took = self.pulse.signs().write_took?;
@@ -49,7 +66,7 @@ impl Driver {
         self.facts.refuses = signs.refuses;
         if signs.silent_since.is_some() {
             self.facts.check = CheckTimes::default();
-            self.facts.trouble = format!("nobody gets in: {}", self.facts.refuses);
+            self.note(format!("nobody gets in: {}", self.facts.refuses));
         }
     }
 
@@ -61,7 +78,7 @@ impl Driver {
             Ok(took) => self.facts.proof = Some(WriteProof { epoch, took, at, asked }),
             Err(error) => {
                 let why = error.to_string();
-                self.facts.trouble = format!("the proving write failed: {why}");
+                self.note(format!("the proving write failed: {why}"));
                 self.facts.unproved = Some(Unproved { asked, why, at });
             }
         }
@@ -91,21 +108,9 @@ impl Driver {
                 self.mind_standby(&look).await;
             }
             Ok(Look::Primary(look)) => {
-                let position = Position { timeline: look.timeline, lsn: look.written };
-                self.find_data();
-                self.note_flushed(look.timeline, look.inserted, look.flushed);
-                self.facts.position = position;
-                (self.facts.flushed, self.facts.replayed) = (look.flushed, look.written);
-                self.facts.sync_setting.clone_from(&look.moving.sync);
-                self.facts.sessions = look.sessions;
-                self.facts.standbys.clone_from(&look.standbys);
-                self.facts.receiving_from = None;
-                self.facts.upstream_age = None;
+                self.note_primary(&look);
                 self.facts.check.ready = Some(took);
                 self.facts.check.deep = self.write_latency();
-                self.resource.writable = true;
-                self.resource.position = Some(position);
-                self.state(ResourceState::Primary);
                 self.mind_primary(&look).await;
             }
             // It answers, so it does not hang; what was seen before stands until it lets in again.
@@ -116,10 +121,10 @@ impl Driver {
                 {
                     self.state(ResourceState::Starting);
                 }
-                self.facts.trouble = error.to_string();
+                self.note(error.to_string());
             }
             Err(error) => {
-                self.facts.trouble = error.to_string();
+                self.note(error.to_string());
                 self.client = None;
                 // Its socket may be gone while its port answers.
                 let port_answers = matches!(error, LookError::Said(_))
@@ -135,7 +140,7 @@ impl Driver {
     async fn look_now(&mut self) -> Result<Look, LookError> {
         let client = match self.client.take().filter(|client| !client.is_closed()) {
             Some(client) => client,
-            None => sql::connect(&self.setup.config).await?,
+            None => Session::connect(&self.setup.config).await?,
         };
         sql::look(self.client.insert(client)).await
     }

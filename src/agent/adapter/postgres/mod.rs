@@ -18,6 +18,7 @@ mod promotion;
 mod pulse;
 mod rebuild;
 mod serving;
+pub mod session;
 pub mod settings;
 pub mod sql;
 mod standby;
@@ -34,12 +35,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_postgres::Client;
 
 use self::archive::Archive;
 use self::mending::Watch;
 use self::pulse::Pulse;
 use self::serving::{Holding, Reaches};
+use self::session::Session;
 use self::upstream::Thirst;
 use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
@@ -109,7 +110,7 @@ fn failed<T>(why: impl Into<String>) -> Result<T, Failed> {
 struct Driver {
     setup: Setup,
     out: tokio::sync::mpsc::Sender<Seen>,
-    client: Option<Client>,
+    client: Option<Session>,
     exit: Option<(u32, watch::Receiver<bool>)>,
     resource: Resource,
     facts: ResourceFacts,
@@ -201,6 +202,8 @@ impl Driver {
                     self.resource.settled = id;
                     self.facts.trouble.clear();
                     self.resource.failure.clear();
+                    // What it was reached with was seen a moment ago; a failover waits for it.
+                    self.tell().await;
                 }
                 Err(failure) => {
                     tracing::warn!(goal = ?goal, "could not reach the goal: {}", failure.0);
@@ -298,9 +301,9 @@ impl Driver {
         self.facts.state = state;
     }
 
-    async fn client(&mut self) -> Result<&Client, Failed> {
-        if self.client.as_ref().is_none_or(Client::is_closed) {
-            self.client = Some(sql::connect(&self.setup.config).await?);
+    async fn client(&mut self) -> Result<&Session, Failed> {
+        if self.client.as_ref().is_none_or(Session::is_closed) {
+            self.client = Some(Session::connect(&self.setup.config).await?);
         }
         self.client.as_ref().ok_or_else(|| Failed("not connected".into()))
     }

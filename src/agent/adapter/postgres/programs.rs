@@ -100,10 +100,11 @@ impl Programs {
         // A link on PATH leads to the folder where the other programs are.
         let postgres = folder.join("postgres").canonicalize().ok()?;
         let folder = postgres.parent()?.to_owned();
-        let missing: Vec<&str> = ["initdb", "pg_controldata", "pg_rewind", "pg_basebackup", "psql"]
-            .into_iter()
-            .filter(|p| !folder.join(p).exists())
-            .collect();
+        let missing: Vec<&str> =
+            ["initdb", "pg_controldata", "pg_rewind", "pg_basebackup", "psql", "pg_isready"]
+                .into_iter()
+                .filter(|p| !folder.join(p).exists())
+                .collect();
         if !missing.is_empty() {
             return Some(Err(ProgramError::Incomplete {
                 folder: folder.display().to_string(),
@@ -142,7 +143,9 @@ impl Programs {
             .env("PGCONNECT_TIMEOUT", "5")
             .stdin(Stdio::null());
         // A client of the server writes into no folder.
-        if let Some(mark) = self.mark.as_ref().filter(|_| program != "psql") {
+        if let Some(mark) =
+            self.mark.as_ref().filter(|_| !["psql", "pg_isready"].contains(&program))
+        {
             command.env(MARK, mark);
         }
         command

@@ -24,9 +24,7 @@ impl Driver {
         let before = std::mem::replace(&mut self.sync, sync.clone());
         let changed = names(&before) != names(sync);
         let recovery: bool =
-            sql::bounded(self.client().await?.query_one("SELECT pg_is_in_recovery()", &[]))
-                .await?
-                .get(0);
+            self.client().await?.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0);
         let data_dir = self.setup.config.data_dir.clone();
         self.promoting = recovery;
         if recovery {
@@ -56,11 +54,9 @@ impl Driver {
         if recovery {
             self.free_replay("it is promoted").await?;
             let mut asked = host::now();
-            sql::bounded(self.client().await?.query_one("SELECT pg_promote(false)", &[])).await?;
+            self.client().await?.query_one("SELECT pg_promote(false)", &[]).await?;
             loop {
-                let row =
-                    sql::bounded(self.client().await?.query_one("SELECT pg_is_in_recovery()", &[]))
-                        .await?;
+                let row = self.client().await?.query_one("SELECT pg_is_in_recovery()", &[]).await?;
                 if !row.get::<_, bool>(0) {
                     break;
                 }
@@ -94,7 +90,7 @@ impl Driver {
             self.stop_stray(&why).await;
             return failed(why);
         }
-        self.resource.writable = true;
+        self.note_primary(&look);
         self.resource.history = Some(files::history(&data_dir, look.timeline));
         self.pulse.expect_writes(true);
         if changed && !recovery {
@@ -105,7 +101,7 @@ impl Driver {
 
     async fn sync_in_force(&mut self) -> Result<String, Failed> {
         let sql = "SELECT current_setting('synchronous_standby_names')";
-        Ok(sql::bounded(self.client().await?.query_one(sql, &[])).await?.get(0))
+        Ok(self.client().await?.query_one(sql, &[]).await?.get(0))
     }
 
     /// A changed synchronous set is in force when every walsender has taken it up and a write has

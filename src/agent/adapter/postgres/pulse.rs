@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_postgres::Client;
 
+use super::session::Session;
 use super::sql::{self, LookError, QUERY_TIMEOUT};
 use crate::agent::host;
 use crate::config::agent::PostgresConfig;
@@ -149,7 +149,7 @@ impl Pulse {
 
 async fn round(
     config: &PostgresConfig,
-    session: &mut Option<Client>,
+    session: &mut Option<Session>,
     writes: bool,
     out: &watch::Sender<Signs>,
 ) {
@@ -166,8 +166,8 @@ async fn round(
     out.send_modify(|signs| signs.heed(host::now(), began, &socket, &tcp, &write));
 }
 
-async fn by_socket(config: &PostgresConfig, session: &mut Option<Client>) -> Door {
-    match sql::connect(config).await {
+async fn by_socket(config: &PostgresConfig, session: &mut Option<Session>) -> Door {
+    match Session::connect(config).await {
         Ok(client) => {
             *session = Some(client);
             Door::Open
@@ -216,7 +216,7 @@ fn address_of(listens: &str, port: u16) -> Option<String> {
     }
 }
 
-async fn write(session: &Client) -> Write {
+async fn write(session: &Session) -> Write {
     let began = host::now();
     match sql::write_path(session).await {
         Ok(()) => Write::Done(host::now().since(began)),

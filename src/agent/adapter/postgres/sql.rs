@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::Row;
 
 use crate::agent::host;
 use crate::config::agent::PostgresConfig;
@@ -11,6 +11,7 @@ use crate::model::serving::Slot;
 use crate::model::topology::Unsynchronised;
 use crate::model::{Lsn, NodeId, Span};
 
+use super::session::Session;
 use super::settings::Moving;
 use super::waits::Logging;
 
@@ -58,23 +59,6 @@ pub async fn bounded<T>(
         Ok(result) => Ok(result?),
         Err(_) => Err(LookError::Silent),
     }
-}
-
-/// Connects by the Unix socket.
-///
-/// # Errors
-/// [`LookError`].
-pub async fn connect(config: &PostgresConfig) -> Result<Client, LookError> {
-    let mut settings = tokio_postgres::Config::new();
-    settings
-        .host_path(&config.socket_dir)
-        .port(config.port)
-        .user(&config.user)
-        .dbname(&config.database)
-        .application_name("quorate");
-    let (client, connection) = bounded(settings.connect(NoTls)).await?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 /// A look at a standby.
@@ -194,8 +178,8 @@ impl OwnSetting {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn own_settings(client: &Client) -> Result<Vec<OwnSetting>, LookError> {
-    let rows = bounded(client.query(OWN, &[])).await?;
+pub async fn own_settings(client: &Session) -> Result<Vec<OwnSetting>, LookError> {
+    let rows = client.query(OWN, &[]).await?;
     Ok(rows
         .iter()
         .map(|r| OwnSetting {
@@ -227,24 +211,22 @@ pub enum Look {
 
 const STANDBY: &str = "\
     SELECT pg_is_in_recovery() AS recovery, pg_last_wal_receive_lsn()::text AS received, \
-    coalesce(pg_last_wal_replay_lsn(), '0/0')::text AS replayed, \
-    (SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receiver, \
+    coalesce(pg_last_wal_replay_lsn(), '0/0')::text AS replayed, a.*, \
     coalesce(r.status, '') = 'streaming' AS streaming, \
     (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::bigint \
         AS upstream_age, \
-    coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), '') \
-        AS waits, \
-    coalesce((SELECT wait_event_type FROM pg_stat_activity WHERE backend_type = 'startup'), '') \
-        AS waits_for, \
     CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END AS paused, \
     current_setting('recovery_min_apply_delay') AS delay, \
     current_setting('primary_conninfo') AS conninfo, \
     current_setting('primary_slot_name') AS slot, \
     current_setting('synchronous_standby_names') AS sync, \
-    current_setting('restore_command') AS restore, current_setting('fsync') AS fsync, \
-    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
-        AND application_name <> 'quorate')::int AS sessions \
-    FROM (SELECT) one LEFT JOIN pg_stat_wal_receiver r ON true";
+    current_setting('restore_command') AS restore, current_setting('fsync') AS fsync \
+    FROM (SELECT max(pid) FILTER (WHERE backend_type = 'walreceiver') AS receiver, \
+        coalesce(max(wait_event) FILTER (WHERE backend_type = 'startup'), '') AS waits, \
+        coalesce(max(wait_event_type) FILTER (WHERE backend_type = 'startup'), '') AS waits_for, \
+        count(*) FILTER (WHERE backend_type = 'client backend' \
+            AND application_name <> 'quorate')::int AS sessions \
+        FROM pg_stat_activity) a LEFT JOIN pg_stat_wal_receiver r ON true";
 
 const PRIMARY: &str = "\
     SELECT pg_current_wal_lsn()::text AS written, pg_current_wal_flush_lsn()::text AS flushed, \
@@ -303,14 +285,14 @@ fn sessions(row: &Row) -> u32 {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn look(client: &Client) -> Result<Look, LookError> {
-    let recovery: bool = bounded(client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
+pub async fn look(client: &Session) -> Result<Look, LookError> {
+    let recovery: bool = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0);
     if recovery {
         return Ok(Look::Standby(look_standby(client).await?));
     }
     // Confirmations first, then who waits for one: see `waits`.
-    let rows = bounded(client.query(STANDBYS, &[])).await?;
-    let row = bounded(client.query_one(PRIMARY, &[])).await?;
+    let rows = client.query(STANDBYS, &[]).await?;
+    let row = client.query_one(PRIMARY, &[]).await?;
     let own = own_settings(client).await?;
     let written = lsn(&row, "written");
     let segment: String = row.get("segment");
@@ -378,37 +360,38 @@ fn twice(rows: &[Row]) -> Vec<String> {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn source_of(client: &Client, name: &str) -> Result<String, LookError> {
+pub async fn source_of(client: &Session, name: &str) -> Result<String, LookError> {
     let sql = "SELECT coalesce(sourcefile, '') FROM pg_settings WHERE name = $1";
-    Ok(bounded(client.query_one(sql, &[&name])).await?.get(0))
+    Ok(client.query_one(sql, &[&name]).await?.get(0))
 }
 
 /// The `restore_command` of the user's own files, whatever ALTER SYSTEM or the agent wrote.
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn restore_command_of_files(client: &Client) -> Result<String, LookError> {
+pub async fn restore_command_of_files(client: &Session) -> Result<String, LookError> {
     let sql = "SELECT setting FROM pg_file_settings WHERE lower(name) = 'restore_command' \
         AND sourcefile NOT LIKE '%postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1";
-    let row = bounded(client.query_opt(sql, &[])).await?;
-    Ok(row.and_then(|r| r.get::<_, Option<String>>(0)).unwrap_or_default())
+    let rows = client.query(sql, &[]).await?;
+    Ok(rows.first().and_then(|r| r.get::<_, Option<String>>(0)).unwrap_or_default())
 }
 
 /// Where the server logs.
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn logging(client: &Client) -> Result<Logging, LookError> {
-    let row = bounded(client.query_one(
-        "SELECT current_setting('log_destination') AS destination, \
+pub async fn logging(client: &Session) -> Result<Logging, LookError> {
+    let row = client
+        .query_one(
+            "SELECT current_setting('log_destination') AS destination, \
          current_setting('logging_collector') AS collector, \
          current_setting('lc_messages') AS messages, current_setting('log_min_messages') AS least, \
          pg_current_logfile('stderr') AS stderr, pg_current_logfile('csvlog') AS csv, \
          CASE WHEN current_setting('server_version_num')::int >= 150000 \
          THEN pg_current_logfile('jsonlog') END AS json",
-        &[],
-    ))
-    .await?;
+            &[],
+        )
+        .await?;
     Ok(Logging {
         destination: row.get("destination"),
         collector: row.get::<_, String>("collector") == "on",
@@ -422,8 +405,8 @@ pub async fn logging(client: &Client) -> Result<Logging, LookError> {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn look_standby(client: &Client) -> Result<StandbyLook, LookError> {
-    let row = bounded(client.query_one(STANDBY, &[])).await?;
+pub async fn look_standby(client: &Session) -> Result<StandbyLook, LookError> {
+    let row = client.query_one(STANDBY, &[]).await?;
     let waits: String = row.get("waits");
     Ok(StandbyLook {
         recovery: row.get("recovery"),
@@ -478,8 +461,8 @@ pub struct Holder {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn holders(client: &Client) -> Result<Vec<Holder>, LookError> {
-    let rows = bounded(client.query(HOLDERS, &[])).await?;
+pub async fn holders(client: &Session) -> Result<Vec<Holder>, LookError> {
+    let rows = client.query(HOLDERS, &[]).await?;
     let holder = |r: &Row| {
         let who = format!(
             "{} {} from {}, {} s",
@@ -497,25 +480,34 @@ pub async fn holders(client: &Client) -> Result<Vec<Holder>, LookError> {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn end_sessions(client: &Client, pids: &[i32]) -> Result<(), LookError> {
+pub async fn end_sessions(client: &Session, pids: &[i32]) -> Result<(), LookError> {
     let sql = "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid";
-    bounded(client.query(sql, &[&pids])).await.map(|_| ())
+    client.query(sql, &[&pids]).await.map(|_| ())
 }
+
+/// What a slot's columns are, with whether standbys keep a copy of it (PostgreSQL 17 and newer).
+macro_rules! slots {
+    ($carried:literal) => {
+        concat!(
+            "SELECT slot_name::text AS name, slot_type = 'logical' AS logical, active, ",
+            $carried,
+            " AS carried, greatest(coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN \
+             coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE \
+             pg_current_wal_lsn() END, restart_lsn), 0), 0)::bigint AS holds \
+             FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT 64"
+        )
+    };
+}
+const SLOTS: &str = slots!("false");
+const SLOTS_CARRIED: &str = slots!("failover");
 
 /// The slots of this server; those that a tool makes for the time of its connection are none.
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn slots(client: &Client, major: u32) -> Result<Vec<Slot>, LookError> {
-    let carried = if major >= 17 { "failover" } else { "false" };
-    let sql = format!(
-        "SELECT slot_name::text AS name, slot_type = 'logical' AS logical, active, {carried} AS \
-         carried, greatest(coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN \
-         coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE \
-         pg_current_wal_lsn() END, restart_lsn), 0), 0)::bigint AS holds \
-         FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT 64"
-    );
-    let rows = bounded(client.query(&sql, &[])).await?;
+pub async fn slots(client: &Session, major: u32) -> Result<Vec<Slot>, LookError> {
+    let sql = if major >= 17 { SLOTS_CARRIED } else { SLOTS };
+    let rows = client.query(&sql, &[]).await?;
     let slot = |r: &Row| Slot {
         name: r.get("name"),
         logical: r.get("logical"),
@@ -530,17 +522,17 @@ pub async fn slots(client: &Client, major: u32) -> Result<Vec<Slot>, LookError> 
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn resume_replay(client: &Client) -> Result<(), LookError> {
-    bounded(client.batch_execute("SELECT pg_wal_replay_resume()")).await
+pub async fn resume_replay(client: &Session) -> Result<(), LookError> {
+    client.execute("SELECT pg_wal_replay_resume()").await
 }
 
 /// Settings of this server, by name.
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn numbers(client: &Client, names: &[&str]) -> Result<Vec<u64>, LookError> {
+pub async fn numbers(client: &Session, names: &[&str]) -> Result<Vec<u64>, LookError> {
     let sql = "SELECT current_setting(name)::bigint FROM unnest($1::text[]) name";
-    let rows = bounded(client.query(sql, &[&names])).await?;
+    let rows = client.query(sql, &[&names]).await?;
     Ok(rows.iter().map(|r| u64::try_from(r.get::<_, i64>(0)).unwrap_or(0)).collect())
 }
 
@@ -550,22 +542,21 @@ pub async fn numbers(client: &Client, names: &[&str]) -> Result<Vec<u64>, LookEr
 /// # Errors
 /// In words.
 pub async fn prove(config: &PostgresConfig, epoch: u64) -> Result<Span, LookError> {
-    let client = connect(config).await?;
-    bounded(client.batch_execute(
+    let client = Session::connect(config).await?;
+    client.execute(
         "SET client_min_messages = error; CREATE SCHEMA IF NOT EXISTS quorate; \
          CREATE TABLE IF NOT EXISTS quorate.proof (epoch bigint PRIMARY KEY, token text NOT NULL, at timestamptz NOT NULL DEFAULT now())",
-    ))
+    )
     .await?;
     let started = host::now();
     let token = format!("{}", started.0);
     let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
     let insert = "INSERT INTO quorate.proof (epoch, token) VALUES ($1, $2) ON CONFLICT (epoch) DO \
         UPDATE SET token = excluded.token, at = now()";
-    bounded(client.execute(insert, &[&epoch, &token])).await?;
+    client.query(insert, &[&epoch, &token]).await?;
     let took = host::now().since(started);
     let row =
-        bounded(client.query_one("SELECT token FROM quorate.proof WHERE epoch = $1", &[&epoch]))
-            .await?;
+        client.query_one("SELECT token FROM quorate.proof WHERE epoch = $1", &[&epoch]).await?;
     let read: String = row.get(0);
     if read == token {
         Ok(took)
@@ -578,10 +569,11 @@ pub async fn prove(config: &PostgresConfig, epoch: u64) -> Result<Span, LookErro
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn write_path(client: &Client) -> Result<(), LookError> {
-    bounded(client.batch_execute(
-        "BEGIN; SET LOCAL synchronous_commit = local; SELECT \
+pub async fn write_path(client: &Session) -> Result<(), LookError> {
+    client
+        .execute(
+            "BEGIN; SET LOCAL synchronous_commit = local; SELECT \
             pg_logical_emit_message(true, 'quorate', ''); COMMIT",
-    ))
-    .await
+        )
+        .await
 }

@@ -87,8 +87,7 @@ impl Driver {
             return Err(error);
         }
         let client = self.client().await?;
-        let recovery: bool =
-            sql::bounded(client.query_one("SELECT pg_is_in_recovery()", &[])).await?.get(0);
+        let recovery: bool = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0);
         if !recovery {
             // It runs as a primary without a lease: an old role is never trusted.
             self.kill("ran as primary without a lease").await?;

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::files::{self, Control};
-use super::{Done, Driver, Failed, archive, failed, settings, sql, unfinished};
+use super::session::Session;
+use super::{Done, Driver, Failed, archive, failed, settings, unfinished};
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
 
@@ -62,7 +63,7 @@ impl Driver {
                     return failed(format!("the server did not start: {last}"));
                 }
                 () = tokio::time::sleep(Duration::from_millis(10)) => {
-                    if let Ok(client) = sql::connect(&self.setup.config).await {
+                    if let Ok(client) = Session::connect(&self.setup.config).await {
                         self.client = Some(client);
                         return Ok(());
                     }

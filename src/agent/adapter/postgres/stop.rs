@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Done, Driver, FAST_STOP_MAX, Failed, IMMEDIATE_STOP_MAX, exited, files, sql};
+use super::session::Session;
+use super::{Done, Driver, FAST_STOP_MAX, Failed, IMMEDIATE_STOP_MAX, exited, files};
 use crate::agent::host;
 use crate::agent::machine::Goal;
 use crate::agent::ours::Stopped;
@@ -172,11 +173,13 @@ impl Driver {
         if !self.adopt() {
             return self.kill("found dead").await;
         }
-        if let Ok(client) = sql::connect(&self.setup.config).await {
+        if let Ok(client) = Session::connect(&self.setup.config).await {
             // Only a help: the stop itself makes the checkpoint that counts.
-            let _ =
-                tokio::time::timeout(Duration::from_secs(5), client.batch_execute("CHECKPOINT"))
-                    .await;
+            let _ = tokio::time::timeout(
+                Duration::from_secs(5),
+                client.execute_unbounded("CHECKPOINT"),
+            )
+            .await;
         }
         self.client = None;
         let Some(pid) = self.exit.as_ref().map(|(pid, _)| *pid) else {

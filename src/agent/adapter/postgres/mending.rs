@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::archive::{self, Archive};
 use super::doubt::{Doubt, Scope, Sight, Wrong};
-use super::guarded::{confirmed, guarded, nth};
+use super::guarded::{confirmed, guarded, nth, strange};
+use super::receivers::Connection;
 use super::settings::Moving;
 use super::sql::{self, PrimaryLook, StandbyLook};
 use super::waits::{Confirmed, Sampled, ServerLog};
@@ -142,6 +143,7 @@ impl Driver {
         let ordered = self.watch.ordered.as_ref().map(|o| o.sync.clone());
         let (mut wrong, excluded) =
             guarded(look, &self.sync, &self.setup.unsynchronised, &self.agents_own());
+        wrong.extend(self.strangers(look).await.iter().map(strange));
         if let Some(ordered) = ordered.filter(|o| *o != look.moving.sync) {
             wrong.push(Wrong {
                 what: format!(
@@ -172,6 +174,18 @@ impl Driver {
         self.count_cancelled(look).await;
         self.look_at_slots().await;
         self.forget_note();
+    }
+
+    /// Who confirmed commits under a member's name that is not that member.
+    async fn strangers(&mut self, look: &PrimaryLook) -> Vec<Connection> {
+        let now = host::now();
+        let words = self.words.borrow().clone();
+        let strange = self.receivers.see(now, &self.sync, &look.guarded.receivers, &words);
+        for node in self.receivers.to_ask(now, &self.sync) {
+            // The runtime going away ends the whole process.
+            let _ = self.out.send(super::Seen::Asks(node)).await;
+        }
+        strange
     }
 
     /// Whether the agent's own session may have a role's or database's value.

@@ -17,6 +17,7 @@ mod programs;
 mod promotion;
 mod pulse;
 mod rebuild;
+mod receivers;
 mod serving;
 pub mod settings;
 pub mod sql;
@@ -39,9 +40,10 @@ use tokio_postgres::Client;
 use self::archive::Archive;
 use self::mending::Watch;
 use self::pulse::Pulse;
+use self::receivers::Receivers;
 use self::serving::{Holding, Reaches};
 use self::upstream::Thirst;
-use super::{ONE_WRITER, Port, Seen};
+use super::{ONE_WRITER, Port, Seen, Words};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
@@ -121,6 +123,10 @@ struct Driver {
     sync: SyncSet,
     /// Which data the voter answers for.
     expected: watch::Receiver<DataMark>,
+    /// What the peers' agents say of their receivers.
+    words: watch::Receiver<Words>,
+    /// Who receives from here under whose name.
+    receivers: Receivers,
     /// Where a primary inserted at the last look.
     inserted: Option<Position>,
     /// What of the server is watched against what was ordered.
@@ -157,6 +163,8 @@ pub async fn run(setup: Setup, mut port: Port) {
         promoting: false,
         following: None,
         expected: port.data,
+        words: port.words,
+        receivers: Receivers::default(),
         inserted: None,
         watch: Watch::default(),
         archive: Archive::default(),

@@ -28,7 +28,30 @@ pub fn system_identifier(data_dir: &Path) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes))
 }
 
+/// Whether the control file says that the database is open for writing: `DBState`, at the same place
+/// in every version (`pg_control.h`). A server says so before it takes its first write.
+fn is_in_production(data_dir: &Path) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    const STATE: u64 = 16;
+    const IN_PRODUCTION: i32 = 6;
+    let mut bytes = [0; 4];
+    let file = std::fs::File::open(data_dir.join("global/pg_control"));
+    let read = file.and_then(|file| file.read_exact_at(&mut bytes, STATE));
+    read.is_ok() && i32::from_ne_bytes(bytes) == IN_PRODUCTION
+}
+
 impl Driver {
+    /// No look succeeds: whether the server is open for writing needs none. `admits`: it answers as
+    /// one does that has long replaced what the server before it left in the control file.
+    pub(super) fn judge_unseen(&mut self, admits: bool) {
+        let Some((pid, _)) = &self.exit else { return };
+        let current = admits || self.recovering == Some(*pid);
+        if current && !self.resource.writable && is_in_production(&self.setup.config.data_dir) {
+            self.resource.writable = true;
+            self.state(ResourceState::Primary);
+        }
+    }
+
     /// What is on the disk now; the flushed end is the look's matter.
     pub(super) fn find_data(&mut self) {
         let data_dir = &self.setup.config.data_dir;

@@ -25,12 +25,16 @@ const NOTED_MAX: Span = Span::secs(12);
 
 /// A commit that waits for its standbys so long is not on its way.
 const WAIT_MAX: Span = Span::secs(2);
+/// A server that lives on so long while looks fail is not compared with what was ordered.
+const UNSEEN_MAX: Span = Span::secs(1);
 
 /// What of the server is watched against what was ordered.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     ordered: Option<Moving>,
     ordered_at: Timestamp,
+    /// Since when looks at the primary fail.
+    unseen: Option<Timestamp>,
     doubt: Doubt,
     sampled: Sampled,
     /// Sessions that wait for a standby, and since when they were seen to.
@@ -70,6 +74,7 @@ impl Driver {
     /// A promotion in `epoch` begins: of that nothing is known yet. What was in doubt of the log
     /// here stays so until its standbys have it.
     pub(super) async fn begin_watch(&mut self, epoch: Epoch) {
+        self.watch.unseen = None;
         self.watch.sampled = Sampled::default();
         self.watch.log = ServerLog::default();
         (self.watch.counted, self.watch.whole) = (0, true);
@@ -139,7 +144,25 @@ impl Driver {
         self.forget_note();
     }
 
+    /// A primary that serves others and lets no look in was not compared with what was ordered. One
+    /// that shows no sign of life is another matter: it loses its lease.
+    pub(super) fn mind_unseen(&mut self) {
+        let Some(ok) = self.pulse.write_ok() else { return };
+        let since = *self.watch.unseen.get_or_insert_with(host::now);
+        if ok.since(since) < UNSEEN_MAX {
+            return;
+        }
+        let what = "no look at this server succeeds while it serves others: what is in force is not \
+                    known; mend: let the agent's user in again (pg_hba.conf, connections, its login)";
+        let wrong = Wrong { what: what.into(), scope: Scope::Sessions, own_log: true };
+        if self.watch.doubt.see(&Sight { wrong: vec![wrong], ..Sight::default() }) {
+            let excluded = self.resource.excluded.clone();
+            self.say_doubt(excluded);
+        }
+    }
+
     pub(super) async fn mind_primary(&mut self, look: &PrimaryLook) {
+        self.watch.unseen = None;
         let ordered = self.watch.ordered.as_ref().map(|o| o.sync.clone());
         let (mut wrong, excluded) =
             guarded(look, &self.sync, &self.setup.unsynchronised, &self.agents_own());

@@ -123,6 +123,8 @@ struct Driver {
     sync: SyncSet,
     /// Which data the voter answers for.
     expected: watch::Receiver<DataMark>,
+    /// The server that was last seen to be in recovery.
+    recovering: Option<u32>,
     /// What the peers' agents say of their receivers.
     words: watch::Receiver<Words>,
     /// Who receives from here under whose name.
@@ -163,6 +165,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         promoting: false,
         following: None,
         expected: port.data,
+        recovering: None,
         words: port.words,
         receivers: Receivers::default(),
         inserted: None,
@@ -215,6 +218,9 @@ impl Driver {
                     self.facts.trouble.clone_from(&failure.0);
                     self.resource.failure = failure.0;
                     self.look().await;
+                    if matches!(goal, Goal::Standby { .. }) && self.resource.writable {
+                        self.keep_order(goal).await;
+                    }
                     self.tell().await;
                     // A promotion is not tried twice by itself: its outcome has to be judged first.
                     if matches!(goal, Goal::Primary { .. }) && std::mem::take(&mut self.promoting) {

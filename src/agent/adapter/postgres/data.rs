@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Control};
 use super::sql::StandbyLook;
-use super::{Done, Driver, failed};
+use super::{Done, Driver, failed, reset};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Upstream};
 use crate::model::observation::{Found, ResourceState, StopEvidence};
@@ -236,25 +236,37 @@ impl Driver {
             let expected = self.expected.borrow();
             (expected.line.as_ref().map(|l| l.timeline), expected.own)
         };
+        // Before anybody wrote anything there is nothing to go apart from.
+        if line.is_none() {
+            return Ok(());
+        }
+        if let Some(at) = reset::begun_anew(&data_dir) {
+            self.give_up_line(format!(
+                "its log was begun anew at {at} (pg_resetwal): what was in it before is gone, and \
+                 what it has is not taken for the cluster's history"
+            ));
+            return Ok(());
+        }
         let control = Control::read(&self.setup.programs, &data_dir).await?;
         // Its own line may be ahead of the last checkpoint's: that comes minutes after a promotion.
         let newest = self.resource.data.line.as_ref().map(|l| l.timeline);
         let wrote = own.is_some() && (own == newest || own == Some(control.checkpoint.timeline));
-        let opened = !control.was_standby() && !wrote;
-        // Before anybody wrote anything there is nothing to go apart from.
-        if opened && line.is_some() {
-            let why = format!(
+        if !control.was_standby() && !wrote {
+            self.give_up_line(format!(
                 "it was opened for writing, and not by this node as holder (its control file says \
                  {:?} on timeline {}; run by hand, or a backup of a primary): what it has is not \
                  taken for the cluster's history",
                 control.state, control.checkpoint.timeline
-            );
-            tracing::error!("{why}");
-            self.mark_stray(&why);
-            self.note_found(why, "kept as a fork when it is rebuilt".into());
-            self.find_data();
+            ));
         }
         Ok(())
+    }
+
+    fn give_up_line(&mut self, why: String) {
+        tracing::error!("{why}");
+        self.mark_stray(&why);
+        self.note_found(why, "kept as a fork when it is rebuilt".into());
+        self.find_data();
     }
 
     pub(super) async fn stop_found(&mut self, why: &str) {

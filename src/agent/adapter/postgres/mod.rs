@@ -18,6 +18,7 @@ mod promotion;
 mod pulse;
 mod rebuild;
 mod receivers;
+mod reset;
 mod serving;
 pub mod settings;
 pub mod sql;

@@ -19,10 +19,13 @@ mod fencing;
 mod layouts;
 mod membership;
 mod plane;
+mod rebuilding;
+mod receivers;
 mod routers;
 mod serving;
 mod settings;
 mod store;
+mod unseen;
 
 use std::path::Path;
 use std::time::Duration;

@@ -19,6 +19,7 @@ mod pulse;
 mod rebuild;
 mod receivers;
 mod reset;
+mod rewinding;
 mod serving;
 pub mod settings;
 pub mod sql;
@@ -42,6 +43,7 @@ use self::archive::Archive;
 use self::mending::Watch;
 use self::pulse::Pulse;
 use self::receivers::Receivers;
+use self::rewinding::Rewinding;
 use self::serving::{Holding, Reaches};
 use self::upstream::Thirst;
 use super::{ONE_WRITER, Port, Seen, Words};
@@ -124,6 +126,8 @@ struct Driver {
     sync: SyncSet,
     /// Which data the voter answers for.
     expected: watch::Receiver<DataMark>,
+    /// A rewind that has begun to touch what is here.
+    rewinding: Option<Rewinding>,
     /// The server that was last seen to be in recovery.
     recovering: Option<u32>,
     /// What the peers' agents say of their receivers.
@@ -166,6 +170,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         promoting: false,
         following: None,
         expected: port.data,
+        rewinding: None,
         recovering: None,
         words: port.words,
         receivers: Receivers::default(),

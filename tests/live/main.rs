@@ -19,7 +19,6 @@ mod fencing;
 mod layouts;
 mod membership;
 mod plane;
-mod rebuilding;
 mod receivers;
 mod routers;
 mod serving;

@@ -204,7 +204,7 @@ impl Driver {
         let now = host::now();
         let words = self.words.borrow().clone();
         let strange = self.receivers.see(now, &self.sync, &look.guarded.receivers, &words);
-        for node in self.receivers.to_ask(now, &self.sync) {
+        for node in self.receivers.whom_to_ask(now, &self.sync) {
             // The runtime going away ends the whole process.
             let _ = self.out.send(super::Seen::Asks(node)).await;
         }

@@ -90,7 +90,11 @@ impl Receivers {
     }
 
     /// Whose agents have to be asked now.
-    pub(super) fn to_ask(&mut self, now: Timestamp, sync: &SyncSet) -> Vec<crate::model::NodeId> {
+    pub(super) fn whom_to_ask(
+        &mut self,
+        now: Timestamp,
+        sync: &SyncSet,
+    ) -> Vec<crate::model::NodeId> {
         let unspoken = |name: &str| {
             self.seen.values().any(|s| s.unspoken.is_some() && is_name(name, &s.connection.name))
         };
@@ -132,12 +136,12 @@ mod tests {
         let mut receivers = Receivers::default();
         let own = [connection(1, "a")];
         assert!(receivers.see(at(0), &set(1), &own, &Words::new()).is_empty());
-        assert_eq!(receivers.to_ask(at(300), &set(1)), [NodeId::new("a")]);
-        assert!(receivers.to_ask(at(400), &set(1)).is_empty(), "not at every look");
+        assert_eq!(receivers.whom_to_ask(at(300), &set(1)), [NodeId::new("a")]);
+        assert!(receivers.whom_to_ask(at(400), &set(1)).is_empty(), "not at every look");
         for word in [Receiver::Here, Receiver::Perhaps] {
             assert!(receivers.see(at(400), &set(1), &own, &says(300, word)).is_empty());
         }
-        assert!(receivers.to_ask(at(900), &set(1)).is_empty());
+        assert!(receivers.whom_to_ask(at(900), &set(1)).is_empty());
         let silent = receivers.see(at(90_000), &set(1), &own, &says(300, Receiver::Here));
         assert!(silent.is_empty(), "a member whose hellos are cut goes on streaming");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::adapter::{self, Seen};
+use super::adapter::{self, Receiver, Seen};
 use super::fence::Fence;
 use super::guard::Guard;
 use super::http::{self, RouterFacts};
@@ -607,8 +607,11 @@ impl Agent {
         )
     }
 
-    fn seen(&mut self, Seen::Now(seen): Seen) {
-        let (resource, facts, postmaster) = *seen;
+    fn seen(&mut self, seen: Seen) {
+        let (resource, facts, postmaster) = match seen {
+            Seen::Now(now) => *now,
+            Seen::Asks(peer) => return self.peers.send(&peer, PeerMessage::Hello),
+        };
         let changed = facts.state.word() != self.facts.state.word()
             || facts.receiving_from != self.facts.receiving_from
             || facts.standbys.len() != self.facts.standbys.len()
@@ -631,6 +634,9 @@ impl Agent {
             && let Some(report) = &hello.report
         {
             let report = (**report).clone();
+            let asked = Timestamp(now.0.saturating_sub(answered.took.0));
+            let word = (asked, Receiver::of(&report, &self.setup.me.node));
+            self.adapter.words.send_modify(|words| _ = words.insert(answered.from.clone(), word));
             self.routers.send_modify(|facts| facts.hear(now, &report));
             self.shown.send_modify(|s| _ = s.peers.insert(answered.from.clone(), (report, now)));
         }

@@ -86,7 +86,7 @@ impl Cluster {
         programs.into_iter().find(|p| p.exists()).unwrap_or_else(|| program.into())
     }
     /// The same, where it may fail.
-    fn postgres_tries(&self, program: &str, arguments: &[&str]) -> (bool, String) {
+    pub fn postgres_tries(&self, program: &str, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new(self.program(program));
         command.args(arguments).env("LC_ALL", "C").current_dir("/tmp");
         as_user(&mut command);
@@ -444,4 +444,33 @@ fn every_node_was_restored_and_two_persons_sign_whose_data_is_the_history() {
     let holder = cluster.writer(90);
     assert_eq!(holder, writer);
     assert_eq!(cluster.count(&holder, "e"), 100);
+}
+
+/// `pg_resetwal` on the former holder: its log ends furthest, on its own line, above its mark, and
+/// what was in it is gone.
+#[test]
+fn a_log_that_was_begun_anew_has_no_position() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    let writer = cluster.writer(60);
+    cluster.ok(&writer, "create table real(i int)");
+    cluster.ok(&writer, "insert into real select generate_series(1,500)");
+    let nodes = ["node-1", "node-2", "node-3"];
+    for node in nodes {
+        cluster.lab().kill(node, What::Host).unwrap();
+    }
+    let data = cluster.dir(&writer).join("data");
+    std::fs::remove_file(data.join("postmaster.pid")).unwrap();
+    cluster.postgres("pg_resetwal", &["-f", "-D", &data.display().to_string()]);
+    for node in nodes {
+        cluster.lab().heal(node).unwrap();
+    }
+    let view = cluster.until("it has no position, and why", 60, |v| {
+        v.nodes.iter().filter_map(|n| n.report.as_ref()).any(|r| {
+            r.member.node.as_str() == writer
+                && matches!(r.data_fault, Some(quorate::model::DataFault::Stray { .. }))
+                && r.resource.found.iter().any(|f| f.what.contains("pg_resetwal"))
+        })
+    });
+    nobody_said_none(&view);
 }

@@ -19,10 +19,12 @@ mod fencing;
 mod layouts;
 mod membership;
 mod plane;
+mod receivers;
 mod routers;
 mod serving;
 mod settings;
 mod store;
+mod unseen;
 
 use std::path::Path;
 use std::time::Duration;

@@ -71,7 +71,7 @@ impl Cluster {
     pub fn file(&self, node: &str, name: &str) -> std::path::PathBuf {
         self.folder.path().join("lab").join(node).join(name)
     }
-    fn append(&self, node: &str, name: &str, lines: &str) {
+    pub fn append(&self, node: &str, name: &str, lines: &str) {
         use std::io::Write as _;
         let path = self.file(node, name);
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
@@ -79,7 +79,7 @@ impl Cluster {
     }
 }
 
-fn doubt(view: &ClusterView) -> Option<String> {
+pub fn doubt(view: &ClusterView) -> Option<String> {
     let holding = view.nodes.iter().filter_map(|n| n.report.as_ref()?.holding.as_ref());
     holding.filter_map(|h| h.doubt.why.clone()).next()
 }

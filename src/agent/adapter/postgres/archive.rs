@@ -17,7 +17,9 @@ const FILE: &str = "restore.json";
 /// The subcommand that the server calls.
 const SUBCOMMAND: &str = "wal-fetch";
 /// The user's command may take so long for one file; then streaming is tried.
-const FETCH_MAX: Duration = Duration::from_secs(60);
+pub const FETCH_MAX: Duration = Duration::from_secs(60);
+/// Locked while a command of the user's runs; in it the name of the last segment that came.
+const FETCHING: &str = "restore.fetching";
 /// How often a running command looks whether the node was cut off.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -68,6 +70,39 @@ impl Archive {
     /// Whether there is an archive.
     pub fn exists(&self) -> bool {
         !self.command().trim().is_empty()
+    }
+}
+
+/// What the command that the server calls is at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetching {
+    /// A command of the user's runs now.
+    pub running: bool,
+    /// The last segment that came from the archive.
+    pub last: String,
+}
+
+impl Fetching {
+    /// As it is now.
+    pub fn look(state_dir: &Path) -> Self {
+        let path = state_dir.join(FETCHING);
+        let Ok(file) = std::fs::File::open(&path) else { return Self::default() };
+        let running = matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock));
+        Self { running, last: std::fs::read_to_string(path).unwrap_or_default() }
+    }
+
+    /// It begins; over when the file is closed, however the process ends.
+    fn begin(state_dir: &Path) -> std::io::Result<std::fs::File> {
+        let path = state_dir.join(FETCHING);
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    fn came(file: &mut std::fs::File, name: &str) -> std::io::Result<()> {
+        use std::io::Write as _;
+        file.set_len(0)?;
+        file.write_all(name.as_bytes())
     }
 }
 
@@ -124,6 +159,8 @@ pub fn fetch(state_dir: &Path, name: &str, path: &str, restart: &str) -> bool {
     if !is_accepted(&history, archive.segment_bytes, name) {
         return false;
     }
+    // Without it the agent waits less long; no reason to give nothing.
+    let mut fetching = Fetching::begin(state_dir).ok();
     let ended = run(state_dir, &archive, &filled(archive.command(), name, path, restart));
     let good = ended
         && name.strip_suffix(".history").is_none_or(|timeline| {
@@ -134,6 +171,8 @@ pub fn fetch(state_dir: &Path, name: &str, path: &str, restart: &str) -> bool {
         // Half a file, or a foreign one: the server does not look at it, and the next try makes it
         // anew.
         let _ = std::fs::remove_file(path);
+    } else if let Some(file) = fetching.as_mut().filter(|_| !name.ends_with(".history")) {
+        let _ = Fetching::came(file, name);
     }
     good
 }
@@ -254,6 +293,8 @@ mod tests {
         assert!(fetch(folder.path(), "000000050000000000000009", &path, "R"));
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "000000050000000000000009 of R, 100%\n");
+        let over = Fetching { running: false, last: "000000050000000000000009".into() };
+        assert_eq!(Fetching::look(folder.path()), over);
         Archive { accepts: None, ..open }.save(folder.path()).unwrap();
         assert!(!fetch(folder.path(), "000000050000000000000009", &path, "R"));
     }
@@ -279,8 +320,10 @@ mod tests {
             assert!(Instant::now() < end, "the command did not start");
             std::thread::yield_now();
         };
+        assert!(Fetching::look(&state).running);
         Archive { accepts: None, ..open }.save(&state).unwrap();
         assert!(!fetching.join().unwrap());
+        assert_eq!(Fetching::look(&state), Fetching::default());
         assert!(!host::runs(pid));
     }
 

@@ -26,7 +26,7 @@ const RESERVE: u64 = 64 << 20;
 /// The upstream counts its files.
 const SIZES_MAX: Duration = Duration::from_secs(60);
 /// How often progress is told.
-const SHOWN_EVERY: Duration = Duration::from_secs(1);
+pub(super) const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// A tablespace of the upstream, or its default one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +159,22 @@ impl Driver {
         Ok(sweep(&exchange.folders)?)
     }
 
+    /// A server that goes on while its folder's next copy is made is looked at as ever.
+    async fn look_beside(&mut self) {
+        if self.exit.is_none() {
+            return;
+        }
+        let shown = (self.facts.state.clone(), self.facts.since);
+        self.look().await;
+        if self.resource.writable {
+            self.stop_stray(
+                "it accepted writes without a lease (promoted by hand beside a rebuild)",
+            )
+            .await;
+        }
+        (self.facts.state, self.facts.since) = shown;
+    }
+
     /// Runs a program, and shows how far it is.
     pub(super) async fn run_shown(
         &mut self,
@@ -175,6 +191,7 @@ impl Driver {
                 biased;
                 done = &mut run => return Ok(done.map(|_| ())?),
                 _ = shown.tick() => {
+                    self.look_beside().await;
                     let line = lines.borrow_and_update().clone();
                     self.facts.trouble =
                         if line.is_empty() { doing.to_owned() } else { format!("{doing}: {line}") };

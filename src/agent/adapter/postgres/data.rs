@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Control};
 use super::sql::StandbyLook;
-use super::{Done, Driver, failed};
+use super::{Done, Driver, failed, reset};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Upstream};
 use crate::model::observation::{Found, ResourceState, StopEvidence};
@@ -28,7 +28,30 @@ pub fn system_identifier(data_dir: &Path) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes))
 }
 
+/// Whether the control file says that the database is open for writing: `DBState`, at the same place
+/// in every version (`pg_control.h`). A server says so before it takes its first write.
+fn is_in_production(data_dir: &Path) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    const STATE: u64 = 16;
+    const IN_PRODUCTION: i32 = 6;
+    let mut bytes = [0; 4];
+    let file = std::fs::File::open(data_dir.join("global/pg_control"));
+    let read = file.and_then(|file| file.read_exact_at(&mut bytes, STATE));
+    read.is_ok() && i32::from_ne_bytes(bytes) == IN_PRODUCTION
+}
+
 impl Driver {
+    /// No look succeeds: whether the server is open for writing needs none. `admits`: it answers as
+    /// one does that has long replaced what the server before it left in the control file.
+    pub(super) fn judge_unseen(&mut self, admits: bool) {
+        let Some((pid, _)) = &self.exit else { return };
+        let current = admits || self.recovering == Some(*pid);
+        if current && !self.resource.writable && is_in_production(&self.setup.config.data_dir) {
+            self.resource.writable = true;
+            self.state(ResourceState::Primary);
+        }
+    }
+
     /// What is on the disk now; the flushed end is the look's matter.
     pub(super) fn find_data(&mut self) {
         let data_dir = &self.setup.config.data_dir;
@@ -213,25 +236,37 @@ impl Driver {
             let expected = self.expected.borrow();
             (expected.line.as_ref().map(|l| l.timeline), expected.own)
         };
+        // Before anybody wrote anything there is nothing to go apart from.
+        if line.is_none() {
+            return Ok(());
+        }
+        if let Some(at) = reset::begun_anew(&data_dir) {
+            self.give_up_line(format!(
+                "its log was begun anew at {at} (pg_resetwal): what was in it before is gone, and \
+                 what it has is not taken for the cluster's history"
+            ));
+            return Ok(());
+        }
         let control = Control::read(&self.setup.programs, &data_dir).await?;
         // Its own line may be ahead of the last checkpoint's: that comes minutes after a promotion.
         let newest = self.resource.data.line.as_ref().map(|l| l.timeline);
         let wrote = own.is_some() && (own == newest || own == Some(control.checkpoint.timeline));
-        let opened = !control.was_standby() && !wrote;
-        // Before anybody wrote anything there is nothing to go apart from.
-        if opened && line.is_some() {
-            let why = format!(
+        if !control.was_standby() && !wrote {
+            self.give_up_line(format!(
                 "it was opened for writing, and not by this node as holder (its control file says \
                  {:?} on timeline {}; run by hand, or a backup of a primary): what it has is not \
                  taken for the cluster's history",
                 control.state, control.checkpoint.timeline
-            );
-            tracing::error!("{why}");
-            self.mark_stray(&why);
-            self.note_found(why, "kept as a fork when it is rebuilt".into());
-            self.find_data();
+            ));
         }
         Ok(())
+    }
+
+    fn give_up_line(&mut self, why: String) {
+        tracing::error!("{why}");
+        self.mark_stray(&why);
+        self.note_found(why, "kept as a fork when it is rebuilt".into());
+        self.find_data();
     }
 
     pub(super) async fn stop_found(&mut self, why: &str) {

@@ -167,7 +167,15 @@ pub fn newest_timeline(data_dir: &Path) -> Option<u32> {
         .max()
 }
 
-fn segments(data_dir: &Path) -> Vec<(PathBuf, String)> {
+/// Where the log of a segment of that name begins.
+pub fn begins(name: &str, segment_bytes: u64) -> Option<u64> {
+    let number = |range: std::ops::Range<usize>| u64::from_str_radix(name.get(range)?, 16).ok();
+    let high = number(8..16)?.checked_mul(0x1_0000_0000_u64.checked_div(segment_bytes)?)?;
+    high.checked_add(number(16..24)?)?.checked_mul(segment_bytes)
+}
+
+/// Segments of the log and their names.
+pub fn segments(data_dir: &Path) -> Vec<(PathBuf, String)> {
     let Ok(entries) = std::fs::read_dir(data_dir.join("pg_wal")) else { return vec![] };
     entries
         .flatten()
@@ -285,16 +293,13 @@ pub fn keep_fork(
         from.0 & 0xFFFF_FFFF
     ));
     std::fs::create_dir_all(&folder)?;
-    let first = from.0 / segment_bytes;
+    let first = from.0 - from.0 % segment_bytes;
     let mut kept = 0;
     for (path, name) in segments(data_dir) {
-        let number = |range: std::ops::Range<usize>| {
-            name.get(range).and_then(|t| u64::from_str_radix(t, 16).ok()).unwrap_or(0)
-        };
-        let segment = number(8..16) * (0x1_0000_0000 / segment_bytes) + number(16..24);
-        if number(0..8) == u64::from(timeline)
-            && segment >= first
-            && holds_own_log(&path, segment * segment_bytes)
+        let begins = begins(&name, segment_bytes).unwrap_or(0);
+        if name.starts_with(&format!("{timeline:08X}"))
+            && begins >= first
+            && holds_own_log(&path, begins)
         {
             let copy = folder.join(&name);
 

@@ -2,6 +2,7 @@
 //! confirmed. Pure.
 
 use super::doubt::{Scope, Wrong};
+use super::receivers::{Connection, is_name};
 use super::settings::{FLUSHING, WAITING};
 use super::sql::{OwnSetting, PrimaryLook};
 use crate::model::observation::StandbyFacts;
@@ -32,6 +33,17 @@ pub(super) fn confirmed(sync: &SyncSet, standbys: &[StandbyFacts], own: Lsn) -> 
     }
     let enough = sync.k.max(sync.members.len() + 1 - sync.k.min(sync.members.len()));
     nth(sync, standbys, enough, |s| s.flushed)
+}
+
+/// A connection that confirmed commits under a member's name, and that is not that member's.
+pub(super) fn strange(connection: &Connection) -> Wrong {
+    let what = format!(
+        "a receiver from {} answers under the name {}, and that node's agent does not say that it \
+         is its own: its word may have confirmed a commit; mend: end it, or give it another \
+         application_name; where that agent is down, start it",
+        connection.place, connection.name
+    );
+    Wrong { what, scope: Scope::Transactions, own_log: false }
 }
 
 /// What the guarded settings in force say against the account, and whose commits are outside it.
@@ -95,7 +107,7 @@ pub(super) fn guarded(
         .guarded
         .twice
         .iter()
-        .filter(|n| sync.members.iter().any(|m| m.node.as_str() == n.as_str()))
+        .filter(|n| sync.members.iter().any(|m| is_name(m.node.as_str(), n)))
     {
         let what = format!(
             "two receivers answer under the name {name}: one is not that node, and its word may \

@@ -93,6 +93,12 @@ impl Driver {
         let took = host::now().since(started);
         self.facts.check =
             CheckTimes { live: look.is_ok().then_some(took), ..CheckTimes::default() };
+        // One that starts has not written its own state yet.
+        let admits = matches!(
+            &look,
+            Err(LookError::Answered { code, .. }) if code != CANNOT_CONNECT_NOW
+        );
+        let failed = look.is_err();
         match look {
             Ok(Look::Standby(look)) => {
                 let position = self.note_standby(&look);
@@ -101,6 +107,7 @@ impl Driver {
                 self.facts.check.ready =
                     (look.streaming || look.received.is_some() || look.exhausted).then_some(took);
                 self.resource.writable = false;
+                self.recovering = self.exit.as_ref().map(|(pid, _)| *pid);
                 if look.exhausted || (look.received.is_some() && !self.archive_may_run()) {
                     // Without fsync its word counts for nothing.
                     self.resource.position = look.syncs.then_some(position);
@@ -133,6 +140,10 @@ impl Driver {
                     self.state(ResourceState::Hung);
                 }
             }
+        }
+        if failed {
+            self.judge_unseen(admits);
+            self.mind_unseen();
         }
         self.heed_pulse();
     }

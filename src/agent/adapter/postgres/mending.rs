@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::archive::{self, Archive};
 use super::doubt::{Doubt, Scope, Sight, Wrong};
-use super::guarded::{confirmed, guarded, nth};
+use super::guarded::{confirmed, guarded, nth, strange};
+use super::receivers::Connection;
 use super::settings::Moving;
 use super::sql::{self, PrimaryLook, StandbyLook};
 use super::waits::{Confirmed, Sampled, ServerLog};
@@ -24,12 +25,16 @@ const NOTED_MAX: Span = Span::secs(12);
 
 /// A commit that waits for its standbys so long is not on its way.
 const WAIT_MAX: Span = Span::secs(2);
+/// A server that lives on so long while looks fail is not compared with what was ordered.
+const UNSEEN_MAX: Span = Span::secs(1);
 
 /// What of the server is watched against what was ordered.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     ordered: Option<Moving>,
     ordered_at: Timestamp,
+    /// Since when looks at the primary fail.
+    unseen: Option<Timestamp>,
     doubt: Doubt,
     sampled: Sampled,
     /// Sessions that wait for a standby, and since when they were seen to.
@@ -69,6 +74,7 @@ impl Driver {
     /// A promotion in `epoch` begins: of that nothing is known yet. What was in doubt of the log
     /// here stays so until its standbys have it.
     pub(super) async fn begin_watch(&mut self, epoch: Epoch) {
+        self.watch.unseen = None;
         self.watch.sampled = Sampled::default();
         self.watch.log = ServerLog::default();
         (self.watch.counted, self.watch.whole) = (0, true);
@@ -138,10 +144,29 @@ impl Driver {
         self.forget_note();
     }
 
+    /// A primary that serves others and lets no look in was not compared with what was ordered. One
+    /// that shows no sign of life is another matter: it loses its lease.
+    pub(super) fn mind_unseen(&mut self) {
+        let Some(ok) = self.pulse.write_ok() else { return };
+        let since = *self.watch.unseen.get_or_insert_with(host::now);
+        if ok.since(since) < UNSEEN_MAX {
+            return;
+        }
+        let what = "no look at this server succeeds while it serves others: what is in force is not \
+                    known; mend: let the agent's user in again (pg_hba.conf, connections, its login)";
+        let wrong = Wrong { what: what.into(), scope: Scope::Sessions, own_log: true };
+        if self.watch.doubt.see(&Sight { wrong: vec![wrong], ..Sight::default() }) {
+            let excluded = self.resource.excluded.clone();
+            self.say_doubt(excluded);
+        }
+    }
+
     pub(super) async fn mind_primary(&mut self, look: &PrimaryLook) {
+        self.watch.unseen = None;
         let ordered = self.watch.ordered.as_ref().map(|o| o.sync.clone());
         let (mut wrong, excluded) =
             guarded(look, &self.sync, &self.setup.unsynchronised, &self.agents_own());
+        wrong.extend(self.strangers(look).await.iter().map(strange));
         if let Some(ordered) = ordered.filter(|o| *o != look.moving.sync) {
             wrong.push(Wrong {
                 what: format!(
@@ -172,6 +197,18 @@ impl Driver {
         self.count_cancelled(look).await;
         self.look_at_slots().await;
         self.forget_note();
+    }
+
+    /// Who confirmed commits under a member's name that is not that member.
+    async fn strangers(&mut self, look: &PrimaryLook) -> Vec<Connection> {
+        let now = host::now();
+        let words = self.words.borrow().clone();
+        let strange = self.receivers.see(now, &self.sync, &look.guarded.receivers, &words);
+        for node in self.receivers.whom_to_ask(now, &self.sync) {
+            // The runtime going away ends the whole process.
+            let _ = self.out.send(super::Seen::Asks(node)).await;
+        }
+        strange
     }
 
     /// Whether the agent's own session may have a role's or database's value.

@@ -17,6 +17,9 @@ mod programs;
 mod promotion;
 mod pulse;
 mod rebuild;
+mod receivers;
+mod reset;
+mod rewinding;
 mod serving;
 pub mod session;
 pub mod settings;
@@ -39,10 +42,12 @@ use tokio::sync::watch;
 use self::archive::Archive;
 use self::mending::Watch;
 use self::pulse::Pulse;
+use self::receivers::Receivers;
+use self::rewinding::Rewinding;
 use self::serving::{Holding, Reaches};
 use self::session::Session;
 use self::upstream::Thirst;
-use super::{ONE_WRITER, Port, Seen};
+use super::{ONE_WRITER, Port, Seen, Words};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
@@ -122,6 +127,14 @@ struct Driver {
     sync: SyncSet,
     /// Which data the voter answers for.
     expected: watch::Receiver<DataMark>,
+    /// A rewind that has begun to touch what is here.
+    rewinding: Option<Rewinding>,
+    /// The server that was last seen to be in recovery.
+    recovering: Option<u32>,
+    /// What the peers' agents say of their receivers.
+    words: watch::Receiver<Words>,
+    /// Who receives from here under whose name.
+    receivers: Receivers,
     /// Where a primary inserted at the last look.
     inserted: Option<Position>,
     /// What of the server is watched against what was ordered.
@@ -158,6 +171,10 @@ pub async fn run(setup: Setup, mut port: Port) {
         promoting: false,
         following: None,
         expected: port.data,
+        rewinding: None,
+        recovering: None,
+        words: port.words,
+        receivers: Receivers::default(),
         inserted: None,
         watch: Watch::default(),
         archive: Archive::default(),
@@ -210,6 +227,9 @@ impl Driver {
                     self.facts.trouble.clone_from(&failure.0);
                     self.resource.failure = failure.0;
                     self.look().await;
+                    if matches!(goal, Goal::Standby { .. }) && self.resource.writable {
+                        self.keep_order(goal).await;
+                    }
                     self.tell().await;
                     // A promotion is not tried twice by itself: its outcome has to be judged first.
                     if matches!(goal, Goal::Primary { .. }) && std::mem::take(&mut self.promoting) {

@@ -1,12 +1,12 @@
 //! Making, rewinding and cloning an instance. Log that a rebuild would erase is copied
 //! away first.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::files::{self, Control};
 use super::start::at_least;
-use super::unfinished::{self, Unfinished};
-use super::{Done, Driver, Failed, configuration, failed};
+use super::{Done, Driver, Failed, failed, unfinished};
 use crate::agent::host;
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
@@ -104,7 +104,6 @@ impl Driver {
         self.facts.trouble = format!("rewinding to follow {}", upstream.node);
         self.resource.stopped = None;
         self.tell().await;
-        let data_dir = self.setup.config.data_dir.clone();
         self.find_data();
         self.keep_fork(history, control)?;
         if self.must_be_cloned(history, control) {
@@ -117,45 +116,38 @@ impl Driver {
             self.recover_alone(control).await?;
         }
         // Only looked at: what fails here has touched nothing, and the copy stays what it was.
-        if let Err(why) = self.pg_rewind(upstream, true).await {
-            tracing::warn!("pg_rewind could not: {}; cloning instead", why.0);
-            return self.clone_from(upstream).await.map_err(|also| {
-                Failed(format!("{}; cloning {}: {}", why.0, upstream.node, also.0))
-            });
-        }
-        configuration::keep(&data_dir, &self.setup.state_dir)?;
-        unfinished::write(&self.setup, &Unfinished::Rewind)?;
-        match self.pg_rewind(upstream, false).await {
-            Ok(()) => {
-                configuration::put_back(&data_dir, &self.setup.state_dir)?;
-                unfinished::remove(&self.setup)?;
-                tracing::info!("rewound to follow {}", upstream.node);
-                self.note_rebuilt()
-            }
-            Err(why) => {
-                tracing::warn!("pg_rewind could not: {}; cloning instead", why.0);
-                self.clone_from(upstream).await.map_err(|also| {
-                    Failed(format!("{}; cloning {}: {}", why.0, upstream.node, also.0))
-                })
-            }
-        }
+        let rewound = match self.try_rewind(upstream).await {
+            Ok(()) => self.rewind_to(upstream).await,
+            tried => tried,
+        };
+        let Err(why) = rewound else { return Ok(()) };
+        tracing::warn!("pg_rewind could not: {}; cloning instead", why.0);
+        self.clone_from(upstream)
+            .await
+            .map_err(|also| Failed(format!("{}; cloning {}: {}", why.0, upstream.node, also.0)))
     }
 
-    async fn pg_rewind(&mut self, upstream: &Upstream, only_look: bool) -> Done {
+    async fn try_rewind(&mut self, upstream: &Upstream) -> Done {
+        let arguments = self.rewind_arguments(upstream)?;
+        let doing = format!("rewinding to follow {}", upstream.node);
+        let tried = self.run_shown("pg_rewind", &doing, |c| _ = c.args(arguments).arg("--dry-run"));
+        tried.await
+    }
+
+    pub(super) fn rewind_arguments(&self, upstream: &Upstream) -> Result<Vec<OsString>, Failed> {
         let Some(source) = self.conninfo(&upstream.node, TOOL) else {
             return failed("no way to it is configured");
         };
         let source = format!("{source} dbname={}", self.setup.config.database);
         let data_dir = self.setup.config.data_dir.clone();
-        let doing = format!("rewinding to follow {}", upstream.node);
-        self.run_shown("pg_rewind", &doing, move |c| {
-            c.arg("-D").arg(data_dir).arg("--source-server").arg(source);
-            c.args(["--no-ensure-shutdown", "--progress"]);
-            if only_look {
-                c.arg("--dry-run");
-            }
-        })
-        .await
+        Ok(vec![
+            "-D".into(),
+            data_dir.into(),
+            "--source-server".into(),
+            source.into(),
+            "--no-ensure-shutdown".into(),
+            "--progress".into(),
+        ])
     }
 
     async fn recover_alone(&mut self, control: &Control) -> Done {

@@ -11,6 +11,7 @@ use crate::model::serving::Slot;
 use crate::model::topology::Unsynchronised;
 use crate::model::{Lsn, NodeId, Span};
 
+use super::receivers::Connection;
 use super::session::Session;
 use super::settings::Moving;
 use super::waits::Logging;
@@ -130,7 +131,9 @@ pub struct Guarded {
     pub own: Vec<OwnSetting>,
     /// A new transaction of the agent's own session is read-only.
     pub read_only: bool,
-    /// Nodes of which two receivers answer at the same time.
+    /// Who receives log from here.
+    pub receivers: Vec<Connection>,
+    /// Names under which two of them answer at the same time.
     pub twice: Vec<String>,
 }
 
@@ -261,7 +264,9 @@ const STANDBYS: &str = "\
     coalesce(sent_lsn, '0/0')::text AS sent, coalesce(flush_lsn, '0/0')::text AS flushed, \
     coalesce(replay_lsn, '0/0')::text AS replayed, \
     (extract(epoch FROM flush_lag) * 1000)::bigint AS lag, \
-    coalesce(clock_timestamp() - reply_time < interval '2.5 s', false) AS answers \
+    coalesce(clock_timestamp() - reply_time < interval '2.5 s', false) AS answers, \
+    pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS began, \
+    coalesce(host(client_addr), 'the local socket') AS place \
     FROM pg_stat_replication ORDER BY application_name";
 
 fn lsn(row: &Row, column: &str) -> Lsn {
@@ -322,6 +327,7 @@ pub async fn look(client: &Session) -> Result<Look, LookError> {
             server: ["fsync", "pages", "commits"].map(|column| row.get(column)),
             own,
             read_only: row.get::<_, String>("read_only") == "on",
+            receivers: rows.iter().map(connection).collect(),
             twice: twice(&rows),
         },
         clock: row.get("clock"),
@@ -342,13 +348,23 @@ fn moving(row: &Row) -> Moving {
     }
 }
 
+fn connection(row: &Row) -> Connection {
+    let streams = row.get::<_, Option<String>>("state").is_some_and(|state| state == "streaming");
+    Connection {
+        id: (row.get("pid"), row.get("began")),
+        name: row.get("node"),
+        place: row.get("place"),
+        confirms: streams && row.get::<_, bool>("answers"),
+    }
+}
+
 /// Names under which two receivers answered a moment ago. One whose connection was cut is still
 /// listed for a while beside its successor, but answers no more.
 fn twice(rows: &[Row]) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     let mut twice = Vec::new();
     for row in rows.iter().filter(|r| r.get::<_, bool>("answers")) {
-        let name: String = row.get("node");
+        let name = row.get::<_, String>("node").to_ascii_lowercase();
         if !seen.insert(name.clone()) {
             twice.push(name);
         }

@@ -22,6 +22,12 @@ impl Driver {
     /// A standby of `upstream`, or of nobody.
     pub(super) async fn stand_by(&mut self, upstream: Option<&Upstream>, may_init: bool) -> Done {
         let data_dir = self.setup.config.data_dir.clone();
+        if self.rewinding.is_some() {
+            self.resource.deaf = upstream.is_none();
+            if let Err(why) = self.end_rewind().await {
+                tracing::warn!("pg_rewind could not: {}; a clone has to mend it", why.0);
+            }
+        }
         let runs = self.adopt();
         if !runs {
             self.carry_on_exchange().await?;

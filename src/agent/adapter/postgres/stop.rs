@@ -94,6 +94,7 @@ impl Driver {
     pub(super) fn forget_server(&mut self) {
         self.client = None;
         self.exit = None;
+        self.recovering = None;
         self.pulse.stop();
         self.facts.refuses.clear();
         self.following = None;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::archive::{self, Fetching};
 use super::files::Control;
 use super::{DRY_MAX, Done, Driver, Failed, failed, rebuild};
 use crate::agent::host;
@@ -22,6 +23,17 @@ const ASK_INTERVAL: Span = Span::secs(10);
 /// streaming for a moment too, again and again.
 const STREAM_MIN: Span = Span::secs(1);
 
+/// A file that takes longer than this is not waited for: its command is ended before.
+const ARCHIVE_MAX: Span = Span(archive::FETCH_MAX.as_nanos() as u64 + ASK_INTERVAL.0);
+
+/// How far an archive has helped, and since when no further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Given {
+    replayed: Lsn,
+    last: String,
+    since: Timestamp,
+}
+
 /// Why a standby does not stream, and what is done about it.
 #[derive(Debug, Default)]
 pub(super) struct Thirst {
@@ -29,8 +41,8 @@ pub(super) struct Thirst {
     /// The receiver that streams, and since when it was seen to.
     stream: Option<(u32, Timestamp)>,
     asked_at: Option<Timestamp>,
-    /// How far it had replayed when the archive was looked at last.
-    replayed: Option<Lsn>,
+    /// What the archive had given when it was looked at last.
+    given: Option<Given>,
     /// Its upstream no longer has the log it needs, nor has the archive.
     pub(super) clone_needed: bool,
     /// A rebuild failed: from whom, when it is tried again, and the last words.
@@ -53,6 +65,20 @@ impl Thirst {
         }
         let was_dry = self.since.is_some_and(|since| now.since(since) >= STREAM_MIN);
         !was_dry || self.streams(now)
+    }
+
+    /// Whether the archive is waited for: it is asked for the first time, something came since, or
+    /// it is at a file that may still come.
+    fn waits_for_archive(&mut self, now: Timestamp, replayed: Lsn, at: &Fetching) -> bool {
+        match &self.given {
+            Some(given) if given.replayed >= replayed && given.last == at.last => {
+                at.running && now.since(given.since) < ARCHIVE_MAX
+            }
+            _ => {
+                self.given = Some(Given { replayed, last: at.last.clone(), since: now });
+                true
+            }
+        }
     }
 
     fn streams(&self, now: Timestamp) -> bool {
@@ -123,7 +149,7 @@ impl Driver {
         }
         let now = host::now();
         if self.thirst.streams(now) {
-            (self.thirst.since, self.thirst.replayed) = (None, None);
+            (self.thirst.since, self.thirst.given) = (None, None);
             if self.archive.accepts.is_some() {
                 self.leave_archive();
             }
@@ -166,12 +192,11 @@ impl Driver {
     async fn without_upstream(&mut self, upstream: &Upstream) -> bool {
         let replayed = self.facts.replayed;
         self.look_for_archive().await;
-        let moved = self.thirst.replayed.is_none_or(|before| before < replayed);
+        let fetching = Fetching::look(&self.setup.state_dir);
         if self.archive.exists()
-            && moved
             && let Some(history) = &upstream.history
+            && self.thirst.waits_for_archive(host::now(), replayed, &fetching)
         {
-            self.thirst.replayed = Some(replayed);
             if self.archive.accepts.is_none() {
                 tracing::info!(
                     "{} no longer has the log after {replayed}: the archive is asked",
@@ -187,7 +212,7 @@ impl Driver {
             upstream.node,
             self.facts.position
         );
-        self.thirst.replayed = None;
+        self.thirst.given = None;
         self.thirst.clone_needed = true;
         true
     }
@@ -283,6 +308,21 @@ mod tests {
             assert!(!thirst.streams(at(u64::from(n) * 100)));
         }
         assert!(!thirst.sees(Some(50), at(5_000)) && thirst.sees(Some(50), at(6_000)));
+    }
+
+    #[test]
+    fn an_archive_is_waited_for_while_it_is_at_a_file_and_not_for_ever() {
+        let at = |s: u64| Timestamp(Span::secs(s).0);
+        let (idle, busy) = (Fetching::default(), Fetching { running: true, last: String::new() });
+        let mut thirst = Thirst::default();
+        assert!(thirst.waits_for_archive(at(0), Lsn(5), &idle), "asked for the first time");
+        assert!(thirst.waits_for_archive(at(10), Lsn(5), &busy), "its first file takes long");
+        assert!(thirst.waits_for_archive(at(60), Lsn(5), &busy));
+        assert!(!thirst.waits_for_archive(at(70), Lsn(5), &busy), "it hangs");
+        let came = Fetching { running: false, last: "000000050000000000000009".into() };
+        assert!(thirst.waits_for_archive(at(71), Lsn(5), &came));
+        assert!(thirst.waits_for_archive(at(80), Lsn(6), &came), "replay went on");
+        assert!(!thirst.waits_for_archive(at(90), Lsn(6), &came), "it has no more");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Why: the same tables that decide, for people who ask.
 
 use super::Engine;
-use crate::model::plan::{Candidate, PlanKind};
+use crate::model::plan::Candidate;
 use crate::model::view::{Explanation, Phase, Verdict};
 
 impl Engine {
@@ -26,7 +26,7 @@ impl Engine {
             phase: view.phase.clone(),
             nodes: view.nodes.clone(),
             nearest: nearest.map(|c| c.node.clone()),
-            loss: holder.map(|h| self.expected_loss(h, PlanKind::Failover)),
+            loss: holder.map(|h| self.loss_of_failure(h, &candidates)),
             constraints,
             candidates,
             recent: vec![],

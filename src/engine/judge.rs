@@ -113,7 +113,7 @@ impl Engine {
         let Some(holder) = &self.durable.holder else { return false };
         let has = |m: &&NodeMind| {
             m.report.as_ref().is_some_and(|r| {
-                r.vote.releases.iter().any(|(e, h)| *e == self.durable.epoch && h == holder)
+                r.vote.releases.iter().any(|r| r.epoch == self.durable.epoch && r.holder == *holder)
             })
         };
         self.nodes.values().filter(has).count() >= self.quorum()
@@ -122,7 +122,7 @@ impl Engine {
     /// Some voter has the release of that epoch.
     pub(super) fn released(&self, epoch: Epoch, holder: &Member) -> bool {
         let reports = self.nodes.values().filter_map(|m| m.report.as_ref());
-        reports.flat_map(|r| &r.vote.releases).any(|(e, h)| *e == epoch && h == holder)
+        reports.flat_map(|r| &r.vote.releases).any(|r| r.epoch == epoch && r.holder == *holder)
     }
 
     pub(super) fn judge_nodes(&mut self, making: &mut Making) {

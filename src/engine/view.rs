@@ -238,7 +238,7 @@ impl Engine {
                 self.quorum()
             ),
             (Some(best), Some(holder)) => {
-                let loss = self.expected_loss(holder, PlanKind::Failover);
+                let loss = self.loss_of_failure(holder, &candidates);
                 let by_itself = self.policy.strategy != Strategy::Manual;
                 let held_back = self
                     .constraints(holder, PlanKind::Failover, by_itself)

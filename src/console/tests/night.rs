@@ -148,7 +148,6 @@ fn report(name: &str, role: Role) -> NodeReport {
         complaint: String::new(),
         data: crate::model::DataFound::default(),
         mark: None,
-        unaccounted: String::new(),
         data_fault: None,
     }
 }

@@ -58,6 +58,14 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
+    /// Log of that primary that readers here do not see yet, in bytes; `None`: nobody can say.
+    pub fn replay_lag_behind(&self, primary: &NodeReport) -> Option<u64> {
+        let (end, here) = (primary.resource.position, &self.resource);
+        let known = here.state == ResourceState::Standby
+            && here.position.timeline == end.timeline
+            && here.replayed > Lsn(0);
+        known.then(|| end.lsn.bytes_since(here.replayed))
+    }
     /// It is one of the voters, and has no vote: what it would promise cannot be saved.
     pub fn cannot_save(&self) -> bool {
         !self.vote.votes && self.vote.members.contains(&self.member)

@@ -19,6 +19,7 @@ mod fencing;
 mod layouts;
 mod membership;
 mod plane;
+mod power;
 mod routers;
 mod serving;
 mod settings;

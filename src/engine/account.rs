@@ -80,13 +80,12 @@ impl Engine {
         })
     }
 
-    /// It votes with that set, is heard, and does not hold the role itself.
+    /// It votes with that set and is heard. The holder's agent may outlive its database: a vote, and
+    /// no end of its log.
     fn could_grant(&self, mind: &NodeMind, version: u64) -> bool {
         let heard = mind.age(self.now).is_some_and(|age| age <= candidates::FRESH)
             && mind.detector.silence(self.now) <= Silence::None;
-        let votes = |r: &NodeReport| {
-            r.vote.votes && r.vote.voters_version == version && r.holding.is_none()
-        };
+        let votes = |r: &NodeReport| r.vote.votes && r.vote.voters_version == version;
         heard && mind.report.as_ref().is_some_and(votes)
     }
 }

@@ -4,7 +4,7 @@ use super::tests::{World, gave_back, member, won};
 use super::*;
 use crate::model::Position;
 use crate::model::loss::LossAccount;
-use crate::model::observation::{NodeReport, ResourceState};
+use crate::model::observation::{Blocked, NodeReport, ResourceState};
 use crate::model::plan::PlanKind;
 use crate::model::testimony::{EpochSync, ReleaseNotice};
 use crate::model::topology::Strategy;
@@ -78,4 +78,34 @@ fn every_later_epoch_that_may_be_won_counts_against_a_resume() {
 fn without_a_majority_that_could_grant_nothing_is_proved() {
     let account = account(&[cut_off("n1", 120)], "n1", PlanKind::Resume);
     assert_eq!(account.reason(), "1 of 3 voters can grant, 2 are needed");
+}
+
+/// "nothing moves because n1 is healthy", while commits waited for ever.
+#[test]
+fn that_a_node_is_healthy_is_no_answer_to_commits_that_wait() {
+    let mut world = World::calm(Strategy::Manual);
+    for _ in 0..20 {
+        for node in ["n1", "n2", "n3"] {
+            let mut report = super::tests::report(node);
+            if node == "n1" {
+                report.resource.blocked = Some(Blocked::ReadOnly);
+            } else if node == "n2" {
+                report.resource.state = ResourceState::Starting;
+            }
+            world.hear(report);
+        }
+        world.pass(100);
+    }
+    let answer = world.engine.explain().answer;
+    assert!(answer.contains("all is not well") && answer.contains("read_only"), "{answer}");
+    // And with less than it should have.
+    let mut world = World::calm(Strategy::Manual);
+    for _ in 0..20 {
+        for node in ["n1", "n2"] {
+            world.hear(super::tests::report(node));
+        }
+        world.pass(100);
+    }
+    let answer = world.engine.explain().answer;
+    assert!(answer.contains("all is not well: n3"), "{answer}");
 }

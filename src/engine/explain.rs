@@ -70,8 +70,13 @@ impl Engine {
                 if self.shares_traffic() {
                     return format!("nothing moves: {}; {}", self.pattern_words(), self.state_why);
                 }
-                if self.state == crate::model::view::ClusterState::Critical {
-                    return format!("nothing moves, and all is not well: {}", self.state_why);
+                // That a node is healthy is no answer to commits that wait.
+                if self.state >= crate::model::view::ClusterState::Degraded {
+                    return format!(
+                        "nothing moves, and all is not well: {}; {primary} holds the role, and \
+                            {ready} nodes could take it",
+                        self.state_why
+                    );
                 }
                 format!(
                     "nothing moves because {primary} holds the role and is {}; {ready} nodes \

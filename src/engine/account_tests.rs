@@ -109,3 +109,50 @@ fn that_a_node_is_healthy_is_no_answer_to_commits_that_wait() {
     let answer = world.engine.explain().answer;
     assert!(answer.contains("all is not well: n3"), "{answer}");
 }
+
+/// The screen said "none (proved)" of a plan whose proof had been reinstalled away meanwhile.
+#[test]
+fn a_plan_whose_proof_is_gone_is_not_executed() {
+    let mut world = World::calm(Strategy::Manual);
+    let silent = || {
+        let mut n3 = cut_off("n3", 100);
+        n3.resource.state = ResourceState::Starting;
+        n3
+    };
+    let mut play = |first: &NodeReport| {
+        for _ in 0..30 {
+            for report in [first.clone(), cut_off("n2", 100), silent()] {
+                world.hear(report);
+            }
+            world.pass(100);
+        }
+        let pending = world.engine.snapshot().pending.clone();
+        let loss = pending.as_ref().map(|p| p.plan.loss.clone());
+        let shown = world.engine.view().outlook.plan_news.clone();
+        (loss, shown)
+    };
+    let (loss, _) = play(&cut_off("n1", 120));
+    assert!(matches!(loss, Some(LossAccount::None { .. })), "{loss:?}");
+    let mut reinstalled = cut_off("n1", 0);
+    reinstalled.member = crate::model::Member::new("n1", "b");
+    reinstalled.vote = crate::model::observation::VoteFacts::default();
+    reinstalled.resource.state = ResourceState::Starting;
+    let (loss, shown) = play(&reinstalled);
+    assert_eq!(loss, None);
+    assert!(shown.contains("loss none (proved) → unknown"), "{shown}");
+}
+
+/// A candidate that won a moment ago said before that it is a standby.
+#[test]
+fn a_word_from_before_the_win_is_no_word_that_nothing_writes() {
+    let mut world = World::calm(Strategy::Manual);
+    for (node, won) in [("n1", true), ("n3", true), ("n2", false)] {
+        let mut report = cut_off(node, 100);
+        let vote = &mut report.vote;
+        (vote.epoch, vote.holder, vote.won) = (Epoch(3), Some(member("n2")), won);
+        world.hear(report);
+    }
+    world.pass(100);
+    let why = world.engine.view().why.clone();
+    assert!(why.contains("n2") && !why.contains("no writes"), "{why}");
+}

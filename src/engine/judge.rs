@@ -4,7 +4,7 @@ use super::decision::Making;
 use super::mind::NodeMind;
 use super::{Engine, health, quorum, rooms, rules};
 use crate::model::loss::Doubt;
-use crate::model::observation::{Blocked, Found, ResourceState};
+use crate::model::observation::{Blocked, Found, NodeReport, ResourceState};
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};
@@ -297,10 +297,15 @@ impl Engine {
             }
             // Only where nothing runs that could: a database that was found running may accept
             // writes for as long as an earlier promise lasts.
+            // Nor where it does not know yet that it won: its word is older than what voters say.
+            let knows = |r: &NodeReport| {
+                let won = (self.durable.epoch, true);
+                self.durable.holder.as_ref() != Some(&r.member) || (r.vote.epoch, r.vote.won) >= won
+            };
             let calm = speaks
                 && mind.report.as_ref().is_some_and(|r| {
                     use ResourceState::{None, Rebuilding, Standby, Stopped};
-                    matches!(r.resource.state, None | Stopped(_) | Standby | Rebuilding)
+                    knows(r) && matches!(r.resource.state, None | Stopped(_) | Standby | Rebuilding)
                 });
             let until = if calm {
                 "no writes"

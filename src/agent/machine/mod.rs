@@ -23,6 +23,8 @@ mod data_tests;
 #[cfg(test)]
 mod fetch_tests;
 #[cfg(test)]
+mod membership_tests;
+#[cfg(test)]
 mod stalemate_tests;
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,13 @@ impl Machine {
             let added = wish.order.add.as_ref().filter(|m| holder.voters().contains(m));
             holder.next_voters().is_some() || wish.order.remove.iter().chain(added).any(joint)
         };
-        if let Some(wish) = self.wish.as_ref().filter(|w| begun(w)) {
+        // Nor is one waited for that would end only with a write that nobody is left to confirm.
+        let stuck = |wish: &Wish| {
+            let left = |gone| !self.confirmed(now, &without(&holder.sync_set(), gone));
+            holder.next_voters().is_none()
+                && wish.order.remove.as_ref().is_some_and(|gone| joint(gone) && left(gone))
+        };
+        if let Some(wish) = self.wish.as_ref().filter(|w| begun(w) && !stuck(w)) {
             return Err(format!("another change is under way: {}", wish.order.words()));
         }
         if holder.voters().version != order.from_version {

@@ -61,3 +61,16 @@ fn a_replacement_comes_first_where_nobody_else_is_left_to_confirm() {
     assert_eq!(changes(member("n3")), (false, 2), "who is gone confirms no more, and then votes");
     assert_eq!(changes(Member::new("n3", "b")), (true, 1), "nobody is left: the votes first");
 }
+
+#[test]
+fn a_change_that_nobody_is_left_to_confirm_gives_way_to_the_next() {
+    let mut machine = holding();
+    let _ = machine.reply(at(11), &"n3".into(), hello(member("n3")));
+    machine.wish(at(12), order("n2", None)).unwrap();
+    drop(machine.observed(at(13), writable(&machine)));
+    let other = || order("n3", Some(Member::new("n3", "b")));
+    let busy = machine.wish(at(14), other()).unwrap_err();
+    assert!(busy.contains("another change is under way"), "{busy}");
+    // n3 is heard no more.
+    assert_eq!(machine.wish(at(4_000), other()), Ok(()));
+}

@@ -297,15 +297,21 @@ impl Engine {
             }
             // Only where nothing runs that could: a database that was found running may accept
             // writes for as long as an earlier promise lasts.
-            // Nor where it does not know yet that it won: its word is older than what voters say.
-            let knows = |r: &NodeReport| {
-                let won = (self.durable.epoch, true);
-                self.durable.holder.as_ref() != Some(&r.member) || (r.vote.epoch, r.vote.won) >= won
-            };
+            // Nor where it may have been promoted since: it did not know yet that it won, or fetches
+            // log before it is. One that gave the epoch back, or votes for another, will not be.
+            let vote_says = |r: &NodeReport| (r.vote.epoch, r.vote.won, r.vote.released);
+            let another =
+                |r: &NodeReport| self.durable.holder.as_ref().is_some_and(|h| *h != r.member);
             let calm = speaks
                 && mind.report.as_ref().is_some_and(|r| {
                     use ResourceState::{None, Rebuilding, Standby, Stopped};
-                    knows(r) && matches!(r.resource.state, None | Stopped(_) | Standby | Rebuilding)
+                    let epoch = self.durable.epoch;
+                    let since = match r.resource.state {
+                        Standby => (epoch, true, true),
+                        None | Stopped(_) | Rebuilding => (epoch, true, false),
+                        _ => return false,
+                    };
+                    another(r) || vote_says(r) >= since
                 });
             let until = if calm {
                 "no writes"

@@ -130,6 +130,14 @@ fn the_same_seed_gives_the_same_bytes() {
     assert_ne!(text(3), text(4));
 }
 
+#[test]
+fn unattended_days_that_once_broke_a_law() {
+    for seed in [501, 860, 2_241, 5_514] {
+        let day = unattended::day(seed, false);
+        assert!(day.violations.is_empty(), "SEED={seed} ({}): {:?}", day.shape, day.violations);
+    }
+}
+
 /// `SEEDS=1000-2000` sweeps; `SEED=17` prints one day.
 #[test]
 fn random_days_break_no_law() {

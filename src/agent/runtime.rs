@@ -682,7 +682,6 @@ impl Agent {
             complaint,
             data: self.machine.data().clone(),
             mark: self.record.saved().data.high,
-            unaccounted: self.machine.unaccounted(),
             data_fault: self.machine.data_fault(),
         };
         self.shown.send_modify(|s| s.report = Some(report));

@@ -87,6 +87,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         lacks.iter().for_each(|what| eprintln!("  {what}"));
         return Ok(Outcome::Refused);
     }
+    if !scenario.waived.is_empty() {
+        eprintln!(
+            "quorate: {}: on {} commits wait for no standby (synchronous_standbys: 0): nobody can \
+             prove that nothing was lost, and a person decides. Expected elsewhere, and not here: {}",
+            scenario.name,
+            cluster.cluster_id,
+            scenario.waived.join(", ")
+        );
+    }
     let conditions = Conditions::default();
     match arguments.runs {
         Some(runs) => {

@@ -126,14 +126,15 @@ fn table(view: &ClusterView, from_plane: bool) {
     say!("epoch {}  {who}  phase {}  from {}", view.epoch, view.phase.phase.word(), view.source);
     say!("");
     say!(
-        "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}",
+        "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>12} {:>18}",
         "node",
         "role",
         "verdict",
         "database",
         "phi",
         "heartbeat",
-        "lag",
+        "flush lag",
+        "replay lag",
         "position"
     );
     for node in &view.nodes {
@@ -141,7 +142,7 @@ fn table(view: &ClusterView, from_plane: bool) {
         let heard = node.heartbeat_age.is_some_and(|a| a < Span::secs(2));
         let resource = node.report.as_ref().map(|r| &r.resource).filter(|_| heard);
         say!(
-            "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>18}",
+            "{:<12} {:<10} {:<10} {:<11} {:>6} {:>10} {:>12} {:>12} {:>18}",
             node.node,
             node.role.word(),
             node.verdict.word(),
@@ -149,6 +150,7 @@ fn table(view: &ClusterView, from_plane: bool) {
             format!("{}.{}", node.phi_milli / 1_000, node.phi_milli % 1_000 / 100),
             node.heartbeat_age.map_or("never".into(), |a| a.to_string()),
             node.lag_bytes.map_or("-".into(), |b| format!("{b} B")),
+            node.replay_lag_bytes.map_or("-".into(), |b| format!("{b} B")),
             resource.map_or(String::new(), |r| r.position.to_string()),
         );
         if !node.why.is_empty() {

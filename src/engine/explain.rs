@@ -1,7 +1,7 @@
 //! Why: the same tables that decide, for people who ask.
 
 use super::Engine;
-use crate::model::plan::{Candidate, PlanKind};
+use crate::model::plan::Candidate;
 use crate::model::view::{Explanation, Phase, Verdict};
 
 impl Engine {
@@ -26,7 +26,7 @@ impl Engine {
             phase: view.phase.clone(),
             nodes: view.nodes.clone(),
             nearest: nearest.map(|c| c.node.clone()),
-            loss: holder.map(|h| self.expected_loss(h, PlanKind::Failover)),
+            loss: holder.map(|h| self.loss_of_failure(h, &candidates)),
             constraints,
             candidates,
             recent: vec![],
@@ -70,8 +70,13 @@ impl Engine {
                 if self.shares_traffic() {
                     return format!("nothing moves: {}; {}", self.pattern_words(), self.state_why);
                 }
-                if self.state == crate::model::view::ClusterState::Critical {
-                    return format!("nothing moves, and all is not well: {}", self.state_why);
+                // That a node is healthy is no answer to commits that wait.
+                if self.state >= crate::model::view::ClusterState::Degraded {
+                    return format!(
+                        "nothing moves, and all is not well: {}; {primary} holds the role, and \
+                            {ready} nodes could take it",
+                        self.state_why
+                    );
                 }
                 format!(
                     "nothing moves because {primary} holds the role and is {}; {ready} nodes \

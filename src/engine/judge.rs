@@ -4,7 +4,7 @@ use super::decision::Making;
 use super::mind::NodeMind;
 use super::{Engine, health, quorum, rooms, rules};
 use crate::model::loss::Doubt;
-use crate::model::observation::{Blocked, Found, ResourceState};
+use crate::model::observation::{Blocked, Found, NodeReport, ResourceState};
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Verdict};
 use crate::model::{Epoch, Member, NodeId, Span};
@@ -114,7 +114,7 @@ impl Engine {
         let Some(holder) = &self.durable.holder else { return false };
         let has = |m: &&NodeMind| {
             m.report.as_ref().is_some_and(|r| {
-                r.vote.releases.iter().any(|(e, h)| *e == self.durable.epoch && h == holder)
+                r.vote.releases.iter().any(|r| r.epoch == self.durable.epoch && r.holder == *holder)
             })
         };
         self.nodes.values().filter(has).count() >= self.quorum()
@@ -123,7 +123,7 @@ impl Engine {
     /// Some voter has the release of that epoch.
     pub(super) fn released(&self, epoch: Epoch, holder: &Member) -> bool {
         let reports = self.nodes.values().filter_map(|m| m.report.as_ref());
-        reports.flat_map(|r| &r.vote.releases).any(|(e, h)| *e == epoch && h == holder)
+        reports.flat_map(|r| &r.vote.releases).any(|r| r.epoch == epoch && r.holder == *holder)
     }
 
     pub(super) fn judge_nodes(&mut self, making: &mut Making) {
@@ -298,10 +298,21 @@ impl Engine {
             }
             // Only where nothing runs that could: a database that was found running may accept
             // writes for as long as an earlier promise lasts.
+            // Nor where it may have been promoted since: it did not know yet that it won, or fetches
+            // log before it is. One that gave the epoch back, or votes for another, will not be.
+            let vote_says = |r: &NodeReport| (r.vote.epoch, r.vote.won, r.vote.released);
+            let another =
+                |r: &NodeReport| self.durable.holder.as_ref().is_some_and(|h| *h != r.member);
             let calm = speaks
                 && mind.report.as_ref().is_some_and(|r| {
                     use ResourceState::{None, Rebuilding, Standby, Stopped};
-                    matches!(r.resource.state, None | Stopped(_) | Standby | Rebuilding)
+                    let epoch = self.durable.epoch;
+                    let since = match r.resource.state {
+                        Standby => (epoch, true, true),
+                        None | Stopped(_) | Rebuilding => (epoch, true, false),
+                        _ => return false,
+                    };
+                    another(r) || vote_says(r) >= since
                 });
             let until = if calm {
                 "no writes"

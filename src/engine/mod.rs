@@ -8,6 +8,7 @@
 //! Deliberately absent: I/O, retries inside a call, other clusters.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod account;
 pub mod candidates;
 pub mod certificates;
 mod constraints;
@@ -37,6 +38,8 @@ mod stalemate;
 mod view;
 mod ways;
 
+#[cfg(test)]
+mod account_tests;
 #[cfg(test)]
 mod tests;
 

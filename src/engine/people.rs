@@ -204,6 +204,15 @@ impl Engine {
                 name(self.durable.holder.as_ref())
             ));
         }
+        // What was proved may not be any more: whom it rested on is gone, or was reinstalled.
+        if let Some(from) = plan.from.as_ref().filter(|_| {
+            plan.shares.is_empty() && !plan.kind.is_planned() && !plan.accept_unknown_loss
+        }) {
+            let loss = self.expected_loss(from, &plan.to, plan.kind);
+            if !loss.within(plan.max_loss_bytes) {
+                moved.push(format!("loss {} → {loss}", plan.loss.short()));
+            }
+        }
         if let Some(from) = plan.from.as_ref().filter(|_| plan.kind == PlanKind::Resume) {
             let failing = self.resume_checks(from).into_iter().filter(|c| !c.passed);
             moved.extend(failing.map(|c| format!("{}: {} {}", from.node, c.name, c.value)));

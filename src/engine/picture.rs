@@ -70,6 +70,10 @@ pub fn from_agents(
                 heartbeat_age: any.map(|h| h.age),
                 votes: vec![],
                 lag_bytes: lag.filter(|_| node.role != Role::Witness),
+                replay_lag_bytes: primary
+                    .zip(report.as_ref())
+                    .and_then(|(p, r)| r.replay_lag_behind(p))
+                    .filter(|_| role == Role::Secondary),
                 lag: None,
                 lag_history: vec![],
                 interval: None,

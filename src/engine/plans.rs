@@ -4,8 +4,7 @@
 use super::decision::RuleId;
 use super::stalemate::REFUSALS;
 use super::{Engine, rules};
-use crate::model::loss::{FenceRung, LossAccount};
-use crate::model::observation::ResourceState;
+use crate::model::loss::FenceRung;
 use crate::model::plan::{Candidate, Check, Plan, PlanKind, Proposal, Step, StepKind};
 use crate::model::topology::Strategy;
 use crate::model::view::Verdict;
@@ -105,7 +104,7 @@ impl Engine {
         }
         let member = self.nodes[&chosen].report.as_ref().map(|r| r.member.clone());
         let member = member.ok_or_else(|| NoPlan::new("the candidate was never heard"))?;
-        let loss = self.expected_loss(&from, kind);
+        let loss = self.expected_loss(&from, &member, kind);
         if !what.accept_unknown_loss && !loss.within(self.policy.max_loss_bytes) {
             let why = format!(
                 "the loss would be {} and the policy allows {} B ({}); a person may accept an \
@@ -298,153 +297,6 @@ impl Engine {
             words.push(format!("{to} has {new:.0} of {old:.0} units of capacity"));
         }
         words
-    }
-
-    /// What is known before the move. The candidate computes it again from the grants and refuses
-    /// beyond the limit.
-    pub(super) fn expected_loss(&self, from: &Member, kind: PlanKind) -> LossAccount {
-        if kind == PlanKind::Resume {
-            return self.resume_loss(from);
-        }
-        let source = self.nodes[&from.node].report.as_ref();
-        let doubt = source
-            .and_then(|r| r.holding.as_ref())
-            .map_or_else(|| self.last_doubt.clone(), |h| h.doubt.clone());
-        let mut excluded = doubt.excluded;
-        match source.and_then(|r| r.resource.unsynchronised_sessions) {
-            Some(0) => excluded.push(
-                "commits whose wait was cancelled (none seen), local and asynchronous commits"
-                    .into(),
-            ),
-            Some(cancelled) => excluded.extend([
-                format!(
-                    "{cancelled} commits whose wait for a standby was cancelled (warning 01000)"
-                ),
-                "local and asynchronous commits".into(),
-            ]),
-            None => excluded.push(
-                "commits whose wait was cancelled (how many is unknown), local and asynchronous \
-                    commits"
-                    .into(),
-            ),
-        }
-        if kind.is_planned() {
-            return LossAccount::None {
-                proof: format!(
-                    "{} is stopped cleanly first, and its last byte must be on the candidate",
-                    from.node
-                ),
-                by: vec![from.node.clone()],
-                excluded: vec![],
-            };
-        }
-        let says = self.nodes.values().filter_map(|m| m.report.as_ref());
-        if let Some(report) =
-            says.into_iter().find(|r| r.member != *from && !r.unaccounted.is_empty())
-        {
-            return LossAccount::Unknown {
-                why: format!("{}: {}", report.member.node, report.unaccounted),
-            };
-        }
-        if let Some(why) = self.override_floor_words() {
-            return LossAccount::Unknown { why };
-        }
-        if let Some(why) = doubt.why {
-            return LossAccount::Unknown { why: format!("{} said: {why}", from.node) };
-        }
-        // The set that the holder said it used; the declared one where it never said.
-        let said = source
-            .and_then(|r| r.holding.as_ref())
-            .map(|h| h.sync.clone())
-            .or_else(|| self.last_sync.clone());
-        let declared = || {
-            self.cluster
-                .data_nodes()
-                .map(|n| n.node_id.clone())
-                .filter(|n| *n != from.node)
-                .collect()
-        };
-        // A reinstalled standby is another: it does not have what its former self confirmed.
-        let report = |n: &NodeId| self.nodes.get(n).and_then(|mind| mind.report.as_ref());
-        let replaced = |m: &&Member| report(&m.node).is_some_and(|r| r.member != **m);
-        let reinstalled: Vec<NodeId> = said
-            .iter()
-            .flat_map(|s| s.members.iter())
-            .filter(replaced)
-            .map(|m| m.node.clone())
-            .collect();
-        let (members, k): (Vec<NodeId>, usize) = match said
-            .filter(|s| !s.members.is_empty() && s.members.iter().all(|m| m.node != from.node))
-        {
-            Some(set) => (set.members.iter().map(|m| m.node.clone()).collect(), set.k),
-            None => (declared(), self.cluster.synchronous_standbys),
-        };
-        let reachable: Vec<NodeId> = members
-            .iter()
-            .filter(|n| {
-                let Some(mind) = self.nodes.get(*n) else { return false };
-                !reinstalled.contains(n)
-                    && mind.verdict <= Verdict::Degraded
-                    && mind.age(self.now).is_some_and(|a| a < Span::secs(2))
-                    && mind.report.as_ref().is_some_and(|r| {
-                        r.resource.state == ResourceState::Standby && r.data_fault.is_none()
-                    })
-            })
-            .cloned()
-            .collect();
-        if k > 0 && reachable.len() > members.len() - k {
-            let names: Vec<&str> = reachable.iter().map(NodeId::as_str).collect();
-            return LossAccount::None {
-                proof: format!(
-                    "every acknowledged write is on {k} of {} synchronous standbys; {} are in \
-                        reach and at least one of them has it",
-                    members.len(),
-                    names.join(", ")
-                ),
-                by: reachable,
-                excluded,
-            };
-        }
-        let stopped = source.and_then(|r| match &r.resource.state {
-            ResourceState::Stopped(evidence) => evidence.final_position,
-            _ => None,
-        });
-        match (stopped, self.furthest(Some(&from.node))) {
-            (Some(end), Some(reached)) if end.timeline == reached.timeline => LossAccount::AtMost {
-                bytes: end.lsn.bytes_since(reached.lsn),
-                span: None,
-                proof: format!(
-                    "{} stopped at {end}, the furthest log elsewhere ends at {reached}",
-                    from.node
-                ),
-            },
-            _ if k == 0 => LossAccount::Unknown {
-                why: format!(
-                    "{} acknowledged without waiting for a standby, and where its log ends is not \
-                        known",
-                    from.node
-                ),
-            },
-            _ => LossAccount::Unknown {
-                why: format!(
-                    "{} of {} synchronous standbys are in reach; an acknowledged write may be \
-                        only on the others",
-                    reachable.len(),
-                    members.len()
-                ),
-            },
-        }
-    }
-
-    /// What only voters knew that were removed by override is missing, until a later epoch is won.
-    pub(super) fn override_floor_words(&self) -> Option<String> {
-        let floor = crate::model::VoterSet::floor_of(self.voter_set().0)?;
-        (self.durable.epoch <= floor).then(|| {
-            format!(
-                "voters were removed by override: what only they knew of epochs up to {floor} is \
-                    missing"
-            )
-        })
     }
 
     fn steps(&self, kind: PlanKind, from: &NodeId, to: &NodeId) -> Vec<Step> {

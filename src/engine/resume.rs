@@ -1,13 +1,12 @@
-//! Who held the role last takes it back: when that is possible, and what it would lose. It has its
-//! own log, flushed before anything was acknowledged, so usually nothing.
+//! Who held the role last takes it back: when that is possible. It has its own log, flushed before
+//! anything was acknowledged, so it loses nothing unless somebody may have won since.
 
 use super::candidates::{FRESH, heard_check};
 use super::constraints::check;
 use super::{Engine, rooms};
-use crate::model::loss::LossAccount;
 use crate::model::observation::{NodeReport, ResourceState};
 use crate::model::plan::{Candidate, Check, Word};
-use crate::model::{Epoch, Member, NodeId};
+use crate::model::{Member, NodeId};
 
 impl Engine {
     /// It was heard lately, so what it says of itself is about now.
@@ -100,48 +99,5 @@ impl Engine {
         let (free, wanted) = rooms::tightest(report, least);
         measured(check("disk", rooms::enough(report, least), free, wanted, "space is freed"));
         checks
-    }
-
-    /// What taking the role back would lose. The node computes it again from the grants.
-    pub(super) fn resume_loss(&self, from: &Member) -> LossAccount {
-        let said = self.nodes.values().filter_map(|m| m.report.as_ref());
-        if let Some(report) = said.clone().find(|r| !r.unaccounted.is_empty()) {
-            let why = format!("{}: {}", report.member.node, report.unaccounted);
-            return LossAccount::Unknown { why };
-        }
-        if let Some(why) = self.override_floor_words() {
-            return LossAccount::Unknown { why };
-        }
-        if let Some(why) = self.last_doubt.why.as_ref().filter(|_| self.last_doubt.own_log) {
-            return LossAccount::Unknown { why: format!("{} said: {why}", from.node) };
-        }
-        // An epoch that enough voters granted may have been won and written in, unheard.
-        let later = said
-            .clone()
-            .filter(|r| r.vote.epoch > self.durable.epoch)
-            .filter_map(|r| Some((r.vote.epoch, r.vote.holder.as_ref()?)))
-            .filter(|(epoch, holder)| *holder != from && !self.released(*epoch, holder))
-            .max();
-        if let Some((epoch, holder)) = later.filter(|(epoch, _)| self.may_be_won(*epoch)) {
-            return LossAccount::Unknown {
-                why: format!("{} may have won epoch {epoch} and written in it", holder.node),
-            };
-        }
-        LossAccount::None {
-            proof: format!(
-                "{} held the role in epoch {}, nobody is known to have won one since, and its own \
-                    log was flushed before it acknowledged",
-                from.node, self.durable.epoch
-            ),
-            by: vec![from.node.clone()],
-            excluded: self.last_doubt.excluded.clone(),
-        }
-    }
-
-    /// So many voters granted that epoch, or are not heard, that it may have been won.
-    fn may_be_won(&self, epoch: Epoch) -> bool {
-        let granted = self.said().filter(|r| r.vote.votes && r.vote.epoch == epoch).count();
-        let unheard = self.voter_set().1.saturating_sub(self.reachable_voters());
-        granted + unheard >= self.quorum()
     }
 }

@@ -43,12 +43,13 @@ impl Engine {
                 .map(|p| p.node.as_str())
                 .collect();
             format!(
-                "{:?} {} line {} {:?} {} voters {} {} sees {}",
+                "{:?} {} line {} {:?} {} {} voters {} {} sees {}",
                 report.member,
                 report.resource.state.word(),
                 report.resource.position.timeline,
                 report.data_fault,
-                report.unaccounted,
+                report.vote.unproved_line,
+                report.vote.history_signed,
                 report.vote.voters_version,
                 report.vote.votes,
                 peers.join(" ")

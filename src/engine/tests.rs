@@ -4,8 +4,9 @@ use super::*;
 use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{
     ArmedFacts, ArmedStage, CheckTimes, HoldingFacts, NodeReport, Pids, ResourceFacts,
-    ResourceState, StandbyFacts, StopEvidence, VoteFacts,
+    ResourceState, Room, StandbyFacts, StopEvidence, VoteFacts,
 };
+use crate::model::testimony::{EpochSync, ReleaseNotice};
 use crate::model::topology::{Detection, Strategy};
 use crate::model::view::{Act, Outcome};
 use crate::model::{Lsn, Position, SyncSet};
@@ -27,8 +28,8 @@ impl Durable for Receipt {
     }
 }
 
-struct World {
-    engine: Engine,
+pub(super) struct World {
+    pub(super) engine: Engine,
     now: Timestamp,
     sequence: u64,
     sent: Vec<(NodeId, Command)>,
@@ -44,13 +45,13 @@ fn topology(strategy: Strategy) -> (Cluster, Policy) {
     (cluster, policy)
 }
 
-fn member(node: &str) -> Member {
+pub(super) fn member(node: &str) -> Member {
     Member::new(node, "a")
 }
 
 impl World {
     /// n1 holds epoch 2, the others follow; heard long enough to be judged.
-    fn calm(strategy: Strategy) -> Self {
+    pub(super) fn calm(strategy: Strategy) -> Self {
         let (cluster, policy) = topology(strategy);
         let engine = Engine::new(cluster, policy, Timestamp(1), WallTime(0));
         let mut world =
@@ -79,12 +80,12 @@ impl World {
         let decision = self.engine.handle(self.now, WallTime(0), input);
         self.take(decision);
     }
-    fn hear(&mut self, mut report: NodeReport) {
+    pub(super) fn hear(&mut self, mut report: NodeReport) {
         self.sequence += 1;
         report.sequence = self.sequence;
         self.input(Input::Report(Box::new(report)));
     }
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         let until = self.now + Span::millis(ms);
         while self.now < until {
             self.now = self.now.max(self.engine.next_wakeup().0).min(until);
@@ -120,6 +121,23 @@ impl World {
     }
 }
 
+/// The other two; one of them confirms.
+fn sync_of(holder: &str) -> SyncSet {
+    let others = ["n1", "n2", "n3"].into_iter().filter(|n| *n != holder);
+    SyncSet { members: others.map(member).collect(), k: 1 }
+}
+
+pub(super) fn won(epoch: u64, holder: &str) -> EpochSync {
+    EpochSync {
+        epoch: Epoch(epoch),
+        holder: member(holder),
+        sync: sync_of(holder).into(),
+        won: true,
+        promoted: true,
+        doubt: crate::model::loss::Doubt::default(),
+    }
+}
+
 pub(super) fn report(node: &str) -> NodeReport {
     let primary = node == "n1";
     let standby = |n: &str| StandbyFacts {
@@ -145,13 +163,15 @@ pub(super) fn report(node: &str) -> NodeReport {
             voters_version: 1,
             voters: 3,
             votes: true,
+            members: ["n1", "n2", "n3"].map(member).to_vec(),
+            history: vec![won(2, "n1")],
             ..VoteFacts::default()
         },
         holding: primary.then(|| HoldingFacts {
             epoch: Epoch(2),
             left: Span::secs(2),
             promised_by: ["n1", "n2", "n3"].map(NodeId::from).to_vec(),
-            sync: SyncSet::default(),
+            sync: sync_of("n1"),
             doubt: crate::model::loss::Doubt::default(),
         }),
         resource: ResourceFacts {
@@ -176,17 +196,23 @@ pub(super) fn report(node: &str) -> NodeReport {
         complaint: String::new(),
         data: crate::model::DataFound::default(),
         mark: None,
-        unaccounted: String::new(),
         data_fault: None,
     }
 }
 
 /// n1's database died and it gave the role back.
-fn gave_back(node: &str) -> NodeReport {
+pub(super) fn gave_back(node: &str) -> NodeReport {
     let mut r = report(node);
     r.holding = None;
     r.vote.released = true;
-    r.vote.releases = vec![(Epoch(2), member("n1"))];
+    r.vote.releases = vec![ReleaseNotice {
+        epoch: Epoch(2),
+        holder: member("n1"),
+        final_position: None,
+        promoted: true,
+        since: None,
+        process: 0,
+    }];
     r.resource.receiving_from = None;
     if node == "n1" {
         let evidence = StopEvidence {
@@ -289,7 +315,8 @@ fn a_waiting_plan_is_replaced_only_by_what_matters_and_says_so() {
     let tick = |world: &mut World, mute: bool| {
         let mut n2 = gave_back("n2");
         if mute {
-            n2.vote.votes = false;
+            let (what, path) = ("data".into(), "/data".into());
+            n2.rooms = vec![Room { what, path, free: 1 << 20, total: 1_000 << 20 }];
         }
         world.hear(gave_back("n1"));
         world.hear(n2);

@@ -78,6 +78,7 @@ impl Engine {
             Role::Primary | Role::Secondary => Role::Secondary,
         };
         let seen = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref());
+        let replay_lag = seen.zip(mind.report.as_ref()).and_then(|(p, r)| r.replay_lag_behind(p));
         let lag = seen
             .and_then(|r| r.resource.standbys.iter().find(|s| s.node == node.node_id))
             .and_then(|s| s.lag);
@@ -98,6 +99,7 @@ impl Engine {
                 .copied()
                 .flatten()
                 .filter(|_| heard && role == Role::Secondary),
+            replay_lag_bytes: replay_lag.filter(|_| heard && role == Role::Secondary),
             lag: lag.filter(|_| role == Role::Secondary),
             lag_history: mind.lags.iter().copied().collect(),
             interval: mind.detector.interval(),
@@ -238,7 +240,7 @@ impl Engine {
                 self.quorum()
             ),
             (Some(best), Some(holder)) => {
-                let loss = self.expected_loss(holder, PlanKind::Failover);
+                let loss = self.loss_of_failure(holder, &candidates);
                 let by_itself = self.policy.strategy != Strategy::Manual;
                 let held_back = self
                     .constraints(holder, PlanKind::Failover, by_itself)

@@ -2,12 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::voter::EpochSync;
 use crate::model::loss::Doubt;
 use crate::model::plan::Approval;
-use crate::model::{
-    Digest, Epoch, Member, NodeId, Position, Span, SyncStage, TimelineHistory, VoterSet,
-};
+use crate::model::testimony::{EpochSync, ReleaseNotice, Testimony};
+use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncStage, TimelineHistory, VoterSet};
 
 /// From a holder that has won: promise me another lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -117,6 +115,9 @@ pub struct Answer {
     pub holder: Option<Member>,
     /// `None`: it would grant now. Otherwise why not, and for how long.
     pub refusal: Option<Refusal>,
+    /// What it would say with its grant.
+    #[serde(default)]
+    pub said: Testimony,
 }
 
 /// A voter's grant: durable, and a promise to have stopped helping the old holder in every way.
@@ -128,54 +129,11 @@ pub struct Grant {
     pub epoch: Epoch,
     /// To whom.
     pub candidate: Member,
-    /// The end of its log, read after it was cut off from its upstream; `None` for a witness.
-    pub position: Option<Position>,
-    /// The synchronous sets of every epoch that may have been won, as far as this voter knows.
-    pub history: Vec<EpochSync>,
-    /// Epochs whose holder said that it stopped, as far as this voter has that word.
-    pub released: Vec<ReleaseNotice>,
-    /// Its log is on a line that may have been won, and nothing here proves that the winner wrote
-    /// it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unproved_line: bool,
-    /// Two persons signed whose data is the history, and nothing was written in a later epoch since.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub history_signed: bool,
+    /// What it knows: the end of its log was read after it was cut off from its upstream.
+    pub said: Testimony,
     /// How often its store was written: one that says less than before was restored.
     #[serde(default)]
     pub writes: u64,
-    /// No process of a database that could accept writes remained there.
-    #[serde(default)]
-    pub not_writable: bool,
-}
-
-/// From a holder (or a claimant that gave up): final. It is never renewed again.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ReleaseNotice {
-    /// What is released.
-    pub epoch: Epoch,
-    /// By whom.
-    pub holder: Member,
-    /// The end of its log when that is known for certain (a clean stop).
-    pub final_position: Option<Position>,
-    /// Whether its database may have accepted a write in that epoch.
-    pub promoted: bool,
-    /// Nothing was written in any of its epochs after this one, up to the one that is released: all
-    /// those are given back too, so that none of them has to be kept. `None`: it says nothing of
-    /// others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Epoch>,
-    /// Names the agent process that says so; 0: not known.
-    #[serde(default)]
-    pub process: u64,
-}
-
-impl ReleaseNotice {
-    /// An older epoch of that holder is given back with this one: it was never written in.
-    pub fn covers(&self, epoch: Epoch, holder: &Member) -> bool {
-        let after = |since: Epoch| since < epoch && epoch < self.epoch;
-        self.holder == *holder && !self.promoted && self.since.is_some_and(after)
-    }
 }
 
 /// Why a voter does not grant or promise.

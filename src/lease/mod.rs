@@ -5,7 +5,7 @@
 //!
 //! *Voter*: grants, renews and releases; its record is durable before any reply. *Holder*: counts
 //! its voters' promises and so knows until when it may acknowledge. *Claim*: one attempt to win an
-//! epoch.
+//! epoch. *Account*: what that would lose, by what voters say.
 //!
 //! The voter set changes by one voter at a time, by the holder, under a majority of both sets
 //! ([`crate::lease::Voter::change`]); the synchronous set changes jointly
@@ -13,6 +13,7 @@
 //! off ([`crate::lease::Voter::remove_attested`]).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod account;
 pub mod claim;
 pub mod holder;
 pub mod message;
@@ -22,12 +23,14 @@ pub mod voter;
 #[cfg(test)]
 mod tests;
 
+pub use account::Account;
 pub use claim::{Claim, Standing};
 pub use holder::Holder;
-pub use message::{Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange};
-pub use voter::{Cut, EpochSync, Local, Voter, VoterRecord};
+pub use message::{Ack, Answer, ClaimRequest, Grant, Refusal, Renew, VoterChange};
+pub use voter::{Cut, Local, Voter, VoterRecord};
 
 use crate::model::Span;
+pub use crate::model::testimony::{EpochSync, ReleaseNotice, Testimony};
 
 /// D and G: how long a lease lasts for its holder, and how much longer a voter keeps its promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

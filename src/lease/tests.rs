@@ -212,14 +212,19 @@ fn grant(n: u8, lsn: u64, history: Vec<EpochSync>) -> Grant {
         voter: member(n),
         epoch: Epoch(2),
         candidate: member(2),
-        position: Some(Position { timeline: 1, lsn: Lsn(lsn) }),
-        history,
-        released: vec![],
-        unproved_line: false,
-        history_signed: false,
-        not_writable: false,
+        said: Testimony {
+            position: Some(Position { timeline: 1, lsn: Lsn(lsn) }),
+            history,
+            ..Testimony::default()
+        },
         writes: 0,
     }
+}
+/// Of a voter that cannot say where its log ends.
+fn blind(n: u8, history: Vec<EpochSync>) -> Grant {
+    let mut grant = grant(n, 0, history);
+    grant.said.position = None;
+    grant
 }
 
 #[test]
@@ -228,9 +233,9 @@ fn a_majority_without_the_sync_quorum_is_not_enough() {
     // confirmed by n3.
     let mut c = Claim::new(claim(2, 2, sync(&[1, 3], 1)), set(), Timestamp(0), false);
     c.grant(grant(2, 50, won_history()));
-    c.grant(Grant { position: None, ..grant(1, 0, won_history()) });
+    c.grant(blind(1, won_history()));
     assert!(matches!(c.standing(&[], false), Standing::Unfenced { .. }));
-    assert!(matches!(c.loss(), LossAccount::Unknown { .. }));
+    assert!(matches!(c.account().loss(), LossAccount::Unknown { .. }));
     c.grant(grant(3, 60, won_history()));
     let Standing::Won(win) = c.standing(&[], false) else {
         panic!("two of two synchronous standbys granted")
@@ -258,7 +263,7 @@ fn what_the_holder_doubts_is_not_proved_by_grants() {
         let mut c = Claim::new(claim(2, 2, sync(&[1, 3], 1)), set(), Timestamp(0), false);
         c.grant(grant(2, 50, on_2));
         c.grant(grant(3, 60, on_3));
-        c.loss()
+        c.account().loss()
     };
     let unknown = account(doubted(3, Some("fsync = off")), won_history());
     assert!(unknown.reason().contains("fsync = off"), "{unknown}");
@@ -272,7 +277,7 @@ fn what_the_holder_doubts_is_not_proved_by_grants() {
         let history = doubted(1, Some("fsync = off"));
         c.grant(Grant { candidate: member(1), ..grant(n, 50, history) });
     }
-    assert!(matches!(c.loss(), LossAccount::Unknown { .. }));
+    assert!(matches!(c.account().loss(), LossAccount::Unknown { .. }));
 }
 
 #[test]
@@ -303,12 +308,12 @@ fn a_clean_stop_gives_an_exact_account() {
     }];
     let mut c = Claim::new(request, set(), Timestamp(0), false);
     c.grant(grant(2, 100, won_history()));
-    c.grant(Grant { position: None, ..grant(1, 0, won_history()) });
+    c.grant(blind(1, won_history()));
     let Standing::Won(win) = c.standing(&[], false) else { panic!("it was released") };
     assert_eq!(win.fence, FenceRung::Stopped);
     assert!(matches!(win.loss, LossAccount::None { .. }));
     c.grant(grant(2, 40, won_history()));
-    assert!(matches!(c.loss(), LossAccount::AtMost { bytes: 60, .. }));
+    assert!(matches!(c.account().loss(), LossAccount::AtMost { bytes: 60, .. }));
 }
 
 #[test]
@@ -386,7 +391,7 @@ fn a_release_outlives_an_abandoned_claim_behind_it() {
     assert!(v.claim(Timestamp(1), &claim(2, 3, sync(&[1, 2], 1)), at(0)).reply.is_ok());
     let _ = v.release(Timestamp(0), &notice(2, 3));
     let grant = v.claim(Timestamp(2), &claim(3, 2, sync(&[1, 3], 1)), at(0)).reply.unwrap();
-    assert_eq!(grant.released, [notice(1, 1), notice(2, 3)]);
+    assert_eq!(grant.said.released, [notice(1, 1), notice(2, 3)]);
 }
 
 /// Epoch 1 was never seen stopped; epoch 2 was promoted over it, and its holder gave it back.
@@ -415,7 +420,9 @@ fn a_fence_speaks_of_everybody_who_was_not_seen_stopped() {
         c.grant(of(2));
         c.grant(of(3));
         if let Some(not_writable) = from_first {
-            c.grant(Grant { not_writable, ..of(1) });
+            let mut first = of(1);
+            first.said.not_writable = not_writable;
+            c.grant(first);
         }
         let Standing::Won(win) = c.standing(&[], false) else { panic!("released") };
         win
@@ -460,7 +467,7 @@ fn a_former_holder_that_grants_proves_its_epoch_by_its_own_log() {
     assert!(matches!(win.loss, LossAccount::None { .. }), "{}", win.loss);
     assert_eq!(win.fetch.map(|(_, p)| p.lsn), Some(Lsn(12)));
     // Not where it cannot say where its log ends, nor against its own doubt.
-    let win = of(Grant { position: None, ..grant(1, 12, won_history()) });
+    let win = of(blind(1, won_history()));
     assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
     let doubted = |why: &str, own_log| {
         let mut history = won_history();
@@ -474,7 +481,7 @@ fn a_former_holder_that_grants_proves_its_epoch_by_its_own_log() {
     let alone = doubted("synchronous_standby_names was ''", false);
     let win = of(grant(1, 12, alone.clone()));
     assert!(matches!(win.loss, LossAccount::None { .. }), "{}", win.loss);
-    let win = of(Grant { position: None, ..grant(1, 12, alone) });
+    let win = of(blind(1, alone));
     assert!(matches!(win.loss, LossAccount::Unknown { .. }), "{}", win.loss);
 }
 
@@ -498,14 +505,11 @@ fn a_received_line_closes_what_was_before_its_epoch() {
         for (voter, line) in [(2, timeline), (4, 1), (1, 1)] {
             let position = Some(Position { timeline: line, lsn: Lsn(10) });
             let history = if voter == 4 { won_history() } else { history.clone() };
-            c.grant(Grant {
-                epoch: Epoch(3),
-                position,
-                unproved_line,
-                ..grant(voter, 10, history)
-            });
+            let mut grant = Grant { epoch: Epoch(3), ..grant(voter, 10, history) };
+            (grant.said.position, grant.said.unproved_line) = (position, unproved_line);
+            c.grant(grant);
         }
-        c.loss()
+        c.account().loss()
     };
     let LossAccount::None { proof, .. } = on(2, false) else { panic!("{}", on(2, false)) };
     assert!(proof.contains("2 synchronous standbys"), "{proof}");

@@ -8,34 +8,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::Terms;
-use super::message::{
-    Ack, Answer, ClaimRequest, Grant, Refusal, ReleaseNotice, Renew, VoterChange,
-};
+use super::message::{Ack, Answer, ClaimRequest, Grant, Refusal, Renew, VoterChange};
 use super::speakers::Speakers;
 use crate::model::loss::Doubt;
 use crate::model::planted::{Bug, planted};
 use crate::model::share::Shares;
-use crate::model::{
-    DataMark, Epoch, Member, Position, Span, SyncStage, TimelineHistory, Timestamp, VoterSet,
-};
-
-/// The synchronous set of an epoch that was, or may have been, won.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EpochSync {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// Who claimed it.
-    pub holder: Member,
-    /// Its synchronous sets.
-    pub sync: SyncStage,
-    /// Whether somebody is known to have won it, and so may have written in it.
-    pub won: bool,
-    /// Whether its winner is known to have written in it: everything before it is closed then.
-    pub promoted: bool,
-    /// What its holder says against the account of its writes.
-    #[serde(default)]
-    pub doubt: Doubt,
-}
+use crate::model::testimony::{EpochSync, ReleaseNotice, Testimony};
+use crate::model::{DataMark, Epoch, Member, Position, Span, TimelineHistory, Timestamp, VoterSet};
 
 /// What a voter keeps: durable, fsynced before any reply that rests on it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -483,6 +462,20 @@ impl Voter {
             epoch: self.record.epoch,
             holder: self.record.holder.clone(),
             refusal: self.would_grant(now, claim, local).err(),
+            said: self.testimony(claim.epoch, local),
+        }
+    }
+
+    /// What it knows of epochs before that one, and of the log here.
+    fn testimony(&self, before: Epoch, local: Local) -> Testimony {
+        let history = self.record.history.iter().filter(|h| h.epoch < before);
+        Testimony {
+            position: local.cut.position(),
+            history: history.cloned().collect(),
+            released: self.record.released.clone(),
+            unproved_line: local.unproved_line,
+            history_signed: self.record.history_signed,
+            not_writable: local.not_writable,
         }
     }
 
@@ -568,19 +561,8 @@ impl Voter {
             voter: self.record.me.clone(),
             epoch: claim.epoch,
             candidate: claim.candidate.clone(),
-            position: local.cut.position(),
-            history: self
-                .record
-                .history
-                .iter()
-                .filter(|h| h.epoch < claim.epoch)
-                .cloned()
-                .collect(),
-            released: self.record.released.clone(),
-            unproved_line: local.unproved_line,
-            history_signed: self.record.history_signed,
+            said: self.testimony(claim.epoch, local),
             writes: self.record.writes,
-            not_writable: local.not_writable,
         };
         Said { persist: (self.record != before).then(|| self.record.clone()), reply: Ok(grant) }
     }

@@ -14,6 +14,7 @@ pub mod position;
 pub mod record;
 pub mod serving;
 pub mod share;
+pub mod testimony;
 pub mod time;
 pub mod topology;
 pub mod view;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::loss::Doubt;
 use super::serving::Serving;
 use super::share::Shares;
+use super::testimony::{EpochSync, ReleaseNotice};
 use super::{
     DataFault, DataFound, Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, WallTime,
 };
@@ -51,15 +52,20 @@ pub struct NodeReport {
     /// Up to where the log here was flushed, as its voter remembers durably.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Position>,
-    /// Why nobody can say what was acknowledged before, as far as this voter knows.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub unaccounted: String,
     /// Why the data here has no position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fault: Option<DataFault>,
 }
 
 impl NodeReport {
+    /// Log of that primary that readers here do not see yet, in bytes; `None`: nobody can say.
+    pub fn replay_lag_behind(&self, primary: &NodeReport) -> Option<u64> {
+        let (end, here) = (primary.resource.position, &self.resource);
+        let known = here.state == ResourceState::Standby
+            && here.position.timeline == end.timeline
+            && here.replayed > Lsn(0);
+        known.then(|| end.lsn.bytes_since(here.replayed))
+    }
     /// It is one of the voters, and has no vote: what it would promise cannot be saved.
     pub fn cannot_save(&self) -> bool {
         !self.vote.votes && self.vote.members.contains(&self.member)
@@ -112,8 +118,18 @@ pub struct VoteFacts {
     pub holder: Option<Member>,
     /// Whether that epoch was released.
     pub released: bool,
-    /// Every epoch that it knows to be released, and by whom.
-    pub releases: Vec<(Epoch, Member)>,
+    /// Every epoch that it knows to be released.
+    #[serde(default)]
+    pub releases: Vec<ReleaseNotice>,
+    /// Every epoch that may have been won since (and with) the last one known to be written in.
+    #[serde(default)]
+    pub history: Vec<EpochSync>,
+    /// Its log is on a line that may have been won, and nothing there proves who wrote it.
+    #[serde(default)]
+    pub unproved_line: bool,
+    /// Two persons signed whose data is the history, and nothing was written in a later epoch since.
+    #[serde(default)]
+    pub history_signed: bool,
     /// Whether it has seen proof that the epoch was won.
     pub won: bool,
     /// How much longer its promise binds it.

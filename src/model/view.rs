@@ -281,8 +281,11 @@ pub struct NodeView {
     pub votes: Vec<(NodeId, bool)>,
     /// Its last report.
     pub report: Option<NodeReport>,
-    /// Lag behind the primary in bytes; `None` where unknown.
+    /// Log of the primary that is not flushed here, in bytes; `None` where unknown.
     pub lag_bytes: Option<u64>,
+    /// Log of the primary that readers here do not see yet, in bytes; `None` where unknown.
+    #[serde(default)]
+    pub replay_lag_bytes: Option<u64>,
     /// Lag in time; `None` where unknown.
     pub lag: Option<Span>,
     /// The last lags in bytes, oldest first; `None` is a gap.

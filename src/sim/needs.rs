@@ -17,7 +17,8 @@ pub enum Need {
     Data(Vec<Whom>),
     /// Without these enough standbys are left to confirm a commit.
     Confirmed(Vec<Whom>),
-    /// Commits wait for a standby: without, nobody can prove that nothing was lost.
+    /// What it expects rests on commits that wait for a standby. Where none does it is played all
+    /// the same, and nothing but the laws is expected ([`super::Scenario::waived`]).
     Synchronous,
     /// The data may be where one standby is, and not where another is.
     Residency,
@@ -109,11 +110,7 @@ impl World {
                     )
                 })
             }
-            Need::Synchronous => (self.cluster.synchronous_standbys == 0).then(|| {
-                "synchronous_standbys of at least 1: where commits wait for nobody, nobody can \
-                 prove that nothing was lost, and a person decides"
-                    .to_owned()
-            }),
+            Need::Synchronous => None,
             Need::Residency => {
                 let primary = self.primary();
                 let standbys =

@@ -649,7 +649,6 @@ impl World {
             complaint: agent.machine.complaint().to_owned(),
             data: agent.machine.data().clone(),
             mark: agent.machine.mark(),
-            unaccounted: agent.machine.unaccounted(),
             data_fault: agent.machine.data_fault(),
         }
     }

@@ -167,6 +167,7 @@ impl Stand {
             needs: vec![],
             events: vec![],
             expect: vec![],
+            waived: vec![],
         };
         Ok((plan, play(world, &scenario, 1)))
     }

@@ -87,6 +87,9 @@ pub struct Scenario {
     pub events: Vec<(Span, Fault)>,
     /// What is expected.
     pub expect: Vec<(String, Expectation)>,
+    /// What is expected elsewhere and not here, for commits wait for no standby: nobody can prove
+    /// then that nothing was lost, and a person decides. The laws hold all the same.
+    pub waived: Vec<String>,
 }
 
 macro_rules! named {
@@ -150,7 +153,7 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
     let file: File = crate::config::parse(path, text)?;
     let nodes: Vec<NodeId> = cluster.nodes.iter().map(|n| n.node_id.clone()).collect();
     let time = |text: &Spanned<String>| span(&text.value).map_err(|e| Problem::at(path, text, e));
-    let needs = file
+    let needs: Vec<(String, Need)> = file
         .needs
         .iter()
         .map(|need| {
@@ -180,7 +183,7 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
         events.push((at, fault));
     }
     events.sort_by_key(|(at, _)| *at);
-    let expect = file
+    let mut expect: Vec<(String, Expectation)> = file
         .expect
         .iter()
         .map(|e| {
@@ -189,6 +192,12 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
             Ok((e.value.clone(), parsed))
         })
         .collect::<Result<_, _>>()?;
+    let proves = needs.iter().any(|(_, need)| *need == Need::Synchronous);
+    let waived = if proves && cluster.synchronous_standbys == 0 {
+        expect.drain(..).map(|(text, _)| text).collect()
+    } else {
+        vec![]
+    };
     Ok(Scenario {
         name: file.scenario.value.clone(),
         story: file.story,
@@ -197,6 +206,7 @@ pub fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Scenario, Pro
         needs,
         events,
         expect,
+        waived,
     })
 }
 

@@ -130,6 +130,14 @@ fn the_same_seed_gives_the_same_bytes() {
     assert_ne!(text(3), text(4));
 }
 
+#[test]
+fn unattended_days_that_once_broke_a_law() {
+    for seed in [501, 860, 2_241, 5_514] {
+        let day = unattended::day(seed, false);
+        assert!(day.violations.is_empty(), "SEED={seed} ({}): {:?}", day.shape, day.violations);
+    }
+}
+
 /// `SEEDS=1000-2000` sweeps; `SEED=17` prints one day.
 #[test]
 fn random_days_break_no_law() {
@@ -427,4 +435,19 @@ fn what_a_scenario_needs_is_said_with_its_numbers() {
          synchronous_standbys is 1"
     );
     assert_eq!(lacks("primary_failure"), Vec::<String>::new());
+}
+
+/// Most were refused: the one thing that whoever runs such a cluster should see.
+#[test]
+fn where_commits_wait_for_no_standby_an_incident_is_played_and_proves_nothing() {
+    let mut cluster = parsed(CLUSTERS[2].1);
+    cluster.synchronous_standbys = 0;
+    let policy = "policy_id: p\nname: P\nstrategy: automatic\n";
+    let policy = config::policy::parse(Path::new("policy.yaml"), policy, &cluster).unwrap();
+    let text = scenario::named("primary_failure").unwrap();
+    let scenario = scenario::parse(Path::new("primary_failure"), text, &cluster).unwrap();
+    assert_eq!(needs::lacks(&cluster, &policy, &scenario.needs), Vec::<String>::new());
+    assert!(scenario.expect.is_empty() && scenario.waived[0] == "moved", "{scenario:?}");
+    let outcome = run(&cluster, &policy, &Conditions::default(), &scenario, 1);
+    assert_eq!(outcome.violations, [], "the laws hold all the same");
 }

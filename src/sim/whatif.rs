@@ -93,6 +93,7 @@ fn scenario(name: &str, fault: Fault) -> Scenario {
         needs: vec![],
         events: vec![(Span::ZERO, fault)],
         expect: vec![],
+        waived: vec![],
     }
 }
 

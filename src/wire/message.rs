@@ -36,7 +36,6 @@ pub enum PeerMessage {
 }
 
 /// The answer.
-#[expect(clippy::large_enum_variant, reason = "a hello is the usual answer, and none is kept")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerReply {

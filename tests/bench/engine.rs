@@ -19,6 +19,7 @@ use quorate::model::observation::{
     StandbyFacts, VoteFacts,
 };
 use quorate::model::plan::Proposal;
+use quorate::model::testimony::EpochSync;
 use quorate::model::topology::{Cluster, Detection, Policy};
 use quorate::model::{
     ClusterId, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, Timestamp, WallTime,
@@ -80,6 +81,15 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
             voters_version: 1,
             voters: nodes,
             votes: true,
+            members: (1..=nodes).map(member).collect(),
+            history: vec![EpochSync {
+                epoch: Epoch(2),
+                holder: member(1),
+                sync: SyncSet { members: (2..=nodes).map(member).collect(), k: 1 }.into(),
+                won: true,
+                promoted: true,
+                doubt: quorate::model::loss::Doubt::default(),
+            }],
             ..VoteFacts::default()
         },
         holding: primary.then(|| HoldingFacts {
@@ -115,7 +125,6 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         complaint: String::new(),
         data: quorate::model::DataFound::default(),
         mark: None,
-        unaccounted: String::new(),
         data_fault: None,
     }
 }

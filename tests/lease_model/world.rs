@@ -323,7 +323,7 @@ impl World {
         let (fetch, clean) = match claim.standing(&attested, false) {
             Standing::Won(win) => {
                 let loss = if bounds.mutant == Mutant::OverrideKnowsAll {
-                    claim.known_loss()
+                    claim.account().known_loss()
                 } else {
                     win.loss
                 };

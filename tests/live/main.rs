@@ -19,6 +19,7 @@ mod fencing;
 mod layouts;
 mod membership;
 mod plane;
+mod power;
 mod receivers;
 mod routers;
 mod serving;

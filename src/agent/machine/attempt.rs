@@ -290,11 +290,21 @@ impl Machine {
             self.claim(now, turn);
             return;
         }
+        let due = now >= *next;
         if answers_win(answers, &voters) {
-            self.claim(now, turn);
-            return;
+            let answers = answers.clone();
+            let Some(why) = self.refused_often(&answers).filter(|_| self.decides_alone()) else {
+                self.claim(now, turn);
+                return;
+            };
+            if let Some(attempt) = &mut self.attempt {
+                attempt.why = why;
+            }
         }
-        if now < *next {
+        let Some(Attempt { stage: Stage::Asking { next, answers }, .. }) = &mut self.attempt else {
+            return;
+        };
+        if !due {
             return;
         }
         *next = now + ASK_INTERVAL;
@@ -454,6 +464,10 @@ impl Machine {
             self.unanswered = if few { self.unanswered.saturating_add(1) } else { 0 };
             *highest = (*highest).max(claim.request().epoch);
             let text = format!("epoch {} was not won: {why}", claim.request().epoch);
+            let account = claim.account().clone();
+            if !few && self.decides_alone() {
+                self.note_refusal(&account, &text);
+            }
             self.abandon(&text, turn);
         }
     }
@@ -493,11 +507,7 @@ impl Machine {
             let why = format!("{other} may have held the role since");
             return self.end(held, &why, false, turn);
         }
-        let alone = self
-            .attempt
-            .as_ref()
-            .is_some_and(|a| matches!(a.reason, Reason::Reclaim | Reason::Found));
-        if alone
+        if self.decides_alone()
             && !loses_nothing(self.voter.record(), &claim, &win)
             && !planted(Bug::ReclaimsAtAnyLoss)
         {
@@ -508,6 +518,7 @@ impl Machine {
                 win.loss.short(),
                 win.loss.reason()
             );
+            self.note_refusal(claim.account(), &why);
             return self.abandon(&why, turn);
         }
         turn.effects.push(Effect::Note(format!(
@@ -725,7 +736,7 @@ impl Machine {
             return;
         }
         // Who held the role since this node did.
-        let said = self.voter.learn(&grant.history);
+        let said = self.voter.learn(&grant.said.history);
         Self::persist(turn, said.persist);
         if let Some(Attempt { stage: Stage::Claiming { claim, .. }, .. }) = &mut self.attempt {
             claim.grant(grant);
@@ -739,6 +750,12 @@ impl Machine {
             }
             attempt.why = format!("{by}: {refusal}");
         }
+    }
+
+    /// No plan and no person stands behind the attempt.
+    fn decides_alone(&self) -> bool {
+        let reason = self.attempt.as_ref().map(|a| &a.reason);
+        matches!(reason, Some(Reason::Reclaim | Reason::Found))
     }
 
     /// It held the role in the newest epoch that is known to be won, and still has that database.
@@ -786,11 +803,11 @@ impl Machine {
 /// A node may decide alone that it takes the role: nothing is lost, but for what two persons
 /// accepted with an override.
 fn loses_nothing(record: &VoterRecord, claim: &Claim, win: &Win) -> bool {
-    win.loss.within(0) || (record.unknown_accepted && claim.known_loss().within(0))
+    win.loss.within(0) || (record.unknown_accepted && claim.account().known_loss().within(0))
 }
 
 /// An ask that only waits for a cut would be granted.
-fn fine(refusal: &Refusal) -> bool {
+pub(super) fn fine(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::Cutting)
 }
 

@@ -27,17 +27,9 @@ impl Machine {
         !record.is_opened_by(&self.setup.me, epoch) && !record.data.accepts(line)
     }
 
-    /// Why a claim in which this voter takes part has an account of unknown; empty when nothing here
-    /// says so.
-    pub fn unaccounted(&self) -> String {
-        if self.voter.record().history_signed {
-            return "two persons signed whose data is the history".into();
-        }
-        if self.resource.has_data && self.line_is_unproved() && self.data_fault().is_none() {
-            return "its log is on a line that may have been won, and nothing proves who wrote it"
-                .into();
-        }
-        String::new()
+    /// Nothing proves who wrote the log here.
+    pub(super) fn has_unproved_log(&self) -> bool {
+        self.resource.has_data && self.data_fault().is_none() && self.line_is_unproved()
     }
 
     /// Takes note of the data here: a rebuild makes it another, a winner's log is accepted as soon

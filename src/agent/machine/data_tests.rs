@@ -53,7 +53,7 @@ fn granted_position(machine: &mut Machine) -> Option<Position> {
     };
     let (_, reply) = machine.message(at(60_000), PeerMessage::Claim(request), Ok(()));
     let PeerReply::Grant(grant) = reply else { panic!("{reply:?}") };
-    grant.position
+    grant.said.position
 }
 
 #[test]
@@ -139,11 +139,11 @@ fn a_line_that_a_peer_heard_its_winner_open_is_proved() {
         other => other,
     };
     let _ = machine.reply(at(3), &member("n3").node, heard(may_be_won.clone(), None));
-    assert!(!machine.unaccounted().is_empty(), "nobody says whose it is");
+    assert!(machine.vote_facts(at(3)).unproved_line, "nobody says whose it is");
     let said = EpochSync { promoted: true, ..may_be_won };
     let turn = machine.reply(at(4), &member("n3").node, heard(said, Some(line.clone())));
     assert_eq!(turn.persist.expect("durable").data.line, Some(line));
-    assert_eq!(machine.unaccounted(), "");
+    assert!(!machine.vote_facts(at(3)).unproved_line);
     assert_eq!(machine.data_fault(), None);
 }
 

@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use super::tests::{at, member, record, setup};
 use super::{Effect, Found, Goal, Machine, Reason, Resource, Tenure, Turn};
 use crate::lease::claim::{Claim, Win};
-use crate::lease::{Ack, ClaimRequest, Grant, VoterRecord};
+use crate::lease::{Ack, ClaimRequest, Grant, Testimony, VoterRecord};
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::{Epoch, Lsn, Position, Span, SyncSet, Timestamp};
 use crate::wire::message::{PeerMessage, PeerReply};
@@ -46,13 +46,12 @@ fn fetching() -> (Machine, Turn) {
             voter: member(voter),
             epoch: Epoch(3),
             candidate: member("n2"),
-            position: Some(place(if voter == "n3" { 1_000 } else { 10 })),
-            history: vec![],
-            released: vec![],
-            unproved_line: false,
-            history_signed: false,
+            said: Testimony {
+                not_writable: true,
+                position: Some(place(if voter == "n3" { 1_000 } else { 10 })),
+                ..Testimony::default()
+            },
             writes: 0,
-            not_writable: true,
         });
     }
     let win = Win {

@@ -51,7 +51,13 @@ impl Machine {
             let added = wish.order.add.as_ref().filter(|m| holder.voters().contains(m));
             holder.next_voters().is_some() || wish.order.remove.iter().chain(added).any(joint)
         };
-        if let Some(wish) = self.wish.as_ref().filter(|w| begun(w)) {
+        // Nor is one waited for that would end only with a write that nobody is left to confirm.
+        let stuck = |wish: &Wish| {
+            let left = |gone| !self.confirmed(now, &without(&holder.sync_set(), gone));
+            holder.next_voters().is_none()
+                && wish.order.remove.as_ref().is_some_and(|gone| joint(gone) && left(gone))
+        };
+        if let Some(wish) = self.wish.as_ref().filter(|w| begun(w) && !stuck(w)) {
             return Err(format!("another change is under way: {}", wish.order.words()));
         }
         if holder.voters().version != order.from_version {
@@ -74,11 +80,18 @@ impl Machine {
                 return Err(format!("{}: {why}", remove.node));
             }
             let sync = holder.sync_set();
-            if sync.members.contains(remove) && order.add.is_none() && sync.members.len() <= sync.k
-            {
+            let confirms = sync.members.contains(remove) && order.add.is_none();
+            if confirms && sync.members.len() <= sync.k {
                 let why = "commits wait for that many standbys, and fewer would be left: lower \
                     synchronous_standbys first";
                 return Err(format!("{}: {why}", remove.node));
+            }
+            if confirms && !self.confirmed(now, &without(&sync, remove)) {
+                return Err(format!(
+                    "{}: commits wait for {} standbys, and too few of those that would be left \
+                     answer: bring one back, readmit or add one first",
+                    remove.node, sync.k
+                ));
             }
         }
         if let Some(add) = &order.add
@@ -111,10 +124,10 @@ impl Machine {
         let order = wish.order.clone();
         if let Some(gone) = &order.remove {
             let confirms = stage.sets.iter().any(|s| s.members.contains(gone));
-            if confirms {
-                let mut target = sync.clone();
-                target.members.retain(|m| m != gone);
-                target.k = target.k.min(target.members.len());
+            let target = without(&sync, gone);
+            // Where too few would be left to confirm, who replaces it comes first: nothing waits
+            // for one that is gone.
+            if confirms && (order.add.is_none() || self.confirmed(now, &target)) {
                 self.drive_sync(now, &target, turn);
                 return;
             }
@@ -132,6 +145,7 @@ impl Machine {
             if confirms && (joint || !sync.members.contains(new)) {
                 let mut target = sync.clone();
                 target.members.insert(new.clone());
+                target.members.retain(|m| order.remove.as_ref() != Some(m));
                 target.k = self.setup.synchronous_standbys.min(target.members.len());
                 self.drive_sync(now, &target, turn);
                 return;
@@ -144,6 +158,15 @@ impl Machine {
         )));
         turn.effects.push(Effect::Report);
         self.wish = None;
+    }
+
+    /// As many of that set answer as commits would wait for.
+    fn confirmed(&self, now: Timestamp, set: &SyncSet) -> bool {
+        let answers = |m: &&Member| {
+            let met = self.met.get(&m.node);
+            met.is_some_and(|met| met.member == **m && now.since(met.at) <= ANSWERS)
+        };
+        set.members.iter().filter(answers).count() >= set.k
     }
 
     /// One step towards `target` as the synchronous set.
@@ -163,18 +186,15 @@ impl Machine {
         }
         // A stage that was left half-way is ended first: forward, or back where who is needed for
         // that is gone.
-        let answers = |m: &&Member| {
-            let met = self.met.get(&m.node);
-            met.is_some_and(|met| met.member == **m && now.since(met.at) <= ANSWERS)
-        };
-        let can = |s: &&SyncSet| s.members.iter().filter(answers).count() >= s.k;
-        let left = sets.iter().rev().find(can).or(sets.last());
-        let target = if sets.contains(target) { target } else { left.unwrap_or(target) };
         let epoch = holder.epoch();
+        let left = sets.iter().rev().find(|set| self.confirmed(now, set)).or(sets.last());
+        let target = if sets.contains(target) { target } else { left.unwrap_or(target) };
         let goal = Goal::Primary { epoch, sync: target.clone() };
         if self.goal != goal {
             self.set_goal(goal, turn);
-        } else if settled {
+        } else if let Tenure::Holding { holder, renew_at, .. } = &mut self.tenure
+            && settled
+        {
             // The database reached its goal: a write waited for the new set, so everything before
             // it is there too.
             holder.begin_stage(vec![target.clone()]);
@@ -294,4 +314,12 @@ impl Machine {
         turn.effects.push(Effect::Report);
         Ok(())
     }
+}
+
+/// That set when one of it confirms no more.
+fn without(set: &SyncSet, gone: &Member) -> SyncSet {
+    let members = set.members.iter().filter(|m| *m != gone).cloned();
+    let mut left = SyncSet { members: members.collect(), k: set.k };
+    left.k = left.k.min(left.members.len());
+    left
 }

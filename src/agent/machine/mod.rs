@@ -14,6 +14,7 @@ mod data;
 mod membership;
 mod orders;
 mod sharing;
+mod stalemate;
 mod tenure;
 mod voting;
 
@@ -22,8 +23,13 @@ mod data_tests;
 #[cfg(test)]
 mod fetch_tests;
 #[cfg(test)]
+mod membership_tests;
+#[cfg(test)]
+mod stalemate_tests;
+#[cfg(test)]
 mod tests;
 
+use attempt::fine;
 pub use attempt::{Attempt, Reason, Stage};
 pub use tenure::Tenure;
 
@@ -227,6 +233,7 @@ pub struct Machine {
     marked_at: Timestamp,
     /// Claims in a row that too few voters answered in time.
     unanswered: u32,
+    stalemate: stalemate::Stalemate,
     /// It is being written, and how long the last one took.
     marking: bool,
     mark_took: Span,
@@ -280,6 +287,7 @@ impl Machine {
             learned: BTreeMap::new(),
             marked_at: now,
             unanswered: 0,
+            stalemate: stalemate::Stalemate::default(),
             marking: false,
             mark_took: Span::ZERO,
             rebuilt: 0,
@@ -493,7 +501,10 @@ impl Machine {
             epoch: record.epoch,
             holder: record.holder.clone(),
             released: record.is_released(),
-            releases: record.released.iter().map(|r| (r.epoch, r.holder.clone())).collect(),
+            releases: record.released.clone(),
+            history: record.history.clone(),
+            unproved_line: self.has_unproved_log(),
+            history_signed: record.history_signed,
             won: record.is_won(),
             lease_left: self.voter.lease_left(now),
             voters_version: record.voters.as_ref().map_or(0, |v| v.version),

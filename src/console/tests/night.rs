@@ -106,6 +106,7 @@ pub(super) fn node(name: &str, role: Role, place: &str) -> NodeView {
         votes: vec![],
         report: Some(report(name, role)),
         lag_bytes: secondary.then_some(98_304),
+        replay_lag_bytes: secondary.then_some(98_304),
         lag: secondary.then_some(Span::millis(20)),
         lag_history: if secondary { lags } else { vec![] },
         interval: Some(Span::millis(500)),
@@ -148,7 +149,6 @@ fn report(name: &str, role: Role) -> NodeReport {
         complaint: String::new(),
         data: crate::model::DataFound::default(),
         mark: None,
-        unaccounted: String::new(),
         data_fault: None,
     }
 }

@@ -84,7 +84,11 @@ pub(super) fn in_words(view: &ClusterView, node: &NodeView) -> Vec<Said> {
     said.push(second);
     if node.role == crate::model::topology::Role::Secondary && view.primary.is_some() {
         said.push(match node.lag_bytes {
-            Some(lag) => Said::text(format!("lag {}", number::of_limit(lag, view.rpo_bytes))),
+            Some(lag) => {
+                let flushed = number::of_limit(lag, view.rpo_bytes);
+                let replayed = node.replay_lag_bytes.map_or("unknown".into(), number::bytes);
+                Said::text(format!("flush lag {flushed} · replay lag {replayed}"))
+            }
             None => Said::new().say(Ink::Unknown, "its lag is unknown"),
         });
     }
@@ -264,7 +268,11 @@ fn positions(
         said = said.say(Ink::Text, format!(" · flushed {} · replayed {}", r.flushed, r.replayed));
     }
     if let Some(lag) = node.lag_bytes {
-        said = said.say(Ink::Text, format!(" · lag {}", number::of_limit(lag, view.rpo_bytes)));
+        let lag = number::of_limit(lag, view.rpo_bytes);
+        said = said.say(Ink::Text, format!(" · flush lag {lag}"));
+    }
+    if let Some(lag) = node.replay_lag_bytes {
+        said = said.say(Ink::Text, format!(" · replay lag {}", number::bytes(lag)));
     }
     let mut lines = parts::said(model, &said, 1, width);
     if !r.trouble.is_empty() {

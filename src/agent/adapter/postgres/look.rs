@@ -124,9 +124,10 @@ impl Driver {
             Err(error @ LookError::Answered { .. }) => {
                 self.client = None;
                 self.facts.check.live = Some(took);
-                if matches!(&error, LookError::Answered { code, .. } if code == CANNOT_CONNECT_NOW)
+                if let LookError::Answered { code, .. } = &error
+                    && let Some(state) = on_an_answer(&self.facts.state, &self.seen, code)
                 {
-                    self.state(ResourceState::Starting);
+                    self.state(state);
                 }
                 self.note(error.to_string());
             }
@@ -165,5 +166,35 @@ impl Driver {
             return beside;
         }
         self.setup.state_dir.join("postgres.log")
+    }
+}
+
+/// What a server is that answers with an error; `None`: as it was shown. It does not hang, also where
+/// it was silent before.
+fn on_an_answer(shown: &ResourceState, seen: &ResourceState, code: &str) -> Option<ResourceState> {
+    match (shown, seen) {
+        _ if code == CANNOT_CONNECT_NOW => Some(ResourceState::Starting),
+        (ResourceState::Hung, ResourceState::Unknown) => Some(ResourceState::Starting),
+        (ResourceState::Hung, seen) => Some(seen.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_answers_with_an_error_does_not_hang() {
+        use ResourceState::{Hung, Primary, Standby, Starting, Unknown};
+        for (shown, seen, code, now) in [
+            (Primary, Primary, "53300", None),
+            (Hung, Primary, "53300", Some(Primary)),
+            (Hung, Standby, "28000", Some(Standby)),
+            (Hung, Unknown, "53300", Some(Starting)),
+            (Hung, Primary, CANNOT_CONNECT_NOW, Some(Starting)),
+        ] {
+            assert_eq!(on_an_answer(&shown, &seen, code), now, "{shown:?} {code}");
+        }
     }
 }

@@ -119,6 +119,8 @@ struct Driver {
     exit: Option<(u32, watch::Receiver<bool>)>,
     resource: Resource,
     facts: ResourceFacts,
+    /// What the server was when it last let a look in.
+    seen: ResourceState,
     /// Whether it lives, as a new client finds it.
     pulse: Pulse,
     /// A promotion was begun: its outcome has to be judged before anything is tried again.
@@ -167,6 +169,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         client: None,
         exit: None,
         resource: Resource::default(),
+        seen: ResourceState::default(),
         pulse: Pulse::default(),
         promoting: false,
         following: None,
@@ -313,6 +316,9 @@ impl Driver {
 
     fn state(&mut self, state: ResourceState) {
         let runs = matches!(state, ResourceState::Standby | ResourceState::Primary);
+        if state != ResourceState::Hung {
+            self.seen = state.clone();
+        }
         let hangs = runs && self.pulse.signs().silent_since.is_some();
         let state = if hangs { ResourceState::Hung } else { state };
         if self.facts.state.word() != state.word() {

@@ -523,7 +523,7 @@ const SLOTS_CARRIED: &str = slots!("failover");
 /// [`LookError`].
 pub async fn slots(client: &Session, major: u32) -> Result<Vec<Slot>, LookError> {
     let sql = if major >= 17 { SLOTS_CARRIED } else { SLOTS };
-    let rows = client.query(&sql, &[]).await?;
+    let rows = client.query(sql, &[]).await?;
     let slot = |r: &Row| Slot {
         name: r.get("name"),
         logical: r.get("logical"),

@@ -63,6 +63,9 @@ impl Engine {
         let mut account = Account::forecast(voters, candidate.clone(), has_data, known.collect());
         for report in self.nodes.values().filter(|m| self.could_grant(m, version)) {
             let Some(report) = report.report.as_ref() else { continue };
+            if report.member != *candidate && self.withholds(&report.member.node) {
+                continue;
+            }
             account.hear(report.member.clone(), testimony(report));
         }
         Some(account)

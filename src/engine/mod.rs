@@ -229,6 +229,8 @@ pub struct Engine {
     given_up: Vec<(Epoch, NodeId)>,
     /// Candidates that won and refused, again and again.
     stalemate: Stalemate,
+    /// Who was asked for a grant and gave none: how often in a row, and when last.
+    withheld: BTreeMap<NodeId, (u32, Timestamp)>,
     /// The world has not been the waiting plan's since then.
     moved_since: Option<Timestamp>,
     /// What became of the plan that waited before, for whoever read it.
@@ -359,6 +361,7 @@ impl Engine {
             last_doubt: Doubt::default(),
             given_up: vec![],
             stalemate: Stalemate::default(),
+            withheld: BTreeMap::new(),
             moved_since: None,
             plan_news: String::new(),
             apart_since: None,

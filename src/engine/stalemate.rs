@@ -13,10 +13,12 @@ use crate::model::observation::ArmedStage;
 use crate::model::plan::Check;
 use crate::model::record::shape;
 use crate::model::view::Verdict;
-use crate::model::{NodeId, Span};
+use crate::model::{NodeId, Span, Timestamp};
 
 /// Equal refusals before nobody tries again.
 const EQUAL_MAX: u32 = 3;
+/// A voter that is heard and did not grant is not counted on for so long.
+const WITHHELD_FOR: Span = Span::secs(30);
 
 /// Refusals on the same evidence.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -69,14 +71,23 @@ impl Engine {
         else {
             return;
         };
-        // One more grant could have made the difference.
-        let granted = |node: &NodeId| armed.granted.contains(node);
-        let missing = self.nodes.iter().any(|(node, mind)| {
+        if armed.loss.is_none() {
+            return;
+        }
+        // One more grant could have made the difference: whoever is heard and gave none, time and
+        // again, is not counted on for a while, and then it is tried again.
+        let withheld = |(node, mind): (&NodeId, &super::mind::NodeMind)| {
             let votes = mind.report.as_ref().is_some_and(|r| r.vote.votes);
             let heard = mind.age(self.now).is_some_and(|age| age <= candidates::FRESH);
-            votes && heard && !granted(node)
-        });
-        if armed.loss.is_none() || missing {
+            (votes && heard && !armed.granted.contains(node)).then(|| node.clone())
+        };
+        let missing: Vec<NodeId> = self.nodes.iter().filter_map(withheld).collect();
+        self.withheld.retain(|node, _| missing.contains(node));
+        for node in &missing {
+            let (count, at) = self.withheld.entry(node.clone()).or_insert((0, self.now));
+            (*count, *at) = (*count + 1, self.now);
+        }
+        if !missing.is_empty() {
             return;
         }
         let evidence = self.evidence();
@@ -86,6 +97,12 @@ impl Engine {
         let known = self.stalemate.refusals.entry(to.clone()).or_default();
         let equal = shape(&known.1) == shape(&armed.why);
         *known = (if equal { known.0 + 1 } else { 1 }, armed.why);
+    }
+
+    /// It was asked for its grant, lately and time and again, and gave none.
+    pub(super) fn withholds(&self, node: &NodeId) -> bool {
+        let lately = |at: Timestamp| self.now.since(at) < WITHHELD_FOR;
+        self.withheld.get(node).is_some_and(|(count, at)| *count >= EQUAL_MAX && lately(*at))
     }
 
     /// It has refused often enough on this evidence.

@@ -74,6 +74,7 @@ impl Engine {
             && self.nodes.contains_key(&holder.node)
         {
             self.epoch_since = self.now;
+            self.withheld.clear();
             self.low_since = None;
             self.refusal.clear();
             self.given_up.clear();
@@ -301,6 +302,10 @@ impl Engine {
             // Nor where it may have been promoted since: it did not know yet that it won, or fetches
             // log before it is. One that gave the epoch back, or votes for another, will not be.
             let vote_says = |r: &NodeReport| (r.vote.epoch, r.vote.won, r.vote.released);
+            let claims = |r: &NodeReport| {
+                let itself = r.vote.holder.as_ref() == Some(&r.member) && !r.vote.released;
+                itself && r.vote.epoch > self.durable.epoch
+            };
             let another =
                 |r: &NodeReport| self.durable.holder.as_ref().is_some_and(|h| *h != r.member);
             let calm = speaks
@@ -312,7 +317,7 @@ impl Engine {
                         None | Stopped(_) | Rebuilding => (epoch, true, false),
                         _ => return false,
                     };
-                    another(r) || vote_says(r) >= since
+                    another(r) || vote_says(r) >= since && !claims(r)
                 });
             let until = if calm {
                 "no writes"

@@ -213,9 +213,9 @@ pub struct Engine {
     refusal: String,
     outages: VecDeque<Span>,
     disarmed: Timestamp,
-    /// The primary has scored below the graceful class since then.
     /// Since when the newest epoch is known.
     epoch_since: Timestamp,
+    /// The primary has scored below the graceful class since then.
     low_since: Option<Timestamp>,
     /// The holder was seen to hold the role since the start.
     started_calm: bool,

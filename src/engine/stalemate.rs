@@ -85,7 +85,8 @@ impl Engine {
         self.withheld.retain(|node, _| missing.contains(node));
         for node in &missing {
             let (count, at) = self.withheld.entry(node.clone()).or_insert((0, self.now));
-            (*count, *at) = (*count + 1, self.now);
+            let in_a_row = self.now.since(*at) < WITHHELD_FOR;
+            (*count, *at) = (if in_a_row { *count + 1 } else { 1 }, self.now);
         }
         if !missing.is_empty() {
             return;

@@ -154,7 +154,8 @@ impl Driver {
         }
         let what = "no look at this server succeeds while it serves others: what is in force is not \
                     known; mend: let the agent's user in again (pg_hba.conf, connections, its login)";
-        let wrong = Wrong { what: what.into(), scope: Scope::Sessions, own_log: true };
+        // What a session has of its role's value is compared at the next look.
+        let wrong = Wrong { what: what.into(), scope: Scope::Transactions, own_log: true };
         if self.watch.doubt.see(&Sight { wrong: vec![wrong], ..Sight::default() }) {
             let excluded = self.resource.excluded.clone();
             self.say_doubt(excluded);

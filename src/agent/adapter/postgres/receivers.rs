@@ -67,12 +67,17 @@ impl Receivers {
         }
         let mut strange = vec![];
         self.seen.retain(|id, seen| {
+            let here = found.iter().any(|c| c.id == *id);
+            if !named(&&seen.connection) {
+                return false;
+            }
             let word = words.iter().find(|(node, _)| is_name(node.as_str(), &seen.connection.name));
             match word {
                 Some((_, (asked, Receiver::Here | Receiver::Perhaps))) if *asked >= seen.first => {
                     seen.unspoken = None;
                 }
-                Some((_, (asked, Receiver::Not))) if *asked >= seen.first => {
+                // Of one that is gone it says nothing.
+                Some((_, (asked, Receiver::Not))) if here && *asked >= seen.first => {
                     seen.unspoken.get_or_insert(now);
                 }
                 // What was said before it came is not said of it; who is not heard says nothing.
@@ -83,7 +88,6 @@ impl Receivers {
             if is_strange {
                 strange.push(seen.connection.clone());
             }
-            let here = found.iter().any(|c| c.id == *id);
             here || seen.connection.confirms && seen.unspoken.is_some() && !is_strange
         });
         strange

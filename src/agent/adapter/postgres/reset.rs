@@ -46,7 +46,10 @@ fn follows_on_nothing(segment: &Path, name: &str, timeline: u32) -> Option<Lsn> 
     // A new timeline begins with a copy of the segment in which it left the one before.
     let own = page_timeline == timeline && files::begins(name, segment_bytes) == Some(begins);
     let shutdown_checkpoint = length >= RECORD_HEADER && (kind, manager) == (0, 0);
-    let anew = own && info & FIRST_IS_CONTRECORD == 0 && shutdown_checkpoint && before == 0;
+    // `initdb` writes one too, at the beginning of everything.
+    let first = timeline == 1 && begins == segment_bytes;
+    let anew =
+        own && !first && info & FIRST_IS_CONTRECORD == 0 && shutdown_checkpoint && before == 0;
     anew.then_some(Lsn(begins))
 }
 

@@ -105,6 +105,7 @@ impl Driver {
         self.facts.sessions = 0;
         self.holding = super::serving::Holding::default();
         self.slots = (None, vec![]);
+        self.receivers = super::receivers::Receivers::default();
     }
 
     /// Kills whatever is this node's server. Evidence is that nothing remains, and that nobody

@@ -13,6 +13,10 @@ use crate::model::{Epoch, Member, NodeId, Span};
 /// cluster is in.
 const FIRST_WORD: Span = Span::secs(2);
 
+/// A database that was stopped so long ago cannot have been started, won the role and been promoted
+/// since.
+const JUST_NOW: Span = Span::millis(250);
+
 impl Engine {
     /// Verdicts, cluster state, then at most one step of the failover machine.
     pub(super) fn judge(&mut self, making: &mut Making) {
@@ -297,32 +301,28 @@ impl Engine {
                     format!("{primary} failed: it takes writes no longer than its lease lasts");
                 return (ClusterState::Critical, why);
             }
-            // Only where nothing runs that could: a database that was found running may accept
-            // writes for as long as an earlier promise lasts.
-            // Nor where it may have been promoted since: it did not know yet that it won, or fetches
-            // log before it is. One that gave the epoch back, or votes for another, will not be.
-            let vote_says = |r: &NodeReport| (r.vote.epoch, r.vote.won, r.vote.released);
+            // "No writes" only where nothing runs that could: a database that was found running may
+            // accept writes for as long as an earlier promise lasts, and one that was a standby may
+            // have been promoted since it was heard.
             let claims = |r: &NodeReport| {
                 let itself = r.vote.holder.as_ref() == Some(&r.member) && !r.vote.released;
                 itself && r.vote.epoch > self.durable.epoch
             };
             let another =
                 |r: &NodeReport| self.durable.holder.as_ref().is_some_and(|h| *h != r.member);
-            let calm = speaks
-                && mind.report.as_ref().is_some_and(|r| {
-                    use ResourceState::{None, Rebuilding, Standby, Stopped};
-                    let epoch = self.durable.epoch;
-                    let since = match r.resource.state {
-                        Standby => (epoch, true, true),
-                        None | Stopped(_) | Rebuilding => (epoch, true, false),
-                        _ => return false,
-                    };
-                    another(r) || vote_says(r) >= since && !claims(r)
-                });
-            let until = if calm {
-                "no writes"
-            } else {
-                "it may take writes until the last one has run out"
+            let vote_is_of_now =
+                |r: &NodeReport| (r.vote.epoch, r.vote.won) >= (self.durable.epoch, true);
+            let report = mind.report.as_ref().filter(|_| speaks);
+            let until = match report.map(|r| (&r.resource.state, r)) {
+                Some((ResourceState::Standby, _)) => "its database was a standby when last heard",
+                Some((
+                    ResourceState::None | ResourceState::Stopped(_) | ResourceState::Rebuilding,
+                    r,
+                )) if another(r) || vote_is_of_now(r) && !claims(r) => {
+                    let just_now = mind.age(self.now).is_some_and(|age| age <= JUST_NOW);
+                    if just_now { "no writes" } else { "its database was stopped when last heard" }
+                }
+                _ => "it may take writes until the last one has run out",
             };
             return (
                 ClusterState::Critical,

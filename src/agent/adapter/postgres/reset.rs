@@ -82,6 +82,7 @@ mod tests {
                 segment(1, begins, 0, 114),
                 None,
             ),
+            ("initdb's own", "000000010000000000000001", segment(1, 1 << 24, 0, 114), None),
             ("to be used again", "000000040000000000000009", segment(4, begins, 0, 114), None),
         ];
         for (what, name, head, found) in cases {

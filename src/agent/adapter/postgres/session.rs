@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Error, NoTls, Row, Statement};
 use super::sql::{LookError, bounded};
 use crate::config::agent::PostgresConfig;
 
-/// See the chapter.
+/// One connection, and the statements that were prepared on it.
 pub struct Session {
     client: Client,
     prepared: Mutex<HashMap<&'static str, Statement>>,

@@ -200,6 +200,7 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
         || a.resource.position.timeline != b.resource.position.timeline
         || a.resource.receiving_from != b.resource.receiving_from
         || a.resource.trouble != b.resource.trouble
+        || a.resource.setback.is_some() != b.resource.setback.is_some()
         || a.resource.refuses != b.resource.refuses
         || a.resource.blocked.is_some() != b.resource.blocked.is_some()
         || a.resource.found != b.resource.found

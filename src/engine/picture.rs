@@ -149,7 +149,10 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
         }
         ResourceState::Unknown => (Verdict::Unknown, "not looked at yet".into()),
         ResourceState::Starting | ResourceState::Rebuilding => {
-            (Verdict::Degraded, or(&resource.trouble, resource.state.word()))
+            let now = or(&resource.trouble, resource.state.word());
+            let failed = resource.setback.as_ref().map(|s| &s.what).filter(|what| **what != now);
+            let why = failed.map_or(now.clone(), |what| format!("{now}; before that: {what}"));
+            (Verdict::Degraded, why)
         }
         ResourceState::Standby | ResourceState::Primary if report.shares.is_some() => {
             (Verdict::Healthy, String::new())

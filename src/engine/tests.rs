@@ -4,7 +4,7 @@ use super::*;
 use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{
     ArmedFacts, ArmedStage, CheckTimes, HoldingFacts, NodeReport, Pids, ResourceFacts,
-    ResourceState, Room, StandbyFacts, StopEvidence, VoteFacts,
+    ResourceState, Room, Setback, StandbyFacts, StopEvidence, VoteFacts,
 };
 use crate::model::testimony::{EpochSync, ReleaseNotice};
 use crate::model::topology::{Detection, Strategy};
@@ -498,15 +498,19 @@ fn no_phase_is_without_a_way_out() {
 #[test]
 fn a_node_that_comes_back_by_itself_is_waited_for() {
     let mut world = World::calm(Strategy::Automatic);
-    for (state, act) in [
-        (ResourceState::Rebuilding, Act::Wait),
-        (ResourceState::Standby, Act::Mend { node: Some("n3".into()) }),
+    for (state, failed, act) in [
+        (ResourceState::Rebuilding, false, Act::Wait),
+        (ResourceState::Rebuilding, true, Act::Mend { node: Some("n3".into()) }),
+        (ResourceState::Starting, true, Act::Mend { node: Some("n3".into()) }),
+        (ResourceState::Standby, false, Act::Mend { node: Some("n3".into()) }),
     ] {
         for _ in 0..5 {
             let mut back = report("n3");
             back.resource.state = state.clone();
             back.resource.receiving_from = None;
             back.resource.trouble = "rewinding to follow n1".into();
+            let why = "the source of the rebuild is not reachable";
+            back.resource.setback = failed.then(|| Setback::after(None, why, WallTime(0)));
             world.hear(report("n1"));
             world.hear(report("n2"));
             world.hear(back);

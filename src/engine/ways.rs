@@ -367,7 +367,9 @@ impl Engine {
             if self.is_heard(node) && unwell(node) {
                 let why = &self.nodes[node].why;
                 ways.push(match report.resource.state {
-                    ResourceState::Starting | ResourceState::Rebuilding => {
+                    ResourceState::Starting | ResourceState::Rebuilding
+                        if report.resource.setback.is_none() =>
+                    {
                         way(Act::Wait, format!("{node} comes back by itself: {why}"))
                     }
                     _ => mend(Some(node), format!("mend {node}: {why}")),

@@ -269,6 +269,9 @@ pub struct ResourceFacts {
     pub unproved: Option<Unproved>,
     /// What is wrong, in words.
     pub trouble: String,
+    /// Why what was ordered is not reached yet, by the last try; `None`: reached, or nothing failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setback: Option<Setback>,
     /// What a new client of the database is told instead of being let in; empty: it is let in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub refuses: String,
@@ -281,6 +284,33 @@ pub struct ResourceFacts {
     /// Where what was found was not what was ordered, the last few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Found>,
+}
+
+/// Tries to reach what was ordered that failed, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setback {
+    /// Why the last one failed.
+    pub what: String,
+    /// When the first one failed, by the node's wall clock.
+    pub first: WallTime,
+    /// When the last one did.
+    pub last: WallTime,
+    /// How many there were.
+    pub times: u32,
+}
+
+impl Setback {
+    /// One more try failed.
+    pub fn after(before: Option<Self>, what: &str, at: WallTime) -> Self {
+        let (first, times) = before.map_or((at, 0), |b| (b.first, b.times));
+        Self { what: what.to_owned(), first, last: at, times: times.saturating_add(1) }
+    }
+
+    /// Pauses between tries grow, up to sixteen times the first: what failed ten times is seldom
+    /// mended within the next moment, and a try may cost others something.
+    pub fn pauses(&self) -> u32 {
+        (1 << (self.times / 10).min(4)).max(1)
+    }
 }
 
 /// What holds up the writes of clients on a database that accepts them.

@@ -4,7 +4,7 @@ use super::host::Task;
 use super::world::{Event, World};
 use crate::agent::machine::{Goal, Manner, Upstream};
 use crate::model::loss::LossAccount;
-use crate::model::observation::{Found, ResourceState, StopEvidence, WriteProof};
+use crate::model::observation::{Found, ResourceState, Setback, StopEvidence, WriteProof};
 use crate::model::planted::{Bug, planted};
 use crate::model::topology::Role;
 use crate::model::{Lsn, Position, Span};
@@ -62,15 +62,18 @@ impl World {
         agent.resource.settled = agent.goal.0;
         agent.resource.failure.clear();
         agent.trouble.clear();
+        agent.setback = None;
         agent.report_due = true;
         self.observe(host);
     }
 
     pub(super) fn fail(&mut self, host: usize, why: &str) {
+        let wall = self.wall();
         let primary = {
             let Some(agent) = &mut self.hosts[host].agent else { return };
             why.clone_into(&mut agent.resource.failure);
             why.clone_into(&mut agent.trouble);
+            agent.setback = Some(Setback::after(agent.setback.take(), why, wall));
             agent.report_due = true;
             // A promotion is not tried twice by itself; a setting of one that is promoted already
             // is, as on PostgreSQL.

@@ -61,7 +61,9 @@ impl World {
         let waits_since = (only_waits && !runs).then(|| since.unwrap_or(self.now));
         if ways.is_empty() || since.is_some_and(|since| self.now.since(since) > PASSES) {
             let what = if ways.is_empty() { "no way out" } else { "only waiting" };
-            wrong.push(format!("{what}: {}: {}", view.phase.phase.word(), view.why));
+            let named: Vec<&str> = ways.iter().map(|w| w.text.as_str()).collect();
+            let named = named.join("; ");
+            wrong.push(format!("{what}: {}: {}: {named}", view.phase.phase.word(), view.why));
         }
         for way in &ways {
             self.walked.ways += 1;

@@ -6,7 +6,7 @@ use super::world::Event;
 use crate::agent::machine::{Goal, Machine, Resource};
 use crate::lease::VoterRecord;
 use crate::model::loss::Suspicion;
-use crate::model::observation::{Found, ResourceState, WriteProof};
+use crate::model::observation::{Found, ResourceState, Setback, WriteProof};
 use crate::model::topology::Node;
 use crate::model::{Lsn, NodeId, Span, Timestamp};
 
@@ -32,6 +32,7 @@ pub(super) struct Agent {
     pub(super) state: ResourceState,
     pub(super) since: Timestamp,
     pub(super) trouble: String,
+    pub(super) setback: Option<Setback>,
     pub(super) proof: Option<WriteProof>,
     pub(super) following: Option<NodeId>,
     pub(super) looks: u64,

@@ -278,6 +278,19 @@ fn positions(
     if !r.trouble.is_empty() {
         lines.extend(parts::said(model, &Said::new().say(Ink::Warn, r.trouble.clone()), 1, width));
     }
+    if let Some(setback) = &r.setback {
+        let tries = match setback.times {
+            1 => format!("a try failed at {}", model.clock(setback.last)),
+            n => format!(
+                "{n} tries failed since {}, the last at {}",
+                model.clock(setback.first),
+                model.clock(setback.last)
+            ),
+        };
+        let what = Some(&setback.what).filter(|what| **what != r.trouble);
+        let words = what.map_or(tries.clone(), |what| format!("{tries}: {what}"));
+        lines.extend(parts::said(model, &Said::new().say(Ink::Warn, words), 1, width));
+    }
     for room in &report.rooms {
         let total = if room.total == 0 { "unknown".into() } else { number::bytes(room.total) };
         let words = format!("{} free of {total} · {}", number::bytes(room.free), room.path);

@@ -52,13 +52,15 @@ use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
-use crate::model::observation::{ResourceFacts, ResourceState};
+use crate::model::observation::{ResourceFacts, ResourceState, Setback};
 use crate::model::serving::Slot;
 use crate::model::topology::Unsynchronised;
 use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
 
 /// Time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// The first pause after a try that failed.
+const RETRY: Duration = Duration::from_millis(300);
 /// A fast shutdown may take so long before it is made an immediate one.
 const FAST_STOP_MAX: Span = Span::secs(15);
 /// An immediate shutdown may take so long before everything is killed.
@@ -215,12 +217,14 @@ impl Driver {
     /// Reaches the goal and then watches, until it is dropped for another goal.
     async fn pursue(&mut self, id: u64, goal: &Goal, prove: &mut watch::Receiver<String>) {
         self.resource.failure.clear();
+        self.facts.setback = None;
         self.resource.deaf = false;
         loop {
             match self.reach(goal).await {
                 Ok(()) => {
                     self.resource.settled = id;
                     self.facts.trouble.clear();
+                    self.facts.setback = None;
                     self.resource.failure.clear();
                     // What it was reached with was seen a moment ago; a failover waits for it.
                     self.tell().await;
@@ -228,17 +232,21 @@ impl Driver {
                 Err(failure) => {
                     tracing::warn!(goal = ?goal, "could not reach the goal: {}", failure.0);
                     self.facts.trouble.clone_from(&failure.0);
+                    let before = self.facts.setback.take();
+                    let setback = Setback::after(before, &failure.0, host::wall());
+                    let pauses = setback.pauses();
+                    self.facts.setback = Some(setback);
                     self.resource.failure = failure.0;
-                    self.look().await;
-                    if matches!(goal, Goal::Standby { .. }) && self.resource.writable {
-                        self.keep_order(goal).await;
-                    }
-                    self.tell().await;
+                    self.look_while_it_fails(goal).await;
                     // A promotion is not tried twice by itself: its outcome has to be judged first.
                     if matches!(goal, Goal::Primary { .. }) && std::mem::take(&mut self.promoting) {
                         self.exited().await;
                     }
-                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    tokio::time::sleep(RETRY).await;
+                    for _ in 1..pauses {
+                        self.look_while_it_fails(goal).await;
+                        tokio::time::sleep(RETRY).await;
+                    }
                     continue;
                 }
             }
@@ -281,6 +289,15 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// What was ordered is not reached: what is here is looked at all the same.
+    async fn look_while_it_fails(&mut self, goal: &Goal) {
+        self.look().await;
+        if matches!(goal, Goal::Standby { .. }) && self.resource.writable {
+            self.keep_order(goal).await;
+        }
+        self.tell().await;
     }
 
     async fn reach(&mut self, goal: &Goal) -> Done {

@@ -18,7 +18,7 @@ use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{
-    CheckTimes, Found, ResourceFacts, ResourceState, StandbyFacts, StopEvidence, Unproved,
+    CheckTimes, Found, ResourceFacts, ResourceState, Setback, StandbyFacts, StopEvidence, Unproved,
     WriteProof,
 };
 use crate::model::{Epoch, Lsn, NodeId, Span, SyncSet, Timestamp};
@@ -95,9 +95,12 @@ impl Driver {
                         self.resource.settled = id;
                         (self.resource.failure, self.facts.trouble) =
                             (String::new(), String::new());
+                        self.facts.setback = None;
                     }
                     Err(why) => {
                         self.facts.trouble.clone_from(&why);
+                        let before = self.facts.setback.take();
+                        self.facts.setback = Some(Setback::after(before, &why, host::wall()));
                         self.resource.failure = why;
                     }
                 }

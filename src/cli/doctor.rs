@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+pub(super) enum Verdict {
     Right,
     /// It cannot be seen from here.
     Unknown,
@@ -53,8 +53,8 @@ impl Verdict {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Finding {
-    about: &'static str,
+pub(super) struct Finding {
+    pub(super) about: &'static str,
     name: String,
     /// `fixed`, `moving`, `guarded`; empty beside settings.
     kind: &'static str,
@@ -62,9 +62,9 @@ struct Finding {
     wanted: String,
     /// Where the value comes from: file and line, or words.
     source: String,
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
     /// Why it matters, and what mends it.
-    advice: String,
+    pub(super) advice: String,
 }
 
 impl Finding {
@@ -89,14 +89,7 @@ impl Finding {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let config = AgentConfig::read(&arguments.config)?;
-    let mut findings = vec![];
-    if let Some(postgres) = &config.postgres {
-        super::runtime()?.block_on(database(&config, postgres, &mut findings));
-        starters(postgres, &mut findings);
-    }
-    room(&config, &mut findings);
-    clocks(&mut findings);
-    certificates(&config, &mut findings);
+    let findings = super::runtime()?.block_on(look(&config));
     let worst = findings.iter().map(|f| f.verdict).max().unwrap_or(Verdict::Right);
     match Format::or_default(arguments.output) {
         Format::Json => output::json(&findings),
@@ -109,7 +102,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     })
 }
 
-fn table(findings: &[Finding]) {
+/// Everything that is looked at.
+pub(super) async fn look(config: &AgentConfig) -> Vec<Finding> {
+    let mut findings = vec![];
+    if let Some(postgres) = &config.postgres {
+        database(config, postgres, &mut findings).await;
+        starters(postgres, &mut findings);
+    }
+    room(config, &mut findings);
+    clocks(&mut findings);
+    certificates(config, &mut findings);
+    findings
+}
+
+pub(super) fn table(findings: &[Finding]) {
     let mut about = "";
     for finding in findings {
         if finding.about != about {
@@ -393,7 +399,10 @@ fn certificates(config: &AgentConfig, findings: &mut Vec<Finding>) {
                 let finding = Finding::new("certificates", name, format!("{days} days left"));
                 match days {
                     ..=0 => finding.but(Verdict::Wrong, "expired: peers refuse it"),
-                    1..=30 => finding.but(Verdict::Mind, "renew it, and restart the agent"),
+                    1..=30 => finding.but(
+                        Verdict::Mind,
+                        "put a new one in its place: it is read without a restart",
+                    ),
                     _ => finding,
                 }
             }

@@ -27,10 +27,17 @@ pub struct Options {
     pub simulated: bool,
     /// Whether a plane is started.
     pub plane: bool,
+    /// Whether agents are started.
+    #[serde(default = "yes")]
+    pub agents: bool,
     /// How long checks are heightened after a move, in seconds.
     pub stabilise_s: u64,
     /// After which a former holder may take its role back, in seconds.
     pub reclaim_after_s: u64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for Options {
@@ -43,6 +50,7 @@ impl Default for Options {
             strategy: Strategy::Automatic,
             simulated: false,
             plane: true,
+            agents: true,
             stabilise_s: 5,
             reclaim_after_s: 10,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::adapter::{self, Receiver, Seen};
+use super::beside::{BESIDE_INTERVAL, Beside};
 use super::fence::Fence;
 use super::guard::Guard;
 use super::http::{self, RouterFacts};
@@ -94,6 +95,8 @@ struct Agent {
     routers: watch::Sender<RouterFacts>,
     /// Why there is no guard; empty when there is.
     unguarded: String,
+    /// A server that is not owned yet.
+    beside: Option<Beside>,
     /// The disk failed: the process ends.
     broken: Option<crate::store::StoreError>,
 }
@@ -131,22 +134,16 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
     let saved = record.saved();
     let never_managed = saved.voters.is_none() && saved.epoch == crate::model::Epoch(0);
-    if let Some((dir, pid)) =
-        data_dir.as_ref().filter(|_| never_managed).and_then(|d| Some((d, host::postmaster(d)?)))
-    {
-        let why = format!(
-            "{} is in use by process {pid}, a PostgreSQL that no agent started. Nothing was \
-                touched. Stop it and keep it from \
-             starting by itself (systemctl disable --now postgresql), then start the agent again",
-            dir.display()
-        );
-        return Err(StartError::Other(why));
-    }
+    let beside = match data_dir.as_ref().filter(|_| never_managed) {
+        Some(dir) => Beside::find(dir, config.node.role).map_err(StartError::Other)?,
+        None => None,
+    };
     let ours = config.postgres.as_ref().map(|p| own_server(&config, p)).transpose()?;
     let (found, adopted, armed) = match &ours {
         Some(ours) => adopt(&config.state_dir, ours),
         None => (Found::default(), None, None),
     };
+    let found = Found { beside: beside.is_some(), ..found };
     let (mut keeper, mut fence) = (None, Fence::default());
     if let Some(ours) = &ours {
         let threads = |e| other("the agent's threads", e);
@@ -199,12 +196,14 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         shown,
         routers,
         unguarded: String::new(),
+        beside,
         broken: None,
     };
     tracing::info!(node = %agent.config.node.node_id, incarnation = %agent.setup.me.incarnation, "agent started");
     agent.perform(turn);
     agent.mind_record();
     let mut beat_at = tokio::time::Instant::now();
+    let mut beside = tokio::time::interval(BESIDE_INTERVAL);
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|e| other("signals", e))?;
     loop {
@@ -233,6 +232,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
                 agent.beat();
                 beat_at = tokio::time::Instant::now() + around(heartbeat, random());
             }
+            _ = beside.tick(), if agent.beside.is_some() => agent.mind_beside(),
         }
     }
 }
@@ -303,7 +303,7 @@ fn adopt(state_dir: &std::path::Path, ours: &Ours) -> (Found, Option<Guard>, Opt
             && armed.as_ref().is_some_and(|a| a.folders.contains(&server.folder))
     });
     let until = armed.map(|a| a.until);
-    (Found { running_guarded: guarded }, Some(guard), until)
+    (Found { running_guarded: guarded, ..Found::default() }, Some(guard), until)
 }
 
 fn setup(config: &AgentConfig, record: &VoterRecord) -> Setup {
@@ -497,7 +497,25 @@ impl Agent {
         }
     }
 
+    /// A server that is not owned yet is left alone until it is time.
+    fn mind_beside(&mut self) {
+        let Some(beside) = &mut self.beside else { return };
+        if !beside.is_gone(self.machine.record().voters.is_some()) {
+            return;
+        }
+        tracing::info!(
+            "the server that was here before is stopped: from now on this agent starts it"
+        );
+        self.beside = None;
+        let turn = self.machine.alone(host::now());
+        self.perform(turn);
+        self.hand_over_goal();
+    }
+
     fn hand_over_goal(&mut self) {
+        if self.beside.is_some() {
+            return;
+        }
         if self.withheld.as_ref().is_some_and(|(_, goal)| self.may_pursue(goal))
             && let Some((id, goal)) = self.withheld.take()
         {
@@ -561,6 +579,8 @@ impl Agent {
                 | PeerMessage::Install(_),
                 _,
             ) if !self.record.is_saved() => {}
+            Request::Peer(PeerMessage::Install(_), _)
+                if self.beside.as_ref().is_some_and(Beside::forbids_founding) => {}
             Request::Peer(message, answer) => {
                 let approved = self.approved(&message);
                 let (turn, mut reply) = self.machine.message(now, message, approved);
@@ -678,6 +698,7 @@ impl Agent {
             shares: self.machine.shares().cloned(),
             rooms: self.rooms.found(),
             certificates: self.credentials.certificates(host::wall()),
+            beside: self.beside.as_ref().map_or(String::new(), |b| b.role().to_owned()),
             activity: self.machine.activity(),
             complaint,
             data: self.machine.data().clone(),

@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+pub(super) enum Verdict {
     Right,
     /// It cannot be seen from here.
     Unknown,
@@ -54,8 +54,8 @@ impl Verdict {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Finding {
-    about: &'static str,
+pub(super) struct Finding {
+    pub(super) about: &'static str,
     name: String,
     /// `fixed`, `moving`, `guarded`; empty beside settings.
     kind: &'static str,
@@ -63,9 +63,9 @@ struct Finding {
     wanted: String,
     /// Where the value comes from: file and line, or words.
     source: String,
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
     /// Why it matters, and what mends it.
-    advice: String,
+    pub(super) advice: String,
 }
 
 impl Finding {
@@ -90,14 +90,7 @@ impl Finding {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let config = AgentConfig::read(&arguments.config)?;
-    let mut findings = vec![];
-    if let Some(postgres) = &config.postgres {
-        super::runtime()?.block_on(database(&config, postgres, &mut findings));
-        starters(postgres, &mut findings);
-    }
-    room(&config, &mut findings);
-    clocks(&mut findings);
-    certificates(&config, &mut findings);
+    let findings = super::runtime()?.block_on(look(&config));
     let worst = findings.iter().map(|f| f.verdict).max().unwrap_or(Verdict::Right);
     match Format::or_default(arguments.output) {
         Format::Json => output::json(&findings),
@@ -110,7 +103,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     })
 }
 
-fn table(findings: &[Finding]) {
+/// Everything that is looked at.
+pub(super) async fn look(config: &AgentConfig) -> Vec<Finding> {
+    let mut findings = vec![];
+    if let Some(postgres) = &config.postgres {
+        database(config, postgres, &mut findings).await;
+        starters(postgres, &mut findings);
+    }
+    room(config, &mut findings);
+    clocks(&mut findings);
+    certificates(config, &mut findings);
+    findings
+}
+
+pub(super) fn table(findings: &[Finding]) {
     let mut about = "";
     for finding in findings {
         if finding.about != about {

@@ -1,5 +1,6 @@
 //! One file per subcommand; the only room that knows all others.
 
+mod adopt;
 mod audit;
 pub mod bytes;
 mod console;
@@ -96,6 +97,8 @@ enum Command {
     /// Look at one node's host: settings, archive, slots, room, clocks, certificates, who else may
     /// start the server. Exit 6 when something wants minding, 7 when a promise does not hold.
     Doctor(doctor::Arguments),
+    /// Take over a PostgreSQL that runs already: look at it, say what is missing, and begin.
+    Adopt(adopt::Arguments),
     /// Verify the present state, with a real write read back.
     Verify(why::VerifyArguments),
     /// Say that what happened is known: cooldown, rate and crash loops count anew.
@@ -171,6 +174,7 @@ pub fn main() -> ExitCode {
         Some(Command::Evacuate(arguments)) => evacuate::run(&arguments),
         Some(Command::Why(arguments)) => why::why(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
+        Some(Command::Adopt(arguments)) => adopt::run(&arguments),
         Some(Command::Verify(arguments)) => why::verify(&arguments),
         Some(Command::Acknowledge(arguments)) => why::acknowledge(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments),

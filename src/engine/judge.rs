@@ -274,6 +274,15 @@ impl Engine {
         {
             return (ClusterState::Unknown, "not everybody was heard yet".into());
         }
+        let unowned = |m: &&NodeMind| m.report.as_ref().is_some_and(|r| r.beside == "primary");
+        let beside = self.nodes.iter().find(|(_, m)| unowned(m) && m.verdict <= Verdict::Degraded);
+        if let Some((node, _)) = beside.filter(|_| primary.is_none()) {
+            let why = format!(
+                "{node} is not owned yet: its PostgreSQL takes writes without quorate, and what \
+                    they are worth is not known; `quorate adopt` there says what is missing"
+            );
+            return (ClusterState::Unknown, why);
+        }
         let Some(primary) = primary else {
             return (ClusterState::Critical, "no node holds the write role".into());
         };

@@ -131,6 +131,10 @@ pub fn from_agents(
 /// What a node's own report says of it.
 pub fn own_word(report: &NodeReport) -> (Verdict, String) {
     let resource = &report.resource;
+    if !report.beside.is_empty() {
+        let why = format!("a {} runs here that quorate does not own yet", report.beside);
+        return (Verdict::Degraded, why);
+    }
     if let Some(fault) = &report.data_fault
         && !matches!(resource.state, ResourceState::Stopped(_))
     {

@@ -192,6 +192,7 @@ pub(super) fn report(node: &str) -> NodeReport {
         shares: None,
         rooms: vec![],
         certificates: vec![],
+        beside: String::new(),
         activity: String::new(),
         complaint: String::new(),
         data: crate::model::DataFound::default(),

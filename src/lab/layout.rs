@@ -27,6 +27,9 @@ pub struct Options {
     pub simulated: bool,
     /// Whether a plane is started.
     pub plane: bool,
+    /// Whether agents are started.
+    #[serde(default = "yes")]
+    pub agents: bool,
     /// How long checks are heightened after a move, in seconds.
     pub stabilise_s: u64,
     /// After which a former holder may take its role back, in seconds.
@@ -34,6 +37,10 @@ pub struct Options {
     /// PostgreSQL's programs; `None`: to be found.
     #[serde(default)]
     pub postgres: Option<PathBuf>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for Options {
@@ -46,6 +53,7 @@ impl Default for Options {
             strategy: Strategy::Automatic,
             simulated: false,
             plane: true,
+            agents: true,
             stabilise_s: 5,
             reclaim_after_s: 10,
             postgres: None,

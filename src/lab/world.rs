@@ -157,7 +157,8 @@ impl Lab {
         state.net = Some(lab.spawn(&["lab", "net", "--dir", &dir_text], "net.log")?);
         lab.state = state;
         lab.save()?;
-        for node in nodes {
+        let started = if lab.state.options.agents { nodes } else { vec![] };
+        for node in started {
             said(&format!("starting the agent of {node}"));
             lab.start_agent(&node)?;
         }

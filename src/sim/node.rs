@@ -54,8 +54,12 @@ impl World {
         let guarded = armed && here.db.running && !here.db.by_hand;
         here.by_hand_at =
             here.by_hand_at.max(if here.db.by_hand { self.now } else { Timestamp(0) });
-        let (machine, turn) =
-            Machine::start(now, setup, record, &Found { running_guarded: guarded });
+        let (machine, turn) = Machine::start(
+            now,
+            setup,
+            record,
+            &Found { running_guarded: guarded, ..Found::default() },
+        );
         here.agent = Some(Agent {
             machine,
             born,
@@ -468,6 +472,7 @@ impl World {
         let Some(agent) = &mut self.hosts[host].agent else { return };
         let found = Found {
             running_guarded: matches!(agent.machine.tenure(), Tenure::Holding { .. }) && running,
+            ..Found::default()
         };
         let (machine, turn) = Machine::start(now, setup, record, &found);
         agent.machine = machine;
@@ -647,6 +652,7 @@ impl World {
             shares: agent.machine.shares().cloned(),
             rooms: vec![],
             certificates: vec![],
+            beside: String::new(),
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
             data: agent.machine.data().clone(),

@@ -121,6 +121,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         shares: None,
         rooms: vec![],
         certificates: vec![],
+        beside: String::new(),
         activity: String::new(),
         complaint: String::new(),
         data: quorate::model::DataFound::default(),

@@ -128,7 +128,7 @@ fn an_agent_says_what_is_wrong_before_it_touches_anything() {
     other.wait().unwrap();
     assert_eq!(code, 1);
     assert!(
-        text.contains(&format!("is in use by process {}", other.id()))
+        text.contains(&format!("(process {}) is a primary", other.id()))
             && text.contains("Nothing was touched"),
         "{text}"
     );

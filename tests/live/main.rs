@@ -7,6 +7,7 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod adopt;
 mod archive;
 mod bad_days;
 mod bare;

@@ -138,8 +138,12 @@ fn a_process_that_dies_while_it_fetches_leaves_nothing_to_resume() {
     let (machine, _) = fetching();
     let left = machine.record().clone();
     assert!(left.is_won());
-    let (machine, _) =
-        Machine::start(at(9_000), setup("n2"), left, &Found { running_guarded: true });
+    let (machine, _) = Machine::start(
+        at(9_000),
+        setup("n2"),
+        left,
+        &Found { running_guarded: true, ..Found::default() },
+    );
     assert!(matches!(machine.tenure(), Tenure::None));
     assert!(!matches!(machine.goal(), Goal::Primary { .. }));
 }

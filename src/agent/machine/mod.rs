@@ -193,6 +193,9 @@ pub struct Setup {
 pub struct Found {
     /// A database process runs, and a guard that is told in time.
     pub running_guarded: bool,
+    /// A server that no agent started runs here, on a node that never was in a cluster: it stays
+    /// as it is until it is adopted.
+    pub beside: bool,
 }
 
 /// The pure agent.
@@ -239,6 +242,8 @@ pub struct Machine {
     mark_took: Span,
     /// How many rebuilds of its data it has taken note of.
     rebuilt: u64,
+    /// A server that is not owned yet runs here: nothing is known of it, and nothing is claimed.
+    beside: bool,
     now: Timestamp,
 }
 
@@ -291,6 +296,7 @@ impl Machine {
             marking: false,
             mark_took: Span::ZERO,
             rebuilt: 0,
+            beside: found.beside,
             now,
         };
         for (peer, _) in &machine.voter.record().known {
@@ -352,6 +358,9 @@ impl Machine {
     }
     /// In words, what it is doing; empty when nothing moves.
     pub fn activity(&self) -> String {
+        if self.beside {
+            return "waits beside a PostgreSQL that it does not own yet".into();
+        }
         match (&self.tenure, &self.attempt) {
             (Tenure::Resuming { .. }, _) => "asks whether it still holds the role".into(),
             (Tenure::Holding { stopping: Some(_), .. }, _) => "hands the role over".into(),
@@ -483,7 +492,9 @@ impl Machine {
             Cut::Not
         };
         Local {
-            not_writable: !self.resource.writable && !matches!(self.tenure, Tenure::Holding { .. }),
+            not_writable: !self.beside
+                && !self.resource.writable
+                && !matches!(self.tenure, Tenure::Holding { .. }),
             cut,
             unproved_line: self.line_is_unproved(),
         }
@@ -492,6 +503,19 @@ impl Machine {
     /// How far the log here was flushed, as its voter remembers durably.
     pub fn mark(&self) -> Option<Position> {
         self.voter.record().data.high
+    }
+
+    /// A server that is not owned yet runs here.
+    pub fn beside(&self) -> bool {
+        self.beside
+    }
+
+    /// It does not run any more: from now on only this agent starts one here.
+    pub fn alone(&mut self, now: Timestamp) -> Turn {
+        self.turn(now, |machine, turn| {
+            machine.beside = false;
+            turn.effects.push(Effect::Report);
+        })
     }
 
     /// What its voter has promised, for reports.

@@ -56,8 +56,12 @@ pub(super) fn record(node: &str) -> VoterRecord {
 
 /// n1's agent was started again under a living guard, and n2 confirms that it still holds the role.
 pub(super) fn holding() -> Machine {
-    let (mut machine, turn) =
-        Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: true });
+    let (mut machine, turn) = Machine::start(
+        at(0),
+        setup("n1"),
+        record("n1"),
+        &Found { running_guarded: true, ..Found::default() },
+    );
     assert!(matches!(machine.tenure(), Tenure::Resuming { .. }), "{turn:?}");
     let turn = machine.wakeup(at(1));
     let round = turn
@@ -255,8 +259,12 @@ fn a_voter_that_cannot_save_counts_for_nobody_not_even_for_itself() {
 
 #[test]
 fn a_restart_without_a_guard_trusts_nothing() {
-    let (mut machine, turn) =
-        Machine::start(at(0), setup("n1"), record("n1"), &Found { running_guarded: false });
+    let (mut machine, turn) = Machine::start(
+        at(0),
+        setup("n1"),
+        record("n1"),
+        &Found { running_guarded: false, ..Found::default() },
+    );
     drop(turn);
     assert_eq!(machine.goal(), &Goal::Standby { upstream: None, may_init: false });
     assert!(matches!(machine.tenure(), Tenure::None));
@@ -459,7 +467,13 @@ fn every_order_has_an_answer_in_every_state() {
         }
     }
     let start = |node: &str, record: VoterRecord, guarded| {
-        Machine::start(at(0), setup(node), record, &Found { running_guarded: guarded }).0
+        Machine::start(
+            at(0),
+            setup(node),
+            record,
+            &Found { running_guarded: guarded, ..Found::default() },
+        )
+        .0
     };
     let armed = || {
         let mut machine = start("n2", record("n2"), false);

@@ -281,6 +281,10 @@ impl Machine {
             return;
         }
         self.found_at = now + FOUND_INTERVAL;
+        if self.beside {
+            // Whoever is there is met already, so that it is quick afterwards.
+            return self.broadcast(&PeerMessage::Hello, turn);
+        }
         if self.voter.record().voters.is_none() {
             let all_blank = self.met.values().all(|met| met.version == 0);
             if self.met.len() + 1 == self.setup.nodes.len() && all_blank {

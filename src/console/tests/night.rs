@@ -145,6 +145,7 @@ fn report(name: &str, role: Role) -> NodeReport {
         shares: None,
         rooms: vec![],
         certificates: vec![],
+        beside: String::new(),
         activity: String::new(),
         complaint: String::new(),
         data: crate::model::DataFound::default(),

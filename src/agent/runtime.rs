@@ -500,6 +500,7 @@ impl Agent {
     /// A server that is not owned yet is left alone until it is time.
     fn mind_beside(&mut self) {
         let Some(beside) = &mut self.beside else { return };
+        self.machine.contest(beside.forbids_founding());
         if !beside.is_gone(self.machine.record().voters.is_some()) {
             return;
         }

@@ -19,7 +19,7 @@ use crate::model::command::{HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Approval;
 use crate::model::view::ClusterView;
-use crate::model::{Digest, Member, VoterSet, WallTime};
+use crate::model::{Digest, Member, NodeId, VoterSet, WallTime};
 use crate::wire::Client;
 use crate::wire::message::{CallReply, CallRequest};
 
@@ -37,6 +37,12 @@ enum What {
     Remove(Change),
     /// A node that was reinstalled takes the place of its former self.
     Readmit(Change),
+    /// A node's host is to be stopped: it is no target until it is undrained. Refused where the
+    /// others would not be enough to vote, to confirm commits or to take the role. It still votes,
+    /// and its database goes on.
+    Drain(Change),
+    /// A drained node is one like the others again.
+    Undrain(Change),
     /// Remove voters whose hosts are powered off, when too few are left for anything else. Needs
     /// two persons: the first writes a signed order (--sign), the second adds a signature and
     /// executes it (--with).
@@ -150,8 +156,43 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             }
             Ok((Some(old), Some(new)))
         }),
+        What::Drain(change) => drain(change, true),
+        What::Undrain(change) => drain(change, false),
         What::Override(o) => override_voters(o),
         What::History(h) => take_history(h),
+    }
+}
+
+fn drain(change: &Change, drain: bool) -> Result<Outcome> {
+    let identity = change.person.identity()?;
+    let node = NodeId::from(change.node.as_str());
+    let reason = drain.then(|| change.reason.clone());
+    let order = CallRequest::Order(PersonOrder::Drain { node, reason });
+    let (reply, now) = super::runtime()?.block_on(async {
+        let client = Person::client(&identity)?;
+        let reply = Person::call(&client, order).await?;
+        Ok::<_, color_eyre::Report>((reply, view(&client).await?))
+    })?;
+    match reply {
+        CallReply::Accepted { .. } => {
+            let node = &change.node;
+            if drain {
+                let noted = now.records.iter().rev().find(|r| r.record.rule == DRAINED);
+                say!("{}", noted.map_or("", |r| &r.record.text));
+                say!(
+                    "{node} is no target now, and its host may be stopped: the others are enough to \
+                     vote and to confirm commits. Afterwards: quorate node undrain {node}"
+                );
+            } else {
+                say!("{node} is drained no more: it may take the role again");
+            }
+            Ok(Outcome::Done)
+        }
+        CallReply::Refused { check, why } => {
+            eprintln!("quorate: refused ({check}): {why}");
+            Ok(Outcome::Refused)
+        }
+        other => Err(eyre!("unexpected answer: {other:?}")),
     }
 }
 
@@ -182,6 +223,9 @@ fn holder(view: &ClusterView) -> Result<&NodeReport> {
 
 /// The rule of a refusal by an agent.
 const REFUSED: u16 = crate::engine::rules::REFUSED;
+
+/// The rule of a node that was drained.
+const DRAINED: u16 = crate::engine::rules::DRAINED;
 
 /// The node as it is in the voter set.
 fn voter(view: &ClusterView, node: &str) -> Result<Member> {

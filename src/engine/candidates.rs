@@ -4,6 +4,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::constraints::{CRASH_LOOP, check};
+use super::draining::DRAINED;
 use super::{Engine, rooms, serves};
 use crate::model::observation::ResourceState;
 use crate::model::plan::{Candidate, Check, Word};
@@ -165,6 +166,7 @@ impl Engine {
                 "its verdict recovers",
             ),
         ];
+        checks.extend(self.drained_check(&node.node_id));
         checks.push(self.promotion_check(&node.node_id));
         checks.extend(self.residency(node).0);
         let Some(report) = report.filter(|_| node.role != Role::Witness) else { return checks };
@@ -283,7 +285,7 @@ impl Engine {
 /// What keeps a planned move away, and is not worth an outage: with nobody else left it is
 /// overruled.
 pub(super) fn yields_to_an_outage(check: &Check) -> bool {
-    [CRASH_LOOP, serves::REPLAYS, serves::FOLLOWED].contains(&&*check.name)
+    [CRASH_LOOP, DRAINED, serves::REPLAYS, serves::FOLLOWED].contains(&&*check.name)
 }
 
 /// Whether a node's word is about now; `mends`: what would make it so.

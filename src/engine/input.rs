@@ -66,6 +66,8 @@ impl PersonOrder {
             PersonOrder::Override { order, .. } => order.words(),
             PersonOrder::History { order, .. } => order.words(),
             PersonOrder::Acknowledge { .. } => "an acknowledgement".into(),
+            PersonOrder::Drain { node, reason: Some(_) } => format!("the draining of {node}"),
+            PersonOrder::Drain { node, reason: None } => format!("the end of {node}'s draining"),
             PersonOrder::Dismiss { plan, .. } => format!("the end of plan {}", plan.short()),
         }
     }
@@ -116,6 +118,13 @@ pub enum PersonOrder {
     Acknowledge {
         /// Why.
         reason: String,
+    },
+    /// A node's host is to be stopped, and it is no target meanwhile; without a reason: it is back.
+    Drain {
+        /// Which.
+        node: NodeId,
+        /// Why; `None`: not any more.
+        reason: Option<String>,
     },
     /// Drop a plan that waits.
     Dismiss {

@@ -14,6 +14,7 @@ pub mod certificates;
 mod constraints;
 pub mod decision;
 pub mod detector;
+mod draining;
 pub mod evacuation;
 mod explain;
 pub mod fleet;
@@ -58,7 +59,7 @@ use crate::model::plan::{Approval, Plan};
 use crate::model::share::Shares;
 use crate::model::topology::{Cluster, Policy, Role};
 use crate::model::view::{
-    ClusterState, ClusterView, ForecastView, Phase, RunView, StepView, Verdict,
+    ClusterState, ClusterView, Drained, ForecastView, Phase, RunView, StepView, Verdict,
 };
 use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
 use decision::Making;
@@ -157,6 +158,9 @@ pub struct Snapshot {
     /// Nodes that a person moved the role or its share away from, until a failback.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub drained: BTreeSet<NodeId>,
+    /// Nodes whose hosts are to be stopped.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub draining: BTreeMap<NodeId, Drained>,
     /// The newest difference of each node that is recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub found: BTreeMap<NodeId, WallTime>,
@@ -272,6 +276,7 @@ impl Engine {
             restarted: false,
             shares: None,
             drained: BTreeSet::new(),
+            draining: BTreeMap::new(),
             ended: vec![],
         };
         Self::with(cluster, policy, durable, now, wall)

@@ -393,6 +393,7 @@ impl Engine {
                 );
                 self.retry_at = self.now;
             }
+            PersonOrder::Drain { node, reason } => self.drain(making, who, node, reason),
             PersonOrder::Dismiss { plan, reason } => {
                 if self.durable.pending.as_ref().is_some_and(|p| p.digest == plan) {
                     self.durable.pending = None;

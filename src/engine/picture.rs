@@ -83,6 +83,7 @@ pub fn from_agents(
                     .and_then(|r| r.shares.as_ref())
                     .and_then(|s| s.of.get(&node.node_id).copied()),
                 capacity: None,
+                drained: None,
                 report,
             }
         })

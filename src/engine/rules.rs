@@ -69,6 +69,8 @@ rules! {
     DISMISSED = 503, "A person dropped a plan.";
     ACKNOWLEDGED = 504, "A person acknowledged what happened: cooldown, rate and crash loops \
         count anew.";
+    DRAINED = 505, "A person drained a node: it is no target while its host may be stopped.";
+    UNDRAINED = 506, "A drained node is one like the others again.";
     RESTORED = 901, "The plane started again from its records.";
 }
 

@@ -682,3 +682,33 @@ fn the_policy_judges_what_the_machine_took_and_not_how_long_a_person_read() {
     assert!(policy.1, "{policy:?}");
     assert!(last.rto.unwrap() > Span::secs(69), "the outage is told as it was");
 }
+
+/// A host that is to be stopped: only where the others are enough without it.
+#[test]
+fn a_node_is_drained_only_where_the_others_are_enough() {
+    let mut world = World::calm(Strategy::Automatic);
+    let why = |world: &World, node: &str| world.engine.would_drain(&node.into(), true).unwrap_err();
+    assert_eq!(why(&world, "n1").0, "role");
+    assert_eq!(why(&world, "n9").0, "cluster file");
+    let drain = |world: &mut World, node: &str, reason: Option<&str>| {
+        let order = PersonOrder::Drain { node: node.into(), reason: reason.map(Into::into) };
+        world.input(Input::Person { who: "alice".into(), order });
+    };
+    drain(&mut world, "n3", Some("a new kernel"));
+    assert_eq!(world.rules.last(), Some(&rules::DRAINED));
+    let view = world.engine.view();
+    let drained = view.nodes.iter().find(|n| n.node.as_str() == "n3").unwrap();
+    assert!(drained.why.contains("drained by alice") && drained.why.contains("a new kernel"));
+    let table = world.engine.candidates(Some(&"n1".into()));
+    let check = |node: &str| {
+        let candidate = table.iter().find(|c| c.node.as_str() == node).unwrap();
+        candidate.checks.iter().any(|k| k.name == "drained" && !k.passed)
+    };
+    assert!(check("n3") && !check("n2"));
+    // With both away nobody could vote with the primary.
+    assert_eq!(why(&world, "n2").0, "quorum");
+    drain(&mut world, "n3", None);
+    assert_eq!(world.rules.last(), Some(&rules::UNDRAINED));
+    assert!(world.engine.would_drain(&"n2".into(), true).is_ok());
+    assert_eq!(world.engine.would_drain(&"n3".into(), false).unwrap_err().0, "drained");
+}

@@ -88,7 +88,7 @@ impl Engine {
             role,
             place: format!("{}/{}", node.region, node.site),
             verdict: mind.verdict,
-            why: mind.why.clone(),
+            why: self.with_draining(&node.node_id, &mind.why),
             phi_milli: mind.phi_milli(self.now),
             heartbeat_age: mind.age(self.now),
             votes: super::quorum::votes(&self.cluster, &self.nodes, &node.node_id, self.now),
@@ -106,6 +106,7 @@ impl Engine {
             health: Some(super::health::view(mind, &self.policy, self.now)),
             share: self.shares_traffic().then(|| self.units(&node.node_id)),
             capacity: self.shares_traffic().then(|| sharing::units_of(node)),
+            drained: self.durable.draining.get(&node.node_id).cloned(),
         }
     }
 

@@ -302,6 +302,20 @@ pub struct NodeView {
     /// Units that it can carry, there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<u64>,
+    /// Its host is to be stopped: it is no target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Drained>,
+}
+
+/// That a node's host is to be stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Who said so.
+    pub by: String,
+    /// When, by the plane's wall clock.
+    pub at: WallTime,
+    /// Why.
+    pub reason: String,
 }
 
 /// A node's health.

@@ -520,6 +520,12 @@ impl Plane {
                 }
                 order.digest()
             }
+            PersonOrder::Drain { node, reason } => {
+                if let Err((check, why)) = self.engine.would_drain(node, reason.is_some()) {
+                    return refused(&check, why);
+                }
+                Digest::new("")
+            }
             PersonOrder::Acknowledge { .. } | PersonOrder::Verify { .. } => Digest::new(""),
         };
         self.input(Input::Person { who: who.to_owned(), order });

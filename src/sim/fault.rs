@@ -176,6 +176,8 @@ pub enum Fault {
     Switchover(Option<Vec<Whom>>, bool),
     /// A person wants to be without these nodes, where several accept writes, and confirms it.
     Drain(Vec<Whom>),
+    /// A person wants to stop these hosts; `false`: they are back.
+    Rest(Vec<Whom>, bool),
     /// A person asks for a failback, and confirms it.
     Failback,
     /// A person wants the former holder to take the role back.
@@ -243,6 +245,7 @@ impl Fault {
             | Fault::LyingDisk(w)
             | Fault::CorruptDisk(w)
             | Fault::Drain(w)
+            | Fault::Rest(w, _)
             | Fault::Node(_, w)
             | Fault::Override(w)
             | Fault::History(w)
@@ -514,6 +517,12 @@ impl World {
                     ..Proposal::default()
                 });
             }
+            Fault::Rest(whom, rests) => {
+                for host in hosts(self, whom) {
+                    let reason = rests.then(|| "simulated".into());
+                    self.person_orders(PersonOrder::Drain { node: self.name(host), reason });
+                }
+            }
             Fault::Drain(whom) => {
                 let away = hosts(self, whom).into_iter().map(|h| self.name(h)).collect();
                 self.person_proposes(Proposal { away, ..Proposal::default() });
@@ -732,6 +741,8 @@ impl World {
             }
             Fault::Node(Membership::Readmit, w) => format!("a person readmits {}", n(w)),
             Fault::Drain(w) => format!("a person wants to be without {}", n(w)),
+            Fault::Rest(w, true) => format!("a person drains {}", n(w)),
+            Fault::Rest(w, false) => format!("a person says that {} is back", n(w)),
             Fault::Failback => "a person asks for a failback".into(),
             Fault::Resume => "a person wants the former holder to take the role back".into(),
             Fault::WayOut => "a person takes the first way out".into(),

@@ -133,14 +133,16 @@ impl World {
         since.is_some_and(|since| self.now.since(since) <= patience)
     }
 
-    /// A promotion rests on "stopped": nobody else may be able to acknowledge.
+    /// A promotion rests on "stopped": nobody before may be able to acknowledge. Who won after it
+    /// may: this host stood still since its claim, and its clock.
     pub(super) fn check_fenced(&mut self, host: usize, fence: Option<FenceRung>) {
         if !matches!(fence, Some(FenceRung::Stopped | FenceRung::PoweredOff)) {
             return;
         }
+        let won = self.hosts[host].db.history.timeline;
         let other = (0..self.hosts.len()).find(|i| {
-            let h = &self.hosts[*i];
-            *i != host && h.up && h.db.running && h.db.primary && !h.db.by_hand
+            let (h, earlier) = (&self.hosts[*i], self.hosts[*i].db.history.timeline < won);
+            *i != host && earlier && h.up && h.db.running && h.db.primary && !h.db.by_hand
         });
         if let Some(other) = other {
             let seen = format!(

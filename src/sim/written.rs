@@ -84,6 +84,8 @@ pub(super) enum Written {
         accept_unknown_loss: bool,
     },
     Drain(String),
+    DrainHost(String),
+    UndrainHost(String),
     Failback,
     Resume,
     WayOut,
@@ -210,6 +212,8 @@ impl Written {
                 Fault::Switchover(to.map(who).transpose()?, accept_unknown_loss)
             }
             Written::Drain(w) => Fault::Drain(who(w)?),
+            Written::DrainHost(w) => Fault::Rest(who(w)?, true),
+            Written::UndrainHost(w) => Fault::Rest(who(w)?, false),
             Written::Failback => Fault::Failback,
             Written::Resume => Fault::Resume,
             Written::WayOut => Fault::WayOut,

@@ -94,6 +94,9 @@ pub struct Hello {
     /// The same of its peers, as far as it has heard: a restored store is found out by it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<(Member, u64)>,
+    /// A server that is not owned takes writes here, and another node is to found the cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contests: bool,
     /// Its last report, for a picture without a plane.
     pub report: Option<Box<NodeReport>>,
 }

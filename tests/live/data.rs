@@ -10,6 +10,16 @@ use quorate::model::view::ClusterView;
 
 use crate::{Cluster, quick};
 
+/// Where PostgreSQL's programs are: those that the labs of these tests run.
+pub fn programs() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("QUORATE_TEST_POSTGRES") {
+        return Some(named.into());
+    }
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut folders = versions.flatten().map(|version| version.path().join("bin"));
+    folders.find(|folder| folder.join("pg_ctl").exists())
+}
+
 impl Cluster {
     pub fn dir(&self, node: &str) -> PathBuf {
         self.folder.path().join("lab").join(node)
@@ -80,10 +90,7 @@ impl Cluster {
     }
     /// Where a program of PostgreSQL is.
     pub fn program(&self, program: &str) -> PathBuf {
-        let programs = std::fs::read_dir("/usr/lib/postgresql").map_or(vec![], |versions| {
-            versions.flatten().map(|v| v.path().join("bin").join(program)).collect::<Vec<_>>()
-        });
-        programs.into_iter().find(|p| p.exists()).unwrap_or_else(|| program.into())
+        programs().map_or_else(|| program.into(), |folder| folder.join(program))
     }
     /// The same, where it may fail.
     pub fn postgres_tries(&self, program: &str, arguments: &[&str]) -> (bool, String) {

@@ -21,6 +21,7 @@ mod layouts;
 mod membership;
 mod plane;
 mod power;
+mod rebuilding;
 mod receivers;
 mod routers;
 mod serving;

@@ -2,6 +2,7 @@
 
 pub mod listeners;
 pub mod processes;
+pub mod stillness;
 
 pub use processes::{
     FolderId, Folders, Process, kill_all_in, pid, postmaster, processes_in, runs, signal,

@@ -60,14 +60,20 @@ impl std::str::FromStr for FolderId {
 }
 
 /// What `/proc/PID/stat` says of a process.
-struct Stat {
+pub(super) struct Stat {
     state: char,
     parent: u32,
     group: u32,
     started: u64,
 }
 
-fn stat(raw: u32) -> Option<Stat> {
+impl Stat {
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.state == 'D'
+    }
+}
+
+pub(super) fn stat(raw: u32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{raw}/stat")).ok()?;
     // The name in parentheses may hold anything.
     let (_, rest) = text.rsplit_once(") ")?;

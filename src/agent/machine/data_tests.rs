@@ -113,6 +113,7 @@ fn hello(node: &str, writes: u64, known: &[(&str, u64)]) -> PeerReply {
         shares: None,
         writes,
         known: known.iter().map(|(n, w)| (member(n), *w)).collect(),
+        contests: false,
         report: None,
     })
 }

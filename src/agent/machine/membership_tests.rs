@@ -17,6 +17,7 @@ fn hello(of: Member) -> PeerReply {
         shares: None,
         writes: 0,
         known: vec![],
+        contests: false,
         report: None,
     })
 }

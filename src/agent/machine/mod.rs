@@ -244,6 +244,8 @@ pub struct Machine {
     rebuilt: u64,
     /// A server that is not owned yet runs here: nothing is known of it, and nothing is claimed.
     beside: bool,
+    /// That server takes writes, and somebody else is to found the cluster.
+    contests: bool,
     now: Timestamp,
 }
 
@@ -253,6 +255,8 @@ struct Met {
     member: Member,
     /// Of its voter set; 0: it has none.
     version: u64,
+    /// A server that takes writes runs there, and is not its founder's.
+    contests: bool,
     at: Timestamp,
 }
 
@@ -297,6 +301,7 @@ impl Machine {
             mark_took: Span::ZERO,
             rebuilt: 0,
             beside: found.beside,
+            contests: false,
             now,
         };
         for (peer, _) in &machine.voter.record().known {
@@ -510,10 +515,15 @@ impl Machine {
         self.beside
     }
 
+    /// That server takes writes although this node's is to be a standby: nothing is founded.
+    pub fn contest(&mut self, contests: bool) {
+        self.contests = contests;
+    }
+
     /// It does not run any more: from now on only this agent starts one here.
     pub fn alone(&mut self, now: Timestamp) -> Turn {
         self.turn(now, |machine, turn| {
-            machine.beside = false;
+            (machine.beside, machine.contests) = (false, false);
             turn.effects.push(Effect::Report);
         })
     }

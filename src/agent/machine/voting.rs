@@ -142,6 +142,7 @@ impl Machine {
             shares: self.shares().cloned(),
             writes: self.voter.record().writes,
             known: self.voter.record().known.clone(),
+            contests: self.contests,
             report: None,
         }
     }
@@ -214,27 +215,29 @@ impl Machine {
                     machine.released(notice, turn);
                 }
                 // So do a newer voter set, and who held the role since.
-                let holds =
-                    matches!(machine.tenure, Tenure::Holding { .. } | Tenure::Resuming { .. });
-                if let Some(set) = hello.voters.as_ref().filter(|_| !holds) {
+                let firm =
+                    matches!(machine.tenure, Tenure::Holding { .. } | Tenure::Resuming { .. })
+                        || machine.contests;
+                if let Some(set) = hello.voters.as_ref().filter(|_| !firm) {
                     let said = machine.voter.hear_set(set);
                     Self::persist(turn, said.persist);
                 }
-                if let Some(line) = hello.line.as_ref().filter(|_| !holds) {
+                if let Some(line) = hello.line.as_ref().filter(|_| !firm) {
                     let said = machine.voter.learn_line(line);
                     Self::persist(turn, said.persist);
                 }
                 let version = machine.voter.record().voters.as_ref().map_or(0, |v| v.version);
                 if let Some(won) = hello.won.clone() {
-                    if !holds {
+                    if !firm {
                         let said = machine.voter.learn(std::slice::from_ref(&won));
                         Self::persist(turn, said.persist);
-                    } else if version == hello.voters_version {
+                    } else if !machine.contests && version == hello.voters_version {
                         machine.hear_winner(won, turn);
                     }
                 }
                 machine.hear_writes(&hello.member, hello.writes, &hello.known, turn);
-                let met = Met { member: hello.member, version: hello.voters_version, at: now };
+                let (version, contests) = (hello.voters_version, hello.contests);
+                let met = Met { member: hello.member, version, contests, at: now };
                 machine.met.insert(from.clone(), met);
             }
             PeerReply::Changed { voter, version } => machine.voter_changed(&voter, version, turn),
@@ -287,7 +290,12 @@ impl Machine {
         }
         if self.voter.record().voters.is_none() {
             let all_blank = self.met.values().all(|met| met.version == 0);
-            if self.met.len() + 1 == self.setup.nodes.len() && all_blank {
+            if let Some((node, _)) = self.met.iter().find(|(_, met)| met.contests) {
+                self.complaint = format!(
+                    "nothing is founded: the PostgreSQL of {node} takes writes, and it is to be a \
+                     standby; stop it, or make it one again"
+                );
+            } else if self.met.len() + 1 == self.setup.nodes.len() && all_blank {
                 let mut members: crate::model::Members =
                     self.met.values().map(|met| met.member.clone()).collect();
                 members.insert(self.setup.me.clone());

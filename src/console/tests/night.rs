@@ -113,6 +113,7 @@ pub(super) fn node(name: &str, role: Role, place: &str) -> NodeView {
         health: Some(health()),
         share: None,
         capacity: None,
+        drained: None,
     }
 }
 

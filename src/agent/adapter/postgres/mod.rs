@@ -46,6 +46,7 @@ use self::receivers::Receivers;
 use self::rewinding::Rewinding;
 use self::serving::{Holding, Reaches};
 use self::session::Session;
+use self::start::Starting;
 use self::upstream::Thirst;
 use super::{ONE_WRITER, Port, Seen, Words};
 use crate::agent::host;
@@ -133,6 +134,8 @@ struct Driver {
     expected: watch::Receiver<DataMark>,
     /// A rewind that has begun to touch what is here.
     rewinding: Option<Rewinding>,
+    /// Whether a server that starts gets on.
+    starting: Starting,
     /// The server that was last seen to be in recovery.
     recovering: Option<u32>,
     /// What the peers' agents say of their receivers.
@@ -177,6 +180,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         following: None,
         expected: port.data,
         rewinding: None,
+        starting: Starting::default(),
         recovering: None,
         words: port.words,
         receivers: Receivers::default(),

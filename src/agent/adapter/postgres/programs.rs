@@ -216,17 +216,22 @@ impl Programs {
         Err(failed(if tail.is_empty() { status.to_string() } else { tail }))
     }
 
+    /// What was started here and runs: a rebuild's programs.
+    pub fn running(&self) -> Vec<u32> {
+        self.mark.as_ref().map_or(vec![], |mark| {
+            host::processes::with_environment(&format!("{MARK}={}", mark.display()))
+        })
+    }
+
     /// Ends what an agent with this state folder started and left behind when it was killed, or did
     /// not wait for: it would go on writing into a folder that is rebuilt.
     ///
     /// # Errors
     /// In words, when one survives.
     pub async fn end_leftovers(&self) -> Result<(), String> {
-        let Some(mark) = &self.mark else { return Ok(()) };
-        let wanted = format!("{MARK}={}", mark.display());
         let until = host::now() + crate::model::Span::secs(5);
         loop {
-            let left: Vec<u32> = host::processes::with_environment(&wanted);
+            let left = self.running();
             for pid in &left {
                 tracing::warn!("ending {} ({pid}), left behind", host::processes::command_of(*pid));
                 host::signal(*pid, Signal::KILL);

@@ -90,6 +90,7 @@ impl Driver {
             if let Some(upstream) = upstream.filter(|u| u.history.is_some()) {
                 self.reload(self.settings(Some(upstream)))?;
             }
+            self.stands_still(upstream)?;
             return Err(error);
         }
         let client = self.client().await?;

@@ -4,11 +4,29 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use super::archive::Fetching;
 use super::files::{self, Control};
 use super::session::Session;
-use super::{Done, Driver, Failed, archive, failed, settings, unfinished};
+use super::{Done, Driver, Failed, LOOK_INTERVAL, archive, failed, settings, unfinished};
+use crate::agent::host;
+use crate::agent::host::stillness::Stillness;
 use crate::agent::machine::Upstream;
 use crate::model::observation::ResourceState;
+use crate::model::{Lsn, Span};
+
+/// A start that replays nothing for so long does not get on by itself.
+const STILL_MAX: Span = Span::secs(30);
+/// What a startup process that waits for log reads meanwhile, in bytes, is less: one page each time
+/// that it looks again, every 5 s (`wal_retrieve_retry_interval`).
+const REPLAYS: u64 = 256 * 1024;
+
+/// Whether a server that starts gets on.
+#[derive(Debug, Default)]
+pub(super) struct Starting {
+    still: Stillness,
+    /// Of its log; 0: not known.
+    segment_bytes: u64,
+}
 
 impl Driver {
     /// Starts the server as a standby, whatever it was, and waits until it answers. One that was
@@ -55,8 +73,11 @@ impl Driver {
             return failed("the server ended as soon as it was started");
         }
         self.tell().await;
+        self.starting.still = Stillness::default();
+        let mut looked = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
+                _ = looked.tick() => self.stands_still(upstream)?,
                 () = self.exited() => {
                     self.exit = None;
                     let last = last_line(&self.log_path());
@@ -70,6 +91,43 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// A server that is not consistent and replays nothing waits for log that nobody gives it: it
+    /// needs a new copy, or its former upstream.
+    pub(super) fn stands_still(&mut self, upstream: Option<&Upstream>) -> Done {
+        let Some((server, _)) = &self.exit else { return Ok(()) };
+        let children = host::processes::children(*server);
+        let titles: Vec<(u32, String)> =
+            children.into_iter().map(|pid| (pid, host::processes::command_of(pid))).collect();
+        let mut startup: Vec<u32> = vec![];
+        startup.extend(titles.iter().filter(|(_, t)| t.contains("startup")).map(|(pid, _)| pid));
+        if Fetching::look(&self.setup.state_dir).running {
+            startup.clear();
+        }
+        let now = host::now();
+        let still = if has_replayed_all(&titles, self.starting.segment_bytes) {
+            self.starting.still.goes_on(now)
+        } else {
+            self.starting.still.look(&startup, REPLAYS, now)
+        };
+        if still <= STILL_MAX {
+            return Ok(());
+        }
+        self.starting.still = Stillness::default();
+        let last = last_line(&self.log_path());
+        let Some(upstream) = upstream.filter(|u| u.history.is_some()) else {
+            return failed(format!(
+                "it starts, and has got nowhere for {still}: the log that makes it consistent \
+                 is not here, and there is nobody to receive it from; its last words: {last}"
+            ));
+        };
+        self.thirst.clone_needed = true;
+        failed(format!(
+            "it starts, and has got nowhere for {still}: the log that makes it consistent is not \
+             on {}'s line; cloning; its last words: {last}",
+            upstream.node
+        ))
     }
 
     /// The command line of a start, and everything written before it: the user's own values count
@@ -103,6 +161,7 @@ impl Driver {
             values.push(self.users_value(name).await?);
         }
         let control = Control::read(&self.setup.programs, &config.data_dir).await?;
+        self.starting.segment_bytes = control.segment_bytes;
         let of = |name: &str| {
             let own = names.iter().position(|n| *n == name).map_or("", |at| &values[at]);
             at_least(own, control.demands(name))
@@ -152,6 +211,23 @@ pub(super) fn at_least(own: &str, demanded: Option<u64>) -> String {
     }
 }
 
+/// Whether the server replays in the segment that it receives: all that its upstream has. By the
+/// titles of its processes (`recovering FILE`, `streaming LSN`), which only the server writes; nobody
+/// else is let in meanwhile.
+fn has_replayed_all(titles: &[(u32, String)], segment_bytes: u64) -> bool {
+    let after = |word: &str| {
+        titles.iter().find_map(|(_, title)| {
+            let rest = title.split_once(word)?.1.trim_start();
+            Some(rest.split_whitespace().next().unwrap_or_default().to_owned())
+        })
+    };
+    let file = after("startup recovering ").or_else(|| after("startup waiting for "));
+    let begins = file.and_then(|file| files::begins(&file, segment_bytes));
+    let received = after("walreceiver streaming ").and_then(|lsn| lsn.parse::<Lsn>().ok());
+    let segment = |at: u64| at / segment_bytes.max(1);
+    begins.zip(received).is_some_and(|(begins, Lsn(at))| segment(begins) == segment(at))
+}
+
 fn last_line(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text
@@ -160,4 +236,28 @@ fn last_line(path: &Path) -> String {
         .find(|l| l.contains("FATAL") || l.contains("PANIC"))
         .or_else(|| text.lines().last());
     line.unwrap_or("it said nothing").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_replayed_all;
+
+    #[test]
+    fn what_is_replayed_is_compared_with_what_is_received() {
+        let titles = |startup: &str, receiver: &str| {
+            [(7, format!("postgres: {startup} ")), (8, format!("postgres: {receiver}"))]
+        };
+        let all =
+            |startup: &str, receiver: &str| has_replayed_all(&titles(startup, receiver), 16 << 20);
+        let file = "startup recovering 000000020000000100000004";
+        assert!(all(file, "walreceiver streaming 1/4001358"));
+        assert!(all(
+            "startup waiting for 000000020000000100000004",
+            "walreceiver streaming 1/4FFFFFF"
+        ));
+        assert!(!all(file, "walreceiver streaming 1/5001358"));
+        assert!(!all(file, "walreceiver streaming 0/4001358"));
+        assert!(!all(file, "checkpointer"));
+        assert!(!all("startup", "walreceiver streaming 1/4001358"));
+    }
 }

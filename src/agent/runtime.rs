@@ -120,6 +120,16 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let other = |what: &str, e: std::io::Error| StartError::Other(format!("{what}: {e}"));
     std::fs::create_dir_all(&config.state_dir)
         .map_err(|e| other(&config.state_dir.display().to_string(), e))?;
+    let released = config.state_dir.join(adapter::postgres::release::RELEASED);
+    if let Ok(text) = std::fs::read_to_string(&released) {
+        let why = format!(
+            "this node was given back ({}): its PostgreSQL is its owner's, and nothing was touched. \
+             Disable this unit; to own the server again, start with an empty {}",
+            text.trim(),
+            config.state_dir.display()
+        );
+        return Err(StartError::Other(why));
+    }
     let bind = |address: &String| {
         std::net::TcpListener::bind(address).map_err(|e| {
             StartError::Other(format!(

@@ -176,7 +176,11 @@ async fn streams(postgres: &PostgresConfig) -> Result<Vec<String>, sql::LookErro
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-async fn hello(config: &AgentConfig, node: &NodeId, address: &str) -> Result<NodeReport, String> {
+pub(super) async fn hello(
+    config: &AgentConfig,
+    node: &NodeId,
+    address: &str,
+) -> Result<NodeReport, String> {
     let client =
         Client::new(address, node.as_str(), &config.tls).map_err(|refused| refused.to_string())?;
     match client.exchange(&PeerMessage::Hello).await {

@@ -7,11 +7,13 @@ mod console;
 mod doctor;
 mod evacuate;
 mod files;
+mod fork;
 mod lab;
 mod look;
 mod node;
 mod output;
 mod person;
+mod release;
 mod replay;
 mod run;
 mod simulate;
@@ -99,6 +101,11 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Take over a PostgreSQL that runs already: look at it, say what is missing, and begin.
     Adopt(adopt::Arguments),
+    /// Give a server back as a plain PostgreSQL: its agent and guard end, and it goes on. Standbys
+    /// first, then the primary, then the rest.
+    Release(release::Arguments),
+    /// Log that was given up by a rewind or a clone, and is kept: list, show, prune.
+    Fork(fork::Arguments),
     /// Verify the present state, with a real write read back.
     Verify(why::VerifyArguments),
     /// Say that what happened is known: cooldown, rate and crash loops count anew.
@@ -175,6 +182,8 @@ pub fn main() -> ExitCode {
         Some(Command::Why(arguments)) => why::why(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Adopt(arguments)) => adopt::run(&arguments),
+        Some(Command::Release(arguments)) => release::run(&arguments),
+        Some(Command::Fork(arguments)) => fork::run(&arguments),
         Some(Command::Verify(arguments)) => why::verify(&arguments),
         Some(Command::Acknowledge(arguments)) => why::acknowledge(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments),

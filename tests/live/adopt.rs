@@ -1,9 +1,7 @@
 //! A cluster that somebody made with PostgreSQL's own programs, with rows in it, is adopted while
 //! a client writes; it fails over, and the former primary comes back.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use quorate::lab::{Options, What};
 use quorate::model::view::ClusterState;
@@ -29,18 +27,7 @@ impl Cluster {
     }
     /// `quorate adopt` on the host of `node`, as the agent's user.
     fn adopt(&self, node: &str, more: &[&str]) -> (String, Option<i32>) {
-        let lab = self.folder.path().join("lab");
-        let mut command = Command::new(lab.join("quorate"));
-        command.args(["adopt", "--output", "table", "--config"]);
-        command.arg(self.dir(node).join("agent.yaml")).args(more).current_dir("/");
-        if rustix::process::geteuid().is_root() {
-            use std::os::unix::fs::MetadataExt as _;
-            let owner = std::fs::metadata(self.dir(node)).unwrap();
-            command.uid(owner.uid()).gid(owner.gid());
-        }
-        let output = command.output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (String::from_utf8_lossy(&said).into_owned(), output.status.code())
+        self.on_host(node, "adopt", &[&["--output", "table"], more].concat())
     }
     fn own_folder(&self, path: &Path) {
         use std::os::unix::fs::MetadataExt as _;

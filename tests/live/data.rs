@@ -283,6 +283,28 @@ fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
     assert_eq!(cluster.count(&primary(&view), "acked"), 555);
     assert!(cluster.ask("node-3", "select * from theirs").is_err(), "the stray line lives on");
     assert_eq!(cluster.count("node-3", "acked"), 555);
+    what_was_given_up_can_be_looked_up(&cluster, "node-3");
+}
+
+fn what_was_given_up_can_be_looked_up(cluster: &Cluster, node: &str) {
+    let json = |command: &str, more: &[&str]| -> serde_json::Value {
+        let (said, code) = cluster.on_host(node, command, &[more, &["--output", "json"]].concat());
+        assert_eq!(code, Some(0), "{said}");
+        serde_json::from_str(&said).unwrap()
+    };
+    let forks = json("fork list", &[]);
+    let names: Vec<&str> =
+        forks.as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+    let commits =
+        |name: &&&str| !json("fork show", &[**name])["commits"].as_array().unwrap().is_empty();
+    let written = names.iter().find(commits).unwrap();
+    let (said, code) = cluster.on_host(node, "fork show", &[written, "--output", "table"]);
+    assert!(code == Some(0) && said.contains("transactions committed"), "{said}");
+    let (said, _) = cluster.on_host(node, "fork prune", &["--older-than-days", "1"]);
+    assert!(said.contains("nothing to remove"), "{said}");
+    let (said, code) = cluster.on_host(node, "fork prune", &[written]);
+    assert!(code == Some(0) && said.contains("removed"), "{said}");
+    assert_eq!(json("fork list", &[]).as_array().unwrap().len(), names.len() - 1);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod plane;
 mod power;
 mod rebuilding;
 mod receivers;
+mod release;
 mod routers;
 mod serving;
 mod settings;

@@ -18,6 +18,7 @@ mod promotion;
 mod pulse;
 mod rebuild;
 mod receivers;
+pub mod release;
 mod reset;
 mod rewinding;
 mod serving;
@@ -31,6 +32,7 @@ mod unfinished;
 mod upstream;
 mod waits;
 
+pub use files::begins_fork;
 pub use programs::{ProgramError, Programs};
 
 use std::collections::BTreeMap;

@@ -53,7 +53,12 @@ impl Driver {
         let ways: Vec<(NodeId, String)> = setup
             .default_sync
             .iter()
-            .filter_map(|n| Some((n.clone(), standby::conninfo(&setup, n, rebuild::TOOL)?)))
+            .filter_map(|n| {
+                Some((
+                    n.clone(),
+                    standby::conninfo(&setup.config, &setup.routes, n, rebuild::TOOL)?,
+                ))
+            })
             .collect();
         tokio::spawn(async move {
             let mut due = vec![tokio::time::Instant::now(); ways.len()];

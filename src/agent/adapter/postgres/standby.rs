@@ -1,5 +1,6 @@
 //! A standby of somebody, or of nobody.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -8,9 +9,10 @@ use super::archive;
 use super::files;
 use super::settings::{self, Moving};
 use super::sql::{self, StandbyLook};
-use super::{Done, Driver, Failed, Setup, failed};
+use super::{Done, Driver, Failed, failed};
 use crate::agent::host;
 use crate::agent::machine::Upstream;
+use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{ResourceState, StopEvidence};
 use crate::model::{NodeId, Span, Timestamp};
 
@@ -133,7 +135,7 @@ impl Driver {
     /// A server counts a connection as a synchronous standby by its name: only the standby itself
     /// may use this node's.
     pub(super) fn conninfo(&self, node: &NodeId, name: &str) -> Option<String> {
-        conninfo(&self.setup, node, name)
+        conninfo(&self.setup.config, &self.setup.routes, node, name)
     }
 
     pub(super) fn reload(&mut self, moving: Moving) -> Done {
@@ -232,9 +234,13 @@ impl Driver {
 }
 
 /// See [`Driver::conninfo`].
-pub(super) fn conninfo(setup: &Setup, node: &NodeId, name: &str) -> Option<String> {
-    let (host, port) = setup.routes.get(node)?.postgres.rsplit_once(':')?;
-    let config = &setup.config;
+pub(super) fn conninfo(
+    config: &PostgresConfig,
+    routes: &BTreeMap<NodeId, Route>,
+    node: &NodeId,
+    name: &str,
+) -> Option<String> {
+    let (host, port) = routes.get(node)?.postgres.rsplit_once(':')?;
     // An IPv6 address stands between brackets where a port follows it, and without in libpq.
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let passfile = config.replication_passfile.as_ref();

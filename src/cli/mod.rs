@@ -10,6 +10,7 @@ mod files;
 mod fork;
 mod lab;
 mod look;
+mod manual;
 mod node;
 mod output;
 mod person;
@@ -122,6 +123,10 @@ enum Command {
     Audit(audit::Arguments),
     /// A real cluster on this machine, to try, test and drill on.
     Lab(lab::Arguments),
+    /// Write man pages into a folder.
+    Man(manual::ManArguments),
+    /// Print the completions of a shell.
+    Completions(manual::CompletionsArguments),
 }
 
 /// What a command came to; the exit code says it.
@@ -183,6 +188,8 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Adopt(arguments)) => adopt::run(&arguments),
         Some(Command::Release(arguments)) => release::run(&arguments),
+        Some(Command::Man(arguments)) => manual::man(&arguments),
+        Some(Command::Completions(arguments)) => manual::completions(&arguments),
         Some(Command::Fork(arguments)) => fork::run(&arguments),
         Some(Command::Verify(arguments)) => why::verify(&arguments),
         Some(Command::Acknowledge(arguments)) => why::acknowledge(&arguments),

@@ -7,8 +7,8 @@ use clap_complete::Shell;
 use color_eyre::Result;
 use color_eyre::eyre::eyre;
 
-use super::output::say;
 use super::Outcome;
+use super::output::say;
 
 #[derive(Debug, Args)]
 pub(super) struct ManArguments {
@@ -50,6 +50,11 @@ fn pages(command: &clap::Command, dir: &Path) -> Result<usize> {
 }
 
 pub(super) fn completions(arguments: &CompletionsArguments) -> Result<Outcome> {
-    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "quorate", &mut std::io::stdout());
+    clap_complete::generate(
+        arguments.shell,
+        &mut super::Arguments::command(),
+        "quorate",
+        &mut std::io::stdout(),
+    );
     Ok(Outcome::Done)
 }

@@ -94,6 +94,22 @@ impl Engine {
                 ),
             );
         }
+        if let (None, Some(add)) = (&order.remove, &order.add)
+            && !report.vote.members.contains(add)
+        {
+            let voters = report.vote.members.len() + 1;
+            let promised = report.holding.as_ref().map_or(0, |h| h.promised_by.len());
+            let majority = voters / 2 + 1;
+            if promised < majority {
+                return refuse(
+                    "promises",
+                    format!(
+                        "{majority} of the {voters} voters that there would be have to promise, \
+                         and {promised} do: remove or readmit one that is gone first"
+                    ),
+                );
+            }
+        }
         for member in [&order.remove, &order.add].into_iter().flatten() {
             if self.cluster.node(&member.node).is_none() {
                 return refuse(

@@ -239,6 +239,11 @@ impl Holder {
         self.held_until().is_some_and(|until| now < until)
     }
 
+    /// Whether this voter's promise reaches beyond `now`.
+    pub fn is_promised_by(&self, voter: &Member, now: Timestamp) -> bool {
+        self.promised.get(voter).is_some_and(|until| now < *until)
+    }
+
     /// Voters whose promise reaches beyond `now`.
     pub fn promised_by(&self, now: Timestamp) -> Vec<NodeId> {
         self.promised

@@ -21,12 +21,7 @@ impl World {
         if planted(Bug::NoFence) {
             return;
         }
-        let at = self.hosts[host].world(until).max(self.now);
-        if let Some(agent) = &mut self.hosts[host].agent {
-            agent.fence = Some(until);
-            let born = agent.born;
-            self.queue.push(at, Event::SelfFence { host, born, until });
-        }
+        let at = self.arm_agent(host, until);
         let now = self.hosts[host].clock(self.now);
         let confirmed = self.has_guard(host);
         if let Some(agent) = &mut self.hosts[host].agent {
@@ -37,6 +32,17 @@ impl World {
             self.queue.push(at, Event::Guard { host, until });
         }
         self.note_guarded(host);
+    }
+
+    /// The agent's own thread kills then, also for a deadline that it found armed when it started.
+    pub(super) fn arm_agent(&mut self, host: usize, until: Timestamp) -> Timestamp {
+        let at = self.hosts[host].world(until).max(self.now);
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.fence = Some(until);
+            let born = agent.born;
+            self.queue.push(at, Event::SelfFence { host, born, until });
+        }
+        at
     }
 
     /// A guard has confirmed a deadline that still stands.

@@ -49,9 +49,10 @@ impl World {
             here.durable_record = record.clone();
         }
         self.oracle.remembers(self.now, &record.me, record.epoch);
-        let armed = here.guard.and_then(|g| g.until).is_some_and(|until| now < until);
+        let armed = here.guard.and_then(|g| g.until).filter(|until| now < *until);
         // Only a server that it started itself is taken up again.
-        let guarded = armed && here.db.running && !here.db.by_hand;
+        let taken_up = armed.filter(|_| here.db.running && !here.db.by_hand);
+        let guarded = taken_up.is_some();
         here.by_hand_at =
             here.by_hand_at.max(if here.db.by_hand { self.now } else { Timestamp(0) });
         let (machine, turn) = Machine::start(
@@ -91,6 +92,9 @@ impl World {
             rebuilt: here.db.rebuilt,
             found: vec![],
         });
+        if let Some(until) = taken_up {
+            self.arm_agent(host, until);
+        }
         let beat = self.random.span(Span::ZERO, self.conditions.heartbeat);
         self.after(beat, Event::Beat { host, born });
         let look = self.random.span(Span::millis(1), LOOK_INTERVAL);

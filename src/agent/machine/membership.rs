@@ -8,7 +8,7 @@
 //! twice does no harm.
 
 use super::{Effect, Goal, Machine, Met, Tenure, Turn};
-use crate::lease::{Refusal, VoterChange};
+use crate::lease::{Holder, Refusal, VoterChange};
 use crate::model::command::{OverrideOrder, VoterOrder};
 use crate::model::{Member, Span, SyncSet, Timestamp, VoterSet};
 use crate::wire::message::PeerMessage;
@@ -98,6 +98,18 @@ impl Machine {
             && !self.setup.nodes.contains(&add.node)
         {
             return Err(format!("{} is not in the cluster file", add.node));
+        }
+        if let (None, Some(add)) = (&order.remove, &order.add)
+            && !holder.voters().contains(add)
+        {
+            let mut next = holder.voters().clone();
+            next.members.insert(add.clone());
+            if let Some(why) = too_few_promises(holder, &next, now) {
+                return Err(format!(
+                    "{}: {why}; remove or readmit one that is gone first",
+                    add.node
+                ));
+            }
         }
         self.wish = Some(Wish { order, resend: now });
         Ok(())
@@ -213,21 +225,8 @@ impl Machine {
         if holder.next_voters().is_none() {
             let mut next = holder.voters().clone();
             change(&mut next);
-            // Without a majority of the new set in reach the holder would lose its own lease by the
-            // change.
-            let here = holder.promised_by(now);
-            // Who comes has promised nothing yet; that it answers is known from its hello.
-            let answers = |m: &Member| {
-                self.met
-                    .get(&m.node)
-                    .is_some_and(|met| met.member == *m && now.since(met.at) <= ANSWERS)
-            };
-            let in_reach = |m: &&Member| {
-                here.contains(&m.node) || (!holder.voters().contains(m) && answers(m))
-            };
-            if next.members.iter().filter(in_reach).count() < next.majority() {
-                "the change waits: too few voters of the new set are in reach"
-                    .clone_into(&mut self.complaint);
+            if let Some(why) = too_few_promises(holder, &next, now) {
+                self.complaint = format!("the change waits: {why}");
                 return;
             }
             let newest = self
@@ -322,4 +321,17 @@ fn without(set: &SyncSet, gone: &Member) -> SyncSet {
     let mut left = SyncSet { members: members.collect(), k: set.k };
     left.k = left.k.min(left.members.len());
     left
+}
+
+/// From the first word of a change the lease needs a majority of the new set too, and who comes has
+/// promised nothing yet: without one the holder would lose its role by the change.
+fn too_few_promises(holder: &Holder, next: &VoterSet, now: Timestamp) -> Option<String> {
+    let promised = next.members.iter().filter(|m| holder.is_promised_by(m, now)).count();
+    (promised < next.majority()).then(|| {
+        format!(
+            "{} of the {} voters that there would be have to promise, and {promised} do",
+            next.majority(),
+            next.members.len()
+        )
+    })
 }

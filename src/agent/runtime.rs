@@ -445,6 +445,12 @@ impl Agent {
             Effect::Prove => {
                 self.adapter.prove.send_replace(self.asked.clone());
             }
+            Effect::Restart => {
+                if let Some(postmaster) = self.postmaster {
+                    tracing::info!(postmaster, "a person has the server restarted");
+                    host::signal(postmaster, rustix::process::Signal::INT);
+                }
+            }
             Effect::Renounce(why) => self.renounce(&why),
             Effect::Note(text) => tracing::info!("{text}"),
         }

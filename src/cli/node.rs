@@ -43,6 +43,9 @@ enum What {
     Drain(Change),
     /// A drained node is one like the others again.
     Undrain(Change),
+    /// The server of a standby stops cleanly and starts again, for settings that want a start.
+    /// Refused where its host could not be stopped. The primary's: switch over first.
+    Restart(Change),
     /// Remove voters whose hosts are powered off, when too few are left for anything else. Needs
     /// two persons: the first writes a signed order (--sign), the second adds a signature and
     /// executes it (--with).
@@ -158,6 +161,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         }),
         What::Drain(change) => drain(change, true),
         What::Undrain(change) => drain(change, false),
+        What::Restart(change) => restart(change),
         What::Override(o) => override_voters(o),
         What::History(h) => take_history(h),
     }
@@ -194,6 +198,52 @@ fn drain(change: &Change, drain: bool) -> Result<Outcome> {
         }
         other => Err(eyre!("unexpected answer: {other:?}")),
     }
+}
+
+/// A restarted server follows again within this, or somebody looks.
+const RESTARTS_WITHIN: Duration = Duration::from_secs(120);
+
+fn restart(change: &Change) -> Result<Outcome> {
+    let identity = change.person.identity()?;
+    let node = NodeId::from(change.node.as_str());
+    let found = |view: &ClusterView| -> Option<NodeReport> {
+        view.nodes.iter().find(|n| n.node == node)?.report.clone()
+    };
+    super::runtime()?.block_on(async {
+        let client = Person::client(&identity)?;
+        let before = view(&client).await?;
+        let postmaster = found(&before).and_then(|r| r.pids.postmaster);
+        let (node, reason) = (node.clone(), change.reason.clone());
+        let order = CallRequest::Order(PersonOrder::Restart { node: node.clone(), reason });
+        match Person::call(&client, order).await? {
+            CallReply::Accepted { .. } => {}
+            CallReply::Refused { check, why } => {
+                eprintln!("quorate: refused ({check}): {why}");
+                return Ok(Outcome::Refused);
+            }
+            other => return Err(eyre!("unexpected answer: {other:?}")),
+        }
+        let began = Instant::now();
+        while began.elapsed() < RESTARTS_WITHIN {
+            let now = view(&client).await?;
+            let mut new = now.records.iter().rev().filter(|r| r.number > before.record_count);
+            if let Some(refused) = new.find(|r| r.record.rule == REFUSED) {
+                eprintln!("quorate: refused: {}", refused.record.text);
+                return Ok(Outcome::Refused);
+            }
+            let follows = |r: &NodeReport| {
+                let another = r.pids.postmaster.is_some() && r.pids.postmaster != postmaster;
+                another && r.resource.receiving_from.is_some()
+            };
+            if found(&now).as_ref().is_some_and(follows) {
+                say!("the server of {node} was restarted, and follows again");
+                return Ok(Outcome::Done);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        eprintln!("quorate: unknown: {node} does not follow yet; quorate why says more");
+        Ok(Outcome::Unknown)
+    })
 }
 
 fn approve(identity: &Identity, digest: Digest, reason: &str) -> Result<Approval> {

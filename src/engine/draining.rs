@@ -5,6 +5,7 @@ use super::constraints::check;
 use super::decision::Making;
 use super::{Engine, rules};
 use crate::model::NodeId;
+use crate::model::command::{Command, Order};
 use crate::model::observation::StandbyFacts;
 use crate::model::plan::{Candidate, Check};
 use crate::model::view::Drained;
@@ -130,5 +131,19 @@ impl Engine {
         };
         let text = format!("{who}: {what}{warns}");
         self.note(making, rule, who, node.as_str(), text, serde_json::Value::Null);
+    }
+
+    /// A person's order to restart a standby's server: where its host could be stopped.
+    pub(super) fn restart(&mut self, making: &mut Making, who: &str, node: NodeId, reason: &str) {
+        if let Err((check, why)) = self.would_drain(&node, true) {
+            self.refusal = format!("{check}: {why}");
+            return;
+        }
+        let text = format!("{who} has the server of {node} restarted: {reason}");
+        let nothing = serde_json::Value::Null;
+        self.note(making, rules::RESTARTED, who, "command", text, nothing);
+        let (cluster, epoch) = (&self.cluster.cluster_id, self.durable.epoch);
+        let id = format!("{cluster}/{epoch}/restart/{}", self.now.0);
+        making.command(node, Command { id, order: Order::Restart });
     }
 }

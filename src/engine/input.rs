@@ -68,6 +68,7 @@ impl PersonOrder {
             PersonOrder::Acknowledge { .. } => "an acknowledgement".into(),
             PersonOrder::Drain { node, reason: Some(_) } => format!("the draining of {node}"),
             PersonOrder::Drain { node, reason: None } => format!("the end of {node}'s draining"),
+            PersonOrder::Restart { node, .. } => format!("the restart of {node}'s server"),
             PersonOrder::Dismiss { plan, .. } => format!("the end of plan {}", plan.short()),
         }
     }
@@ -125,6 +126,13 @@ pub enum PersonOrder {
         node: NodeId,
         /// Why; `None`: not any more.
         reason: Option<String>,
+    },
+    /// The server of a standby stops cleanly and starts again, with the settings of its files.
+    Restart {
+        /// Which.
+        node: NodeId,
+        /// Why.
+        reason: String,
     },
     /// Drop a plan that waits.
     Dismiss {

@@ -409,6 +409,7 @@ impl Engine {
                 );
                 self.retry_at = self.now;
             }
+            PersonOrder::Restart { node, reason } => self.restart(making, who, node, &reason),
             PersonOrder::Drain { node, reason } => self.drain(making, who, node, reason),
             PersonOrder::Dismiss { plan, reason } => {
                 if self.durable.pending.as_ref().is_some_and(|p| p.digest == plan) {

@@ -71,6 +71,7 @@ rules! {
         count anew.";
     DRAINED = 505, "A person drained a node: it is no target while its host may be stopped.";
     UNDRAINED = 506, "A drained node is one like the others again.";
+    RESTARTED = 507, "A person has the server of a standby restarted.";
     RESTORED = 901, "The plane started again from its records.";
 }
 

@@ -99,6 +99,7 @@ impl World {
             Order::Demote { .. } => "demote",
             Order::Disarm { .. } => "disarm",
             Order::Prove => "prove",
+            Order::Restart => "restart",
             Order::Voters { .. } => "voters",
             Order::Override { .. } => "override",
             Order::History { .. } => "history",

@@ -46,6 +46,8 @@ pub enum Order {
     },
     /// Commit a real write and read it back, as primary.
     Prove,
+    /// Stop the server of a standby cleanly and start it again, with the settings of its files.
+    Restart,
     /// Change who votes and who confirms commits, as holder.
     Voters {
         /// What.

@@ -526,6 +526,12 @@ impl Plane {
                 }
                 Digest::new("")
             }
+            PersonOrder::Restart { node, .. } => {
+                if let Err((check, why)) = self.engine.would_drain(node, true) {
+                    return refused(&check, why);
+                }
+                Digest::new("")
+            }
             PersonOrder::Acknowledge { .. } | PersonOrder::Verify { .. } => Digest::new(""),
         };
         self.input(Input::Person { who: who.to_owned(), order });

@@ -178,6 +178,8 @@ pub enum Fault {
     Drain(Vec<Whom>),
     /// A person wants to stop these hosts; `false`: they are back.
     Rest(Vec<Whom>, bool),
+    /// A person has these standbys' servers restarted.
+    RestartServer(Vec<Whom>),
     /// A person asks for a failback, and confirms it.
     Failback,
     /// A person wants the former holder to take the role back.
@@ -246,6 +248,7 @@ impl Fault {
             | Fault::CorruptDisk(w)
             | Fault::Drain(w)
             | Fault::Rest(w, _)
+            | Fault::RestartServer(w)
             | Fault::Node(_, w)
             | Fault::Override(w)
             | Fault::History(w)
@@ -523,6 +526,12 @@ impl World {
                     self.person_orders(PersonOrder::Drain { node: self.name(host), reason });
                 }
             }
+            Fault::RestartServer(whom) => {
+                for host in hosts(self, whom) {
+                    let (node, reason) = (self.name(host), "simulated".into());
+                    self.person_orders(PersonOrder::Restart { node, reason });
+                }
+            }
             Fault::Drain(whom) => {
                 let away = hosts(self, whom).into_iter().map(|h| self.name(h)).collect();
                 self.person_proposes(Proposal { away, ..Proposal::default() });
@@ -743,6 +752,7 @@ impl World {
             Fault::Drain(w) => format!("a person wants to be without {}", n(w)),
             Fault::Rest(w, true) => format!("a person drains {}", n(w)),
             Fault::Rest(w, false) => format!("a person says that {} is back", n(w)),
+            Fault::RestartServer(w) => format!("a person has the server of {} restarted", n(w)),
             Fault::Failback => "a person asks for a failback".into(),
             Fault::Resume => "a person wants the former holder to take the role back".into(),
             Fault::WayOut => "a person takes the first way out".into(),

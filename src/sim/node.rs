@@ -512,6 +512,7 @@ impl World {
                 let asked = self.hosts[host].asked.clone();
                 self.prove(host, asked);
             }
+            Effect::Restart => self.kill_database(host),
             Effect::Renounce(why) => {
                 let name = self.name(host);
                 self.fact(name, 0, why);

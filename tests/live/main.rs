@@ -27,6 +27,7 @@ mod release;
 mod routers;
 mod serving;
 mod settings;
+mod stops;
 mod store;
 mod unseen;
 

@@ -144,6 +144,8 @@ pub enum Effect {
     Report,
     /// As primary: commit a real write and read it back.
     Prove,
+    /// The server of a standby stops cleanly; it is started again as whatever ends by itself.
+    Restart,
     /// The store of this node is older than what its peers heard from it: it was restored. Its
     /// identity is given up; a new incarnation waits to be readmitted.
     Renounce(String),

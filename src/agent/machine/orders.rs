@@ -123,6 +123,19 @@ impl Machine {
                 authority?;
                 self.take_shares(&plan, turn)
             }
+            Order::Restart => {
+                if !matches!(self.tenure, Tenure::None) {
+                    return Err("this node holds the role: move it first".into());
+                }
+                if self.attempt.is_some() {
+                    return Err("busy: it is about to take the role".into());
+                }
+                if !matches!(self.goal, Goal::Standby { upstream: Some(_), .. }) {
+                    return Err("it is not a standby that follows somebody".into());
+                }
+                turn.effects.push(Effect::Restart);
+                Ok(())
+            }
             Order::Prove => {
                 if self.tenure.held(now).is_none() && self.serves().is_none() {
                     return Err("this node does not accept writes".into());

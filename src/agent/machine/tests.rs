@@ -448,6 +448,7 @@ fn every_order_has_an_answer_in_every_state() {
             Order::Shift { plan: plan(), approvals: vec![] },
             Order::Disarm { plan: plan().digest() },
             Order::Prove,
+            Order::Restart,
             Order::Voters { order: change.clone(), approvals: vec![] },
             Order::Override { order: gone.clone(), approvals: vec![] },
             Order::History { order: history.clone(), approvals: vec![] },
@@ -461,6 +462,7 @@ fn every_order_has_an_answer_in_every_state() {
             | Order::Shift { .. }
             | Order::Disarm { .. }
             | Order::Prove
+            | Order::Restart
             | Order::Voters { .. }
             | Order::Override { .. }
             | Order::History { .. } => {}

@@ -267,10 +267,18 @@ fn name_width(view: &ClusterView, width: usize) -> usize {
     longest.clamp(10, width.saturating_sub(67).clamp(10, 60))
 }
 
+/// From this width on the table has room for how far replay is behind.
+const WITH_REPLAY: usize = 88;
+/// And for where its log ends, and its sessions.
+const WITH_POSITION: usize = 114;
+
 fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a> {
     let name = name_width(view, width);
     let mut extra = String::new();
-    if width >= 104 {
+    if width >= WITH_REPLAY {
+        extra.push_str(&format!(" {:>8}", "REPLAY"));
+    }
+    if width >= WITH_POSITION {
         extra.push_str(&format!(" {:<19} {:>8}", "POSITION", "SESSIONS"));
     }
     let head = format!(
@@ -349,7 +357,16 @@ fn row(
         piece(model, lag_ink, right(&lag, 8)),
         piece(model, if lag_ink == Ink::Bad { Ink::Bad } else { Ink::Muted }, format!(" {spark}")),
     ];
-    if width >= 104 {
+    if width >= WITH_REPLAY {
+        // What readers here do not see yet, beside what is not flushed here.
+        let behind = match node.replay_lag_bytes.filter(|_| fresh) {
+            _ if !carries => String::new(),
+            None => "unknown".to_owned(),
+            Some(bytes) => number::bytes(bytes),
+        };
+        pieces.push(piece(model, Ink::Muted, format!(" {}", right(&behind, 8))));
+    }
+    if width >= WITH_POSITION {
         let extra = resource.map_or((String::new(), String::new()), |r| {
             (r.position.to_string(), r.sessions.to_string())
         });

@@ -1,9 +1,9 @@
 //! A PostgreSQL that somebody else started, on a node that never was in a cluster: the agent stands
 //! beside it and touches nothing until the cluster is founded.
 //!
-//! The founder's server is stopped by a person (`quorate adopt`, or any clean stop); with that the
+//! A person begins it (`quorate adopt --begin`), and stops the founder's server; with that the
 //! cluster is founded, and the agents of the standbys, which still stream until then, stop theirs
-//! and start them as their own.
+//! and start them as their own. A server that ends otherwise is its owner's to start.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,9 +16,15 @@ use crate::model::topology::Role;
 /// How often it is looked after.
 pub(super) const BESIDE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// In the state folder: a server that is not owned runs here, or is started by its owner.
+const WAITS: &str = "beside";
+/// In the state folder: a person has begun it.
+pub const BEGUN: &str = "begun";
+
 /// The server that runs here.
 #[derive(Debug)]
 pub(super) struct Beside {
+    state_dir: PathBuf,
     data_dir: PathBuf,
     folders: Folders,
     founder: bool,
@@ -31,8 +37,17 @@ impl Beside {
     ///
     /// # Errors
     /// In words, when it is not what the cluster file says: nothing was touched.
-    pub(super) fn find(data_dir: &Path, role: Role) -> Result<Option<Self>, String> {
-        let Some(pid) = host::postmaster(data_dir) else { return Ok(None) };
+    pub(super) fn find(
+        state_dir: &Path,
+        data_dir: &Path,
+        role: Role,
+    ) -> Result<Option<Self>, String> {
+        let waits = state_dir.join(WAITS);
+        let Some(pid) = host::postmaster(data_dir) else {
+            // Its owner stopped it, or the host was restarted: it is still not this agent's.
+            let begun = state_dir.join(BEGUN).exists();
+            return Ok((waits.exists() && !begun).then(|| Self::new(state_dir, data_dir, role)));
+        };
         let standby = data_dir.join("standby.signal").exists();
         let founder = role == Role::Primary;
         if founder == standby {
@@ -50,18 +65,33 @@ impl Beside {
             "a PostgreSQL that no agent started runs in {}: it stays as it is until it is adopted",
             data_dir.display()
         );
-        let folders = FolderId::of(data_dir).ok().into_iter().collect();
-        Ok(Some(Self { data_dir: data_dir.to_owned(), folders, founder, told: false }))
+        host::write_durably(&waits, "").map_err(|e| format!("{}: {e}", waits.display()))?;
+        Ok(Some(Self::new(state_dir, data_dir, role)))
+    }
+
+    fn new(state_dir: &Path, data_dir: &Path, role: Role) -> Self {
+        Self {
+            state_dir: state_dir.to_owned(),
+            data_dir: data_dir.to_owned(),
+            folders: FolderId::of(data_dir).ok().into_iter().collect(),
+            founder: role == Role::Primary,
+            told: false,
+        }
     }
 
     /// What it does now, in a word.
     pub(super) fn role(&self) -> &'static str {
-        if self.takes_writes() { "primary" } else { "standby" }
+        match host::postmaster(&self.data_dir) {
+            None => "stopped server",
+            Some(_) if self.takes_writes() => "primary",
+            Some(_) => "standby",
+        }
     }
 
     /// Somebody may have promoted it since.
     pub(super) fn takes_writes(&self) -> bool {
-        !self.data_dir.join("standby.signal").exists()
+        let runs = host::postmaster(&self.data_dir).is_some();
+        runs && !self.data_dir.join("standby.signal").exists()
     }
 
     /// No cluster is founded elsewhere while it takes writes here.
@@ -72,7 +102,8 @@ impl Beside {
     /// Nothing of it runs any more, and the agent may begin. `is_founded`: there is a cluster now,
     /// so a standby is stopped, cleanly.
     pub(super) fn is_gone(&mut self, is_founded: bool) -> bool {
-        if !self.founder && (!is_founded || self.takes_writes()) {
+        let begun = if self.founder { self.state_dir.join(BEGUN).exists() } else { is_founded };
+        if !begun || !self.founder && self.takes_writes() {
             // Stopped by somebody meanwhile, it is theirs to start.
             return false;
         }
@@ -87,6 +118,11 @@ impl Beside {
             );
             host::signal(process.pid, Signal::INT);
         }
-        server.is_none() && host::processes_in(&self.folders).is_empty()
+        if server.is_some() || !host::processes_in(&self.folders).is_empty() {
+            return false;
+        }
+        // What is left of the marks keeps nobody from anything: the voter's record is there by then.
+        let _ = std::fs::remove_file(self.state_dir.join(WAITS));
+        true
     }
 }

@@ -6,7 +6,7 @@
 //! lease was extended.
 
 pub mod adapter;
-mod beside;
+pub mod beside;
 pub mod deadline;
 pub mod fence;
 pub mod guard;

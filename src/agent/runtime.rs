@@ -121,14 +121,18 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     std::fs::create_dir_all(&config.state_dir)
         .map_err(|e| other(&config.state_dir.display().to_string(), e))?;
     let released = config.state_dir.join(adapter::postgres::release::RELEASED);
-    if let Ok(text) = std::fs::read_to_string(&released) {
-        let why = format!(
-            "this node was given back ({}): its PostgreSQL is its owner's, and nothing was touched. \
-             Disable this unit; to own the server again, start with an empty {}",
-            text.trim(),
-            config.state_dir.display()
-        );
-        return Err(StartError::Other(why));
+    match std::fs::read_to_string(&released) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(other(&released.display().to_string(), error)),
+        Ok(text) => {
+            let why = format!(
+                "this node was given back ({}): its PostgreSQL is its owner's, and nothing was \
+                 touched. Disable this unit; to own the server again, start with an empty {}",
+                text.trim(),
+                config.state_dir.display()
+            );
+            return Err(StartError::Other(why));
+        }
     }
     let bind = |address: &String| {
         std::net::TcpListener::bind(address).map_err(|e| {
@@ -145,7 +149,9 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let saved = record.saved();
     let never_managed = saved.voters.is_none() && saved.epoch == crate::model::Epoch(0);
     let beside = match data_dir.as_ref().filter(|_| never_managed) {
-        Some(dir) => Beside::find(dir, config.node.role).map_err(StartError::Other)?,
+        Some(dir) => {
+            Beside::find(&config.state_dir, dir, config.node.role).map_err(StartError::Other)?
+        }
         None => None,
     };
     let ours = config.postgres.as_ref().map(|p| own_server(&config, p)).transpose()?;

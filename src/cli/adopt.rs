@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use color_eyre::Result;
+use color_eyre::eyre::eyre;
 use serde::Serialize;
 
 use super::Outcome;
@@ -16,6 +17,7 @@ use super::doctor::{self, Finding, Verdict};
 use super::output::{self, Format, say};
 use crate::agent::adapter::postgres::session::Session;
 use crate::agent::adapter::postgres::sql;
+use crate::agent::beside::BEGUN;
 use crate::agent::host;
 use crate::config::AgentConfig;
 use crate::config::agent::PostgresConfig;
@@ -155,13 +157,39 @@ async fn look(config: &AgentConfig, postgres: &PostgresConfig) -> Look {
             }
         }
     }
-    let streaming = streams.iter().filter(|s| s.contains("streaming")).count();
+    let streaming = streams.iter().filter(|s| s.split(' ').any(|w| w == "streaming")).count();
+    let wanted = config.cluster.synchronous_standbys;
+    if server == "primary" && streaming < wanted {
+        missing.push(format!(
+            "commits would wait for {wanted} standbys, and {streaming} stream: make the others \
+             copies first (pg_basebackup), or begin with synchronous_standbys: {streaming}"
+        ));
+    }
+    if let Some(other) = another_address(postgres) {
+        missing.push(other);
+    }
     if server == "primary" && streaming < beside {
         missing.push(format!(
             "{streaming} of {beside} standbys stream from here: a clean stop would leave the others behind"
         ));
     }
     Look { node: config.node.node_id.clone(), server, streams, agents, findings, missing }
+}
+
+/// The server that runs in the data directory listens where agent.yaml says, by its own file.
+fn another_address(postgres: &PostgresConfig) -> Option<String> {
+    let text = std::fs::read_to_string(postgres.data_dir.join("postmaster.pid")).ok()?;
+    let (port, socket) = (text.lines().nth(3)?.trim(), text.lines().nth(4)?.trim());
+    let wanted = (postgres.port.to_string(), postgres.socket_dir.display().to_string());
+    (port != wanted.0 || socket.trim_end_matches('/') != wanted.1.trim_end_matches('/')).then(|| {
+        format!(
+            "the server in {} has port {port} and its socket in {socket}, and agent.yaml says {} \
+             and {}",
+            postgres.data_dir.display(),
+            wanted.0,
+            wanted.1
+        )
+    })
 }
 
 fn whoami() -> String {
@@ -246,6 +274,9 @@ async fn begin(config: &AgentConfig, postgres: &PostgresConfig) -> Result<Outcom
     // What has to be written is written before writes stop.
     client.execute_unbounded("CHECKPOINT").await?;
     drop(client);
+    // From here on its end is not its owner's any more, however it ends.
+    let mark = config.state_dir.join(BEGUN);
+    host::write_durably(&mark, "").map_err(|e| eyre!("{}: {e}", mark.display()))?;
     let began = host::now();
     host::signal(server, rustix::process::Signal::INT);
     while host::now().since(began) < BEGIN_MAX {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::output::{self, Format, say};
-use crate::agent::adapter::postgres::{Programs, begins_fork};
+use crate::agent::adapter::postgres::{Programs, begins, begins_fork};
 use crate::config::AgentConfig;
 use crate::model::{Lsn, WallTime};
 use crate::picture::number;
@@ -87,8 +87,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             let gone = match older_than_days {
                 None => forks.iter().map(|name| place.fork(name)).collect::<Result<Vec<_>>>()?,
                 Some(days) => {
-                    let age = Duration::from_secs(days * 86_400);
-                    let until = wall(SystemTime::now() - age);
+                    let age = Duration::from_secs(days.saturating_mul(86_400));
+                    let until = SystemTime::now().checked_sub(age);
+                    let until = wall(until.unwrap_or(SystemTime::UNIX_EPOCH));
                     place.forks()?.into_iter().filter(|fork| fork.kept < until).collect()
                 }
             };
@@ -174,6 +175,8 @@ fn table(forks: &[Fork]) {
 /// What a fork holds.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Held {
+    /// Records that were read.
+    records: usize,
     /// Transactions that committed, and when.
     commits: Vec<Commit>,
     /// Records for each relation (tablespace/database/file).
@@ -196,22 +199,35 @@ const SHOWN: usize = 20;
 fn show(fork: &Fork, place: &Where) -> Result<Outcome> {
     let config = place.config()?;
     let programs = Programs::find(config.postgres.as_ref().and_then(|p| p.bin_dir.as_deref()))?;
-    let run = |what: &[&str]| {
-        std::process::Command::new(programs.path("pg_waldump"))
-            .env("LC_ALL", "C")
-            .arg("--path")
-            .arg(&fork.folder)
-            .args(["--timeline", &fork.timeline.to_string(), "--start", &fork.from.to_string()])
-            .args(what)
-            .output()
-            .map_err(|e| eyre!("{}: {e}", programs.path("pg_waldump").display()))
-    };
+    let mut segments: Vec<String> = std::fs::read_dir(&fork.folder)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.len() == 24)
+        .collect();
+    segments.sort_unstable();
     if fork.segments == 0 {
         say!("{} holds nothing: no log was written past {}", fork.name, fork.from);
         return Ok(Outcome::Done);
     }
-    let said = run(&[])?;
+    // From the first kept segment on; what lies before the fork in it is history, and left out.
+    let first = segments.first().ok_or_else(|| eyre!("{} holds no segment", fork.name))?;
+    let segment_bytes = std::fs::metadata(fork.folder.join(first))?.len();
+    let mut dump = std::process::Command::new(programs.path("pg_waldump"));
+    dump.env("LC_ALL", "C").arg("--path").arg(&fork.folder);
+    if fork.from > Lsn(0) && begins(first, segment_bytes).is_some_and(|at| at <= fork.from.0) {
+        let timeline = fork.timeline.to_string();
+        dump.args(["--timeline", &timeline, "--start", &fork.from.to_string()]);
+    } else {
+        dump.arg(first);
+        dump.args(segments.last());
+    }
+    let said =
+        dump.output().map_err(|e| eyre!("{}: {e}", programs.path("pg_waldump").display()))?;
     let held = read(&String::from_utf8_lossy(&said.stdout), &String::from_utf8_lossy(&said.stderr));
+    if held.records == 0 {
+        eprintln!("quorate: unknown: nothing of {} could be read: {}", fork.name, held.end);
+        return Ok(Outcome::Unknown);
+    }
     match Format::or_default(place.output) {
         Format::Json => output::json(&held),
         Format::Table => {
@@ -231,13 +247,7 @@ fn show(fork: &Fork, place: &Where) -> Result<Outcome> {
             say!(
                 "  a relation is tablespace/database/file: SELECT pg_filenode_relation(…), or oid2name"
             );
-            say!(
-                "  every record: {} --path {} --timeline {} --start {}",
-                programs.path("pg_waldump").display(),
-                fork.folder.display(),
-                fork.timeline,
-                fork.from
-            );
+            say!("  every record: {dump:?}");
         }
     }
     Ok(Outcome::Done)
@@ -251,7 +261,12 @@ fn read(records: &str, errors: &str) -> Held {
         Some(rest.split([',', ' ', ';']).next().unwrap_or_default().to_owned())
     };
     for line in records.lines() {
-        if let Some((_, when)) = line.split_once("desc: COMMIT ") {
+        held.records += usize::from(line.starts_with("rmgr:"));
+        let commit = line.split_once("desc: COMMIT ");
+        let prepared = line.split_once("desc: COMMIT_PREPARED ");
+        let prepared =
+            prepared.and_then(|(before, after)| Some((before, after.split_once(": ")?.1)));
+        if let Some((_, when)) = commit.or(prepared) {
             let when = when.split(';').next().unwrap_or_default().trim().to_owned();
             let transaction = after(line, "tx:").unwrap_or_default();
             let at = after(line, "lsn:").and_then(|at| at.parse().ok()).unwrap_or(Lsn(0));

@@ -37,9 +37,9 @@ enum What {
     Remove(Change),
     /// A node that was reinstalled takes the place of its former self.
     Readmit(Change),
-    /// A node's host is to be stopped: it is no target until it is undrained. Refused where the
-    /// others would not be enough to vote, to confirm commits or to take the role. It still votes,
-    /// and its database goes on.
+    /// A node's host is to be stopped: it is no target until it is undrained. Refused while it
+    /// holds the role, or where the others would not be enough to vote and to confirm commits. It
+    /// still votes, and its database goes on.
     Drain(Change),
     /// A drained node is one like the others again.
     Undrain(Change),

@@ -16,11 +16,12 @@ use super::Outcome;
 use super::adopt::hello;
 use super::output::{self, Format, say};
 use crate::agent::adapter::postgres::release::{RELEASED, give_back};
+use crate::agent::adapter::postgres::session::Session;
 use crate::agent::host::{self, Process};
 use crate::config::AgentConfig;
 use crate::config::agent::PostgresConfig;
 use crate::model::observation::{NodeReport, ResourceState};
-use crate::model::{NodeId, Span};
+use crate::model::{Member, NodeId, Span};
 
 /// A process that was killed is gone within this.
 const GONE_WITHIN: Span = Span::secs(5);
@@ -33,8 +34,8 @@ pub(super) struct Arguments {
     /// Begin: the name of this node.
     #[arg(long, value_name = "NODE")]
     begin: Option<String>,
-    /// Nodes that were released before, separated by commas.
-    #[arg(long, value_delimiter = ',', value_name = "NODE")]
+    /// Nodes that were released before, as their release says it: NODE=WORD, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "NODE=WORD")]
     released: Vec<String>,
     /// Whose standby it is from now on, where its agent does not know.
     #[arg(long, value_name = "NODE")]
@@ -76,7 +77,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         );
         return Ok(Outcome::Usage);
     }
+    if let Some(owner) = another_owner(&postgres) {
+        eprintln!(
+            "quorate: refused (user): run it as the owner of the data directory (id {owner})"
+        );
+        return Ok(Outcome::Refused);
+    }
     super::runtime()?.block_on(async {
+        let mark = config.state_dir.join(RELEASED);
+        if mark.exists() && arguments.begin.is_some() {
+            // A release that was interrupted; no agent starts any more.
+            let upstream = arguments.primary.as_deref().map(NodeId::from);
+            return put_back(&config, &postgres, upstream.as_ref()).await;
+        }
         let own = match hello(&config, &config.node.node_id, &config.node.agent_address).await {
             Ok(report) => report,
             Err(why) => {
@@ -84,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                 return Ok(Outcome::Refused);
             }
         };
-        let look = look(&config, arguments, &own).await;
+        let look = look(&config, &postgres, arguments, &own).await;
         match Format::or_default(arguments.output) {
             Format::Json => output::json(&look),
             Format::Table => table(&look),
@@ -99,25 +112,55 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     })
 }
 
-async fn look(config: &AgentConfig, arguments: &Arguments, own: &NodeReport) -> Look {
+/// Whose the data directory is, if not this user's.
+fn another_owner(postgres: &PostgresConfig) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = std::fs::metadata(&postgres.data_dir).ok()?.uid();
+    (owner != rustix::process::geteuid().as_raw()).then_some(owner)
+}
+
+/// What a release says, and nobody else knows by heart: of this incarnation.
+fn word(member: &Member) -> String {
+    member.incarnation.to_string().chars().take(8).collect()
+}
+
+async fn look(
+    config: &AgentConfig,
+    postgres: &PostgresConfig,
+    arguments: &Arguments,
+    own: &NodeReport,
+) -> Look {
     let mut missing = vec![];
     let me = &config.node.node_id;
-    let members: Vec<NodeId> = own.vote.members.iter().map(|m| m.node.clone()).collect();
-    let released = |n: &NodeId| arguments.released.iter().any(|r| r == n.as_str());
-    for name in arguments.released.iter().filter(|r| !members.iter().any(|m| m.as_str() == **r)) {
-        missing.push(format!("{name} is not one of the voters"));
+    let members = &own.vote.members;
+    let mut released = vec![];
+    for said in &arguments.released {
+        let named = |m: &&Member| *said == format!("{}={}", m.node, word(m));
+        match members.iter().find(named) {
+            Some(member) => released.push(member.node.clone()),
+            None => missing.push(format!("{said} is not what the release of a voter says")),
+        }
     }
     let (quorum, holds) = (members.len() / 2 + 1, own.holding.is_some());
-    let owned: Vec<NodeId> = members.into_iter().filter(|n| !released(n)).collect();
-    for node in config.cluster.nodes.iter().filter(|n| released(&n.node_id)) {
+    let owned: Vec<NodeId> =
+        members.iter().map(|m| m.node.clone()).filter(|n| !released.contains(n)).collect();
+    // Who answers, and so can go on promising: this one's place is taken by nobody.
+    let mut answering = 0;
+    for node in config.cluster.nodes.iter().filter(|n| n.node_id != *me) {
         let way = config.routes.get(&node.node_id).map(|route| route.agent.as_str());
-        if hello(config, &node.node_id, way.unwrap_or_default()).await.is_ok() {
+        let heard = hello(config, &node.node_id, way.unwrap_or_default()).await;
+        let votes = heard.as_ref().is_ok_and(|r| r.vote.votes);
+        answering += usize::from(votes);
+        if heard.is_ok() && released.contains(&node.node_id) {
             missing.push(format!("{} is not released: its agent answers", node.node_id));
         }
     }
     if own.vote.voters == 0 {
         missing.push("it is in no cluster: stop its agent".into());
     }
+    let holder = own.vote.holder.as_ref().map(|m| m.node.clone()).filter(|n| n != me);
+    let named = arguments.primary.as_deref().map(NodeId::from);
+    let primary = named.or_else(|| own.resource.receiving_from.clone()).or(holder);
     match own.resource.state {
         ResourceState::Primary if holds => {
             if owned.len() > quorum {
@@ -128,34 +171,39 @@ async fn look(config: &AgentConfig, arguments: &Arguments, own: &NodeReport) -> 
                 ));
             }
         }
-        ResourceState::Standby
-            if owned.len() <= quorum && !primary_is_released(config, arguments) =>
-        {
-            missing.push(format!(
-                "the primary is next: {} voters are left, and it needs {quorum}; then name it with \
-                 --released",
-                owned.len()
-            ));
-        }
+        // Once the primary is its owner's, nobody needs a majority any more.
+        ResourceState::Standby if primary.as_ref().is_some_and(|p| released.contains(p)) => {}
+        ResourceState::Standby if answering < quorum => missing.push(format!(
+            "the primary is next: without this node {answering} voters answer, and its lease needs \
+             {quorum}; once it is released, name it with --released"
+        )),
         ResourceState::Standby => {}
         ref other => missing.push(format!("its database is {}: wait", other.word())),
     }
-    let holder = own.vote.holder.as_ref().map(|m| m.node.clone()).filter(|n| n != me);
-    let primary = arguments.primary.as_deref().map(NodeId::from);
-    let primary = primary.or_else(|| own.resource.receiving_from.clone()).or(holder);
-    if !holds && primary.is_none() {
-        missing.push("whose standby it is is not known: name it with --primary".into());
+    match &primary {
+        _ if holds => {}
+        None => missing.push("whose standby it is is not known: name it with --primary".into()),
+        Some(p) if !config.routes.contains_key(p) => {
+            missing.push(format!("no way to {p} is configured"));
+        }
+        Some(_) => {}
+    }
+    if let Err(error) = Session::connect(postgres).await {
+        missing.push(format!(
+            "its server does not let {} in by the socket in {}: {error}",
+            postgres.user,
+            postgres.socket_dir.display()
+        ));
+    }
+    let command = host::processes::command_of(own.pids.agent);
+    if !command.contains("agent") {
+        missing.push(format!(
+            "process {} is {command:?} here, and no agent: run it where the agent runs",
+            own.pids.agent
+        ));
     }
     let role = if holds { "primary" } else { "standby" };
     Look { node: me.clone(), role, primary: primary.filter(|_| !holds), owned, quorum, missing }
-}
-
-/// Of those that are named as released, one that is no standby.
-fn primary_is_released(config: &AgentConfig, arguments: &Arguments) -> bool {
-    let primary = arguments.primary.as_deref();
-    primary.is_some_and(|p| {
-        arguments.released.iter().any(|r| r == p) && config.routes.contains_key(&NodeId::from(p))
-    })
 }
 
 fn table(look: &Look) {
@@ -215,17 +263,28 @@ async fn begin(
             "quorate: the server does not run any more: its lease ran out before. It is released; \
              start it as your own"
         );
-        return Ok(Outcome::Critical);
+        return Ok(Outcome::NotDone);
     }
-    match give_back(config, postgres, look.primary.as_ref()).await {
+    let done = put_back(config, postgres, look.primary.as_ref()).await?;
+    say!("to the next release it is named with: --released {}={}", look.node, word(&own.member));
+    Ok(done)
+}
+
+/// Its settings are its owner's again.
+async fn put_back(
+    config: &AgentConfig,
+    postgres: &PostgresConfig,
+    upstream: Option<&NodeId>,
+) -> Result<Outcome> {
+    let node = &config.node.node_id;
+    match give_back(config, postgres, upstream).await {
         Ok(done) => {
             for done in done {
                 say!("{done}");
             }
             say!(
-                "{} is released: a plain PostgreSQL in {}, and yours. Disable the agent's unit, \
+                "{node} is released: a plain PostgreSQL in {}, and yours. Disable the agent's unit, \
                  and enable the server's own. To own it again: an empty {}",
-                look.node,
                 postgres.data_dir.display(),
                 config.state_dir.display()
             );
@@ -233,8 +292,8 @@ async fn begin(
         }
         Err(why) => {
             eprintln!(
-                "quorate: {} is released, and its settings are not put back: {why}",
-                look.node
+                "quorate: {node} is released, and its settings are not put back: {why}; the same \
+                 command tries again (with --primary, where it is a standby)"
             );
             Ok(Outcome::Unknown)
         }

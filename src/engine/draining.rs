@@ -62,7 +62,8 @@ impl Engine {
             );
             return refuse("role", why);
         }
-        let gone = |n: &NodeId| n == node || self.durable.draining.contains_key(n);
+        // One that took the role all the same is not away.
+        let gone = |n: &NodeId| n == node || self.durable.draining.contains_key(n) && *n != primary;
         let (version, voters) = self.voter_set();
         let left = self.said().filter(|r| {
             let votes = r.vote.votes && r.vote.voters_version == version;

@@ -100,7 +100,8 @@ impl Engine {
             let voters = report.vote.members.len() + 1;
             let promised = report.holding.as_ref().map_or(0, |h| h.promised_by.len());
             let majority = voters / 2 + 1;
-            if promised < majority {
+            // One alone can promise no more than one; who comes answers, or waits.
+            if promised < majority && voters > 2 {
                 return refuse(
                     "promises",
                     format!(

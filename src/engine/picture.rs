@@ -179,25 +179,31 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
             (Verdict::Degraded, why)
         }
         ResourceState::Standby | ResourceState::Primary | ResourceState::None => {
-            (Verdict::Healthy, left_slots(resource))
+            (Verdict::Healthy, log_that_is_kept(resource))
         }
     }
 }
 
-/// Slots by which nobody receives keep log until the disk is full.
-fn left_slots(resource: &ResourceFacts) -> String {
+/// An archive that takes nothing, and slots by which nobody receives, keep log until the disk is
+/// full.
+fn log_that_is_kept(resource: &ResourceFacts) -> String {
+    let archive = resource.serving.iter().filter_map(|s| s.archive.as_ref()).map(|fails| {
+        format!(
+            "its archive takes no log ({} failures, the last at {}): log is kept here until the \
+             disk is full; the server's log says why",
+            fails.times, fails.file
+        )
+    });
     let slots = resource.serving.iter().flat_map(|s| &s.slots).filter(|s| s.is_left());
-    let words: Vec<String> = slots
-        .map(|s| {
-            format!(
-                "slot {0} holds {1} MiB of log here and nobody receives by it; if nobody will: \
-                 SELECT pg_drop_replication_slot('{0}')",
-                s.name,
-                s.holds >> 20
-            )
-        })
-        .collect();
-    words.join("; ")
+    let slots = slots.map(|s| {
+        format!(
+            "slot {0} holds {1} MiB of log here and nobody receives by it; if nobody will: SELECT \
+             pg_drop_replication_slot('{0}')",
+            s.name,
+            s.holds >> 20
+        )
+    });
+    archive.chain(slots).collect::<Vec<_>>().join("; ")
 }
 
 /// Why its replay does not go on.

@@ -17,6 +17,20 @@ pub struct Serving {
     /// Replication slots in this database.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<Slot>,
+    /// The user's archive takes nothing, by the server's own count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveFails>,
+}
+
+/// `archive_command` or the archive library failed at its last try, and log is kept until it works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveFails {
+    /// Which file.
+    pub file: String,
+    /// When, before now, by the server's clock.
+    pub age: Span,
+    /// How often since the server's statistics were reset.
+    pub times: u64,
 }
 
 /// A replication slot.

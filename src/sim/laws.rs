@@ -141,7 +141,7 @@ impl World {
         }
         let won = self.hosts[host].db.history.timeline;
         let other = (0..self.hosts.len()).find(|i| {
-            let (h, earlier) = (&self.hosts[*i], self.hosts[*i].db.history.timeline < won);
+            let (h, earlier) = (&self.hosts[*i], self.hosts[*i].db.history.timeline <= won);
             *i != host && earlier && h.up && h.db.running && h.db.primary && !h.db.by_hand
         });
         if let Some(other) = other {

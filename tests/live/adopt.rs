@@ -74,10 +74,17 @@ fn a_running_cluster_is_adopted_and_fails_over() {
     assert!(said.contains("missing: the agent of node-2 has to run"), "{said}");
 
     // Agents that are started beside them touch nothing.
-    let before = NODES.map(|node| cluster.pid_of(node).unwrap());
     for node in NODES {
         cluster.lab().start_agent(node).unwrap();
     }
+    cluster.until("it is told that nothing is owned", 30, |v| {
+        v.state == ClusterState::Unknown && v.why.contains("node-1 is not owned yet")
+    });
+    // Its owner restarts it: it is still its owner's.
+    let data = cluster.dir("node-1").join("data").display().to_string();
+    cluster.postgres("pg_ctl", &["-D", &data, "-m", "fast", "stop"]);
+    cluster.start_plain("node-1");
+    let before = NODES.map(|node| cluster.pid_of(node).unwrap());
     let view = cluster.until("it is told that nothing is owned", 30, |v| {
         v.state == ClusterState::Unknown && v.why.contains("node-1 is not owned yet")
     });
@@ -124,7 +131,8 @@ fn nothing_is_founded_while_another_server_takes_writes() {
     cluster.ok("node-2", "insert into mine values (0)");
     let (said, code) = cluster.adopt("node-2", &[]);
     assert!(code == Some(3) && said.contains("it is a primary"), "{said}");
-    // A clean stop founds the cluster otherwise.
+    // Begun all the same, it would be founded otherwise.
+    std::fs::write(cluster.file("node-1", "state/begun"), "").unwrap();
     cluster.postgres("pg_ctl", &["-D", &data("node-1"), "-m", "fast", "stop"]);
     // Longer than the founding took above, on the same machine.
     let end = std::time::Instant::now() + std::time::Duration::from_secs(8);

@@ -50,14 +50,20 @@ fn a_cluster_is_given_back_and_its_servers_go_on() {
     assert_eq!(code, Some(2), "{said}");
     let (said, code) = release(&first, &["--begin", &first]);
     assert!(code == Some(0) && said.contains("is released"), "{said}");
-    // The other one has to wait for the primary, and the primary does not take a word for it.
-    let (said, code) = release(&last, &["--begin", &last, "--released", &first]);
+    let name_of = |said: &str| -> String {
+        let word = said.split("--released ").last().unwrap();
+        word.split_whitespace().next().unwrap().to_owned()
+    };
+    let first_named = name_of(&said);
+    // The other one has to wait for the primary, whatever is said, and no word is taken for another.
+    let (said, code) = release(&last, &["--begin", &last]);
     assert!(code == Some(3) && said.contains("the primary is next"), "{said}");
-    let (said, code) = release(&primary, &["--begin", &primary, "--released", &last]);
-    assert!(code == Some(3) && said.contains("its agent answers"), "{said}");
-    let (said, code) = release(&primary, &["--begin", &primary, "--released", &first]);
+    let wrong = format!("{last}=12345678");
+    let (said, code) = release(&primary, &["--begin", &primary, "--released", &wrong]);
+    assert!(code == Some(3) && said.contains("is not what the release"), "{said}");
+    let (said, code) = release(&primary, &["--begin", &primary, "--released", &first_named]);
     assert!(code == Some(0), "{said}");
-    let named = format!("{first},{primary}");
+    let named = format!("{first_named},{}", name_of(&said));
     let (said, code) =
         release(&last, &["--begin", &last, "--released", &named, "--primary", &primary]);
     assert!(code == Some(0), "{said}");

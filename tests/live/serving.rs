@@ -197,6 +197,19 @@ fn a_hanging_archive_command_does_not_hold_up_a_switchover() {
     nothing_lost(&cluster.once(Event::Switchover));
     assert!(cluster.is_found("archive_command hung at the stop"));
     cluster.calm();
+    // One that fails is said where log piles up.
+    let (primary, _) = cluster.others();
+    let fails = "ALTER SYSTEM SET archive_command = 'false'";
+    cluster.sql(&primary, &[fails, "SELECT pg_reload_conf()", "SELECT pg_switch_wal()"]).unwrap();
+    let archiver = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'archiver'";
+    let archiver: u32 = cluster.ok(&primary, archiver)[0].parse().unwrap();
+    for hung in quorate::agent::host::processes::children(archiver) {
+        quorate::agent::host::signal(hung, rustix::process::Signal::KILL);
+    }
+    cluster.until("it is said that the archive takes nothing", 90, |v| {
+        let node = v.nodes.iter().find(|n| n.node.as_str() == primary).unwrap();
+        node.why.contains("its archive takes no log")
+    });
 }
 
 /// A backup tool's slot stayed on the demoted node and held its log there, without a word.

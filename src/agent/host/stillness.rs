@@ -15,9 +15,11 @@ impl Stillness {
     /// For how long `pids` together have done less than `least` (bytes read or written); zero while
     /// there are none.
     pub fn look(&mut self, pids: &[u32], least: u64, now: Timestamp) -> Span {
-        let work = pids.iter().map(|pid| work(*pid)).sum();
+        let each: Vec<Option<u64>> = pids.iter().map(|pid| work(*pid)).collect();
+        let work = each.iter().flatten().sum();
         let busy = pids.iter().any(|pid| stat(*pid).is_some_and(|s| s.waits_for_disk()));
-        if pids.is_empty() || busy {
+        // What is not told is not taken for stillness.
+        if pids.is_empty() || busy || each.contains(&None) {
             *self = Self { work, since: None };
         }
         self.note(work, least, now)
@@ -40,13 +42,13 @@ impl Stillness {
 }
 
 /// Bytes that a process has read and written so far, pipes and sockets included (proc(5), `io`).
-fn work(raw: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{raw}/io")).unwrap_or_default();
+fn work(raw: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{raw}/io")).ok()?;
     let counted = |line: &str| {
         let (name, count) = line.split_once(": ")?;
         matches!(name, "rchar" | "wchar").then(|| count.parse::<u64>().ok())?
     };
-    text.lines().filter_map(counted).sum()
+    Some(text.lines().filter_map(counted).sum())
 }
 
 #[cfg(test)]
@@ -74,10 +76,10 @@ mod tests {
         let (mut to, mut from) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
         to.write_all(&[b'x'; 10]).unwrap();
         std::io::Read::read_exact(&mut from, &mut [0; 10]).unwrap();
-        let before = work(cat.id());
+        let before = work(cat.id()).unwrap();
         to.write_all(&[b'x'; 1_000]).unwrap();
         std::io::Read::read_exact(&mut from, &mut [0; 1_000]).unwrap();
-        assert_eq!(work(cat.id()) - before, 2_000);
+        assert_eq!(work(cat.id()).unwrap() - before, 2_000);
         drop(to);
         cat.wait().unwrap();
         assert_eq!(Stillness::default().look(&[], 1, Timestamp(5)), Span::ZERO);

@@ -7,17 +7,19 @@
 //! at a majority. Everything is derived again from what is true, so a message that is lost or said
 //! twice does no harm.
 
+use std::collections::BTreeMap;
+
 use super::{Effect, Goal, Machine, Met, Tenure, Turn};
 use crate::lease::{Holder, Refusal, VoterChange};
 use crate::model::command::{OverrideOrder, VoterOrder};
-use crate::model::{Member, Span, SyncSet, Timestamp, VoterSet};
+use crate::model::{Member, NodeId, Span, SyncSet, Timestamp, VoterSet};
 use crate::wire::message::PeerMessage;
 
 /// A change is said again after this.
 const RESEND: Span = Span::millis(100);
 
 /// A node that answered a hello within this is in reach; one goes out with every heartbeat.
-const ANSWERS: Span = Span::millis(2_500);
+pub(super) const ANSWERS: Span = Span::millis(2_500);
 
 /// What the holder was ordered to change.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +106,7 @@ impl Machine {
         {
             let mut next = holder.voters().clone();
             next.members.insert(add.clone());
-            if let Some(why) = too_few_promises(holder, &next, now) {
+            if let Some(why) = too_few_promises(&self.met, holder, &next, now) {
                 return Err(format!(
                     "{}: {why}; remove or readmit one that is gone first",
                     add.node
@@ -225,7 +227,7 @@ impl Machine {
         if holder.next_voters().is_none() {
             let mut next = holder.voters().clone();
             change(&mut next);
-            if let Some(why) = too_few_promises(holder, &next, now) {
+            if let Some(why) = too_few_promises(&self.met, holder, &next, now) {
                 self.complaint = format!("the change waits: {why}");
                 return;
             }
@@ -323,10 +325,22 @@ fn without(set: &SyncSet, gone: &Member) -> SyncSet {
     left
 }
 
-/// From the first word of a change the lease needs a majority of the new set too, and who comes has
-/// promised nothing yet: without one the holder would lose its role by the change.
-fn too_few_promises(holder: &Holder, next: &VoterSet, now: Timestamp) -> Option<String> {
-    let promised = next.members.iter().filter(|m| holder.is_promised_by(m, now)).count();
+/// From the first word of a change the lease needs a majority of the new set too, and who comes
+/// has promised nothing yet: without one the holder would lose its role by the change. Where all
+/// who vote are fewer than that, one alone, whoever comes has to answer.
+fn too_few_promises(
+    all_met: &BTreeMap<NodeId, Met>,
+    holder: &Holder,
+    next: &VoterSet,
+    now: Timestamp,
+) -> Option<String> {
+    let alone = holder.voters().members.len() < next.majority();
+    let counts = |m: &&Member| {
+        let met = all_met.get(&m.node).filter(|_| alone && !holder.voters().contains(m));
+        holder.is_promised_by(m, now)
+            || met.is_some_and(|met| met.member == **m && now.since(met.at) <= ANSWERS)
+    };
+    let promised = next.members.iter().filter(counts).count();
     (promised < next.majority()).then(|| {
         format!(
             "{} of the {} voters that there would be have to promise, and {promised} do",

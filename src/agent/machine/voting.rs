@@ -1,5 +1,6 @@
 //! Answering peers: promise, grant, note a release; and the first voter set.
 
+use super::membership::ANSWERS;
 use super::{
     Attempt, Effect, FIRST_VERSION, FOUND_INTERVAL, Goal, Machine, Met, Reason, Resource, Tenure,
     Turn, Upstream,
@@ -284,27 +285,38 @@ impl Machine {
             return;
         }
         self.found_at = now + FOUND_INTERVAL;
+        let belongs = "this node is new, but its peers belong to a cluster already: it has to be \
+                       readmitted";
+        let contested = self.met.iter().find(|(_, met)| met.contests).map(|(node, _)| {
+            format!(
+                "nothing is founded: the PostgreSQL of {node} takes writes, and it is to be a \
+                 standby; stop it, or make it one again"
+            )
+        });
+        if let Some(why) = &contested {
+            self.complaint.clone_from(why);
+        }
         if self.beside {
+            if self.met.values().any(|met| met.version > 0) {
+                belongs.clone_into(&mut self.complaint);
+            }
             // Whoever is there is met already, so that it is quick afterwards.
             return self.broadcast(&PeerMessage::Hello, turn);
         }
         if self.voter.record().voters.is_none() {
             let all_blank = self.met.values().all(|met| met.version == 0);
-            if let Some((node, _)) = self.met.iter().find(|(_, met)| met.contests) {
-                self.complaint = format!(
-                    "nothing is founded: the PostgreSQL of {node} takes writes, and it is to be a \
-                     standby; stop it, or make it one again"
-                );
-            } else if self.met.len() + 1 == self.setup.nodes.len() && all_blank {
+            // An old word is none: somebody may have been promoted since, and be cut off.
+            let here = |met: &Met| now.since(met.at) <= ANSWERS;
+            let everybody =
+                self.met.values().filter(|met| here(met)).count() + 1 == self.setup.nodes.len();
+            if everybody && all_blank && contested.is_none() {
                 let mut members: crate::model::Members =
                     self.met.values().map(|met| met.member.clone()).collect();
                 members.insert(self.setup.me.clone());
                 let said = self.voter.install(VoterSet { version: FIRST_VERSION, members });
                 Self::persist(turn, said.persist);
             } else if !all_blank {
-                "this node is new, but its peers belong to a cluster already: it has to be \
-                    readmitted"
-                    .clone_into(&mut self.complaint);
+                belongs.clone_into(&mut self.complaint);
             }
         }
         if let Some(set) = self.voter.record().voters.clone() {

@@ -98,6 +98,10 @@ pub struct Control {
     /// What the primary that wrote the log has for [`DEMANDED`], in that order: a standby with less
     /// stops replaying, and ends when it is promoted.
     pub demands: [u64; 5],
+    /// It is a copy whose end of the backup has not come yet.
+    pub awaits_backup_end: bool,
+    /// Up to where it has to replay before it is consistent.
+    pub consistent_from: Lsn,
 }
 
 /// Settings that log carries, and which a standby needs at least as high.
@@ -138,6 +142,8 @@ impl Control {
                 "max_locks_per_xact setting",
             ]
             .map(|name| field(name).parse().unwrap_or(0)),
+            awaits_backup_end: field("Backup start location").parse().unwrap_or(Lsn(0)) > Lsn(0),
+            consistent_from: field("Minimum recovery ending location").parse().unwrap_or_default(),
         })
     }
     /// What the log demands of a setting.
@@ -305,12 +311,14 @@ pub fn keep_fork(
             // A rebuild that is tried again finds what it kept.
             if !are_alike(&path, &copy)? {
                 std::fs::copy(&path, &copy)?;
-                std::fs::File::open(&copy)?.sync_all()?;
             }
+            std::fs::File::open(&copy)?.sync_all()?;
             kept += 1;
         }
     }
-    std::fs::File::open(&folder)?.sync_all()?;
+    for made in [folder.as_path(), into].into_iter().chain(into.parent()) {
+        std::fs::File::open(made)?.sync_all()?;
+    }
     Ok((folder, kept))
 }
 

@@ -32,7 +32,7 @@ mod unfinished;
 mod upstream;
 mod waits;
 
-pub use files::begins_fork;
+pub use files::{begins, begins_fork};
 pub use programs::{ProgramError, Programs};
 
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{ResourceFacts, ResourceState, Setback};
-use crate::model::serving::Slot;
+use crate::model::serving::{ArchiveFails, Slot};
 use crate::model::topology::Unsynchronised;
 use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
 
@@ -156,6 +156,8 @@ struct Driver {
     holding: Holding,
     /// Replication slots, and when they were looked at.
     slots: (Option<Timestamp>, Vec<Slot>),
+    /// That the archive failed at its last try, and when that was looked at.
+    archive_fails: Option<(Timestamp, ArchiveFails)>,
     /// Replication connections to the peers, as tried.
     reaches: Reaches,
 }
@@ -192,6 +194,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         thirst: Thirst::default(),
         holding: Holding::default(),
         slots: (None, vec![]),
+        archive_fails: None,
         reaches: Reaches::default(),
     };
     driver.recall();
@@ -238,10 +241,12 @@ impl Driver {
                 Err(failure) => {
                     tracing::warn!(goal = ?goal, "could not reach the goal: {}", failure.0);
                     self.facts.trouble.clone_from(&failure.0);
-                    let before = self.facts.setback.take();
-                    let setback = Setback::after(before, &failure.0, host::wall());
-                    let pauses = setback.pauses();
-                    self.facts.setback = Some(setback);
+                    let before =
+                        self.facts.setback.take().filter(|_| failure.0 != standby::REBUILT);
+                    if failure.0 != standby::REBUILT {
+                        self.facts.setback = Some(Setback::after(before, &failure.0, host::wall()));
+                    }
+                    let pauses = self.facts.setback.as_ref().map_or(1, Setback::pauses);
                     self.resource.failure = failure.0;
                     self.look_while_it_fails(goal).await;
                     // A promotion is not tried twice by itself: its outcome has to be judged first.

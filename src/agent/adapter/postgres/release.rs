@@ -47,6 +47,9 @@ pub async fn give_back(
         set("primary_conninfo", way).await?;
         done.push(format!("primary_conninfo leads to {upstream}"));
     }
+    // An empty one stood over the owner's.
+    let reset = session.execute("ALTER SYSTEM RESET primary_slot_name").await;
+    reset.map_err(|e| format!("primary_slot_name: {e}"))?;
     session.execute("SELECT pg_reload_conf()").await.map_err(|e| format!("reload: {e}"))?;
     let sync = "SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'";
     if let Ok(row) = session.query_one(sync, &[]).await {
@@ -59,7 +62,10 @@ pub async fn give_back(
         }
     }
     done.push(
-        "the values on its command line (quorate doctor: fixed) stay until its next restart".into(),
+        "the values on its command line (quorate doctor: fixed) stay until its next restart, and \
+         restart_after_crash = off among them: a backend that crashes ends the server, and nobody \
+         starts it any more. Restart it soon"
+            .into(),
     );
     Ok(done)
 }

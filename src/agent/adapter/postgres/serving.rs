@@ -12,7 +12,7 @@ use super::sql::{self, StandbyLook};
 use super::{Done, Driver, rebuild, standby};
 use crate::agent::host;
 use crate::agent::machine::Goal;
-use crate::model::serving::{Held, Reach, Serving};
+use crate::model::serving::{ArchiveFails, Held, Reach, Serving};
 use crate::model::{NodeId, Span, Timestamp};
 
 /// Sessions that hold replay up for less are a standby's everyday.
@@ -102,6 +102,10 @@ impl Driver {
             held: held.filter(|h| !h.by.is_empty()),
             reaches: tried.into_iter().map(reach).collect(),
             slots: self.slots.1.clone(),
+            archive: self.archive_fails.clone().map(|(at, fails)| ArchiveFails {
+                age: fails.age + host::now().since(at),
+                ..fails
+            }),
         }
     }
 
@@ -115,6 +119,11 @@ impl Driver {
         let Ok(client) = self.client().await else { return };
         if let Ok(slots) = sql::slots(client, major).await {
             self.slots = (Some(now), slots);
+        }
+        if let Ok(client) = self.client().await
+            && let Ok(fails) = sql::archive_fails(client).await
+        {
+            self.archive_fails = fails.map(|fails| (now, fails));
         }
     }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use crate::agent::host;
 use crate::config::agent::PostgresConfig;
 use crate::model::observation::StandbyFacts;
-use crate::model::serving::Slot;
+use crate::model::serving::{ArchiveFails, Slot};
 use crate::model::topology::Unsynchronised;
 use crate::model::{Lsn, NodeId, Span};
 
@@ -533,6 +533,23 @@ pub async fn slots(client: &Session, major: u32) -> Result<Vec<Slot>, LookError>
         carried: r.get("carried"),
     };
     Ok(rows.iter().map(slot).collect())
+}
+
+/// Whether the archive failed at its last try.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn archive_fails(client: &Session) -> Result<Option<ArchiveFails>, LookError> {
+    let sql = "SELECT last_failed_wal AS file, failed_count AS times, (extract(epoch FROM \
+               clock_timestamp() - last_failed_time) * 1000)::bigint AS ms FROM pg_stat_archiver \
+               WHERE last_failed_time > coalesce(last_archived_time, '-infinity')";
+    let rows = client.query(sql, &[]).await?;
+    let count = |r: &Row, name: &str| u64::try_from(r.get::<_, i64>(name)).unwrap_or(0);
+    Ok(rows.first().map(|r| ArchiveFails {
+        file: r.get("file"),
+        age: Span::millis(count(r, "ms")),
+        times: count(r, "times"),
+    }))
 }
 
 /// Ends a pause of replay that somebody asked for.

@@ -20,6 +20,9 @@ use crate::model::{NodeId, Span, Timestamp};
 /// again then.
 const CERTAIN_MAX: Span = Span::secs(10);
 
+/// Not a failure: what was rebuilt is started by the next try.
+pub(super) const REBUILT: &str = "rebuilt; starting again";
+
 impl Driver {
     /// A standby of `upstream`, or of nobody.
     pub(super) async fn stand_by(&mut self, upstream: Option<&Upstream>, may_init: bool) -> Done {
@@ -92,9 +95,10 @@ impl Driver {
             if let Some(upstream) = upstream.filter(|u| u.history.is_some()) {
                 self.reload(self.settings(Some(upstream)))?;
             }
-            self.stands_still(upstream)?;
+            self.stands_still(upstream).await?;
             return Err(error);
         }
+        self.starting.got_on();
         let client = self.client().await?;
         let recovery: bool = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0);
         if !recovery {
@@ -202,7 +206,7 @@ impl Driver {
             let position = self.note_standby(&look);
             if !self.fits(history, position) {
                 self.rejoin(upstream, position).await?;
-                return failed("rebuilt; starting again");
+                return failed(REBUILT);
             }
         }
         self.reload(self.settings(Some(upstream)))?;

@@ -28,6 +28,13 @@ pub(super) struct Starting {
     segment_bytes: u64,
 }
 
+impl Starting {
+    /// It let somebody in.
+    pub(super) fn got_on(&mut self) {
+        self.still = Stillness::default();
+    }
+}
+
 impl Driver {
     /// Starts the server as a standby, whatever it was, and waits until it answers. One that was
     /// rewound needs its upstream's log before it does.
@@ -73,11 +80,11 @@ impl Driver {
             return failed("the server ended as soon as it was started");
         }
         self.tell().await;
-        self.starting.still = Stillness::default();
+        self.starting.got_on();
         let mut looked = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
-                _ = looked.tick() => self.stands_still(upstream)?,
+                _ = looked.tick() => self.stands_still(upstream).await?,
                 () = self.exited() => {
                     self.exit = None;
                     let last = last_line(&self.log_path());
@@ -86,6 +93,7 @@ impl Driver {
                 () = tokio::time::sleep(Duration::from_millis(10)) => {
                     if let Ok(client) = Session::connect(&self.setup.config).await {
                         self.client = Some(client);
+                        self.starting.got_on();
                         return Ok(());
                     }
                 }
@@ -95,7 +103,7 @@ impl Driver {
 
     /// A server that is not consistent and replays nothing waits for log that nobody gives it: it
     /// needs a new copy, or its former upstream.
-    pub(super) fn stands_still(&mut self, upstream: Option<&Upstream>) -> Done {
+    pub(super) async fn stands_still(&mut self, upstream: Option<&Upstream>) -> Done {
         let Some((server, _)) = &self.exit else { return Ok(()) };
         let children = host::processes::children(*server);
         let titles: Vec<(u32, String)> =
@@ -106,7 +114,8 @@ impl Driver {
             startup.clear();
         }
         let now = host::now();
-        let still = if has_replayed_all(&titles, self.starting.segment_bytes) {
+        let all = has_replayed_all(&titles, self.starting.segment_bytes);
+        let still = if all {
             self.starting.still.goes_on(now)
         } else {
             self.starting.still.look(&startup, REPLAYS, now)
@@ -114,19 +123,35 @@ impl Driver {
         if still <= STILL_MAX {
             return Ok(());
         }
-        self.starting.still = Stillness::default();
+        self.starting.got_on();
         let last = last_line(&self.log_path());
         let Some(upstream) = upstream.filter(|u| u.history.is_some()) else {
             return failed(format!(
-                "it starts, and has got nowhere for {still}: the log that makes it consistent \
-                 is not here, and there is nobody to receive it from; its last words: {last}"
+                "it lets nobody in and has got nowhere for {still}: if it waits for log, there is \
+                 nobody to receive it from; its last words: {last}"
             ));
         };
+        // What keeps people out may be another thing: a copy is given up only for what its own
+        // control file says that it lacks, and its upstream says that it has not.
+        let control = Control::read(&self.setup.programs, &self.setup.config.data_dir).await?;
+        let answer = self.ask(upstream, control.checkpoint, control.segment_bytes).await?;
+        let never_ends = control.awaits_backup_end && all;
+        if !never_ends && control.consistent_from <= answer.end {
+            return failed(format!(
+                "it lets nobody in and has got nowhere for {still}; its last words: {last}"
+            ));
+        }
         self.thirst.clone_needed = true;
         failed(format!(
-            "it starts, and has got nowhere for {still}: the log that makes it consistent is not \
-             on {}'s line; cloning; its last words: {last}",
-            upstream.node
+            "it is not consistent, and never will be with {}'s log (it needs {}, which ends at {}): \
+             cloning; its last words: {last}",
+            upstream.node,
+            if never_ends {
+                "the end of its backup".into()
+            } else {
+                control.consistent_from.to_string()
+            },
+            answer.end
         ))
     }
 

@@ -269,8 +269,10 @@ fn name_width(view: &ClusterView, width: usize) -> usize {
 
 /// From this width on the table has room for how far replay is behind.
 const WITH_REPLAY: usize = 88;
-/// And for where its log ends, and its sessions.
-const WITH_POSITION: usize = 114;
+/// And for where its log ends.
+const WITH_POSITION: usize = 104;
+/// And for its sessions.
+const WITH_SESSIONS: usize = 114;
 
 fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a> {
     let name = name_width(view, width);
@@ -279,7 +281,10 @@ fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a>
         extra.push_str(&format!(" {:>8}", "REPLAY"));
     }
     if width >= WITH_POSITION {
-        extra.push_str(&format!(" {:<19} {:>8}", "POSITION", "SESSIONS"));
+        extra.push_str(&format!(" {:<19}", "POSITION"));
+    }
+    if width >= WITH_SESSIONS {
+        extra.push_str(&format!(" {:>8}", "SESSIONS"));
     }
     let head = format!(
         "   {} {:<9} {:<10} {:<10} {:>6} {:>3} {:>8} {:<10}{extra}",
@@ -367,10 +372,12 @@ fn row(
         pieces.push(piece(model, Ink::Muted, format!(" {}", right(&behind, 8))));
     }
     if width >= WITH_POSITION {
-        let extra = resource.map_or((String::new(), String::new()), |r| {
-            (r.position.to_string(), r.sessions.to_string())
-        });
-        pieces.push(piece(model, Ink::Muted, format!(" {:<19} {:>8}", extra.0, extra.1)));
+        let position = resource.map_or_else(String::new, |r| r.position.to_string());
+        pieces.push(piece(model, Ink::Muted, format!(" {position:<19}")));
+    }
+    if width >= WITH_SESSIONS {
+        let sessions = resource.map_or_else(String::new, |r| r.sessions.to_string());
+        pieces.push(piece(model, Ink::Muted, format!(" {sessions:>8}")));
     }
     Line::from(pieces)
 }

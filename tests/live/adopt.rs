@@ -57,6 +57,9 @@ fn plain() -> Cluster {
         let to = data(node).display().to_string();
         cluster
             .postgres("pg_basebackup", &["-d", &from, "-D", &to, "-R", "-c", "fast", "--no-sync"]);
+        // What -R writes may be of a newer libpq than the one that the unpacked server finds.
+        let line = format!("primary_conninfo = '{from}'\n");
+        cluster.append(node, "data/postgresql.auto.conf", &line);
         cluster.start_plain(node);
     }
     cluster.client_sees("both stream", 20, || {

@@ -11,7 +11,13 @@ use tokio_postgres::NoTls;
 
 use crate::{Cluster, nothing_lost, quick};
 
-const MAJOR: u32 = 15;
+/// Of the programs that these tests run.
+fn major() -> u32 {
+    let postgres = crate::data::programs().expect("PostgreSQL").join("postgres");
+    let said = std::process::Command::new(postgres).arg("--version").output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    said.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse().ok()).expect("a version")
+}
 
 impl Cluster {
     /// Runs statements on a node's database, one transaction each; the last column of the last row.
@@ -107,7 +113,7 @@ fn wrong_value(setting: &Setting) -> String {
 }
 
 fn fixed() -> Vec<&'static Setting> {
-    settings::known(MAJOR).filter(|s| s.kind == Kind::Fixed).collect()
+    settings::known(major()).filter(|s| s.kind == Kind::Fixed).collect()
 }
 
 fn check_fixed(cluster: &mut Cluster, node: &str, when: &str) {
@@ -177,7 +183,7 @@ fn a_moving_setting_is_put_right_whoever_changed_it_where() {
         synchronous_standby_names = ''\nrestore_command = 'false'";
     let sql = |name: &str| format!("SELECT setting FROM pg_settings WHERE name = '{name}'");
     for node in ["node-1", "node-2", "node-3"] {
-        let moving: Vec<(&str, String)> = settings::known(MAJOR)
+        let moving: Vec<(&str, String)> = settings::known(major())
             .filter(|s| s.kind == Kind::Moving)
             .map(|s| (s.name, cluster.sql(node, &[&sql(s.name)]).unwrap()))
             .collect();
@@ -448,7 +454,7 @@ fn doctor_prints_the_table_with_what_it_found() {
     let row = |name: &str| {
         found.iter().find(|f| f["name"] == name).unwrap_or_else(|| panic!("no {name}: {found:#?}"))
     };
-    for setting in settings::known(MAJOR).filter(|s| s.kind != Kind::Guarded) {
+    for setting in settings::known(major()).filter(|s| s.kind != Kind::Guarded) {
         assert_ne!(row(setting.name)["verdict"], "wrong", "{:#}", row(setting.name));
     }
     assert_eq!(row("fsync")["verdict"], "mind", "{:#}", row("fsync"));

@@ -50,11 +50,14 @@ fn pages(command: &clap::Command, dir: &Path) -> Result<usize> {
 }
 
 pub(super) fn completions(arguments: &CompletionsArguments) -> Result<Outcome> {
+    // Into memory first: a reader that goes away is no error, and the generator panics on one.
+    let mut text = vec![];
     clap_complete::generate(
         arguments.shell,
         &mut super::Arguments::command(),
         "quorate",
-        &mut std::io::stdout(),
+        &mut text,
     );
+    say!("{}", String::from_utf8_lossy(&text).trim_end());
     Ok(Outcome::Done)
 }

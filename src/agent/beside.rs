@@ -82,7 +82,7 @@ impl Beside {
     /// What it does now, in a word.
     pub(super) fn role(&self) -> &'static str {
         match host::postmaster(&self.data_dir) {
-            None => "stopped server",
+            None => "stopped",
             Some(_) if self.takes_writes() => "primary",
             Some(_) => "standby",
         }
@@ -121,7 +121,8 @@ impl Beside {
         if server.is_some() || !host::processes_in(&self.folders).is_empty() {
             return false;
         }
-        // What is left of the marks keeps nobody from anything: the voter's record is there by then.
+        // Begun, or founded: an agent that starts from here on owns what is there, also where this
+        // mark cannot be removed.
         let _ = std::fs::remove_file(self.state_dir.join(WAITS));
         true
     }

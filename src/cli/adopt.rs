@@ -225,6 +225,7 @@ fn in_words(report: &NodeReport) -> String {
         ("", 0) if report.resource.kind == "none" => "a witness, waits".into(),
         ("", 0) => "waits; no server runs that it does not own".into(),
         ("", _) => "is in a cluster".into(),
+        ("stopped", _) => "stands beside a server that its owner stopped".into(),
         (role, _) => format!("stands beside a running {role}, untouched"),
     }
 }

@@ -84,14 +84,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         return Ok(Outcome::Refused);
     }
     super::runtime()?.block_on(async {
-        let mark = config.state_dir.join(RELEASED);
-        if mark.exists() && arguments.begin.is_some() {
-            // A release that was interrupted; no agent starts any more.
-            let upstream = arguments.primary.as_deref().map(NodeId::from);
-            return put_back(&config, &postgres, upstream.as_ref()).await;
-        }
         let own = match hello(&config, &config.node.node_id, &config.node.agent_address).await {
             Ok(report) => report,
+            Err(_) if arguments.begin.is_some() && config.state_dir.join(RELEASED).exists() => {
+                // A release that was interrupted; no agent starts any more.
+                let upstream = arguments.primary.as_deref().map(NodeId::from);
+                return put_back(&config, &postgres, upstream.as_ref()).await;
+            }
             Err(why) => {
                 eprintln!("quorate: refused (agent): the agent here has to run: {why}");
                 return Ok(Outcome::Refused);
@@ -238,7 +237,8 @@ async fn begin(
         return refuse(format!("the agent (process {}) does not run here", own.pids.agent));
     };
     // Before anything ends: whoever starts the agent again must not take the server back.
-    let text = format!("released {}\n", host::wall().rfc3339());
+    let word = word(&own.member);
+    let text = format!("{}; its word: {word}\n", host::wall().rfc3339());
     if let Err(error) = host::write_durably(&mark, &text) {
         return refuse(format!("{}: {error}", mark.display()));
     }
@@ -257,16 +257,20 @@ async fn begin(
             return refuse(format!("process {} survives SIGKILL (another user's?)", process.pid));
         }
     }
-    say!("its agent and its guard have ended");
+    say!(
+        "its agent and its guard have ended; what names it to the next release is kept in {}",
+        mark.display()
+    );
     if host::postmaster(&postgres.data_dir).is_none() {
         eprintln!(
-            "quorate: the server does not run any more: its lease ran out before. It is released; \
-             start it as your own"
+            "quorate: the server does not run any more. {0} is released (--released {0}={word}); \
+             start it as your own",
+            look.node
         );
         return Ok(Outcome::NotDone);
     }
     let done = put_back(config, postgres, look.primary.as_ref()).await?;
-    say!("to the next release it is named with: --released {}={}", look.node, word(&own.member));
+    say!("to the next release it is named with: --released {}={word}", look.node);
     Ok(done)
 }
 

@@ -133,7 +133,7 @@ pub fn from_agents(
 pub fn own_word(report: &NodeReport) -> (Verdict, String) {
     let resource = &report.resource;
     if !report.beside.is_empty() {
-        let why = format!("a {} runs here that quorate does not own yet", report.beside);
+        let why = format!("its PostgreSQL is not owned yet ({})", report.beside);
         return (Verdict::Degraded, why);
     }
     if let Some(fault) = &report.data_fault

@@ -42,7 +42,8 @@ pub struct NodeReport {
     /// How much longer its certificates are good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,
-    /// What a server does here that is not owned yet: `primary`, `standby`; empty: there is none.
+    /// What a server does here that is not owned yet: `primary`, `standby`, `stopped`; empty: there
+    /// is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub beside: String,
     /// What it is doing, in words; empty when nothing.

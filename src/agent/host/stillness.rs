@@ -1,5 +1,5 @@
-//! Whether processes get on. What cannot be asked, and says nothing, is told by what it reads,
-//! writes; one that waits for its disk gets on.
+//! Whether processes get on. What cannot be asked, and says nothing, is told by what it reads
+//! and writes; one that waits for its disk gets on.
 
 use super::processes::stat;
 use crate::model::{Span, Timestamp};

@@ -512,11 +512,6 @@ impl Machine {
         self.voter.record().data.high
     }
 
-    /// A server that is not owned yet runs here.
-    pub fn beside(&self) -> bool {
-        self.beside
-    }
-
     /// That server takes writes although this node's is to be a standby: nothing is founded.
     pub fn contest(&mut self, contests: bool) {
         self.contests = contests;

@@ -241,8 +241,7 @@ impl Driver {
                 Err(failure) => {
                     tracing::warn!(goal = ?goal, "could not reach the goal: {}", failure.0);
                     self.facts.trouble.clone_from(&failure.0);
-                    let before =
-                        self.facts.setback.take().filter(|_| failure.0 != standby::REBUILT);
+                    let before = self.facts.setback.take();
                     if failure.0 != standby::REBUILT {
                         self.facts.setback = Some(Setback::after(before, &failure.0, host::wall()));
                     }

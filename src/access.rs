@@ -123,8 +123,9 @@ pub fn check_approval(
         .map_err(|_| format!("{by}'s signature does not match"))
 }
 
-/// Whether a plan carries what the policy asks for: under a manual strategy a person's signature,
-/// always one where a person asked for it.
+/// Whether a plan carries what this node's policy (its strategy, and the loss that it allows, in
+/// bytes) asks for: under a manual strategy a person's signature, always one where a person asked
+/// for it, and where it would accept more than that.
 ///
 /// # Errors
 /// In words, for the person who reads the refusal.
@@ -132,13 +133,22 @@ pub fn check_authority(
     plan: &Plan,
     digest: &Digest,
     approvals: &[Approval],
-    strategy: Strategy,
+    (strategy, max_loss_bytes): (Strategy, u64),
     allowlist: &Allowlist,
     now: WallTime,
 ) -> Result<(), String> {
     let by_policy = plan.requested_by.starts_with("policy ");
     if by_policy && strategy != Strategy::Manual && !plan.accept_unknown_loss {
-        return Ok(());
+        // A plane has a policy of its own; this node's word stands.
+        return if plan.max_loss_bytes <= max_loss_bytes {
+            Ok(())
+        } else {
+            Err(format!(
+                "the plan would accept a loss of {} bytes, and the policy of this node {} \
+                 (max_loss_bytes): give both the same, or have a person approve the plan",
+                plan.max_loss_bytes, max_loss_bytes
+            ))
+        };
     }
     let Some(first) = approvals.first() else {
         return Err("the plan needs a person's approval and has none".into());
@@ -152,7 +162,7 @@ pub fn check_authority(
 /// As [`check_authority`].
 pub fn check_order(
     order: &Order,
-    strategy: Strategy,
+    policy: (Strategy, u64),
     allowlist: &Allowlist,
     now: WallTime,
 ) -> Result<(), String> {
@@ -160,7 +170,7 @@ pub fn check_order(
         Order::Arm { plan, approvals }
         | Order::Demote { plan, approvals }
         | Order::Shift { plan, approvals } => {
-            check_authority(plan, &plan.digest(), approvals, strategy, allowlist, now)
+            check_authority(plan, &plan.digest(), approvals, policy, allowlist, now)
         }
         Order::Voters { order, approvals } => {
             check_signed(&order.digest(), approvals, 1, allowlist, now)
@@ -221,6 +231,9 @@ pub fn check_claim(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::loss::{FenceRung, LossAccount};
+    use crate::model::plan::PlanKind;
+    use crate::model::{Epoch, Member, Span};
 
     fn allowlist(key: &ApprovalKey) -> Allowlist {
         let folder = tempfile::tempdir().unwrap();
@@ -232,6 +245,48 @@ mod tests {
         );
         std::fs::write(&path, text).unwrap();
         Allowlist::read(&path).unwrap()
+    }
+
+    /// A plane that was taken over could ask for a plan that loses what the nodes' own policy keeps.
+    #[test]
+    fn a_plan_by_policy_accepts_no_more_loss_than_the_nodes_own_policy() {
+        let list = allowlist(&ApprovalKey::generate().unwrap());
+        for (limit, strategy, good) in [
+            (0, Strategy::Automatic, true),
+            (100, Strategy::Automatic, true),
+            (101, Strategy::Automatic, false),
+            (u64::MAX, Strategy::Automatic, false),
+            (0, Strategy::Manual, false),
+        ] {
+            let plan = Plan {
+                number: 1,
+                cluster: "c".into(),
+                kind: PlanKind::Failover,
+                epoch: Epoch(1),
+                from: None,
+                to: Member::new("b", "2"),
+                made: WallTime(0),
+                requested_by: "policy any".into(),
+                reason: String::new(),
+                least_fence: FenceRung::SyncFenced,
+                loss: LossAccount::Unknown { why: String::new() },
+                max_loss_bytes: limit,
+                accept_unknown_loss: false,
+                budget: Span::secs(1),
+                steps: vec![],
+                candidates: vec![],
+                constraints: vec![],
+                blast_radius: vec![],
+                way_back: String::new(),
+                transfers: vec![],
+                shares: vec![],
+                shed: 0,
+                conflicts: None,
+            };
+            let order = Order::Arm { plan: Box::new(plan), approvals: vec![] };
+            let said = check_order(&order, (strategy, 100), &list, WallTime(1));
+            assert_eq!(said.is_ok(), good, "{limit} {strategy:?}: {said:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::ours::Ours;
 use crate::model::Timestamp;
 
 /// Between two looks whether the guard still lives.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two tries where none can be started.
 const RETRY: Duration = Duration::from_millis(200);
 

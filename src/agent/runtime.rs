@@ -178,7 +178,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let (answers_in, mut answers) = mpsc::channel(64);
     let peers = Peers::start(&config, &credentials, &answers_in)?;
     let (adapter, port) = adapter::pair();
-    start_adapter(&config, programs, ours, port);
+    start_adapter(&config, programs, ours, port).map_err(|e| other("the agent's threads", e))?;
     let (requests_in, mut requests) = mpsc::channel(64);
     let (shown, shown_out) = watch::channel(Shown::default());
     server::start(&config, listener, &credentials, requests_in.clone(), shown_out.clone())?;
@@ -349,7 +349,7 @@ fn start_adapter(
     programs: Option<adapter::postgres::Programs>,
     ours: Option<Ours>,
     port: adapter::Port,
-) {
+) -> std::io::Result<()> {
     match (config.resource, &config.postgres, programs.zip(ours)) {
         (ResourceKind::Postgres, Some(postgres), Some((programs, ours))) => {
             let others = config.cluster.data_nodes().filter(|n| n.node_id != config.node.node_id);
@@ -367,7 +367,10 @@ fn start_adapter(
                 initdb_args: postgres.initdb_args.clone(),
                 write_check: Span((config.cluster.lease.0 / 4).min(1_000_000_000)),
             };
-            tokio::spawn(adapter::postgres::run(setup, port));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            std::thread::Builder::new()
+                .name("database".into())
+                .spawn(move || runtime.block_on(adapter::postgres::run(setup, port)))?;
         }
         (ResourceKind::Sim, Some(postgres), _) => {
             let routes = config.routes.clone();
@@ -382,6 +385,7 @@ fn start_adapter(
             tokio::spawn(adapter::none::run(port));
         }
     }
+    Ok(())
 }
 
 impl Agent {
@@ -642,9 +646,10 @@ impl Agent {
     }
 
     fn authority(&self, order: &Order) -> Result<(), String> {
+        let policy = &self.config.policy;
         access::check_order(
             order,
-            self.config.policy.strategy,
+            (policy.strategy, policy.max_loss_bytes),
             &self.config.allowlist,
             host::wall(),
         )

@@ -12,6 +12,7 @@ use super::runtime::{ATTACH_RETRY, Request as Inward, Shown, StartError};
 use crate::config::AgentConfig;
 use crate::config::allowlist::Permission;
 use crate::engine::picture;
+use crate::model::view::ClusterView;
 use crate::wire::feed::{EventStream, Feed};
 use crate::wire::message::{CallReply, CallRequest, FromAgent, PeerMessage, ToAgent};
 use crate::wire::proto::attach_client::AttachClient;
@@ -33,6 +34,20 @@ struct Service {
 }
 
 impl Service {
+    fn view(&self) -> ClusterView {
+        picture::from_agents(
+            &self.config.cluster,
+            &self.config.policy,
+            &self.config.node.node_id,
+            &self.shown.borrow().reports(host::now()),
+            host::wall(),
+        )
+    }
+
+    fn publish(&self) {
+        self.feed.publish(&self.view());
+    }
+
     fn allow<T>(&self, request: &Request<T>, permissions: &[Permission]) -> Result<String, Status> {
         let name = tls::caller(request)?;
         if self.config.allowlist.allows(&name, permissions) {
@@ -108,15 +123,9 @@ async fn show(service: Arc<Service>) {
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(250));
     loop {
         tick.tick().await;
-        let reports = service.shown.borrow().reports(host::now());
-        let view = picture::from_agents(
-            &service.config.cluster,
-            &service.config.policy,
-            &service.config.node.node_id,
-            &reports,
-            host::wall(),
-        );
-        service.feed.publish(&view);
+        if service.feed.is_watched() {
+            service.publish();
+        }
     }
 }
 
@@ -158,6 +167,8 @@ impl Console for Service {
             &request,
             &[Permission::Viewer, Permission::Auditor, Permission::Operator, Permission::Approver],
         )?;
+        // While nobody watched it stood still.
+        self.publish();
         Ok(Response::new(self.feed.stream(request.get_ref())))
     }
 
@@ -167,17 +178,7 @@ impl Console for Service {
             &[Permission::Viewer, Permission::Auditor, Permission::Operator, Permission::Approver],
         )?;
         let reply = match wire::open("call", request.get_ref())? {
-            CallRequest::View => {
-                let reports = self.shown.borrow().reports(host::now());
-                let node = &self.config.node.node_id;
-                CallReply::View(Box::new(picture::from_agents(
-                    &self.config.cluster,
-                    &self.config.policy,
-                    node,
-                    &reports,
-                    host::wall(),
-                )))
-            }
+            CallRequest::View => CallReply::View(Box::new(self.view())),
             CallRequest::Order(_)
             | CallRequest::Why { .. }
             | CallRequest::DryRun { .. }

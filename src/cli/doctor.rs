@@ -285,14 +285,18 @@ async fn own_settings(
     if own.is_empty() {
         findings.push(Finding {
             kind: Kind::Guarded.word(),
-            ..Finding::new("settings", "synchronous_commit", "set for no role or database")
+            ..Finding::new(
+                "settings",
+                "synchronous_commit",
+                "set for no role, database or subscription",
+            )
         });
     }
     for own in own {
         let mut finding = Finding {
             kind: Kind::Guarded.word(),
             wanted: wanted.clone(),
-            source: format!("{} SET", own.statement()),
+            source: own.source(),
             ..Finding::new(
                 "settings",
                 format!("synchronous_commit, {}", own.whose()),
@@ -305,9 +309,9 @@ async fn own_settings(
             finding = finding.but(
                 Verdict::Wrong,
                 format!(
-                    "the loss account is unknown; mend: {} RESET synchronous_commit, or list it \
-                     under unsynchronised in policy.yaml",
-                    own.statement()
+                    "the loss account is unknown; mend: {}, or list it under unsynchronised in \
+                     policy.yaml",
+                    own.mend()
                 ),
             );
         }

@@ -260,7 +260,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn agent(config: &std::path::Path) -> color_eyre::Result<Outcome> {
     let config = crate::config::AgentConfig::read(config)?;
-    runtime()?.block_on(crate::agent::runtime::run(config))?;
+    // One thread for the lease and the wire, and one for the database: a disk that hangs under the
+    // data holds up no vote, and a calm node wakes nobody to hand work over.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(crate::agent::runtime::run(config))?;
     Ok(Outcome::Done)
 }
 

@@ -41,8 +41,7 @@ struct File {
     postgres: Option<PostgresEntry>,
     #[serde(default)]
     routes: BTreeMap<String, Route>,
-    #[serde(default = "heartbeat_ms")]
-    heartbeat_ms: u64,
+    heartbeat_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -139,8 +138,9 @@ fn postgres() -> String {
 fn initdb_args() -> Vec<String> {
     vec!["--auth-local=peer".into(), "--auth-host=scram-sha-256".into()]
 }
-fn heartbeat_ms() -> u64 {
-    250
+/// Five in a lease.
+fn heartbeat(lease: Span) -> Span {
+    Span((lease.0 / 5).clamp(Span::millis(100).0, Span::secs(1).0))
 }
 
 impl AgentConfig {
@@ -213,7 +213,9 @@ impl AgentConfig {
             resource: file.resource.value,
             postgres,
             routes,
-            heartbeat: Span::millis(file.heartbeat_ms.clamp(10, 60_000)),
+            heartbeat: file
+                .heartbeat_ms
+                .map_or(heartbeat(cluster.lease), |ms| Span::millis(ms.clamp(10, 60_000))),
             cluster,
         })
     }

@@ -4,7 +4,7 @@
 use super::detector::Silence;
 use super::mind::NodeMind;
 use super::{Engine, candidates};
-use crate::lease::account::UNSYNCHRONISED;
+use crate::lease::account::{UNLOGGED, UNSYNCHRONISED};
 use crate::lease::{Account, EpochSync, Testimony};
 use crate::model::loss::LossAccount;
 use crate::model::observation::{NodeReport, ResourceState};
@@ -22,7 +22,7 @@ impl Engine {
                     from.node
                 ),
                 by: vec![from.node.clone()],
-                excluded: vec![],
+                excluded: vec![UNLOGGED.into()],
             };
         }
         let mut account = match self.account_of(to) {

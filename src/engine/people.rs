@@ -162,6 +162,25 @@ impl Engine {
         }
     }
 
+    /// Whether no lease runs that a voter which is heard has promised: until then voters refuse to
+    /// hear whose data is the history.
+    ///
+    /// # Errors
+    /// The check that failed, and why in words.
+    pub fn no_lease_runs(&self) -> Result<(), (String, String)> {
+        let left = |m: &super::mind::NodeMind| {
+            let vote = &m.report.as_ref().filter(|r| !r.vote.released)?.vote;
+            vote.lease_left.0.checked_sub(m.age(self.now)?.0).filter(|left| *left > 0)
+        };
+        let Some(left) = self.nodes.values().filter_map(left).max() else { return Ok(()) };
+        let why = format!(
+            "a lease was promised that runs for {} more: until then a node may hold the role; the \
+             same order is good after that",
+            crate::model::Span(left)
+        );
+        Err(("lease".into(), why))
+    }
+
     /// Whether an override would be passed on: only without a holder, and never for a node that is
     /// heard.
     ///

@@ -141,6 +141,8 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
     {
         return (Verdict::Degraded, fault.to_string());
     }
+    let unreadable = resource.serving.as_ref().map(|s| &s.unreadable).filter(|u| !u.is_empty());
+    let unreadable = unreadable.cloned();
     let held = held(resource);
     match &resource.state {
         ResourceState::Stopped(evidence) if evidence.how == "empty" => {
@@ -161,6 +163,14 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
         }
         ResourceState::Standby | ResourceState::Primary if report.shares.is_some() => {
             (Verdict::Healthy, String::new())
+        }
+        ResourceState::Standby | ResourceState::Primary if unreadable.is_some() => {
+            let why = format!(
+                "its server takes up no change of a setting, so it can be neither cut off nor given \
+                 another upstream: {}; mend that line, then reload",
+                unreadable.unwrap_or_default()
+            );
+            (Verdict::Degraded, why)
         }
         ResourceState::Standby if held.is_some() => (Verdict::Degraded, held.unwrap_or_default()),
         ResourceState::Standby if resource.receiving_from.is_none() => {

@@ -268,7 +268,7 @@ pub(super) fn write(
                 ../allowlist.yaml\nstate_dir: state\n\
              listen: 127.0.0.1:{}\nhttp: 127.0.0.1:{}\nplane: 127.0.0.1:{plane}\ntls: {{ca: tls/ca.pem, cert: \
              tls/cert.pem, key: tls/key.pem}}\n\
-             resource: {kind}\nheartbeat_ms: 100\npostgres:\n  data_dir: data\n  socket_dir: \
+             resource: {kind}\npostgres:\n  data_dir: data\n  socket_dir: \
              socket\n\
              {programs}  initdb_args: [--auth=trust, --no-sync]\nroutes:\n{routes}",
             ports.agent[node], ports.http[node]

@@ -11,6 +11,9 @@ use crate::model::{Epoch, Member, NodeId, Position, SyncSet, VoterSet};
 pub const UNSYNCHRONISED: &str = "commits whose wait was cancelled (warning 01000), local and \
     asynchronous commits";
 
+/// What no account speaks of: it is not in the log.
+pub const UNLOGGED: &str = "unlogged tables (no standby has them, a crash empties them)";
+
 /// The evidence behind one account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
@@ -257,7 +260,7 @@ impl Account {
                     why: format!("{holder} held the role before and no longer has that database"),
                 });
             }
-            let excluded = entry.doubt.excluded.clone();
+            let excluded = excluded(entry, &[UNLOGGED]);
             return Some(doubted_here(entry).unwrap_or_else(|| LossAccount::None {
                 proof,
                 by: vec![holder.clone()],
@@ -278,7 +281,7 @@ impl Account {
                 LossAccount::None {
                     proof: format!("{holder} stopped cleanly at {end} and that is here"),
                     by: vec![holder.clone()],
-                    excluded: vec![],
+                    excluded: vec![UNLOGGED.into()],
                 }
             } else if reached.timeline == end.timeline {
                 LossAccount::AtMost {
@@ -347,7 +350,7 @@ impl Account {
                 self.verb()
             ),
             by,
-            excluded: entry.doubt.excluded.iter().cloned().chain([UNSYNCHRONISED.into()]).collect(),
+            excluded: excluded(entry, &[UNSYNCHRONISED, UNLOGGED]),
         }
     }
 
@@ -362,6 +365,11 @@ impl Account {
 }
 
 /// The holder said itself that what it acknowledged may not be where the account would have it.
+/// What the account of that epoch does not speak of.
+fn excluded(entry: &EpochSync, besides: &[&str]) -> Vec<String> {
+    entry.doubt.excluded.iter().cloned().chain(besides.iter().map(|b| (*b).to_owned())).collect()
+}
+
 fn doubted(entry: &EpochSync) -> Option<LossAccount> {
     let why = entry.doubt.why.as_ref()?;
     let why = format!("{} said in epoch {}: {why}", entry.holder.node, entry.epoch);

@@ -20,6 +20,10 @@ pub struct Serving {
     /// The user's archive takes nothing, by the server's own count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveFails>,
+    /// What in its configuration files keeps the server from taking up any change at a reload;
+    /// empty: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unreadable: String,
 }
 
 /// `archive_command` or the archive library failed at its last try, and log is kept until it works.

@@ -515,7 +515,8 @@ impl Plane {
                 ) {
                     return refused("approval", why);
                 }
-                if let Err((check, why)) = self.engine.would_take_history(order) {
+                let would = self.engine.would_take_history(order);
+                if let Err((check, why)) = would.and_then(|()| self.engine.no_lease_runs()) {
                     return refused(&check, why);
                 }
                 order.digest()

@@ -299,8 +299,12 @@ impl World {
     }
 
     pub(super) fn agent_ordered(&mut self, to: usize, plane: usize, command: Command) {
-        let authority =
-            access::check_order(&command.order, self.policy.strategy, &self.allowlist, self.wall());
+        let authority = access::check_order(
+            &command.order,
+            (self.policy.strategy, self.policy.max_loss_bytes),
+            &self.allowlist,
+            self.wall(),
+        );
         let here = &mut self.hosts[to];
         let now = here.clock(self.now);
         here.asked.clone_from(&command.id);

@@ -40,6 +40,11 @@ impl Feed {
         Self { shared: Arc::new(Mutex::new(shared)), newest: watch::Sender::new(1) }
     }
 
+    /// Somebody watches.
+    pub fn is_watched(&self) -> bool {
+        self.newest.receiver_count() > 0
+    }
+
     /// A newer view. Nothing is sent when nothing changed.
     pub fn publish(&self, view: &ClusterView) {
         let value = serde_json::to_value(view).unwrap_or_default();

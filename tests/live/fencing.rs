@@ -40,7 +40,7 @@ impl Cluster {
     }
     /// A person moves the role away from `from`, whatever it costs: nobody can say what the lost
     /// primary acknowledged alone.
-    fn move_away(&self, from: &str) {
+    pub(crate) fn move_away(&self, from: &str) {
         let key = self.identity.approval_key.as_ref().unwrap();
         let key = std::fs::read_to_string(key).unwrap();
         let key = quorate::access::ApprovalKey::from_hex(&key).unwrap();

@@ -14,7 +14,7 @@ impl Cluster {
     pub(crate) fn quorate(&self, arguments: &[&str]) -> (i32, String, String) {
         self.quorate_as("operator", arguments)
     }
-    fn quorate_as(&self, person: &str, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn quorate_as(&self, person: &str, arguments: &[&str]) -> (i32, String, String) {
         let identity = self.lab.as_ref().unwrap().identity(person);
         let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
             .args(arguments)

@@ -232,27 +232,35 @@ fn commits_wait_whatever_alter_system_says() {
 fn a_role_or_database_that_does_not_wait_is_named_or_listed() {
     let mut cluster = Cluster::start(quick());
     let primary = cluster.primary();
-    cluster.sql(&primary, &["CREATE ROLE etl LOGIN", "CREATE DATABASE logs"]).unwrap();
+    let subscription = "CREATE SUBSCRIPTION feed CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p \
+        WITH (connect = false, slot_name = 'feed')";
+    let new = ["CREATE ROLE etl LOGIN", "CREATE DATABASE logs", subscription];
+    cluster.sql(&primary, &new).unwrap();
     for (set, reset, whose) in [
         (
             "ALTER ROLE etl SET synchronous_commit = off",
-            "ALTER ROLE etl RESET synchronous_commit",
+            "ALTER ROLE \"etl\" RESET synchronous_commit",
             "for role etl",
         ),
         (
             "ALTER DATABASE logs SET synchronous_commit = local",
-            "ALTER DATABASE logs RESET synchronous_commit",
+            "ALTER DATABASE \"logs\" RESET synchronous_commit",
             "for database logs",
         ),
         (
             "ALTER ROLE etl IN DATABASE logs SET synchronous_commit = remote_write",
-            "ALTER ROLE etl IN DATABASE logs RESET synchronous_commit",
+            "ALTER ROLE \"etl\" IN DATABASE \"logs\" RESET synchronous_commit",
             "for role etl in database logs",
         ),
         (
             "ALTER ROLE ALL SET synchronous_commit = off",
             "ALTER ROLE ALL RESET synchronous_commit",
             "for all roles",
+        ),
+        (
+            "ALTER SUBSCRIPTION feed ENABLE",
+            "ALTER SUBSCRIPTION \"feed\" SET (synchronous_commit = on)",
+            "for subscription feed in database postgres",
         ),
     ] {
         cluster.sql(&primary, &[set]).unwrap();
@@ -263,7 +271,7 @@ fn a_role_or_database_that_does_not_wait_is_named_or_listed() {
         let account = cluster.account();
         assert!(
             matches!(account, LossAccount::Unknown { .. })
-                && account.reason().contains("RESET synchronous_commit"),
+                && account.reason().contains(&format!("mend: {reset}")),
             "{account}"
         );
         let said = cluster.runtime.block_on(cluster.client.call(&CallRequest::Verify)).unwrap();
@@ -294,6 +302,67 @@ fn a_role_or_database_that_does_not_wait_is_named_or_listed() {
         }
     }
     assert_eq!(doubt(&cluster.calm()), None);
+}
+
+/// A pool of readers logs in on the standbys; its role's value is taken back, and then one of them
+/// becomes primary: those sessions write now, and wait for nobody.
+#[test]
+fn sessions_of_a_standby_keep_what_they_were_begun_under() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    let set = "ALTER ROLE app SET synchronous_commit = off";
+    cluster.sql(&primary, &["CREATE ROLE app LOGIN", set]).unwrap();
+    let standbys: Vec<&str> =
+        ["node-1", "node-2", "node-3"].into_iter().filter(|n| *n != primary).collect();
+    let role = "SELECT count(*) FROM pg_db_role_setting";
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pool: Vec<tokio_postgres::Client> = standbys
+        .iter()
+        .map(|node| {
+            cluster.until_sql(node, role, "1");
+            let mut config = tokio_postgres::Config::new();
+            let port = cluster.lab().postgres_ports()[*node];
+            config.host("127.0.0.1").port(port).user("app").dbname("postgres");
+            let (client, connection) = runtime.block_on(config.connect(NoTls)).unwrap();
+            runtime.spawn(connection);
+            client
+        })
+        .collect();
+    cluster.until("the doubt", 20, |v| doubt(v).is_some());
+    for node in &standbys {
+        // Kept before it is acted on, and seen there at the next look.
+        let kept = cluster.file(node, "state/standing.json");
+        cluster.client_sees("the standby to see it", 20, || {
+            std::fs::read_to_string(&kept).is_ok_and(|text| text.contains("role app"))
+        });
+    }
+    cluster.sql(&primary, &["ALTER ROLE app RESET synchronous_commit"]).unwrap();
+    for node in standbys {
+        cluster.until_sql(node, role, "0");
+    }
+    cluster.until("the doubt to end", 30, |v| doubt(v).is_none());
+    cluster.move_away(&primary);
+    let seen = cluster.until("the pool's doubt", 20, |v| doubt(v).is_some());
+    assert!(doubt(&seen).unwrap().contains("for role app"), "{:?}", doubt(&seen));
+    drop(pool);
+    cluster.until("the doubt to end", 30, |v| doubt(v).is_none());
+}
+
+/// PostgreSQL takes up no change at all at a reload while one name in its files is unknown to it:
+/// neither a cut nor another upstream.
+#[test]
+fn a_file_that_keeps_every_reload_from_working_is_named_before_it_matters() {
+    let cluster = Cluster::start(quick());
+    cluster.calm();
+    let standby = if cluster.primary() == "node-3" { "node-2" } else { "node-3" };
+    let file = cluster.file(standby, "data/postgresql.conf");
+    let before = std::fs::read_to_string(&file).unwrap();
+    cluster.append(standby, "data/postgresql.conf", "max_conections = 300");
+    let seen = cluster.until("it to be said", 30, |v| v.state == ClusterState::Degraded);
+    let said = seen.nodes.iter().find(|n| n.node.as_str() == standby).unwrap().why.clone();
+    assert!(said.contains("postgresql.conf:") && said.contains("max_conections"), "{said}");
+    std::fs::write(file, before).unwrap();
+    cluster.calm();
 }
 
 /// A doubt is durable at the voters: the candidate that moves the role says *unknown*, or

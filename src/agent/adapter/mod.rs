@@ -45,11 +45,8 @@ impl Receiver {
         }
         let follows = report.vote.holder.as_ref().is_some_and(|h| h.node == *me);
         match resource.state {
-            ResourceState::Starting | ResourceState::Hung | ResourceState::Rebuilding
-                if follows =>
-            {
-                Self::Perhaps
-            }
+            // One that is rebuilt has no receiver: who copies goes by another name.
+            ResourceState::Starting | ResourceState::Hung if follows => Self::Perhaps,
             _ => Self::Not,
         }
     }

@@ -86,6 +86,11 @@ pub(super) fn stat(raw: u32) -> Option<Stat> {
     })
 }
 
+/// What a process does, as the kernel's letter; `None`: it is gone.
+pub fn state_of(raw: u32) -> Option<char> {
+    stat(raw).map(|stat| stat.state)
+}
+
 /// A process by its id and the moment it started (in ticks since the host started): ids are used
 /// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Control};
 use super::sql::StandbyLook;
+use super::stop::STARTED_BY_OTHERS;
 use super::{Done, Driver, failed, reset};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Upstream};
@@ -30,7 +31,7 @@ pub fn system_identifier(data_dir: &Path) -> Option<u64> {
 
 /// Whether the control file says that the database is open for writing: `DBState`, at the same place
 /// in every version (`pg_control.h`). A server says so before it takes its first write.
-fn is_in_production(data_dir: &Path) -> bool {
+pub(super) fn is_in_production(data_dir: &Path) -> bool {
     use std::os::unix::fs::FileExt as _;
     const STATE: u64 = 16;
     const IN_PRODUCTION: i32 = 6;
@@ -166,8 +167,7 @@ impl Driver {
                 if self.exit.is_none()
                     && host::postmaster(&self.setup.config.data_dir).is_some() =>
             {
-                let why = "it was started by somebody else while it had to be stopped";
-                self.stop_found(why).await;
+                self.stop_found(STARTED_BY_OTHERS).await;
                 false
             }
             Goal::Primary { epoch, .. } if self.resource.writable => {

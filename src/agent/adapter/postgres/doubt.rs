@@ -110,6 +110,24 @@ impl Doubt {
         }
     }
 
+    /// A standby that is promoted keeps its sessions, and what they were begun under.
+    pub fn inherit(&mut self, standing: &Doubt) {
+        if standing.state == State::None {
+            return;
+        }
+        if self.state == State::None {
+            *self = Self { epoch: self.epoch, ..standing.clone() };
+            return;
+        }
+        self.what.extend(
+            standing.what.iter().filter(|w| !self.what.contains(w)).cloned().collect::<Vec<_>>(),
+        );
+        self.scope = self.scope.max(standing.scope);
+        self.own_log |= standing.own_log;
+        // Corrected with the next look, and so at the latest moment of the two.
+        self.state = State::Wrong;
+    }
+
     /// One look. True when what is to be said of it changed.
     pub fn see(&mut self, sight: &Sight) -> bool {
         let before = self.suspicion();
@@ -191,6 +209,37 @@ mod tests {
         assert_eq!(doubt.why().unwrap(), "synchronous_commit=off");
         doubt.see(&at(3));
         assert!(doubt.why().unwrap().contains("transactions older than that still run"));
+    }
+
+    #[test]
+    fn a_promoted_standby_doubts_for_its_sessions_and_no_longer() {
+        let standing = |corrected: bool| {
+            let mut standing = Doubt::default();
+            let old = Some(SECOND);
+            standing.see(&Sight { wrong: wrong(Scope::Sessions), oldest_session: old, ..at(2) });
+            if corrected {
+                standing.see(&Sight { oldest_session: old, ..at(4) });
+            }
+            standing
+        };
+        for (corrected, newer) in [(false, 8), (true, 6)] {
+            let mut doubt = Doubt::none(Epoch(7));
+            doubt.inherit(&standing(corrected));
+            assert!(doubt.why().is_some() && doubt.epoch == Epoch(7));
+            doubt.see(&Sight { oldest_session: Some(SECOND), ..at(6) });
+            assert!(doubt.why().unwrap().contains("sessions older than that still run"));
+            for now in [9, 10] {
+                doubt.see(&Sight { oldest_session: Some(newer * SECOND), ..at(now) });
+            }
+            assert_eq!(doubt.why(), None, "corrected before the promotion: {corrected}");
+        }
+        let mut doubt = Doubt::none(Epoch(7));
+        doubt.inherit(&Doubt::default());
+        assert_eq!(doubt.why(), None);
+        doubt.see(&Sight { wrong: wrong(Scope::Transactions), ..at(2) });
+        doubt.inherit(&standing(true));
+        doubt.see(&at(3));
+        assert!(doubt.why().unwrap().contains("sessions"), "the wider of the two");
     }
 
     #[test]

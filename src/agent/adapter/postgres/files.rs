@@ -262,6 +262,27 @@ pub fn timelines(data_dir: &Path) -> std::collections::BTreeSet<u32> {
         .collect()
 }
 
+/// A tablespace whose volume is not there, in words: the server would start without, and replay or
+/// create files anew where they were.
+pub fn missing_tablespace(data_dir: &Path, major: u32) -> Option<String> {
+    let links = std::fs::read_dir(data_dir.join("pg_tblspc")).into_iter().flatten().flatten();
+    let version = format!("PG_{major}_");
+    for link in links.filter(|l| l.file_type().is_ok_and(|t| t.is_symlink())) {
+        let mut entries = std::fs::read_dir(link.path()).into_iter().flatten().flatten();
+        let is_ours = |e: std::fs::DirEntry| e.file_name().to_string_lossy().starts_with(&version);
+        if !entries.any(is_ours) {
+            let to = std::fs::read_link(link.path()).unwrap_or_default();
+            return Some(format!(
+                "tablespace {} is not here: {} has no folder {version}… (a volume that is not \
+                 mounted?)",
+                link.file_name().display(),
+                to.display()
+            ));
+        }
+    }
+    None
+}
+
 /// Log that the archive does not have yet, in order.
 pub fn unarchived(data_dir: &Path) -> Vec<String> {
     let folder = data_dir.join("pg_wal/archive_status");
@@ -383,6 +404,23 @@ mod tests {
         assert_eq!(auto_value(folder.path(), "work_mem").unwrap(), "5MB");
         let included = std::fs::read_to_string(folder.path().join(INCLUDED)).unwrap();
         assert!(included.lines().all(|l| l.starts_with('#')), "{included}");
+    }
+
+    #[test]
+    fn a_tablespace_whose_volume_is_not_there_is_named() {
+        let top = tempfile::tempdir().unwrap();
+        let (data, volume) = (top.path().join("data"), top.path().join("volume"));
+        std::fs::create_dir_all(data.join("pg_tblspc/16390")).unwrap();
+        std::fs::create_dir_all(volume.join("PG_15_202209061")).unwrap();
+        assert_eq!(missing_tablespace(&data, 15), None, "one in place is the data directory's own");
+        std::os::unix::fs::symlink(&volume, data.join("pg_tblspc/16385")).unwrap();
+        assert_eq!(missing_tablespace(&data, 15), None);
+        assert!(missing_tablespace(&data, 16).unwrap().contains("no folder PG_16_"));
+        std::fs::rename(volume.join("PG_15_202209061"), volume.join("lost+found")).unwrap();
+        let what = missing_tablespace(&data, 15).unwrap();
+        assert!(what.contains("16385") && what.contains("volume"), "{what}");
+        std::fs::remove_dir_all(&volume).unwrap();
+        assert!(missing_tablespace(&data, 15).is_some(), "nor one that leads nowhere");
     }
 
     #[test]

@@ -46,6 +46,47 @@ pub(super) fn strange(connection: &Connection) -> Wrong {
     Wrong { what, scope: Scope::Transactions, own_log: false }
 }
 
+/// Whether such commits are what the account takes them for, where `k` standbys confirm them.
+fn is_fine(synchronous_commit: &str, k: usize) -> bool {
+    let fine = if k > 0 { WAITING } else { FLUSHING };
+    fine.contains(&synchronous_commit)
+}
+
+/// What roles, databases and subscriptions have for themselves, against the account; and those that
+/// the policy lists, whose commits are outside it.
+pub(super) fn own_settings(
+    found: &[OwnSetting],
+    k: usize,
+    listed: &Unsynchronised,
+) -> (Vec<Wrong>, Vec<String>) {
+    let (mut wrong, mut excluded) = (vec![], vec![]);
+    for own in found.iter().filter(|own| !is_fine(&own.value, k)) {
+        if own.is_listed(listed) {
+            excluded.push(format!(
+                "commits of {} (synchronous_commit = {}, listed in the policy)",
+                own.whose(),
+                own.value
+            ));
+            continue;
+        }
+        let what = format!(
+            "synchronous_commit = {} for {}: its commits are acknowledged before a standby has \
+             them; mend: {}, or list it under unsynchronised in policy.yaml",
+            own.value,
+            own.whose(),
+            own.mend()
+        );
+        // A subscription's worker takes its value up between two transactions.
+        let by_session = own.subscription.is_none();
+        wrong.push(Wrong {
+            what,
+            scope: if by_session { Scope::Sessions } else { Scope::Transactions },
+            own_log: !FLUSHING.contains(&own.value.as_str()),
+        });
+    }
+    (wrong, excluded)
+}
+
 /// What the guarded settings in force say against the account, and whose commits are outside it.
 pub(super) fn guarded(
     look: &PrimaryLook,
@@ -54,9 +95,7 @@ pub(super) fn guarded(
     agent: &(String, String),
 ) -> (Vec<Wrong>, Vec<String>) {
     let (mut wrong, mut excluded) = (vec![], vec![]);
-    let fine = |value: &str| {
-        if sync.k > 0 { WAITING.contains(&value) } else { FLUSHING.contains(&value) }
-    };
+    let fine = |value: &str| is_fine(value, sync.k);
     let [fsync, pages, commits] = &look.guarded.server;
     for (name, value) in [("fsync", fsync), ("full_page_writes", pages)] {
         if value != "on" {
@@ -68,7 +107,8 @@ pub(super) fn guarded(
         }
     }
     let mine = |own: &OwnSetting| {
-        own.role.as_ref().is_none_or(|r| *r == agent.0)
+        own.subscription.is_none()
+            && own.role.as_ref().is_none_or(|r| *r == agent.0)
             && own.database.as_ref().is_none_or(|d| *d == agent.1)
     };
     if !fine(commits) && !look.guarded.own.iter().any(mine) {
@@ -80,29 +120,9 @@ pub(super) fn guarded(
         let own_log = !FLUSHING.contains(&commits.as_str());
         wrong.push(Wrong { what, scope: Scope::Transactions, own_log });
     }
-    for own in look.guarded.own.iter().filter(|own| !fine(&own.value)) {
-        if own.is_listed(listed) {
-            excluded.push(format!(
-                "commits of {} (synchronous_commit = {}, listed in the policy)",
-                own.whose(),
-                own.value
-            ));
-        } else {
-            let what = format!(
-                "synchronous_commit = {} for {}: its commits are acknowledged before a standby has \
-                 them; mend: {} RESET synchronous_commit, or list it under unsynchronised in \
-                 policy.yaml",
-                own.value,
-                own.whose(),
-                own.statement()
-            );
-            wrong.push(Wrong {
-                what,
-                scope: Scope::Sessions,
-                own_log: !FLUSHING.contains(&own.value.as_str()),
-            });
-        }
-    }
+    let (own, listed_ones) = own_settings(&look.guarded.own, sync.k, listed);
+    wrong.extend(own);
+    excluded.extend(listed_ones);
     for name in look
         .guarded
         .twice
@@ -157,6 +177,7 @@ mod tests {
     #[test]
     fn a_listed_role_is_excluded_by_name_and_another_is_wrong() {
         let own = |role: Option<&str>, database: Option<&str>| OwnSetting {
+            subscription: None,
             role: role.map(Into::into),
             database: database.map(Into::into),
             value: "off".into(),

@@ -11,8 +11,8 @@ use crate::model::{Epoch, Lsn, Position, Span};
 
 /// SQLSTATE of a server that starts, recovers or shuts down.
 const CANNOT_CONNECT_NOW: &str = "57P03";
-/// A sign of life is so old at most.
-const PULSE_MAX: Span = Span::secs(4);
+/// A sign of life is so old at most: a calm server's doors are asked less often than others'.
+const PULSE_MAX: Span = Span::secs(6);
 
 impl Driver {
     pub(super) fn note_standby(&mut self, look: &StandbyLook) -> Position {

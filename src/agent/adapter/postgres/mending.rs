@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::archive::{self, Archive};
 use super::doubt::{Doubt, Scope, Sight, Wrong};
-use super::guarded::{confirmed, guarded, nth, strange};
+use super::guarded::{confirmed, guarded, nth, own_settings, strange};
 use super::receivers::Connection;
 use super::settings::Moving;
 use super::sql::{self, PrimaryLook, StandbyLook};
@@ -16,6 +16,8 @@ use crate::model::observation::{Blocked, StandbyFacts};
 use crate::model::{Epoch, Lsn, Span, Timestamp};
 
 const DOUBT: &str = "doubt.json";
+/// What sessions of a standby were begun under.
+const STANDING: &str = "standing.json";
 /// A reload has reached every process by then, or is sent again.
 const RELOAD_MAX: Span = Span::millis(300);
 /// How often it is asked where the server logs.
@@ -36,6 +38,8 @@ pub(super) struct Watch {
     /// Since when looks at the primary fail.
     unseen: Option<Timestamp>,
     doubt: Doubt,
+    /// What sessions here were begun under while this was a standby: a promotion keeps them.
+    standing: Doubt,
     sampled: Sampled,
     /// Sessions that wait for a standby, and since when they were seen to.
     waiting: BTreeMap<i32, Timestamp>,
@@ -65,10 +69,11 @@ impl Driver {
     pub(super) fn recall(&mut self) {
         self.archive = Archive::load(&self.setup.state_dir);
         self.watch.archive_tail = self.archive.exists();
-        self.watch.doubt = std::fs::read_to_string(self.setup.state_dir.join(DOUBT))
-            .ok()
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
+        let kept = |name: &str| -> Doubt {
+            let text = std::fs::read_to_string(self.setup.state_dir.join(name)).ok();
+            text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+        };
+        (self.watch.doubt, self.watch.standing) = (kept(DOUBT), kept(STANDING));
     }
 
     /// A promotion in `epoch` begins: of that nothing is known yet. What was in doubt of the log
@@ -80,7 +85,31 @@ impl Driver {
         (self.watch.counted, self.watch.whole) = (0, true);
         self.point_at_log().await;
         self.watch.doubt.go_on(epoch);
+        let standing = std::mem::take(&mut self.watch.standing);
+        self.watch.doubt.inherit(&standing);
         self.say_doubt(vec![]);
+    }
+
+    /// What the sessions of this standby may have of a role's or database's value.
+    async fn mind_sessions(&mut self, look: &StandbyLook) {
+        let Ok(client) = self.client().await else { return };
+        let Ok(own) = sql::own_settings(client).await else { return };
+        let (wrong, _) =
+            own_settings(&own, self.setup.synchronous_standbys, &self.setup.unsynchronised);
+        let wrong = wrong.into_iter().filter(|w| w.scope == Scope::Sessions).collect();
+        let sight =
+            Sight { now: look.clock, wrong, oldest_session: look.oldest, ..Sight::default() };
+        if self.watch.standing.see(&sight) {
+            self.keep(STANDING, &self.watch.standing.clone());
+        }
+    }
+
+    fn keep(&self, name: &str, doubt: &Doubt) {
+        let text = serde_json::to_string(doubt).unwrap_or_default();
+        let path = self.setup.state_dir.join(name);
+        if let Err(error) = host::write_durably(&path, &text) {
+            tracing::error!("{}: {error}", path.display());
+        }
     }
 
     /// It is primary in `epoch` already: what was known against it stays. `found` is the set in
@@ -132,6 +161,7 @@ impl Driver {
             self.watch.doubt = Doubt::default();
             self.say_doubt(vec![]);
         }
+        self.mind_sessions(look).await;
         self.mind_replay(look).await;
         self.look_at_slots().await;
         if !look.syncs {
@@ -345,6 +375,11 @@ impl Driver {
             }
             None => None,
         };
+    }
+
+    /// Nobody waits for a standby, and nothing holds replay up.
+    pub(super) fn is_unhindered(&self) -> bool {
+        self.watch.waiting.is_empty() && self.watch.blocked.is_none() && !self.holding.is_any()
     }
 
     async fn count_cancelled(&mut self, look: &PrimaryLook) {

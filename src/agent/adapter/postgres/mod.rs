@@ -13,6 +13,7 @@ mod files;
 mod guarded;
 mod look;
 mod mending;
+mod pace;
 mod programs;
 mod promotion;
 mod pulse;
@@ -43,6 +44,7 @@ use tokio::sync::watch;
 
 use self::archive::Archive;
 use self::mending::Watch;
+use self::pace::{LOOK_INTERVAL, Pace};
 use self::pulse::Pulse;
 use self::receivers::Receivers;
 use self::rewinding::Rewinding;
@@ -60,8 +62,6 @@ use crate::model::serving::{ArchiveFails, Slot};
 use crate::model::topology::Unsynchronised;
 use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
 
-/// Time between two looks.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The first pause after a try that failed.
 const RETRY: Duration = Duration::from_millis(300);
 /// A fast shutdown may take so long before it is made an immediate one.
@@ -128,6 +128,8 @@ struct Driver {
     seen: ResourceState,
     /// Whether it lives, as a new client finds it.
     pulse: Pulse,
+    /// How often it is asked.
+    pace: Pace,
     /// A promotion was begun: its outcome has to be judged before anything is tried again.
     promoting: bool,
     following: Option<Upstream>,
@@ -158,6 +160,8 @@ struct Driver {
     slots: (Option<Timestamp>, Vec<Slot>),
     /// That the archive failed at its last try, and when that was looked at.
     archive_fails: Option<(Timestamp, ArchiveFails)>,
+    /// What in the configuration files keeps every reload from working.
+    unreadable: String,
     /// Replication connections to the peers, as tried.
     reaches: Reaches,
 }
@@ -180,6 +184,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         resource: Resource::default(),
         seen: ResourceState::default(),
         pulse: Pulse::default(),
+        pace: Pace::default(),
         promoting: false,
         following: None,
         expected: port.data,
@@ -195,6 +200,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         holding: Holding::default(),
         slots: (None, vec![]),
         archive_fails: None,
+        unreadable: String::new(),
         reaches: Reaches::default(),
     };
     driver.recall();
@@ -247,6 +253,7 @@ impl Driver {
                     }
                     let pauses = self.facts.setback.as_ref().map_or(1, Setback::pauses);
                     self.resource.failure = failure.0;
+                    self.look_closely();
                     self.look_while_it_fails(goal).await;
                     // A promotion is not tried twice by itself: its outcome has to be judged first.
                     if matches!(goal, Goal::Primary { .. }) && std::mem::take(&mut self.promoting) {
@@ -264,8 +271,7 @@ impl Driver {
                 self.look().await;
             }
             self.tell().await;
-            let mut tick = tokio::time::interval(LOOK_INTERVAL);
-            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            self.look_closely();
             loop {
                 tokio::select! {
                     biased;
@@ -286,7 +292,8 @@ impl Driver {
                             self.tell().await;
                         }
                     }
-                    _ = tick.tick() => {
+                    () = self.until_due() => {
+                        self.note_due();
                         if self.end_if_moved_away().await {
                             self.tell().await;
                             if matches!(goal, Goal::Standby { .. }) { break; }
@@ -295,6 +302,7 @@ impl Driver {
                         let again = self.keep_order(goal).await || self.keep_replaying(goal).await;
                         self.tell().await;
                         if again || self.must_rebuild(goal).await { break; }
+                        self.note_pace(goal);
                     }
                 }
             }

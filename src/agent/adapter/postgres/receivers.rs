@@ -10,6 +10,9 @@ use crate::model::{Span, SyncSet, Timestamp};
 /// A connection that nobody has spoken for by then is not its member's. Its agent may need so long:
 /// a receiver that was refused before has to last a second to be one.
 pub(super) const SPOKEN_MAX: Span = Span::secs(3);
+/// The same where its agent says that it was told to receive from here and cannot look into it now:
+/// a database that starts streams before it lets its agent in.
+const STARTS_MAX: Span = Span::secs(60);
 /// Pause between two questions.
 const ASK_INTERVAL: Span = Span::millis(250);
 
@@ -73,7 +76,7 @@ impl Receivers {
             }
             let word = words.iter().find(|(node, _)| is_name(node.as_str(), &seen.connection.name));
             match word {
-                Some((_, (asked, Receiver::Here | Receiver::Perhaps))) if *asked >= seen.first => {
+                Some((_, (asked, Receiver::Here))) if *asked >= seen.first => {
                     seen.unspoken = None;
                 }
                 // Of one that is gone it says nothing.
@@ -83,8 +86,10 @@ impl Receivers {
                 // What was said before it came is not said of it; who is not heard says nothing.
                 _ => {}
             }
+            let perhaps = here && word.is_some_and(|(_, (_, word))| *word == Receiver::Perhaps);
+            let limit = if perhaps { STARTS_MAX } else { SPOKEN_MAX };
             let is_strange = seen.connection.confirms
-                && seen.unspoken.is_some_and(|since| now.since(since) >= SPOKEN_MAX);
+                && seen.unspoken.is_some_and(|since| now.since(since) >= limit);
             if is_strange {
                 strange.push(seen.connection.clone());
             }
@@ -145,9 +150,23 @@ mod tests {
         for word in [Receiver::Here, Receiver::Perhaps] {
             assert!(receivers.see(at(400), &set(1), &own, &says(300, word)).is_empty());
         }
+        let hangs = receivers.see(at(80_000), &set(1), &own, &says(79_000, Receiver::Perhaps));
+        assert!(hangs.is_empty(), "once spoken for");
         assert!(receivers.whom_to_ask(at(900), &set(1)).is_empty());
         let silent = receivers.see(at(90_000), &set(1), &own, &says(300, Receiver::Here));
         assert!(silent.is_empty(), "a member whose hellos are cut goes on streaming");
+    }
+
+    #[test]
+    fn one_whose_member_starts_is_given_time_and_not_for_ever() {
+        let mut receivers = Receivers::default();
+        let own = [connection(1, "a")];
+        for ms in [0, 5_000, 59_000] {
+            let found = receivers.see(at(ms), &set(1), &own, &says(ms, Receiver::Perhaps));
+            assert!(found.is_empty(), "{ms}");
+        }
+        let found = receivers.see(at(61_000), &set(1), &own, &says(60_500, Receiver::Perhaps));
+        assert_eq!(found, own, "it streams, and its database never lets its agent in");
     }
 
     #[test]

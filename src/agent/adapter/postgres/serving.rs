@@ -41,6 +41,13 @@ pub(super) struct Holding {
     restarted: Option<Timestamp>,
 }
 
+impl Holding {
+    /// Something does.
+    pub(super) fn is_any(&self) -> bool {
+        self.since.is_some()
+    }
+}
+
 /// Replication connections as they were tried last: to whom, when, and why not.
 #[derive(Debug, Default)]
 pub(super) struct Reaches(Option<watch::Receiver<Vec<(NodeId, Timestamp, String)>>>);
@@ -102,6 +109,7 @@ impl Driver {
             held: held.filter(|h| !h.by.is_empty()),
             reaches: tried.into_iter().map(reach).collect(),
             slots: self.slots.1.clone(),
+            unreadable: self.unreadable.clone(),
             archive: self.archive_fails.clone().map(|(at, fails)| ArchiveFails {
                 age: fails.age + host::now().since(at),
                 ..fails
@@ -119,6 +127,11 @@ impl Driver {
         let Ok(client) = self.client().await else { return };
         if let Ok(slots) = sql::slots(client, major).await {
             self.slots = (Some(now), slots);
+        }
+        if let Ok(client) = self.client().await
+            && let Ok(unreadable) = sql::unreadable(client).await
+        {
+            self.unreadable = unreadable.unwrap_or_default();
         }
         if let Ok(client) = self.client().await
             && let Ok(fails) = sql::archive_fails(client).await

@@ -100,6 +100,8 @@ pub const TABLE: &[Setting] = &[
         Want::OneOf(WAITING),
         "commits would be acknowledged before a standby has them",
     ),
+    fixed("ignore_invalid_pages", Want::Is("off"), "replay would pass over what it cannot read"),
+    fixed("zero_damaged_pages", Want::Is("off"), "damaged pages would be taken for empty ones"),
     fixed("restart_after_crash", Want::Is("off"), "it would be writable again without a lease"),
     fixed("hot_standby", Want::Is("on"), "the agent could not look at a standby"),
     fixed("wal_log_hints", Want::Is("on"), "a former primary could not be rewound"),
@@ -136,6 +138,13 @@ pub const TABLE: &[Setting] = &[
         Kind::Guarded,
         Want::OneOf(WAITING),
         "ALTER ROLE or ALTER DATABASE … SET wins over the server's own value",
+    ),
+    row(
+        "synchronous_commit (subscription)",
+        Kind::Guarded,
+        Want::OneOf(WAITING),
+        "off by default: what a subscription applied is confirmed to its publisher, and may be here \
+         only",
     ),
     row(
         "default_transaction_read_only",

@@ -85,6 +85,10 @@ pub struct StandbyLook {
     pub syncs: bool,
     /// Client sessions.
     pub sessions: u32,
+    /// Start of the oldest one.
+    pub oldest: Option<i64>,
+    /// The server's clock, in microseconds.
+    pub clock: i64,
     /// Replay is paused, or a pause was asked for.
     pub paused: bool,
     /// `recovery_min_apply_delay`; empty: none.
@@ -137,13 +141,15 @@ pub struct Guarded {
     pub twice: Vec<String>,
 }
 
-/// ALTER ROLE or ALTER DATABASE … SET synchronous_commit.
+/// ALTER ROLE or ALTER DATABASE … SET synchronous_commit, or that of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnSetting {
     /// In this database only.
     pub database: Option<String>,
     /// For this role only.
     pub role: Option<String>,
+    /// For what this subscription applies.
+    pub subscription: Option<String>,
     /// Its value.
     pub value: String,
 }
@@ -151,6 +157,9 @@ pub struct OwnSetting {
 impl OwnSetting {
     /// Whose it is, in words.
     pub fn whose(&self) -> String {
+        if let (Some(name), Some(database)) = (&self.subscription, &self.database) {
+            return format!("subscription {name} in database {database}");
+        }
         match (&self.role, &self.database) {
             (Some(role), None) => format!("role {role}"),
             (None, Some(database)) => format!("database {database}"),
@@ -158,9 +167,25 @@ impl OwnSetting {
             (None, None) => "all roles".into(),
         }
     }
-    /// The statement that made it with SET, and unmakes it with RESET.
-    pub fn statement(&self) -> String {
+    /// What it was made by.
+    pub fn source(&self) -> String {
+        match self.subscription {
+            Some(_) => self.statement(),
+            None => format!("{} SET", self.statement()),
+        }
+    }
+    /// The command that mends it.
+    pub fn mend(&self) -> String {
+        match self.subscription {
+            Some(_) => format!("{} SET (synchronous_commit = on)", self.statement()),
+            None => format!("{} RESET synchronous_commit", self.statement()),
+        }
+    }
+    fn statement(&self) -> String {
         let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
+        if let Some(name) = &self.subscription {
+            return format!("ALTER SUBSCRIPTION {}", quoted(name));
+        }
         match (&self.role, &self.database) {
             (Some(role), None) => format!("ALTER ROLE {}", quoted(role)),
             (None, Some(database)) => format!("ALTER DATABASE {}", quoted(database)),
@@ -188,6 +213,7 @@ pub async fn own_settings(client: &Session) -> Result<Vec<OwnSetting>, LookError
         .map(|r| OwnSetting {
             database: r.get("database"),
             role: r.get("role"),
+            subscription: r.get("subscription"),
             value: canonical(r.get("value")),
         })
         .collect())
@@ -228,7 +254,11 @@ const STANDBY: &str = "\
         coalesce(max(wait_event) FILTER (WHERE backend_type = 'startup'), '') AS waits, \
         coalesce(max(wait_event_type) FILTER (WHERE backend_type = 'startup'), '') AS waits_for, \
         count(*) FILTER (WHERE backend_type = 'client backend' \
-            AND application_name <> 'quorate')::int AS sessions \
+            AND application_name <> 'quorate')::int AS sessions, \
+        (extract(epoch FROM min(backend_start) FILTER (WHERE backend_type = 'client backend' \
+            AND NOT (application_name = 'quorate' AND usename = current_user \
+            AND client_addr IS NULL))) * 1000000)::bigint AS session, \
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock \
         FROM pg_stat_activity) a LEFT JOIN pg_stat_wal_receiver r ON true";
 
 const PRIMARY: &str = "\
@@ -250,14 +280,19 @@ const PRIMARY: &str = "\
         array_agg(pid) FILTER (WHERE wait_event = 'SyncRep') AS waiters \
         FROM pg_stat_activity WHERE datid IS NOT NULL AND backend_type NOT IN ('walsender', \
         'autovacuum worker', 'parallel worker') \
-        AND application_name <> 'quorate') a";
+        AND NOT (application_name = 'quorate' AND usename = current_user \
+            AND client_addr IS NULL)) a";
 
-/// Settings of roles and databases, from a catalog that all databases share.
+/// Settings of roles, databases and subscriptions, from catalogs that all databases share.
 const OWN: &str = "\
-    SELECT d.datname::text AS database, r.rolname::text AS role, split_part(c, '=', 2) AS value \
+    SELECT d.datname::text AS database, r.rolname::text AS role, NULL::text AS subscription, \
+    split_part(c, '=', 2) AS value \
     FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c \
     LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole \
-    WHERE lower(split_part(c, '=', 1)) = 'synchronous_commit' ORDER BY 1, 2";
+    WHERE lower(split_part(c, '=', 1)) = 'synchronous_commit' \
+    UNION ALL SELECT d.datname::text, NULL, s.subname::text, s.subsynccommit \
+    FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE s.subenabled \
+    ORDER BY 1, 2, 3";
 
 const STANDBYS: &str = "\
     SELECT application_name AS node, state, sync_state, \
@@ -321,7 +356,7 @@ pub async fn look(client: &Session) -> Result<Look, LookError> {
         written,
         flushed: lsn(&row, "flushed"),
         inserted: lsn(&row, "inserted"),
-        timeline: segment.get(..8).and_then(|t| u32::from_str_radix(t, 16).ok()).unwrap_or(0),
+        timeline: line_of(&segment),
         moving: moving(&row),
         guarded: Guarded {
             server: ["fsync", "pages", "commits"].map(|column| row.get(column)),
@@ -393,6 +428,33 @@ pub async fn restore_command_of_files(client: &Session) -> Result<String, LookEr
     Ok(rows.first().and_then(|r| r.get::<_, Option<String>>(0)).unwrap_or_default())
 }
 
+/// Where the configuration files keep the server from taking up any change at a reload: it passes
+/// over none where it does not know a name or cannot read a line (`guc-file.l`,
+/// `ProcessConfigFileInternal`), and says so in its log only.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn unreadable(client: &Session) -> Result<Option<String>, LookError> {
+    let sql = "SELECT coalesce(sourcefile, '?') || ':' || coalesce(sourceline, 0) || \
+        coalesce(': ' || name, '') || ': ' || error AS what FROM pg_file_settings \
+        WHERE error IS NOT NULL AND NOT EXISTS (SELECT FROM pg_file_settings WHERE applied) \
+        ORDER BY seqno LIMIT 1";
+    Ok(client.query(sql, &[]).await?.first().map(|row| row.get("what")))
+}
+
+/// On which line a primary writes.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn timeline(client: &Session) -> Result<u32, LookError> {
+    let sql = "SELECT pg_walfile_name(pg_current_wal_lsn())";
+    Ok(line_of(client.query_one(sql, &[]).await?.get(0)))
+}
+
+fn line_of(segment: &str) -> u32 {
+    segment.get(..8).and_then(|t| u32::from_str_radix(t, 16).ok()).unwrap_or(0)
+}
+
 /// Where the server logs.
 ///
 /// # Errors
@@ -436,6 +498,8 @@ pub async fn look_standby(client: &Session) -> Result<StandbyLook, LookError> {
         moving: moving(&row),
         syncs: row.get::<_, String>("fsync") == "on",
         sessions: sessions(&row),
+        oldest: row.get("session"),
+        clock: row.get("clock"),
         paused: row.get("paused"),
         delay: Some(row.get::<_, String>("delay")).filter(|d| d != "0").unwrap_or_default(),
         conflicts: row.get::<_, String>("waits_for") == "Lock" || CONFLICTS.contains(&&*waits),

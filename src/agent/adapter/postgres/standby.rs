@@ -102,8 +102,14 @@ impl Driver {
         let client = self.client().await?;
         let recovery: bool = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0);
         if !recovery {
-            // It runs as a primary without a lease: an old role is never trusted.
-            self.kill("ran as primary without a lease").await?;
+            // It runs as a primary without a lease: an old role is never trusted, and a line that
+            // is not this node's own is a stranger's.
+            let timeline = sql::timeline(self.client().await?).await?;
+            if self.expected.borrow().own == Some(timeline) {
+                self.kill("ran as primary without a lease").await?;
+            } else {
+                self.stop_stray("it ran as primary on a line that is not this node's").await;
+            }
             return failed("it ran as primary without a lease; stopped");
         }
         self.resource.stopped = None;

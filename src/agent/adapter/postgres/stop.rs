@@ -12,6 +12,9 @@ use crate::agent::ours::Stopped;
 use crate::model::observation::{CheckTimes, ResourceState, StopEvidence};
 use crate::model::{Position, Span};
 
+/// What is said of a server that runs under a goal that it be stopped.
+pub(super) const STARTED_BY_OTHERS: &str =
+    "it was started by somebody else while it had to be stopped";
 /// An archiver may finish what it has begun for so long after everything else has ended.
 const ARCHIVER_MAX: Span = Span::millis(500);
 
@@ -33,6 +36,7 @@ impl Driver {
     /// found.
     pub(super) fn watch(&mut self, pid: u32) -> bool {
         self.exit = host::watch_exit(pid).map(|gone| (pid, gone));
+        self.watch_files();
         self.pulse.start(&self.setup.config, self.setup.write_check.std());
         if self.exit.is_some()
             && let Err(error) = self.setup.ours.note(pid)
@@ -105,6 +109,7 @@ impl Driver {
         self.facts.sessions = 0;
         self.holding = super::serving::Holding::default();
         self.slots = (None, vec![]);
+        self.unreadable.clear();
         self.receivers = super::receivers::Receivers::default();
     }
 
@@ -114,11 +119,15 @@ impl Driver {
         if self.resource.stopped.is_some() && self.setup.ours.is_gone().is_some() {
             return Ok(());
         }
+        let was_stopped = self.resource.stopped.is_some();
         let ours = self.setup.ours.clone();
         let until = host::now() + Span::secs(5);
         let ended = tokio::task::spawn_blocking(move || ours.kill(until)).await?;
         self.forget_server();
         let ended = ended.map_err(Failed)?;
+        if was_stopped && ended.killed > 0 {
+            self.note_found(STARTED_BY_OTHERS.into(), "stopped at once".into());
+        }
         self.stopped(how, ended, None);
         Ok(())
     }

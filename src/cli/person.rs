@@ -1,6 +1,6 @@
 //! Who calls, and whom: the options every command for people has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use color_eyre::Result;
@@ -17,6 +17,10 @@ pub(super) struct Person {
     /// ~/.config/quorate/identity, else the lab's operator.
     #[arg(long, env = "QUORATE_IDENTITY")]
     identity: Option<PathBuf>,
+    /// One of several identity folders, by its name below ~/.config/quorate/contexts: one for each
+    /// plane.
+    #[arg(long, env = "QUORATE_CONTEXT", conflicts_with = "identity", value_name = "NAME")]
+    context: Option<String>,
     /// `host:port` of the plane, if not the identity's.
     #[arg(long)]
     plane: Option<String>,
@@ -28,13 +32,17 @@ const LAB: &str = "/tmp/quorate-lab/operator";
 impl Person {
     /// With this identity folder, or the default one.
     pub(super) fn of(identity: Option<PathBuf>) -> Self {
-        Self { identity, plane: None }
+        Self { identity, context: None, plane: None }
     }
 
     pub(super) fn identity(&self) -> Result<Identity> {
-        let configured = directories::ProjectDirs::from("", "", "quorate")
-            .map(|d| d.config_dir().join("identity"));
+        let below = directories::ProjectDirs::from("", "", "quorate")
+            .map(|d| d.config_dir().to_owned())
+            .unwrap_or_default();
+        let configured = Some(below.join("identity"));
+        let context = self.context.as_deref().map(|name| context(&below.join("contexts"), name));
         let candidates = [
+            context.transpose()?,
             self.identity.clone(),
             configured.filter(|p| p.exists()),
             Some(PathBuf::from(LAB)).filter(|p| p.exists()),
@@ -43,6 +51,9 @@ impl Person {
             eyre!("who are you? Name your identity folder with --identity (or QUORATE_IDENTITY), or start a lab with `quorate lab up`")
         })?;
         let mut identity = Identity::read(&folder)?;
+        if let Some(name) = self.context.as_ref().filter(|_| identity.context.word.is_empty()) {
+            identity.context.word.clone_from(name);
+        }
         if let Some(plane) = &self.plane {
             identity.plane.clone_from(plane);
         }
@@ -56,6 +67,27 @@ impl Person {
     pub(super) async fn call(client: &Client, request: CallRequest) -> Result<CallReply> {
         Ok(client.call(&request).await?)
     }
+}
+
+/// The folder of a context, or which ones there are.
+fn context(all: &Path, name: &str) -> Result<PathBuf> {
+    let folder = all.join(name);
+    // A name is one folder's: no way leads out of it.
+    if Path::new(name).components().count() == 1 && folder.join("identity.yaml").exists() {
+        return Ok(folder);
+    }
+    let entries = std::fs::read_dir(all).into_iter().flatten().flatten();
+    let mut known: Vec<String> = entries
+        .filter(|e| e.path().join("identity.yaml").exists())
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    known.sort_unstable();
+    let known = if known.is_empty() { "none yet".into() } else { known.join(", ") };
+    Err(eyre!(
+        "there is no context {name:?} in {} ({known}): a context is a folder there with \
+         identity.yaml, ca.pem, cert.pem, key.pem and perhaps approval.key",
+        all.display()
+    ))
 }
 
 /// The person's approval key.

@@ -52,6 +52,13 @@ fn rgb(colour: Option<Color>) -> Option<Srgb> {
     }
 }
 
+/// Whether black is read better than white on that ground.
+pub(super) fn ink_is_dark(ground: (u8, u8, u8)) -> bool {
+    let ground: Srgb = Srgb::from(ground).into_format();
+    let on = |ink: u8| Srgb::from((ink, ink, ink)).into_format::<f32>().relative_contrast(ground);
+    on(0) >= on(255)
+}
+
 fn seen_by(colour: Srgb, vision: &Vision) -> Lab {
     let light: LinSrgb = colour.into_linear();
     let [r, g, b] = vision.map(|row| {

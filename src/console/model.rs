@@ -138,6 +138,8 @@ pub struct Model {
     pub size: (u16, u16),
     /// Who looks.
     pub who: String,
+    /// Which of several planes.
+    pub context: crate::config::identity::Context,
     /// What the session may express.
     pub access: Access,
     /// The connection.
@@ -205,6 +207,7 @@ impl Model {
             moment: Moment::default(),
             size,
             who,
+            context: crate::config::identity::Context::default(),
             access,
             link: Link::Idle,
             tries: VecDeque::new(),

@@ -96,6 +96,9 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     // colours are the theme's matter.
     crossterm::style::force_color_output(true);
     let (settings, trouble) = kept::settings();
+    let asked = options.theme.is_some()
+        || Theme::built_in(&settings.theme, depth).is_some()
+        || env("COLORFGBG").is_some();
     let theme = match &options.theme {
         Some((name, text)) => Theme::parse(name, text, depth)
             .map_err(|p| format!("theme {name}: {}", p.join("; ")))?,
@@ -166,6 +169,13 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     terminal::mouse(mouse);
     // The first frame waits for nothing.
     runner.draw();
+    if !asked
+        && let Some(light) = Theme::for_light(depth)
+        && terminal::is_light()
+    {
+        runner.model.theme = Arc::new(light);
+        runner.draw();
+    }
     let mut starting = None;
     match source {
         Source::Identity(identity) => runner.connect(*identity),
@@ -277,6 +287,7 @@ fn moment() -> Moment {
 impl Runner {
     fn connect(&mut self, identity: Identity) {
         self.model.who.clone_from(&identity.name);
+        self.model.context.clone_from(&identity.context);
         let approver = identity.approval_key.is_some() && !self.read_only;
         self.model.access = if approver { Access::Approver } else { Access::ReadOnly };
         tokio::spawn(link::run(identity.clone(), self.events.clone(), self.now.clone()));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use ratatui::style::{Color, Modifier, Style};
 
+use super::contrast;
 use crate::config::problem::nearest;
 use crate::picture::Ink;
 
@@ -129,6 +130,7 @@ pub struct Theme {
     pub name: String,
     /// The ground that it is made for, as it was written; a terminal keeps its own.
     pub ground: Option<(u8, u8, u8)>,
+    depth: Depth,
     styles: BTreeMap<Role, Style>,
 }
 
@@ -212,7 +214,7 @@ impl Theme {
                 .map(|r| format!("role {:?} is missing", r.name())),
         );
         if problems.is_empty() {
-            Ok(Theme { name: name.to_owned(), ground, styles })
+            Ok(Theme { name: name.to_owned(), ground, depth, styles })
         } else {
             Err(problems)
         }
@@ -235,11 +237,25 @@ impl Theme {
         }
     }
 
+    /// The theme for a light ground, where this one was a guess that it is dark.
+    pub fn for_light(depth: Depth) -> Option<Theme> {
+        matches!(depth, Depth::Indexed | Depth::True).then(|| Self::built_in("light", depth))?
+    }
+
     /// A theme that comes with the program.
     pub fn built_in(name: &str, depth: Depth) -> Option<Theme> {
         let (name, text) = BUILT_IN.iter().find(|(n, _)| *n == name)?;
         // A test loads every one of them.
         Theme::parse(name, text, depth).ok()
+    }
+
+    /// Words on a ground that a person chose, in the ink that is read best on it.
+    pub fn on(&self, ground: Option<(u8, u8, u8)>) -> Style {
+        let style = self.style(Role::Environment);
+        let (Some((r, g, b)), true) = (ground, style.bg.is_some()) else { return style };
+        let dark = contrast::ink_is_dark((r, g, b));
+        let ink = if dark { Color::Rgb(0, 0, 0) } else { Color::Rgb(255, 255, 255) };
+        style.bg(reduce(Color::Rgb(r, g, b), self.depth)).fg(reduce(ink, self.depth))
     }
 
     /// The look of a meaning.

@@ -27,3 +27,43 @@ fn an_edited_keymap_is_in_force_at_once_and_a_wrong_one_is_not() {
     terminal.write("\x03");
     assert!(terminal.left().success());
 }
+
+/// The terminal is asked; what a person chose stands.
+#[test]
+fn the_theme_is_for_the_terminals_ground() {
+    let home = tempfile::tempdir().unwrap();
+    let identity = stranger(home.path(), &server::absent());
+    let inks = |ground: &'static str, more: &[&str]| {
+        let arguments = [&console(&identity)[..], more].concat();
+        let mut terminal = Pty::on(ground, (120, 30), home.path(), PROGRAM, &arguments);
+        terminal.wait("retry in");
+        let inks = terminal.colours("UNKNOWN");
+        terminal.write("\x03");
+        assert!(terminal.left().success());
+        inks.unwrap()
+    };
+    let (dark, light) = ("0000/0000/0000", "ffff/ffff/ffff");
+    let (on_dark, on_light) = (inks(dark, &[]), inks(light, &[]));
+    assert_ne!(on_dark, on_light);
+    assert_eq!(inks(light, &["--theme", "dark"]), on_dark);
+    assert_eq!(inks(dark, &["--theme", "light"]), on_light);
+}
+
+/// Several planes: a folder each, by name.
+#[test]
+fn a_context_is_an_identity_by_its_name_with_its_word_in_the_bar() {
+    let home = tempfile::tempdir().unwrap();
+    let contexts = home.path().join("quorate/contexts");
+    let identity = stranger(&contexts, &server::absent());
+    std::fs::rename(identity, contexts.join("eu")).unwrap();
+    let mut terminal = Pty::start((120, 30), home.path(), PROGRAM, &["console", "--context", "eu"]);
+    terminal.wait("retry in");
+    terminal.wait(" eu ");
+    terminal.write("\x03");
+    assert!(terminal.left().success());
+    let mut terminal =
+        Pty::start((120, 30), home.path(), PROGRAM, &["status", "--context", "../eu"]);
+    terminal.wait("there is no context");
+    terminal.wait("(eu)");
+    assert!(!terminal.left().success());
+}

@@ -20,7 +20,7 @@ struct Seen {
 /// The terminal and the program in it.
 pub struct Pty {
     master: Box<dyn MasterPty + Send>,
-    input: Box<dyn Write + Send>,
+    input: Arc<Mutex<Box<dyn Write + Send>>>,
     child: Box<dyn Child + Send + Sync>,
     seen: Arc<(Mutex<Seen>, Condvar)>,
 }
@@ -36,6 +36,10 @@ pub struct State {
     pub line: String,
 }
 
+fn contains(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|w| w == what)
+}
+
 fn size((width, height): (u16, u16)) -> PtySize {
     PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 }
 }
@@ -47,6 +51,17 @@ fn cells(value: u16) -> NonZeroU16 {
 impl Pty {
     /// Starts `program` with `arguments`; `home` is where it finds nothing of the person's.
     pub fn start(
+        cells_of: (u16, u16),
+        home: &std::path::Path,
+        program: &str,
+        arguments: &[&str],
+    ) -> Self {
+        Self::on("0000/0000/0000", cells_of, home, program, arguments)
+    }
+
+    /// The same, and when it is asked for its ground it says this one.
+    pub fn on(
+        ground: &'static str,
         cells_of: (u16, u16),
         home: &std::path::Path,
         program: &str,
@@ -73,11 +88,22 @@ impl Pty {
         let seen = Arc::new((Mutex::new(seen), Condvar::new()));
         let mut reader = pair.master.try_clone_reader().expect("a terminal can be read");
         let input = pair.master.take_writer().expect("a terminal can be written to");
+        let input = Arc::new(Mutex::new(input));
+        let answers = Arc::clone(&input);
         let theirs = Arc::clone(&seen);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
+            let mut asked = Vec::new();
             loop {
                 let read = reader.read(&mut buffer).unwrap_or(0);
+                asked.extend_from_slice(&buffer[..read]);
+                // As terminals do: the ground (OSC 11), then what it is (DA1).
+                if contains(&asked, b"\x1b]11;?") && contains(&asked, b"\x1b[c") {
+                    asked.clear();
+                    let answer = format!("\x1b]11;rgb:{ground}\x1b\\\x1b[?62;22c");
+                    let mut input = answers.lock().expect("nobody panics with it");
+                    let _ = input.write_all(answer.as_bytes()).and_then(|()| input.flush());
+                }
                 let (lock, changed) = &*theirs;
                 let mut seen = lock.lock().expect("nobody panics with it");
                 seen.screen.process(&buffer[..read]);
@@ -99,7 +125,8 @@ impl Pty {
     /// Types, as bytes.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
         // A program that has left does not read.
-        let _ = self.input.write_all(bytes.as_ref()).and_then(|()| self.input.flush());
+        let mut input = self.input.lock().expect("nobody panics with it");
+        let _ = input.write_all(bytes.as_ref()).and_then(|()| input.flush());
     }
     /// Another size, up to the one it was started with: what is shown stands at its left and top.
     pub fn resize(&self, to: (u16, u16)) {
@@ -122,6 +149,18 @@ impl Pty {
     pub fn shows(&self, words: &str) -> bool {
         let seen = self.seen.0.lock().expect("nobody panics with it");
         seen.screen.screen().contents().contains(words)
+    }
+    /// How the first place that shows these words is drawn: ink and ground.
+    pub fn colours(&self, words: &str) -> Option<(vt100::Color, vt100::Color)> {
+        let seen = self.seen.0.lock().expect("nobody panics with it");
+        let screen = seen.screen.screen();
+        let (rows, columns) = screen.size();
+        (0..rows.get()).find_map(|row| {
+            let line = screen.rows(0, columns.get()).nth(usize::from(row))?;
+            let before = line.split(words).next().filter(|_| line.contains(words))?;
+            let column = u16::try_from(before.chars().count()).ok()?;
+            screen.cell(row, column).map(|cell| (cell.fgcolor(), cell.bgcolor()))
+        })
     }
     /// Waits until the screen says it.
     pub fn wait(&self, words: &str) -> String {

@@ -97,7 +97,11 @@ pub(super) fn bar(model: &Model, frame: &mut Frame<'_>, area: Rect) {
             left.push(Text::styled(" SIMULATED ", model.theme.style(Role::UnrealBadge)));
         }
     } else {
-        left.push(piece(model, Ink::Strong, " quorate"));
+        left.push(piece(model, Ink::Strong, " quorate "));
+    }
+    if !model.context.word.is_empty() {
+        let style = model.theme.on(model.context.colour);
+        left.push(Text::styled(format!(" {} ", fit(&model.context.word, 16)), style));
     }
     let modes = model.theme.style(Role::UnknownBadge);
     if model.access == Access::ReadOnly && model.view().is_some() {

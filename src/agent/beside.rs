@@ -12,9 +12,13 @@ use rustix::process::Signal;
 
 use super::host::{self, FolderId, Folders, Process};
 use crate::model::topology::Role;
+use crate::model::{Span, Timestamp};
 
 /// How often it is looked after.
 pub(super) const BESIDE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A service that does not end is not waited for.
+const SERVICE_MAX: Span = Span::secs(5);
 
 /// In the state folder: a server that is not owned runs here, or is started by its owner.
 const WAITS: &str = "beside";
@@ -30,6 +34,10 @@ pub(super) struct Beside {
     founder: bool,
     /// It was told to stop.
     told: bool,
+    /// The server, and the folder of the service that it runs in.
+    server: Option<u32>,
+    service: Option<PathBuf>,
+    ended: Option<Timestamp>,
 }
 
 impl Beside {
@@ -76,6 +84,9 @@ impl Beside {
             folders: FolderId::of(data_dir).ok().into_iter().collect(),
             founder: role == Role::Primary,
             told: false,
+            server: None,
+            service: None,
+            ended: None,
         }
     }
 
@@ -102,12 +113,16 @@ impl Beside {
     /// Nothing of it runs any more, and the agent may begin. `is_founded`: there is a cluster now,
     /// so a standby is stopped, cleanly.
     pub(super) fn is_gone(&mut self, is_founded: bool) -> bool {
+        let server = host::postmaster(&self.data_dir);
+        if server.is_some() && server != self.server {
+            self.server = server;
+            self.service = server.and_then(host::processes::service_of);
+        }
         let begun = if self.founder { self.state_dir.join(BEGUN).exists() } else { is_founded };
         if !begun || !self.founder && self.takes_writes() {
             // Stopped by somebody meanwhile, it is theirs to start.
             return false;
         }
-        let server = host::postmaster(&self.data_dir);
         if let Some(process) = server.and_then(Process::of)
             && !self.founder
             && !std::mem::replace(&mut self.told, true)
@@ -119,6 +134,14 @@ impl Beside {
             host::signal(process.pid, Signal::INT);
         }
         if server.is_some() || !host::processes_in(&self.folders).is_empty() {
+            return false;
+        }
+        // What its service does when the server has ended (Debian: `pg_ctlcluster stop`) would stop
+        // the next one.
+        let ended = *self.ended.get_or_insert_with(host::now);
+        if self.service.as_ref().is_some_and(|folder| folder.exists())
+            && host::now().since(ended) < SERVICE_MAX
+        {
             return false;
         }
         // Begun, or founded: an agent that starts from here on owns what is there, also where this

@@ -45,6 +45,8 @@ pub fn evidence(state_dir: &Path) -> PathBuf {
 /// # Errors
 /// When the socket cannot be made.
 pub fn run(state_dir: &Path) -> std::io::Result<()> {
+    // It was started as /proc/self/exe: `exe` would tell nobody what it is.
+    let _ = rustix::thread::set_name(c"quorate-guard");
     let path = socket(state_dir);
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;

@@ -43,6 +43,9 @@ pub enum StartError {
     /// TLS files.
     #[error(transparent)]
     Tls(#[from] crate::wire::tls::TlsError),
+    /// It was released: never again, whatever starts it.
+    #[error("{0}")]
+    Released(String),
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
@@ -131,7 +134,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
                 text.trim(),
                 config.state_dir.display()
             );
-            return Err(StartError::Other(why));
+            return Err(StartError::Released(why));
         }
     }
     let bind = |address: &String| {

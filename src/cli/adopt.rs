@@ -119,7 +119,7 @@ async fn look(config: &AgentConfig, postgres: &PostgresConfig) -> Look {
     };
     for finding in findings.iter().filter(|f| f.about == "starters") {
         if finding.verdict == Verdict::Wrong {
-            missing.push(finding.advice.clone());
+            missing.push(format!("{}: {}", finding.name, finding.advice));
         }
     }
     let mut agents = vec![];
@@ -180,14 +180,13 @@ async fn look(config: &AgentConfig, postgres: &PostgresConfig) -> Look {
 fn another_address(postgres: &PostgresConfig) -> Option<String> {
     let text = std::fs::read_to_string(postgres.data_dir.join("postmaster.pid")).ok()?;
     let (port, socket) = (text.lines().nth(3)?.trim(), text.lines().nth(4)?.trim());
-    let wanted = (postgres.port.to_string(), postgres.socket_dir.display().to_string());
-    (port != wanted.0 || socket.trim_end_matches('/') != wanted.1.trim_end_matches('/')).then(|| {
+    (port != postgres.port.to_string() || !postgres.is_socket_dir(socket)).then(|| {
         format!(
-            "the server in {} has port {port} and its socket in {socket}, and agent.yaml says {} \
-             and {}",
+            "the server in {} has port {port} and its socket in {socket}, and cluster.yaml says \
+             postgres_port: {}, agent.yaml socket_dir: {}",
             postgres.data_dir.display(),
-            wanted.0,
-            wanted.1
+            postgres.port,
+            postgres.socket_dir.display()
         )
     })
 }

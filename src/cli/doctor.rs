@@ -56,7 +56,7 @@ impl Verdict {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Finding {
     pub(super) about: &'static str,
-    name: String,
+    pub(super) name: String,
     /// `fixed`, `moving`, `guarded`; empty beside settings.
     kind: &'static str,
     found: String,
@@ -234,7 +234,7 @@ async fn running(
             kind: setting.kind.word(),
             wanted: setting.wanted(postgres),
             source,
-            ..Finding::new("settings", setting.name, found.clone())
+            ..Finding::new("settings", setting.name, settings::without_passwords(&found))
         };
         if !setting.is_right(postgres, &found) {
             finding = finding.but(

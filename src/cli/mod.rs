@@ -1,6 +1,7 @@
 //! One file per subcommand; the only room that knows all others.
 
 mod adopt;
+mod approval_key;
 mod audit;
 pub mod bytes;
 mod console;
@@ -123,6 +124,8 @@ enum Command {
     Audit(audit::Arguments),
     /// A real cluster on this machine, to try, test and drill on.
     Lab(lab::Arguments),
+    /// Make a person's key for approvals, and print what goes into allowlist.yaml.
+    ApprovalKey(approval_key::Arguments),
     /// Write man pages into a folder.
     Man(manual::ManArguments),
     /// Print the completions of a shell.
@@ -188,6 +191,7 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Adopt(arguments)) => adopt::run(&arguments),
         Some(Command::Release(arguments)) => release::run(&arguments),
+        Some(Command::ApprovalKey(arguments)) => approval_key::run(&arguments),
         Some(Command::Man(arguments)) => manual::man(&arguments),
         Some(Command::Completions(arguments)) => manual::completions(&arguments),
         Some(Command::Fork(arguments)) => fork::run(&arguments),
@@ -260,11 +264,18 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn agent(config: &std::path::Path) -> color_eyre::Result<Outcome> {
     let config = crate::config::AgentConfig::read(config)?;
+    use crate::agent::runtime::{StartError, run};
     // One thread for the lease and the wire, and one for the database: a disk that hangs under the
     // data holds up no vote, and a calm node wakes nobody to hand work over.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(crate::agent::runtime::run(config))?;
-    Ok(Outcome::Done)
+    match runtime.block_on(run(config)) {
+        // Its unit starts it again whatever ends it, but for this.
+        Err(StartError::Released(why)) => {
+            eprintln!("quorate: refused (released): {why}");
+            Ok(Outcome::Refused)
+        }
+        ended => Ok(ended.map(|()| Outcome::Done)?),
+    }
 }
 
 fn plane(config: &std::path::Path) -> color_eyre::Result<Outcome> {

@@ -52,6 +52,8 @@ struct PostgresEntry {
     data_dir: PathBuf,
     #[serde(default)]
     config_file: Option<PathBuf>,
+    #[serde(default)]
+    log_file: Option<PathBuf>,
     socket_dir: PathBuf,
     #[serde(default = "postgres")]
     user: String,
@@ -84,6 +86,8 @@ pub struct PostgresConfig {
     pub data_dir: PathBuf,
     /// `postgresql.conf`, where it is not in the data directory (Debian's layout).
     pub config_file: Option<PathBuf>,
+    /// What the server writes to standard error; `None`: beside the data directory.
+    pub log_file: Option<PathBuf>,
     /// Where its Unix socket is.
     pub socket_dir: PathBuf,
     /// Its TCP port.
@@ -130,6 +134,14 @@ pub struct AgentConfig {
     pub routes: BTreeMap<NodeId, Route>,
     /// Time between two reports.
     pub heartbeat: Span,
+}
+
+impl PostgresConfig {
+    /// Whether it is the folder of the socket, however it is spelled: `/var/run` leads to `/run`.
+    pub fn is_socket_dir(&self, folder: &str) -> bool {
+        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        whole(Path::new(folder)) == whole(&self.socket_dir)
+    }
 }
 
 fn postgres() -> String {
@@ -193,6 +205,7 @@ impl AgentConfig {
             bin_dir: p.bin_dir,
             data_dir: beside(path, &p.data_dir),
             config_file: p.config_file.map(|f| beside(path, &f)),
+            log_file: p.log_file.map(|f| beside(path, &f)),
             socket_dir: beside(path, &p.socket_dir),
             port: node.postgres_port,
             user: p.user,

@@ -185,3 +185,20 @@ fn numbers_have_limits_and_no_units() {
         assert!(refused.starts_with("policy.yaml:"), "{refused}");
     }
 }
+
+/// What the package brings as examples is what a first cluster is written from.
+#[test]
+fn the_packaged_examples_load() {
+    let folder = Path::new("packaging/examples");
+    let agent = super::AgentConfig::read(&folder.join("agent.yaml")).unwrap();
+    let plane = super::PlaneConfig::read(&folder.join("plane.yaml")).unwrap();
+    assert_eq!(agent.plane.as_deref(), Some("10.0.0.9:7430"));
+    let identity = super::Identity::read(folder).unwrap();
+    assert_eq!(Some(&identity.plane), agent.plane.as_ref());
+    let all: Vec<_> = plane.cluster.nodes.iter().map(|n| &n.node_id).collect();
+    assert_eq!(all, identity.agents.keys().collect::<Vec<_>>());
+    for node in all {
+        let node_may = [super::allowlist::Permission::Node];
+        assert!(plane.allowlist.allows(node.as_str(), &node_may), "{node}");
+    }
+}

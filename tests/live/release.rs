@@ -81,7 +81,7 @@ fn a_cluster_is_given_back_and_its_servers_go_on() {
     }
     // No agent takes it back, and its owner restarts it with PostgreSQL's own programs.
     let (said, code) = cluster.on_host(&primary, "agent", &[]);
-    assert!(code == Some(1) && said.contains("was given back"), "{said}");
+    assert!(code == Some(3) && said.contains("was given back"), "{said}");
     let data = cluster.dir(&primary).join("data").display().to_string();
     let socket = cluster.dir(&primary).join("socket").display().to_string();
     let port = cluster.lab.as_ref().unwrap().postgres_ports()[&primary];

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
@@ -196,6 +196,34 @@ pub fn with_environment(entry: &str) -> Vec<u32> {
     all().filter(|pid| *pid != std::process::id() && has(pid) && runs(*pid)).collect()
 }
 
+/// The folder of the control group that its service has, until its manager has ended all of it;
+/// `None`: it runs in none, or in this process's own.
+pub fn service_of(raw: u32) -> Option<PathBuf> {
+    let groups = |of: &str| std::fs::read_to_string(format!("/proc/{of}/cgroup"));
+    let (its, own) = (groups(&raw.to_string()).ok()?, groups("self").unwrap_or_default());
+    if its == own {
+        return None;
+    }
+    service_folders(&its).into_iter().find(|folder| folder.exists())
+}
+
+/// Where a service's folder may be (cgroups(7)), by `/proc/PID/cgroup`.
+fn service_folders(groups: &str) -> Vec<PathBuf> {
+    let mut folders = vec![];
+    for line in groups.lines() {
+        let roots: &[&str] = match line.split(':').nth(1) {
+            Some("") => &["", "/unified"],
+            Some("name=systemd") => &["/systemd"],
+            _ => continue,
+        };
+        let path = line.splitn(3, ':').nth(2).unwrap_or_default();
+        if path.ends_with(".service") {
+            folders.extend(roots.iter().map(|root| format!("/sys/fs/cgroup{root}{path}").into()));
+        }
+    }
+    folders
+}
+
 /// Its children.
 pub fn children(raw: u32) -> Vec<u32> {
     all().filter(|pid| stat(*pid).is_some_and(|s| s.parent == raw)).collect()
@@ -285,6 +313,17 @@ mod tests {
 
     /// The lab's plane was started again while the killed one still held its port: its first thread
     /// had ended, others not.
+    #[test]
+    fn a_service_has_its_folder_and_a_session_none() {
+        let unit = "/system.slice/system-postgresql.slice/postgresql@15-main.service";
+        let at = |root: &str| PathBuf::from(format!("/sys/fs/cgroup{root}{unit}"));
+        assert_eq!(service_folders(&format!("0::{unit}\n")), [at(""), at("/unified")]);
+        let hybrid = format!("2:cpu:/\n1:name=systemd:{unit}\n0::/\n");
+        assert_eq!(service_folders(&hybrid), [at("/systemd")]);
+        assert!(service_folders("0::/user.slice/user-0.slice/session-1.scope\n").is_empty());
+        assert_eq!(service_of(std::process::id()), None);
+    }
+
     #[test]
     fn a_process_runs_until_its_last_thread_has_ended() {
         let folder = tempfile::tempdir().unwrap();

@@ -157,8 +157,12 @@ impl Driver {
         sql::look(self.client.insert(client)).await
     }
 
-    /// Beside the data directory; where that is nobody's place to write, in the state folder.
+    /// Where the configuration says, else beside the data directory; where that is nobody's place to
+    /// write, in the state folder.
     pub(super) fn log_path(&self) -> PathBuf {
+        if let Some(configured) = &self.setup.config.log_file {
+            return configured.clone();
+        }
         let beside = self.setup.config.data_dir.with_extension("log");
         let parent = beside.parent().filter(|p| !p.as_os_str().is_empty());
         let may = rustix::fs::Access::WRITE_OK;

@@ -7,7 +7,7 @@ use super::archive::{self, Archive};
 use super::doubt::{Doubt, Scope, Sight, Wrong};
 use super::guarded::{confirmed, guarded, nth, own_settings, strange};
 use super::receivers::Connection;
-use super::settings::Moving;
+use super::settings::{Moving, without_passwords};
 use super::sql::{self, PrimaryLook, StandbyLook};
 use super::waits::{Confirmed, Sampled, ServerLog};
 use super::{Done, Driver};
@@ -263,6 +263,7 @@ impl Driver {
                 self.users_archive(has).await;
                 continue;
             }
+            let (has, wanted) = (without_passwords(has), without_passwords(wanted));
             let words = format!("{name} was {has:?} instead of {wanted:?}: put right");
             tracing::warn!("{words}");
             self.note(words);

@@ -25,8 +25,9 @@ use crate::agent::host;
 use crate::config::agent::PostgresConfig;
 use crate::model::{Span, Timestamp};
 
-/// Asks whether the server would encrypt: the shortest question that needs a new process of it.
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+/// Asks whether the server would encrypt by GSSAPI: the shortest question that needs a new process of
+/// it. Asked for TLS, a server that has it writes a line to its log each time that nothing follows.
+const GSSENC_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
 /// The line of `postmaster.pid` that says where the server listens.
 const LISTENS: usize = 5;
 
@@ -264,7 +265,7 @@ async fn by_tcp(config: &PostgresConfig) -> Door {
     let Some(address) = tcp_address(&config.data_dir, config.port) else { return Door::Open };
     let ask = async {
         let mut stream = TcpStream::connect(&address).await?;
-        stream.write_all(&SSL_REQUEST).await?;
+        stream.write_all(&GSSENC_REQUEST).await?;
         stream.read_u8().await
     };
     match tokio::time::timeout(QUERY_TIMEOUT, ask).await {

@@ -180,7 +180,8 @@ impl Setting {
             Want::Is(value) => value == found || base_unit(value).as_deref() == Some(found),
             Want::OneOf(allowed) => allowed.contains(&found),
             Want::AtLeast(least) => found.parse::<u64>().is_ok_and(|have| have >= least),
-            Want::Port | Want::SocketDir | Want::DataDir => {
+            Want::SocketDir => config.is_socket_dir(found),
+            Want::Port | Want::DataDir => {
                 self.value(config, found).is_some_and(|wanted| wanted == found)
             }
             Want::Ordered => true,
@@ -303,6 +304,50 @@ pub fn without(text: &str, drop: impl Fn(&str) -> bool) -> String {
     out
 }
 
+/// A connection string for people: passwords are nobody's to read.
+pub fn without_passwords(text: &str) -> String {
+    const HIDDEN: &str = "***";
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("password") {
+        let (before, after) = rest.split_at(at + "password".len());
+        out.push_str(before);
+        rest = after;
+        let Some(value) = after.trim_start().strip_prefix('=').map(str::trim_start) else {
+            continue;
+        };
+        let mut escaped = false;
+        let mut ends = |last: fn(char) -> bool, c: char| {
+            let is_last = !escaped && last(c);
+            escaped = !escaped && c == '\\';
+            is_last
+        };
+        rest = match value.strip_prefix('\'') {
+            Some(value) => {
+                let end = value.find(|c| ends(|c| c == '\'', c));
+                end.map_or("", |end| &value[end + 1..])
+            }
+            None => {
+                let end = value.find(|c| ends(|c| c.is_whitespace() || c == '&', c));
+                end.map_or("", |end| &value[end..])
+            }
+        };
+        out.push('=');
+        out.push_str(HIDDEN);
+    }
+    out.push_str(rest);
+    // postgresql://user:password@host
+    let Some(begin) = out.find("://").map(|at| at + "://".len()) else { return out };
+    let whose = &out[begin..];
+    let whose = whose.find('/').map_or(whose, |end| &whose[..end]);
+    let Some((user, _)) = whose.rsplit_once('@').and_then(|(who, _)| who.split_once(':')) else {
+        return out;
+    };
+    let (from, to) = (begin + user.len() + 1, begin + whose.rfind('@').unwrap_or(0));
+    out.replace_range(from..to, HIDDEN);
+    out
+}
+
 /// A value between the quotes of a configuration file.
 fn quoted(value: &str) -> String {
     value.replace('\\', "\\\\").replace('\'', "''")
@@ -328,6 +373,7 @@ mod tests {
             data_dir: "/d".into(),
             socket_dir: "/s".into(),
             config_file: None,
+            log_file: None,
             port: 5433,
             user: "postgres".into(),
             database: "postgres".into(),
@@ -386,6 +432,25 @@ mod tests {
         assert!(!row("synchronous_commit").is_right(&config(), "remote_write"));
         assert!(row("synchronous_commit").is_right(&config(), "remote_apply"));
         assert!(!row("max_wal_senders").is_right(&config(), "10"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (text, shown) in [
+            ("host=a password=x1 port=5", "host=a password=*** port=5"),
+            ("password = 'it\\'s x' host=a", "password=*** host=a"),
+            ("host=a sslpassword=x", "host=a sslpassword=***"),
+            ("password='never ends", "password=***"),
+            ("user=password passfile=/p", "user=password passfile=/p"),
+            (
+                "postgresql://u:x:y@h:5/d?password=z&a=b",
+                "postgresql://u:***@h:5/d?password=***&a=b",
+            ),
+            ("postgres://u@h:5/d", "postgres://u@h:5/d"),
+            ("", ""),
+        ] {
+            assert_eq!(without_passwords(text), shown);
+        }
     }
 
     #[test]

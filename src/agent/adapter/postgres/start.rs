@@ -1,5 +1,6 @@
 //! Starting the server: always as a standby, with the fixed settings on its command line.
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -67,7 +68,10 @@ impl Driver {
         std::fs::create_dir_all(&config.socket_dir)?;
         self.state(ResourceState::Starting);
         self.resource.stopped = None;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        let log = self.log_path();
+        // Statements stand in it, and what they hold.
+        let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
+        let log = file.map_err(|e| Failed(format!("the server's log {}: {e}", log.display())))?;
         let mut command = std::process::Command::new(self.setup.programs.path("postgres"));
         command
             .arg("-D")

@@ -16,6 +16,7 @@ pub mod contrast;
 pub mod event;
 pub mod export;
 mod go;
+mod ground;
 mod kept;
 pub mod keymap;
 mod link;

@@ -15,6 +15,7 @@ use tokio_stream::StreamExt as _;
 
 use super::alarm::Alarm;
 use super::event::{CallFailed, Command, Event, Moment};
+use super::ground::{Ground, Taken};
 use super::keymap::Keymap;
 use super::model::{Access, Model};
 use super::paint::Paint;
@@ -169,13 +170,8 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     terminal::mouse(mouse);
     // The first frame waits for nothing.
     runner.draw();
-    if !asked
-        && let Some(light) = Theme::for_light(depth)
-        && terminal::is_light()
-    {
-        runner.model.theme = Arc::new(light);
-        runner.draw();
-    }
+    let guessed = !asked && Theme::for_light(depth).is_some();
+    let mut ground = if guessed { Ground::ask() } else { Ground::default() };
     let mut starting = None;
     match source {
         Source::Identity(identity) => runner.connect(*identity),
@@ -193,7 +189,24 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
             _ = end.recv() => break,
             _ = hangup.recv() => break,
             key = keys.next() => match key {
-                Some(Ok(TerminalEvent::Key(key))) => Some(Event::Key(key)),
+                Some(Ok(TerminalEvent::Key(key))) => match ground.take(&key) {
+                    Taken::Key => Some(Event::Key(key)),
+                    Taken::KeyAfterEsc => {
+                        let esc = crossterm::event::KeyCode::Esc.into();
+                        for command in update(&mut runner.model, moment(), Event::Key(esc)) {
+                            runner.act(command);
+                        }
+                        Some(Event::Key(key))
+                    }
+                    Taken::Part => None,
+                    Taken::Ground { light } => {
+                        if let Some(theme) = Theme::for_light(depth).filter(|_| light) {
+                            runner.model.theme = Arc::new(theme);
+                            dirty = true;
+                        }
+                        None
+                    }
+                },
                 Some(Ok(TerminalEvent::Paste(text))) => Some(Event::Paste(text)),
                 Some(Ok(TerminalEvent::Resize(width, height))) => Some(Event::Resize(width, height)),
                 Some(Ok(TerminalEvent::Mouse(turn))) => match turn.kind {

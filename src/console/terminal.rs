@@ -10,7 +10,6 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{cursor, execute};
-use terminal_colorsaurus::{QueryOptions, ThemeMode, theme_mode};
 
 /// While it lives the terminal is the console's.
 #[derive(Debug)]
@@ -38,15 +37,6 @@ impl Drop for Guard {
 pub(super) fn enter() -> std::io::Result<()> {
     enable_raw_mode()?;
     execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)
-}
-
-/// Whether the terminal says that its ground is light (OSC 11); one that says nothing in this time
-/// is taken to be dark. Keys of that moment are lost: it is asked before any is waited for.
-pub(super) fn is_light() -> bool {
-    const ANSWERS_WITHIN: std::time::Duration = std::time::Duration::from_millis(100);
-    let mut bound = QueryOptions::default();
-    bound.timeout = ANSWERS_WITHIN;
-    theme_mode(bound).is_ok_and(|mode| mode == ThemeMode::Light)
 }
 
 /// The wheel is the console's, or the terminal's own.

@@ -27,6 +27,14 @@ impl Ord for Capacity {
     }
 }
 
+/// The check that its database runs.
+pub(super) const RUNS: &str = "standby runs";
+
+/// It has no data, and never had.
+pub(super) fn is_empty(state: &ResourceState) -> bool {
+    matches!(state, ResourceState::Stopped(stop) if stop.how == "empty")
+}
+
 /// A report older than this says too little to choose a node by.
 pub const FRESH: Span = Span::secs(2);
 
@@ -148,7 +156,7 @@ impl Engine {
                 (_, None | Some(ResourceState::Unknown)) => {
                     check("holds data", false, "unknown", "yes", "its agent looks at it")
                 }
-                (_, Some(ResourceState::Stopped(stop))) if stop.how == "empty" => check(
+                (_, Some(state)) if is_empty(state) => check(
                     "holds data",
                     false,
                     "no: empty, never copied",
@@ -179,7 +187,7 @@ impl Engine {
         let runs = resource.state == ResourceState::Standby
             || shares && resource.state == ResourceState::Primary;
         measured(check(
-            "standby runs",
+            RUNS,
             runs,
             resource.state.word(),
             if shares { "standby or primary" } else { "standby" },

@@ -59,7 +59,7 @@ impl PersonOrder {
     /// In words, for records.
     pub fn words(&self) -> String {
         match self {
-            PersonOrder::Propose(_) => "a plan".into(),
+            PersonOrder::Propose(what) => what.words(),
             PersonOrder::Execute { plan, .. } => format!("the execution of plan {}", plan.short()),
             PersonOrder::Verify { .. } => "a verification".into(),
             PersonOrder::Voters { order, .. } => order.words(),

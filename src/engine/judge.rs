@@ -13,10 +13,6 @@ use crate::model::{Epoch, Member, NodeId, Span};
 /// cluster is in.
 const FIRST_WORD: Span = Span::secs(2);
 
-/// A database that was stopped so long ago cannot have been started, won the role and been promoted
-/// since.
-const JUST_NOW: Span = Span::millis(250);
-
 impl Engine {
     /// Verdicts, cluster state, then at most one step of the failover machine.
     pub(super) fn judge(&mut self, making: &mut Making) {
@@ -243,7 +239,7 @@ impl Engine {
 
     /// That no candidate could serve, before one is needed. Only what nothing else says: a node that
     /// is down or behind has a verdict of its own.
-    fn no_failover_now(&self, primary: &NodeId) -> Option<String> {
+    pub(super) fn no_failover_now(&self, primary: &NodeId) -> Option<String> {
         let table = self.candidates(Some(primary));
         if table.iter().any(|c| c.eligible) {
             return None;
@@ -310,9 +306,9 @@ impl Engine {
                     format!("{primary} failed: it takes writes no longer than its lease lasts");
                 return (ClusterState::Critical, why);
             }
-            // "No writes" only where nothing runs that could: a database that was found running may
-            // accept writes for as long as an earlier promise lasts, and one that was a standby may
-            // have been promoted since it was heard.
+            // Said of what was heard, never of now: a database that was found running may accept
+            // writes for as long as an earlier promise lasts, one that was stopped or a standby may
+            // have been promoted since, and another node may have won unheard.
             let claims = |r: &NodeReport| {
                 let itself = r.vote.holder.as_ref() == Some(&r.member) && !r.vote.released;
                 itself && r.vote.epoch > self.durable.epoch
@@ -328,8 +324,7 @@ impl Engine {
                     ResourceState::None | ResourceState::Stopped(_) | ResourceState::Rebuilding,
                     r,
                 )) if another(r) || vote_is_of_now(r) && !claims(r) => {
-                    let just_now = mind.age(self.now).is_some_and(|age| age <= JUST_NOW);
-                    if just_now { "no writes" } else { "its database was stopped when last heard" }
+                    "its database was stopped when last heard"
                 }
                 _ => "it may take writes until the last one has run out",
             };

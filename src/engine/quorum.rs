@@ -9,7 +9,8 @@ use super::mind::NodeMind;
 use crate::model::topology::Cluster;
 use crate::model::{NodeId, Span, Timestamp};
 
-/// A probe's answer older than this says nothing about now.
+/// A probe's answer older than this, or than two and a half of the observer's own heartbeats (one
+/// goes out with each), says nothing about now.
 const PROBE_STALE: Span = Span::millis(700);
 /// Log older than this says nothing about now.
 const LOG_STALE: Span = Span::millis(1_500);
@@ -33,13 +34,15 @@ pub(super) fn votes(
     for observer in cluster.nodes.iter().filter(|n| n.node_id != *node) {
         let mind = &nodes[&observer.node_id];
         let Some((report, age)) = mind.report.as_ref().zip(mind.age(now)) else { continue };
-        if age > OBSERVER_STALE {
+        if age > OBSERVER_STALE.max(Span(mind.detector.interval().unwrap_or_default().0 * 3)) {
             continue;
         }
         // What it said has aged since.
         let fresh = |then: Option<Span>, limit: Span| then.is_some_and(|t| t + age < limit);
         let probe = report.peers.iter().find(|p| p.node == *node);
-        let answers = probe.is_some_and(|p| fresh(p.answered, PROBE_STALE));
+        let pace = mind.detector.interval().unwrap_or_default();
+        let stale = PROBE_STALE.max(Span(pace.0 * 5 / 2));
+        let answers = probe.is_some_and(|p| fresh(p.answered, stale));
         let receives = report.resource.receiving_from.as_ref() == Some(node)
             && fresh(report.resource.upstream_age, LOG_STALE);
         votes.push((observer.node_id.clone(), answers || receives));

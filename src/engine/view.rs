@@ -219,7 +219,7 @@ impl Engine {
             }
             Phase::NeedsPerson if self.refusal.is_empty() => "nothing; a person decides".to_owned(),
             Phase::NeedsPerson => format!(
-                "tried again every {RETRY_AFTER} while: {}",
+                "a move is looked for every {RETRY_AFTER} while: {}",
                 self.refusal,
                 RETRY_AFTER = super::RETRY_AFTER
             ),
@@ -233,6 +233,9 @@ impl Engine {
         let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
         let if_died =
             if failed { format!("{primary} has failed") } else { format!("if {primary} died now") };
+        let holds = self.nodes.get(&primary).and_then(|m| m.report.as_ref());
+        let holds = holds.is_some_and(|r| r.holding.is_some());
+        let mut foreseen = false;
         let if_primary_died = match (best, holder) {
             _ if self.shares_traffic() => self.if_it_died(&primary),
             (Some(_), Some(_)) if self.reachable_voters() < self.quorum() => format!(
@@ -311,11 +314,21 @@ impl Engine {
                         loss.short(),
                         self.policy.max_loss_bytes
                     ),
-                    None => format!(
-                        "{if_died} → {who}{} promotes · loss {} · {rto}{host}",
+                    None if self.no_failover_now(&primary).is_some() => format!(
+                        "{if_died} → {who}{} promotes, once what holds it up is ended or lifted \
+                         ({}) · loss {}{host}",
                         best.node,
+                        best.checks.iter().find(|k| !k.passed).map_or("", |k| &*k.value),
                         loss.short()
                     ),
+                    None => {
+                        foreseen = !failed && holds;
+                        format!(
+                            "{if_died} → {who}{} promotes · loss {} · {rto}{host}",
+                            best.node,
+                            loss.short()
+                        )
+                    }
                 }
             }
             _ => {
@@ -343,7 +356,8 @@ impl Engine {
             candidates,
             answer,
             constraints,
-            forecast: self.forecast.clone(),
+            // Simulated from a cluster that serves and could fail over: of another it says nothing.
+            forecast: self.forecast.clone().filter(|_| foreseen),
         }
     }
 

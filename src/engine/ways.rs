@@ -7,7 +7,7 @@ use crate::model::command::{HistoryOrder, OverrideOrder, VoterOrder};
 use crate::model::loss::LossAccount;
 use crate::model::observation::{NodeReport, ResourceState};
 use crate::model::plan::{Plan, PlanKind, Proposal};
-use crate::model::topology::Role;
+use crate::model::topology::{Role, Strategy};
 use crate::model::view::{Act, ClusterState, Phase, Verdict, WayOut};
 use crate::model::{Member, NodeId, VoterSet};
 
@@ -177,18 +177,37 @@ impl Engine {
         self.way_by_starting(&holder, ways);
         self.way_by_history(ways);
         self.way_by_override(ways);
+        let mut empty = vec![];
         for candidate in table.iter().filter(|c| !c.eligible && self.is_heard(&c.node)) {
             if self.cluster.node(&candidate.node).is_some_and(|n| n.role == Role::Witness) {
                 continue;
             }
-            let failing = candidate.checks.iter().filter(|k| !k.passed);
-            let words: Vec<String> = failing
+            let failing = || candidate.checks.iter().filter(|k| !k.passed);
+            // Nobody has to do anything for one that is empty.
+            let report = self.nodes.get(&candidate.node).and_then(|m| m.report.as_ref());
+            if report.is_some_and(|r| super::candidates::is_empty(&r.resource.state)) {
+                empty.push(candidate.node.clone());
+                continue;
+            }
+            // What else is not to be had of a database that does not run is no task of its own.
+            let runs = failing().all(|k| k.name != super::candidates::RUNS);
+            let of_one_that_runs = ["lag", "health", super::serves::FOLLOWED];
+            let words: Vec<String> = failing()
+                .filter(|k| runs || !of_one_that_runs.contains(&&*k.name))
                 .map(|k| {
                     format!("{} is {} (limit {}): {}", k.name, k.value, k.limit, k.would_change)
                 })
                 .collect();
             let text = format!("mend {}: {}", candidate.node, words.join("; "));
             ways.push(mend(Some(&candidate.node), text));
+        }
+        if !empty.is_empty() && !ways.is_empty() {
+            let text = format!(
+                "nothing is to be done for {}: what has no data is copied by itself from a \
+                 primary, once there is one",
+                list(&empty)
+            );
+            ways.push(way(Act::Wait, text));
         }
         self.ways_to_a_vote(ways);
     }
@@ -227,12 +246,21 @@ impl Engine {
         let missing = self.quorum().saturating_sub(self.reachable_voters());
         let mut why = vec![];
         if missing > 0 {
-            why.push(format!(
+            let mut words = format!(
                 "{} of {} voters are in reach and {} are needed",
                 self.reachable_voters(),
                 self.voter_set().1,
                 self.quorum()
-            ));
+            );
+            // Its own agent does it, without a plan and without this plane.
+            if !silent.contains(&holder.node) && self.policy.strategy != Strategy::Manual {
+                words.push_str(&format!(
+                    "; {} takes its role back by itself when they are, unless another node has won \
+                     it by then",
+                    holder.node
+                ));
+            }
+            why.push(words);
         }
         if silent.contains(&holder.node) {
             why.push(format!(

@@ -101,6 +101,14 @@ pub enum LossAccount {
 }
 
 impl LossAccount {
+    /// What a proof that nothing is lost does not speak of.
+    pub fn excluded(&self) -> &[String] {
+        match self {
+            LossAccount::None { excluded, .. } => excluded,
+            LossAccount::AtMost { .. } | LossAccount::Unknown { .. } => &[],
+        }
+    }
+
     /// Whether a limit of `bytes` covers this account; an unknown loss is covered by nothing.
     pub fn within(&self, bytes: u64) -> bool {
         match self {

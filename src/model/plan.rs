@@ -62,6 +62,24 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// What is asked for, for records.
+    pub fn words(&self) -> String {
+        let mut words = match (&self.to, self.resume, self.failback) {
+            (_, true, _) => "a plan for the former holder to take the role back".to_owned(),
+            (_, _, true) => "a plan to move the role back".to_owned(),
+            (Some(to), ..) => format!("a plan to move the role to {to}"),
+            (None, ..) => "a plan".to_owned(),
+        };
+        if !self.away.is_empty() {
+            let away: Vec<&str> = self.away.iter().map(NodeId::as_str).collect();
+            words.push_str(&format!(" without {}", away.join(", ")));
+        }
+        if self.accept_unknown_loss {
+            words.push_str(", with an unknown loss accepted");
+        }
+        words
+    }
+
     /// As it is typed on the command line.
     pub fn command(&self) -> String {
         let mut words = "quorate plan".to_owned();

@@ -233,7 +233,7 @@ pub fn next(view: &ClusterView, since: Span) -> Said {
     };
     if phase.phase == Phase::AwaitingApproval {
         said = said
-            .say(Ink::Text, " if nobody decides")
+            .say(Ink::Text, " if nobody decides, and another may be made then")
             .then(1, " · ")
             .say(Ink::Text, "read it, then ")
             .say(Ink::Key, ":execute");

@@ -36,7 +36,7 @@ fn the_theme_is_for_the_terminals_ground() {
     let inks = |ground: &'static str, more: &[&str]| {
         let arguments = [&console(&identity)[..], more].concat();
         let mut terminal = Pty::on(ground, (120, 30), home.path(), PROGRAM, &arguments);
-        terminal.wait("retry in");
+        terminal.wait("cannot be reached");
         let inks = terminal.colours("UNKNOWN");
         terminal.write("\x03");
         assert!(terminal.left().success());
@@ -57,7 +57,7 @@ fn a_context_is_an_identity_by_its_name_with_its_word_in_the_bar() {
     let identity = stranger(&contexts, &server::absent());
     std::fs::rename(identity, contexts.join("eu")).unwrap();
     let mut terminal = Pty::start((120, 30), home.path(), PROGRAM, &["console", "--context", "eu"]);
-    terminal.wait("retry in");
+    terminal.wait("cannot be reached");
     terminal.wait(" eu ");
     terminal.write("\x03");
     assert!(terminal.left().success());

@@ -97,10 +97,10 @@ impl Pty {
             loop {
                 let read = reader.read(&mut buffer).unwrap_or(0);
                 asked.extend_from_slice(&buffer[..read]);
-                // As terminals do: the ground (OSC 11), then what it is (DA1).
-                if contains(&asked, b"\x1b]11;?") && contains(&asked, b"\x1b[c") {
+                // As terminals do.
+                if contains(&asked, b"\x1b]11;?") {
                     asked.clear();
-                    let answer = format!("\x1b]11;rgb:{ground}\x1b\\\x1b[?62;22c");
+                    let answer = format!("\x1b]11;rgb:{ground}\x1b\\");
                     let mut input = answers.lock().expect("nobody panics with it");
                     let _ = input.write_all(answer.as_bytes()).and_then(|()| input.flush());
                 }

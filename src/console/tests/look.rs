@@ -196,7 +196,7 @@ fn the_first_screen_answers_the_five_questions() {
         &[
             "► YOURS",
             "the loss would be unknown",
-            "no writes",
+            "was stopped when last heard",
             "WHAT YOU MAY DO",
             "start the host of ord-fra-1",
             "312",

@@ -519,7 +519,9 @@ pub(super) fn orders_eu() -> ClusterView {
     seen(&mut nodes);
     view.nodes = nodes;
     view.state = ClusterState::Critical;
-    view.why = "ord-fra-1 does not hold a confirmed lease: no writes".into();
+    view.why =
+        "ord-fra-1 does not hold a confirmed lease: its database was stopped when last heard"
+            .into();
     view.primary = None;
     view.votes = 3;
     view.phase = PhaseView {

@@ -103,8 +103,8 @@ fn may_do(model: &Model, ways: &[Way], width: usize) -> Panel<'static> {
     let (mut lines, mut marks) = (vec![], vec![]);
     for (i, way) in ways.iter().enumerate() {
         marks.push((lines.len(), i.to_string()));
-        let number = format!("{:>2}", i + 1);
-        lines.extend(parts::labelled(model, &number, Ink::Key, &way.what, 5, width));
+        // Digits are keys, and lead elsewhere.
+        lines.extend(parts::labelled(model, " -", Ink::Muted, &way.what, 5, width));
         let mut more = Said::new();
         if let Some(command) = &way.command {
             more = more.say(Ink::Key, command.clone());

@@ -10,6 +10,7 @@ use super::super::model::Model;
 use super::super::theme::Role;
 use super::glyph::Border;
 use super::{overlay, parts, piece};
+use crate::model::plan::PlanKind;
 use crate::picture::{Ink, Said, number, ways};
 
 pub(super) fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect, confirm: &Confirm) {
@@ -58,16 +59,23 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect, confirm: &C
 fn what(model: &Model, confirm: &Confirm, width: usize) -> Vec<Line<'static>> {
     let plan = &confirm.plan;
     let mut lines = vec![Line::default()];
-    let moves = Said::new()
-        .say(Ink::Strong, confirm.demoted().as_str())
-        .say(Ink::Text, format!(" loses the write role {} ", model.glyphs.to()))
-        .say(Ink::Strong, plan.to.node.as_str())
-        .say(Ink::Text, " gets it");
+    let demoted = Said::new().say(Ink::Strong, confirm.demoted().as_str());
+    let moves = if plan.kind == PlanKind::Resume {
+        demoted.say(Ink::Text, " takes the write role back that it held last")
+    } else {
+        demoted
+            .say(Ink::Text, format!(" loses the write role {} ", model.glyphs.to()))
+            .say(Ink::Strong, plan.to.node.as_str())
+            .say(Ink::Text, " gets it")
+    };
     lines.extend(parts::said(model, &moves, 2, width));
     lines.push(Line::default());
     let mut loss = ways::loss(&plan.loss);
     if !plan.loss.reason().is_empty() {
         loss = loss.then(1, ": ").say(Ink::Text, plan.loss.reason());
+    }
+    for words in plan.loss.excluded() {
+        loss = loss.then(1, " · ").say(Ink::Warn, format!("not counted: {words}"));
     }
     lines.extend(parts::labelled(model, " loss", Ink::Muted, &loss, 13, width));
     for (i, words) in plan.blast_radius.iter().enumerate() {
@@ -96,6 +104,12 @@ fn field(model: &Model, confirm: &Confirm, width: usize) -> Vec<Line<'static>> {
                 .say(Ink::Bad, "unknown")
                 .say(Ink::Text, ". Type that word to accept it; the name comes after:"),
             " loss ",
+        ),
+        Field::Name if confirm.plan.kind == PlanKind::Resume => (
+            Said::text("Type the name of the node that takes the role ")
+                .say(Ink::Strong, "back")
+                .say(Ink::Text, ":"),
+            " resume ",
         ),
         Field::Name => (
             Said::text("Type the name of the node that ")

@@ -51,10 +51,8 @@ pub(super) fn loss(model: &Model, account: &LossAccount, width: usize) -> Vec<Li
     if !account.reason().is_empty() {
         said = said.say(Ink::Text, format!(": {}", account.reason()));
     }
-    if let LossAccount::None { excluded, .. } = account {
-        for text in excluded {
-            said = said.say(Ink::Warn, format!(" · not counted: {text}"));
-        }
+    for text in account.excluded() {
+        said = said.say(Ink::Warn, format!(" · not counted: {text}"));
     }
     parts::labelled(model, "LOSS", Ink::Strong, &said, 13, width)
 }

@@ -139,16 +139,17 @@ pub fn check_authority(
 ) -> Result<(), String> {
     let by_policy = plan.requested_by.starts_with("policy ");
     if by_policy && strategy != Strategy::Manual && !plan.accept_unknown_loss {
-        // A plane has a policy of its own; this node's word stands.
-        return if plan.max_loss_bytes <= max_loss_bytes {
-            Ok(())
-        } else {
-            Err(format!(
+        // A plane has a policy of its own; this node's word stands, or a person's.
+        if plan.max_loss_bytes <= max_loss_bytes {
+            return Ok(());
+        }
+        if approvals.is_empty() {
+            return Err(format!(
                 "the plan would accept a loss of {} bytes, and the policy of this node {} \
                  (max_loss_bytes): give both the same, or have a person approve the plan",
                 plan.max_loss_bytes, max_loss_bytes
-            ))
-        };
+            ));
+        }
     }
     let Some(first) = approvals.first() else {
         return Err("the plan needs a person's approval and has none".into());

@@ -7,7 +7,8 @@
 
 pub mod adapter;
 pub mod beside;
-pub mod deadline;
+pub mod copies;
+mod deadline;
 pub mod fence;
 pub mod guard;
 pub mod host;

@@ -1,20 +1,30 @@
-//! The room in every folder that matters, and the certificate files, looked at by a thread of their
-//! own: a disk that does not answer must not hold up the agent.
+//! The room in every folder that matters and the certificate files, and who else runs this node's
+//! data, looked at by threads of their own: a disk that does not answer must not hold up the agent.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::copies;
 use super::host::{self, FolderId};
 use crate::config::AgentConfig;
 use crate::model::observation::Room;
 use crate::wire::tls::Credentials;
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same for copies: all processes of the host are looked at.
+const COPIES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What was found last.
 #[derive(Clone, Debug, Default)]
-pub struct Rooms(Arc<Mutex<Vec<Room>>>);
+pub struct Rooms {
+    rooms: Arc<Mutex<Vec<Room>>>,
+    copies: Arc<Mutex<Vec<String>>>,
+}
+
+fn locked<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Rooms {
     /// Starts the thread. It ends when nobody asks any more.
@@ -24,15 +34,35 @@ impl Rooms {
     pub fn start(config: &AgentConfig, credentials: Credentials) -> std::io::Result<Self> {
         let state_dir = config.state_dir.clone();
         let data_dir = config.postgres.as_ref().map(|p| p.data_dir.clone());
-        let rooms = Self(Arc::new(Mutex::new(look(&state_dir, data_dir.as_deref()))));
-        let shared = Arc::downgrade(&rooms.0);
+        let me = &config.node;
+        let others: Vec<u16> = (config.cluster.data_nodes())
+            .filter(|n| n.node_id != me.node_id && n.hostname == me.hostname)
+            .map(|n| n.postgres_port)
+            .collect();
+        let rooms = Self {
+            rooms: Arc::new(Mutex::new(look(&state_dir, data_dir.as_deref()))),
+            copies: Arc::default(),
+        };
+        if let Some(data_dir) = data_dir.clone() {
+            let shared = Arc::downgrade(&rooms.copies);
+            std::thread::Builder::new().name("copies".into()).spawn(move || {
+                loop {
+                    let found = copies::look(&data_dir, &others);
+                    let Some(shared) = shared.upgrade() else { return };
+                    *locked(&shared) = found;
+                    drop(shared);
+                    std::thread::sleep(COPIES_INTERVAL);
+                }
+            })?;
+        }
+        let shared = Arc::downgrade(&rooms.rooms);
         std::thread::Builder::new().name("rooms".into()).spawn(move || {
             loop {
                 std::thread::sleep(LOOK_INTERVAL);
                 credentials.look();
                 let found = look(&state_dir, data_dir.as_deref());
                 let Some(shared) = shared.upgrade() else { return };
-                *shared.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                *locked(&shared) = found;
             }
         })?;
         Ok(rooms)
@@ -40,7 +70,12 @@ impl Rooms {
 
     /// As found last.
     pub fn found(&self) -> Vec<Room> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.rooms).clone()
+    }
+
+    /// Servers on copies of this node's data, in words.
+    pub fn copies(&self) -> Vec<String> {
+        locked(&self.copies).clone()
     }
 }
 

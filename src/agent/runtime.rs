@@ -181,6 +181,7 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
     let (answers_in, mut answers) = mpsc::channel(64);
     let peers = Peers::start(&config, &credentials, &answers_in)?;
     let (adapter, port) = adapter::pair();
+    let leftovers = programs.clone().map(|programs| programs.of_agent(&config.state_dir));
     start_adapter(&config, programs, ours, port).map_err(|e| other("the agent's threads", e))?;
     let (requests_in, mut requests) = mpsc::channel(64);
     let (shown, shown_out) = watch::channel(Shown::default());
@@ -238,7 +239,15 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         let wakeup = agent.machine.next_wakeup();
         tokio::select! {
             biased;
-            _ = end.recv() => return Ok(()),
+            _ = end.recv() => {
+                // What rebuilds goes with it; the database stays.
+                if let Some(programs) = &leftovers
+                    && let Err(error) = programs.end_leftovers().await
+                {
+                    tracing::error!("{error}");
+                }
+                return Ok(());
+            }
             Some(request) = requests.recv() => agent.request(request),
             Some(kept) = kept(&mut agent.keeper) => agent.kept(&kept),
             Some(seen) = agent.adapter.seen.recv() => agent.seen(seen),
@@ -728,6 +737,7 @@ impl Agent {
             armed: self.machine.armed(),
             shares: self.machine.shares().cloned(),
             rooms: self.rooms.found(),
+            copies: self.rooms.copies(),
             certificates: self.credentials.certificates(host::wall()),
             beside: self.beside.as_ref().map_or(String::new(), |b| b.role().to_owned()),
             activity: self.machine.activity(),

@@ -18,8 +18,8 @@ pub(super) struct Person {
     #[arg(long, env = "QUORATE_IDENTITY")]
     identity: Option<PathBuf>,
     /// One of several identity folders, by its name below ~/.config/quorate/contexts: one for each
-    /// plane.
-    #[arg(long, env = "QUORATE_CONTEXT", conflicts_with = "identity", value_name = "NAME")]
+    /// plane. Goes before --identity and QUORATE_IDENTITY.
+    #[arg(long, value_name = "NAME")]
     context: Option<String>,
     /// `host:port` of the plane, if not the identity's.
     #[arg(long)]
@@ -36,11 +36,11 @@ impl Person {
     }
 
     pub(super) fn identity(&self) -> Result<Identity> {
-        let below = directories::ProjectDirs::from("", "", "quorate")
-            .map(|d| d.config_dir().to_owned())
-            .unwrap_or_default();
-        let configured = Some(below.join("identity"));
-        let context = self.context.as_deref().map(|name| context(&below.join("contexts"), name));
+        let below = directories::ProjectDirs::from("", "", "quorate");
+        let below = below.map(|d| d.config_dir().to_owned());
+        let configured = below.as_ref().map(|below| below.join("identity"));
+        let contexts = below.unwrap_or_default().join("contexts");
+        let context = self.context.as_deref().map(|name| context(&contexts, name));
         let candidates = [
             context.transpose()?,
             self.identity.clone(),
@@ -73,7 +73,11 @@ impl Person {
 fn context(all: &Path, name: &str) -> Result<PathBuf> {
     let folder = all.join(name);
     // A name is one folder's: no way leads out of it.
-    if Path::new(name).components().count() == 1 && folder.join("identity.yaml").exists() {
+    let is_name = matches!(
+        Path::new(name).components().collect::<Vec<_>>()[..],
+        [std::path::Component::Normal(_)]
+    );
+    if is_name && folder.join("identity.yaml").exists() {
         return Ok(folder);
     }
     let entries = std::fs::read_dir(all).into_iter().flatten().flatten();

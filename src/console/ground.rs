@@ -10,8 +10,10 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Longer than any answer.
 const ANSWER_MAX: usize = 40;
-/// An answer that is later is not waited for.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// An answer that is later is not told from typing.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// Its first byte may come alone, as Esc, so soon; a person's own Esc is held back for a moment then.
+const ESCAPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a key is.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +58,10 @@ impl Ground {
             return Taken::Key;
         }
         let escaped = std::mem::take(&mut self.escaped);
-        if key.code == KeyCode::Esc && !escaped {
+        let early = ANSWERS_WITHIN - ESCAPED_WITHIN;
+        let may_be_split =
+            self.answer.is_some() || self.until.is_some_and(|until| Instant::now() + early < until);
+        if key.code == KeyCode::Esc && !escaped && may_be_split {
             self.escaped = true;
             return Taken::Part;
         }
@@ -85,6 +90,11 @@ impl Ground {
                 typed
             }
         }
+    }
+
+    /// An Esc that was held back and that nothing followed.
+    pub(super) fn held(&mut self) -> bool {
+        self.answer.is_none() && std::mem::take(&mut self.escaped)
     }
 
     fn end(&mut self) -> Taken {

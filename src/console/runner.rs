@@ -192,10 +192,7 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
                 Some(Ok(TerminalEvent::Key(key))) => match ground.take(&key) {
                     Taken::Key => Some(Event::Key(key)),
                     Taken::KeyAfterEsc => {
-                        let esc = crossterm::event::KeyCode::Esc.into();
-                        for command in update(&mut runner.model, moment(), Event::Key(esc)) {
-                            runner.act(command);
-                        }
+                        runner.escape();
                         Some(Event::Key(key))
                     }
                     Taken::Part => None,
@@ -236,6 +233,9 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
             dirty = true;
             if matches!(event, Event::Tick) {
                 runner.read_again();
+                if ground.held() {
+                    runner.escape();
+                }
             }
             for command in update(&mut runner.model, moment(), event) {
                 runner.act(command);
@@ -305,6 +305,13 @@ impl Runner {
         self.model.access = if approver { Access::Approver } else { Access::ReadOnly };
         tokio::spawn(link::run(identity.clone(), self.events.clone(), self.now.clone()));
         self.identity = Some(identity);
+    }
+
+    fn escape(&mut self) {
+        let esc = crossterm::event::KeyCode::Esc.into();
+        for command in update(&mut self.model, moment(), Event::Key(esc)) {
+            self.act(command);
+        }
     }
 
     /// A theme and a keymap whose files changed. One that is wrong changes nothing.

@@ -164,6 +164,9 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
         ResourceState::Standby | ResourceState::Primary if report.shares.is_some() => {
             (Verdict::Healthy, String::new())
         }
+        ResourceState::Standby | ResourceState::Primary if !report.copies.is_empty() => {
+            (Verdict::Degraded, report.copies.join("; "))
+        }
         ResourceState::Standby | ResourceState::Primary if unreadable.is_some() => {
             let why = format!(
                 "its server takes up no change of a setting, so it can be neither cut off nor given \

@@ -194,6 +194,7 @@ pub(super) fn report(node: &str) -> NodeReport {
         rooms: vec![],
         certificates: vec![],
         beside: String::new(),
+        copies: vec![],
         activity: String::new(),
         complaint: String::new(),
         data: crate::model::DataFound::default(),

@@ -311,7 +311,7 @@ impl Account {
                     self.verb()
                 ),
                 by: vec![holder.clone()],
-                excluded: entry.doubt.excluded.clone(),
+                excluded: excluded(entry, &[UNLOGGED]),
             }));
         }
         if fenced {
@@ -364,12 +364,12 @@ impl Account {
     }
 }
 
-/// The holder said itself that what it acknowledged may not be where the account would have it.
 /// What the account of that epoch does not speak of.
 fn excluded(entry: &EpochSync, besides: &[&str]) -> Vec<String> {
     entry.doubt.excluded.iter().cloned().chain(besides.iter().map(|b| (*b).to_owned())).collect()
 }
 
+/// The holder said itself that what it acknowledged may not be where the account would have it.
 fn doubted(entry: &EpochSync) -> Option<LossAccount> {
     let why = entry.doubt.why.as_ref()?;
     let why = format!("{} said in epoch {}: {why}", entry.holder.node, entry.epoch);

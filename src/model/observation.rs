@@ -46,6 +46,9 @@ pub struct NodeReport {
     /// is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub beside: String,
+    /// Servers on this host that take writes on a copy of this node's data, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<String>,
     /// What it is doing, in words; empty when nothing.
     pub activity: String,
     /// Why it last refused or gave up something, in words; empty when nothing.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::fault::{Fault, Membership, Whom};
-use super::hands::Replacement;
+use super::hands::{Replacement, Setting};
 use super::oracle::Violation;
 use super::random::Random;
 use super::world::{Conditions, Fact, World};
@@ -201,8 +201,7 @@ fn calamity(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
 }
 
 /// On one day in three somebody meddles: guards die, disks fail, clocks stand still with their host,
-/// people promote and start databases and change settings, volumes are exchanged. Drawn apart from
-/// the storm too.
+/// people promote and start databases, volumes are exchanged. Drawn apart from the storm too.
 fn meddling(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
     let mut random = Random::new(seed ^ 0x6d65_6464_6c69_6e67);
     if !random.chance(334) {
@@ -236,6 +235,33 @@ fn meddling(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
     events
 }
 
+/// On one day in six people set what makes a commit less than the account takes it for, and set it
+/// right again. Drawn apart as well.
+fn missettings(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
+    let mut random = Random::new(seed ^ 0x7365_7474_696e_6773);
+    if cluster.synchronous_standbys == 0 || !random.chance(167) {
+        return vec![];
+    }
+    let nodes: Vec<NodeId> = cluster.data_nodes().map(|n| n.node_id.clone()).collect();
+    let mut events = vec![];
+    for _ in 0..1 + random.below(3) {
+        let at = random.span(Span::ZERO, STORM);
+        let lasts = random.span(Span::millis(50), Span::secs(8));
+        let setting = match random.below(3) {
+            0 => Setting::SynchronousCommit,
+            1 => Setting::SynchronousStandbyNames,
+            _ => Setting::Fsync,
+        };
+        let who = match random.below(2) {
+            0 => vec![Whom::Primary],
+            _ => random.pick(&nodes).cloned().map(Whom::Node).into_iter().collect(),
+        };
+        events.push((at, Fault::Setting(who, setting, true)));
+        events.push((at + lasts, Fault::Setting(vec![Whom::All], setting, false)));
+    }
+    events
+}
+
 /// Lives through the day of that seed.
 pub fn day(seed: u64, keep_facts: bool) -> Day {
     let mut random = Random::new(seed);
@@ -256,10 +282,14 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     let meddling = meddling(seed, &cluster);
     // What was replaced, or written by hand, may be all that is left: then only a person can say
     // what the history is.
-    let meddled = meddling.iter().any(|(_, f)| {
-        matches!(f, Fault::ReplaceData(..) | Fault::MoveData(_) | Fault::PromoteByHand(_))
-    });
+    let missettings = missettings(seed, &cluster);
+    let doubted = !missettings.is_empty();
+    let meddled = doubted
+        || meddling.iter().any(|(_, f)| {
+            matches!(f, Fault::ReplaceData(..) | Fault::MoveData(_) | Fault::PromoteByHand(_))
+        });
     events.extend(meddling);
+    events.extend(missettings);
     events.sort_by_key(|(at, _)| *at);
     let mut removed: Vec<Whom> = vec![];
     for (at, fault) in events {
@@ -322,9 +352,12 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
         world.oracle.stuck(world.now, seen);
     } else if broken.is_none() && writable {
         // With nothing broken everybody comes back.
-        while world.now < mended + RECOVERY_MAX + RECOVERY_MAX && !world.is_whole() {
-            world.run_watched(world.now + Span::millis(100));
-            world.readmit();
+        world.wait_until_whole(mended + RECOVERY_MAX + RECOVERY_MAX);
+        // A role that was lost again in a doubt is a person's to give.
+        if doubted && !world.is_whole() {
+            world.walked.decisions += 1;
+            world.person_ends_it(RECOVERY_MAX);
+            world.wait_until_whole(world.now + RECOVERY_MAX);
         }
         // Somebody moved the last copy away.
         let has_data = world.hosts.iter().any(|h| h.db.has_data);
@@ -358,6 +391,13 @@ impl Day {
 }
 
 impl World {
+    fn wait_until_whole(&mut self, until: Timestamp) {
+        while self.now < until && !self.is_whole() {
+            self.run_watched(self.now + Span::millis(100));
+            self.readmit();
+        }
+    }
+
     /// Everything works again but one host, whose fault lasts.
     pub(super) fn mend(&mut self, broken: Option<usize>, random: &mut Random) {
         self.inject(&Fault::Heal);

@@ -662,6 +662,7 @@ impl World {
             rooms: vec![],
             certificates: vec![],
             beside: String::new(),
+            copies: vec![],
             activity: agent.machine.activity(),
             complaint: agent.machine.complaint().to_owned(),
             data: agent.machine.data().clone(),

@@ -122,6 +122,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         rooms: vec![],
         certificates: vec![],
         beside: String::new(),
+        copies: vec![],
         activity: String::new(),
         complaint: String::new(),
         data: quorate::model::DataFound::default(),

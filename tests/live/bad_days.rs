@@ -70,11 +70,11 @@ fn an_agent_says_what_is_wrong_before_it_touches_anything() {
     let config = lab.join("node-2/agent.yaml");
     let good = std::fs::read_to_string(&config).unwrap();
 
-    edit(&config, "heartbeat_ms", "hartbeat_ms");
+    edit(&config, "resource:", "resorce:");
     let (code, text) = agent(&config);
     assert_eq!(code, 1);
     assert!(
-        text.contains("agent.yaml:11:1") && text.contains("did you mean \"heartbeat_ms\"?"),
+        text.contains("agent.yaml:10:1") && text.contains("did you mean \"resource\"?"),
         "{text}"
     );
 

@@ -510,3 +510,31 @@ fn a_log_that_was_begun_anew_has_no_position() {
     });
     nobody_said_none(&view);
 }
+
+/// A copy of the data that somebody runs on the same host is a second writer.
+#[test]
+fn a_copy_that_takes_writes_elsewhere_is_said_and_not_touched() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    let node = if cluster.writer(60) == "node-3" { "node-2" } else { "node-3" };
+    cluster.lab().kill(node, What::Host).unwrap();
+    let copy = cluster.folder.path().join("copy");
+    cluster.copy(&cluster.dir(node).join("data"), &copy);
+    cluster.lab().heal(node).unwrap();
+    cluster.calm();
+    for name in ["postmaster.pid", "standby.signal"] {
+        let _ = std::fs::remove_file(copy.join(name));
+    }
+    let (data, log) = (copy.display().to_string(), format!("{}.log", copy.display()));
+    // Any port that is free: the kernel says which.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let line = format!("-p {port} -c unix_socket_directories={data}");
+    cluster.postgres("pg_ctl", &["-D", &data, "-l", &log, "-o", &line, "-w", "start"]);
+    let seen = cluster.until("the copy", 30, |v| {
+        v.state == quorate::model::view::ClusterState::Degraded
+            && cluster.why_of(v, node).contains("takes writes on a copy")
+    });
+    assert!(cluster.why_of(&seen, node).contains(&format!("port {port}")));
+    cluster.postgres("pg_ctl", &["-D", &data, "-m", "fast", "-w", "stop"]);
+    cluster.calm();
+}

@@ -1,6 +1,6 @@
 //! The routers' door: HTTP on the paths and codes that HAProxy files for Patroni already ask for.
-//! It is answered from memory: nothing asks the database inside a check, and a slow caller holds up
-//! nobody but itself.
+//! It is answered from memory, on a thread of its own: nothing asks the database inside a check, a
+//! slow caller holds up nobody but itself, and a disk under the votes that stalls does not either.
 
 mod answer;
 mod facts;
@@ -37,9 +37,11 @@ pub(super) fn start(
     facts: watch::Receiver<RouterFacts>,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    tokio::spawn(async move {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = async move {
+        // A listener of this process that is not blocking.
+        let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let stream = match listener.accept().await {
@@ -67,7 +69,8 @@ pub(super) fn start(
                 drop(place);
             });
         }
-    });
+    };
+    std::thread::Builder::new().name("routers".into()).spawn(move || runtime.block_on(serve))?;
     Ok(())
 }
 

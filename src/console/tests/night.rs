@@ -147,6 +147,7 @@ fn report(name: &str, role: Role) -> NodeReport {
         rooms: vec![],
         certificates: vec![],
         beside: String::new(),
+        copies: vec![],
         activity: String::new(),
         complaint: String::new(),
         data: crate::model::DataFound::default(),

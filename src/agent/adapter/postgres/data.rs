@@ -31,7 +31,7 @@ pub fn system_identifier(data_dir: &Path) -> Option<u64> {
 
 /// Whether the control file says that the database is open for writing: `DBState`, at the same place
 /// in every version (`pg_control.h`). A server says so before it takes its first write.
-pub(super) fn is_in_production(data_dir: &Path) -> bool {
+pub(in crate::agent) fn is_in_production(data_dir: &Path) -> bool {
     use std::os::unix::fs::FileExt as _;
     const STATE: u64 = 16;
     const IN_PRODUCTION: i32 = 6;

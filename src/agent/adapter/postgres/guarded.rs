@@ -69,19 +69,21 @@ pub(super) fn own_settings(
             ));
             continue;
         }
+        // A subscription's worker takes its value up between two transactions, and confirms to its
+        // publisher what is flushed here.
+        let by_session = own.subscription.is_none();
         let what = format!(
             "synchronous_commit = {} for {}: its commits are acknowledged before a standby has \
-             them; mend: {}, or list it under unsynchronised in policy.yaml",
+             them; mend: {}, or list {} under unsynchronised in policy.yaml",
             own.value,
             own.whose(),
-            own.mend()
+            own.mend(),
+            if by_session { "it" } else { "its database" }
         );
-        // A subscription's worker takes its value up between two transactions.
-        let by_session = own.subscription.is_none();
         wrong.push(Wrong {
             what,
             scope: if by_session { Scope::Sessions } else { Scope::Transactions },
-            own_log: !FLUSHING.contains(&own.value.as_str()),
+            own_log: by_session && !FLUSHING.contains(&own.value.as_str()),
         });
     }
     (wrong, excluded)

@@ -85,9 +85,18 @@ impl Driver {
         (self.watch.counted, self.watch.whole) = (0, true);
         self.point_at_log().await;
         self.watch.doubt.go_on(epoch);
+        self.inherit_sessions(vec![]);
+    }
+
+    /// The sessions of a standby outlive its promotion, whoever of its agents sees it through.
+    fn inherit_sessions(&mut self, excluded: Vec<String>) {
         let standing = std::mem::take(&mut self.watch.standing);
         self.watch.doubt.inherit(&standing);
-        self.say_doubt(vec![]);
+        self.say_doubt(excluded);
+        // The voters and the other file have it now.
+        if standing.why().is_some() {
+            self.keep(STANDING, &Doubt::default());
+        }
     }
 
     /// What the sessions of this standby may have of a role's or database's value.
@@ -125,8 +134,7 @@ impl Driver {
             let wrong = vec![Wrong { what, scope: Scope::Transactions, own_log: false }];
             self.watch.doubt.see(&Sight { wrong, ..Sight::default() });
         }
-        let excluded = self.resource.excluded.clone();
-        self.say_doubt(excluded);
+        self.inherit_sessions(self.resource.excluded.clone());
     }
 
     /// Durable before it is said, so that a restarted agent goes on saying it.

@@ -33,6 +33,8 @@ mod unfinished;
 mod upstream;
 mod waits;
 
+pub(in crate::agent) use data::is_in_production;
+pub use data::system_identifier;
 pub use files::{begins, begins_fork};
 pub use programs::{ProgramError, Programs};
 

@@ -222,13 +222,18 @@ async fn round(
     let well = opened && doors.socket == Door::Open && doors.tcp == Door::Open;
     let asked = !calm || !well || began >= doors.due;
     if asked && calm && well {
-        // One that does not open has the other one asked with the next round.
-        if doors.tcp_is_next {
+        // One that does not open is not vouched for by what the other one said before.
+        let tcp_first = doors.tcp_is_next;
+        doors.tcp_is_next = !tcp_first;
+        if tcp_first {
             doors.tcp = by_tcp(config).await;
-        } else {
+        }
+        if !tcp_first || doors.tcp != Door::Open {
             doors.socket = by_socket(config, &mut doors.session).await;
         }
-        doors.tcp_is_next = !doors.tcp_is_next;
+        if !tcp_first && doors.socket != Door::Open {
+            doors.tcp = by_tcp(config).await;
+        }
     } else if asked {
         (doors.socket, doors.tcp) =
             tokio::join!(by_socket(config, &mut doors.session), by_tcp(config));

@@ -86,7 +86,12 @@ impl Receivers {
                 // What was said before it came is not said of it; who is not heard says nothing.
                 _ => {}
             }
-            let perhaps = here && word.is_some_and(|(_, (_, word))| *word == Receiver::Perhaps);
+            let perhaps = here
+                && word.is_some_and(|(_, (asked, word))| {
+                    *word == Receiver::Perhaps
+                        && *asked >= seen.first
+                        && now.since(*asked) < SPOKEN_MAX
+                });
             let limit = if perhaps { STARTS_MAX } else { SPOKEN_MAX };
             let is_strange = seen.connection.confirms
                 && seen.unspoken.is_some_and(|since| now.since(since) >= limit);

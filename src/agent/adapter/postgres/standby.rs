@@ -39,6 +39,14 @@ impl Driver {
         }
         if files::has_data(&data_dir) {
             self.refuse_foreign(upstream)?;
+            let major = self.setup.programs.major;
+            // Before anything replays, rewinds or copies into an empty mount point.
+            if !runs && let Some(what) = files::missing_tablespace(&data_dir, major) {
+                return failed(format!(
+                    "{what}: mount it, or bring the node back without its data; nothing is started \
+                     without, for it would go on as if nothing had been there"
+                ));
+            }
         }
         if std::mem::take(&mut self.thirst.clone_needed)
             && let Some(upstream) = upstream.filter(|u| u.history.is_some())

@@ -54,12 +54,6 @@ impl Driver {
                 self.setup.programs.version
             ));
         }
-        if let Some(what) = files::missing_tablespace(data_dir, self.setup.programs.major) {
-            return failed(format!(
-                "{what}: mount it, or bring the node back without its data; the database is not \
-                 started without, for it would go on as if nothing had been there"
-            ));
-        }
         self.clear_the_way().await?;
         self.setup.programs.end_leftovers().await.map_err(Failed)?;
         files::remove_loose_placeholders(data_dir)?;

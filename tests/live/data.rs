@@ -525,7 +525,8 @@ fn a_copy_that_takes_writes_elsewhere_is_said_and_not_touched() {
     for name in ["postmaster.pid", "standby.signal"] {
         let _ = std::fs::remove_file(copy.join(name));
     }
-    let (data, log) = (copy.display().to_string(), format!("{}.log", copy.display()));
+    let data = copy.display().to_string();
+    let log = format!("{data}/by-hand.log");
     // Any port that is free: the kernel says which.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let line = format!("-p {port} -c unix_socket_directories={data}");

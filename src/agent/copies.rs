@@ -10,21 +10,20 @@ use super::host::{FolderId, processes};
 const PORT: usize = 3;
 
 /// What a server is called in the process table.
-const NAMES: &[&str] = &[
-    "postgres",
-    "postmaster",
-    #[cfg(test)]
-    "sleep",
-];
+const NAMES: &[&str] = &["postgres", "postmaster"];
 
 /// Each in words. `others` are ports on this host of other nodes of the cluster: in a lab.
 pub(super) fn look(data_dir: &Path, others: &[u16]) -> Vec<String> {
+    among(NAMES, data_dir, others)
+}
+
+fn among(names: &[&str], data_dir: &Path, others: &[u16]) -> Vec<String> {
     let Some(system) = system_identifier(data_dir) else { return vec![] };
     let own = FolderId::of(data_dir).ok();
     processes::all()
         .filter(|pid| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-            name.is_ok_and(|name| NAMES.contains(&name.trim()))
+            name.is_ok_and(|name| names.contains(&name.trim()))
         })
         .filter_map(|pid| {
             // Whatever became of the folder's name.
@@ -76,7 +75,7 @@ mod tests {
             .chain([("other", 8, 6, 5)])
             .map(|(name, system, state, port)| server(&top.path().join(name), system, state, port))
             .collect();
-        let found = look(&top.path().join("own"), &[3]);
+        let found = among(&["sleep"], &top.path().join("own"), &[3]);
         for server in &mut servers {
             server.kill().unwrap();
             server.wait().unwrap();

@@ -306,14 +306,8 @@ async fn own_settings(
         if own.is_listed(listed) {
             finding.found = format!("{} (listed in the policy: outside the account)", own.value);
         } else if !settings::WAITING.contains(&own.value.as_str()) {
-            finding = finding.but(
-                Verdict::Wrong,
-                format!(
-                    "the loss account is unknown; mend: {}, or list it under unsynchronised in \
-                     policy.yaml",
-                    own.mend()
-                ),
-            );
+            finding = finding
+                .but(Verdict::Wrong, format!("the loss account is unknown; mend: {}", own.mend()));
         }
         findings.push(finding);
     }

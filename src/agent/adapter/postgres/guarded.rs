@@ -74,11 +74,10 @@ pub(super) fn own_settings(
         let by_session = own.subscription.is_none();
         let what = format!(
             "synchronous_commit = {} for {}: its commits are acknowledged before a standby has \
-             them; mend: {}, or list {} under unsynchronised in policy.yaml",
+             them; mend: {}",
             own.value,
             own.whose(),
-            own.mend(),
-            if by_session { "it" } else { "its database" }
+            own.mend()
         );
         wrong.push(Wrong {
             what,

@@ -174,12 +174,14 @@ impl OwnSetting {
             None => format!("{} SET", self.statement()),
         }
     }
-    /// The command that mends it.
+    /// The command that mends it, or what to list instead.
     pub fn mend(&self) -> String {
-        match self.subscription {
-            Some(_) => format!("{} SET (synchronous_commit = on)", self.statement()),
-            None => format!("{} RESET synchronous_commit", self.statement()),
-        }
+        let (command, listed) = match self.subscription {
+            Some(_) => ("SET (synchronous_commit = on)", "its database"),
+            None => ("RESET synchronous_commit", "it"),
+        };
+        let statement = self.statement();
+        format!("{statement} {command}, or list {listed} under unsynchronised in policy.yaml")
     }
     fn statement(&self) -> String {
         let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));

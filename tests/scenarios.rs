@@ -156,6 +156,7 @@ impl World {
                 let holder = self.voters[&words.node()].0.record().me.clone();
                 let renew = Renew {
                     voters_version: words.number("version", 1),
+                    next_version: None,
                     epoch: Epoch(words.number("epoch", 0)),
                     sync: sync_of(holder.node.as_str()).into(),
                     holder,

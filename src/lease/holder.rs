@@ -23,8 +23,7 @@ pub struct Holder {
     me: Member,
     epoch: Epoch,
     voters: VoterSet,
-    /// A change under way: promises must come from a majority of both sets, and who has the new one
-    /// durably.
+    /// A change under way, and who has the new set durably.
     next: Option<(VoterSet, BTreeSet<Member>)>,
     sync: SyncStage,
     doubt: Doubt,
@@ -126,20 +125,27 @@ impl Holder {
     pub fn next_voters(&self) -> Option<&VoterSet> {
         self.next.as_ref().map(|(set, _)| set)
     }
-    /// A voter has the new set, durably. True when a majority of both sets has it: it is in force
-    /// then.
-    pub fn changed(&mut self, voter: &Member) -> bool {
-        let Some((set, have)) = &mut self.next else { return false };
+    /// A voter has the new set, durably. True when the set is in force by that.
+    pub fn changed(&mut self, voter: &Member, now: Timestamp) -> bool {
+        let Some((_, have)) = &mut self.next else { return false };
         have.insert(voter.clone());
-        let (set, have) = (set.clone(), have.clone());
+        self.take_force(now)
+    }
+    /// The new set is in force when a majority of both sets has it and a majority of it promises:
+    /// no change takes the lease from its holder. Until then the set before counts alone. Two sets
+    /// that differ by one voter have no two majorities without a voter in both (Ongaro's thesis,
+    /// 4.1), so whoever claims by the new set meets a promise made for the old one.
+    fn take_force(&mut self, now: Timestamp) -> bool {
+        let Some((set, have)) = &self.next else { return false };
         let majority =
             |of: &VoterSet| have.iter().filter(|m| of.contains(m)).count() >= of.majority();
-        if !majority(&self.voters) || !majority(&set) {
+        let promised = self.promised_until(set).is_some_and(|until| now < until);
+        if !majority(&self.voters) || !majority(set) || !promised {
             return false;
         }
+        let set = set.clone();
         self.promised.retain(|m, _| set.contains(m));
-        self.voters = set;
-        self.next = None;
+        (self.voters, self.next) = (set, None);
         true
     }
     fn has_majorities(&self, who: &BTreeSet<Member>) -> bool {
@@ -177,6 +183,7 @@ impl Holder {
         }
         Renew {
             voters_version: self.voters.version,
+            next_version: self.next.as_ref().map(|(set, _)| set.version),
             epoch: self.epoch,
             holder: self.me.clone(),
             round: self.round,
@@ -196,10 +203,10 @@ impl Holder {
 
     /// An answer. Counts only for this epoch and incarnation, from a voter of this set, for a round
     /// still remembered; the promise reaches from when that round was *sent* for the lesser of what
-    /// was asked and what was promised.
-    pub fn ack(&mut self, ack: &Ack) {
+    /// was asked and what was promised. True when a changed voter set is in force by it.
+    pub fn ack(&mut self, ack: &Ack, now: Timestamp) -> bool {
         if ack.epoch != self.epoch || ack.holder != self.me || !self.counts(&ack.voter) {
-            return;
+            return false;
         }
         if let Some(sent) = self.sent.get(&ack.round) {
             let until = *sent + Span(ack.duration.0.min(self.terms.duration.0));
@@ -208,6 +215,7 @@ impl Holder {
         if ack.round >= self.stage.0 {
             self.stage.1.insert(ack.voter.clone());
         }
+        self.take_force(now)
     }
 
     fn note(&mut self, voter: &Member, until: Timestamp) {
@@ -218,20 +226,13 @@ impl Holder {
     /// Until when it may acknowledge writes: the M-th newest promise. `None` while fewer than a
     /// majority ever promised.
     pub fn held_until(&self) -> Option<Timestamp> {
-        let by = |set: &VoterSet| {
-            let mut ends: Vec<Timestamp> = self
-                .promised
-                .iter()
-                .filter(|(m, _)| set.contains(m))
-                .map(|(_, until)| *until)
-                .collect();
-            ends.sort_unstable_by(|a, b| b.cmp(a));
-            ends.get(set.majority() - 1).copied()
-        };
-        match &self.next {
-            None => by(&self.voters),
-            Some((next, _)) => Some(by(&self.voters)?.min(by(next)?)),
-        }
+        self.promised_until(&self.voters)
+    }
+    fn promised_until(&self, set: &VoterSet) -> Option<Timestamp> {
+        let of_set = self.promised.iter().filter(|(m, _)| set.contains(m));
+        let mut ends: Vec<Timestamp> = of_set.map(|(_, until)| *until).collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        ends.get(set.majority() - 1).copied()
     }
 
     /// Whether it may acknowledge at `now`.

@@ -12,6 +12,9 @@ use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncStage, TimelineHisto
 pub struct Renew {
     /// The version of the voter set it counts with.
     pub voters_version: u64,
+    /// The version of the set that a change under way leads to: who has that one promises too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_version: Option<u64>,
     /// Its epoch.
     pub epoch: Epoch,
     /// Itself.
@@ -50,7 +53,7 @@ impl Renew {
 }
 
 /// From a holder: this is the voter set from now on. One voter more or less than before; in force
-/// for the holder once a majority of both sets has it, durably.
+/// for the holder once a majority of both sets has it, durably, and a majority of it promises.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VoterChange {
     /// In which epoch.

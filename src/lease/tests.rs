@@ -41,6 +41,7 @@ fn claim(epoch: u64, by: u8, s: SyncSet) -> ClaimRequest {
 fn renew(epoch: u64, by: u8) -> Renew {
     Renew {
         voters_version: 1,
+        next_version: None,
         epoch: Epoch(epoch),
         holder: member(by),
         round: 1,
@@ -178,23 +179,46 @@ fn a_holder_counts_from_when_it_asked() {
         duration: Span(duration),
         writes: 0,
     };
-    h.ack(&ack(1, second.round, 100));
+    let _ = h.ack(&ack(1, second.round, 100), Timestamp(30));
     assert_eq!(h.held_until(), None, "one of three is no majority");
-    h.ack(&ack(2, first.round, 100));
+    let _ = h.ack(&ack(2, first.round, 100), Timestamp(30));
     assert_eq!(h.held_until(), Some(Timestamp(110)));
-    h.ack(&ack(3, second.round, 50));
+    let _ = h.ack(&ack(3, second.round, 50), Timestamp(30));
     assert_eq!(h.held_until(), Some(Timestamp(110)), "a lesser promise counts for what it is");
-    h.ack(&ack(3, second.round, 100));
+    let _ = h.ack(&ack(3, second.round, 100), Timestamp(30));
     assert_eq!(h.held_until(), Some(Timestamp(120)));
-    h.ack(&ack(2, 5, 100));
+    let _ = h.ack(&ack(2, 5, 100), Timestamp(30));
     assert_eq!(
         h.held_until(),
         Some(Timestamp(120)),
         "a round of an earlier process does not count"
     );
     let stranger = Ack { voter: Member::new("n2", "b"), ..ack(2, second.round, 100) };
-    h.ack(&stranger);
+    let _ = h.ack(&stranger, Timestamp(30));
     assert!(!h.holds(Timestamp(120)));
+}
+
+/// One alone takes in a second: it held the role by its own word, and the newcomer had promised
+/// nothing. The change took the role from it.
+#[test]
+fn a_change_of_voters_never_takes_the_lease_from_its_holder() {
+    let alone = VoterSet { version: 1, members: [member(1)].into_iter().collect() };
+    let two = VoterSet { version: 2, members: [1, 2].map(member).into_iter().collect() };
+    let mut h = Holder::new(member(1), Epoch(1), alone, sync(&[2], 0).into(), terms(), 7);
+    h.granted(&member(1), Timestamp(0));
+    h.begin_change(two.clone());
+    assert_eq!(h.held_until(), Some(Timestamp(100)), "the set before counts alone");
+    assert!(!h.changed(&member(1), Timestamp(1)));
+    assert!(!h.changed(&member(2), Timestamp(2)), "it has the set and has promised nothing");
+    assert!(h.holds(Timestamp(2)));
+    // The newcomer has no set but this one, and knows no holder.
+    let mut new = Voter::restore(VoterRecord::new(member(2)), terms(), Timestamp(0));
+    assert!(new.install(two.clone()).reply.is_ok());
+    let renew = h.renew(Timestamp(3), None, None, 0);
+    let ack = new.renew(Timestamp(4), &renew).reply.expect("the set that the change leads to");
+    assert!(h.ack(&ack, Timestamp(5)), "in force by its promise");
+    assert_eq!((h.voters(), h.next_voters()), (&two, None));
+    assert_eq!(h.held_until(), Some(Timestamp(100)));
 }
 
 fn won_history() -> Vec<EpochSync> {

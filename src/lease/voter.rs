@@ -393,7 +393,8 @@ impl Voter {
         // While its own holder changes the set, versions may differ; the holder counts in both sets
         // until a majority of each has the new one.
         let mine = self.record.voters.as_ref().map_or(0, |v| v.version);
-        let version = if own { mine } else { renew.voters_version };
+        let next = renew.next_version == Some(mine);
+        let version = if own || next { mine } else { renew.voters_version };
         if let Err(refusal) = self.knows(version, &renew.holder) {
             return refuse(refusal);
         }

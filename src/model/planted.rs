@@ -39,12 +39,14 @@ pub enum Bug {
     DoubtForgotten,
     /// A holder that hears of a newer winner goes on, and climbs above it.
     HoldsOnOvertaken,
+    /// A proof counts whoever asked for it, and whenever.
+    AnyProof,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 17] = [
+    pub const ALL: [Bug; 18] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -62,6 +64,7 @@ impl Bug {
         Bug::UnguardedForEver,
         Bug::DoubtForgotten,
         Bug::HoldsOnOvertaken,
+        Bug::AnyProof,
     ];
 }
 

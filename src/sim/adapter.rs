@@ -534,6 +534,7 @@ impl World {
         if corrupt {
             agent.trouble = "the write read back is not what was written".into();
         } else if works && confirmed {
+            self.proved_at = self.now;
             agent.proof = Some(WriteProof { epoch, took: Span::millis(3), at: wall, asked });
         } else {
             agent.trouble = "the write was not confirmed".into();

@@ -550,7 +550,10 @@ impl World {
             Fault::Acknowledge => {
                 self.person_orders(PersonOrder::Acknowledge { reason: "simulated".into() })
             }
-            Fault::Verify => self.person_orders(PersonOrder::Verify { reason: "simulated".into() }),
+            Fault::Verify => {
+                self.verify_asked_at = Some(self.now);
+                self.person_orders(PersonOrder::Verify { reason: "simulated".into() });
+            }
             Fault::Override(whom) => {
                 let gone = hosts(self, whom);
                 self.persons_override(&gone);

@@ -229,6 +229,15 @@ impl World {
             let missing = self.oracle.newest().missing;
             wrong.push(format!("a run ended with a loss of none (proved), and lost {missing} B"));
         }
+        if let Some(asked) = self.verify_asked_at
+            && self.proved_at < asked
+            && engine.verify().0.iter().any(|(part, held, _)| part == "write" && *held)
+        {
+            let (asked, made) = (self.now.since(asked), self.now.since(self.proved_at));
+            wrong.push(format!(
+                "a write asked for {asked} ago is shown as read back; the last was made {made} ago"
+            ));
+        }
         self.planes[plane].no_writes_since = since;
         for seen in wrong {
             self.oracle.broken(self.now, SAID, seen);

@@ -301,6 +301,7 @@ fn planted_bugs_are_found() {
         (Bug::UnguardedForEver, Place::Scenario("guard_cannot_be_started")),
         (Bug::DoubtForgotten, Place::Scenario("commits_that_do_not_wait")),
         (Bug::HoldsOnOvertaken, Place::Day(10_103)),
+        (Bug::AnyProof, Place::Scenario("verified_by_an_old_proof")),
     ];
     let missed: Vec<_> = places.iter().filter(|(bug, place)| !shows(*bug, place)).collect();
     assert!(missed.is_empty(), "not found: {missed:?}");

@@ -196,6 +196,9 @@ pub struct World {
     pub(super) walked: super::exits::Walked,
     /// When somebody was last seen to accept writes.
     pub(super) writable_at: Timestamp,
+    /// When a person asked for a proof, and when the last one was made.
+    pub(super) verify_asked_at: Option<Timestamp>,
+    pub(super) proved_at: Timestamp,
 }
 
 /// Where the planes and the clients are in the network, after the hosts.
@@ -367,6 +370,8 @@ impl World {
             script: vec![],
             walked: super::exits::Walked::default(),
             writable_at: Timestamp(0),
+            verify_asked_at: None,
+            proved_at: Timestamp(0),
             first: None,
             unplayed: vec![],
         }

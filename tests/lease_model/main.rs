@@ -213,7 +213,13 @@ fn by_hand() {
 
 #[test]
 fn a_voter_is_added() {
-    holds(Bounds { strangers: 1, changes: 1, time: 2, renewals: 0, writes: 0, ..QUIET });
+    // It is in force by the newcomer's promise.
+    holds(Bounds { strangers: 1, changes: 1, time: 2, renewals: 1, writes: 0, ..QUIET });
+}
+
+#[test]
+fn a_change_of_voters_is_taken_back() {
+    holds(Bounds { strangers: 1, changes: 2, time: 1, renewals: 1, writes: 0, ..QUIET });
 }
 
 #[test]

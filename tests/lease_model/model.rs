@@ -28,6 +28,8 @@ pub enum Action {
     Reinstall(usize),
     Add(usize, usize),
     Remove(usize, usize),
+    /// The holder takes a change of voters back that is not in force.
+    TakeBack(usize),
     Resync(usize, SyncSet),
     UseSync(usize),
     EndSync(usize),
@@ -67,9 +69,10 @@ impl Bounds {
         let node = &world.nodes[n];
         if world.left[8] > 0 && holder.next_voters().is_none() && node.target.is_none() {
             let here = holder.promised_by(now);
-            let in_reach = |set: &VoterSet| {
-                set.members.iter().filter(|m| here.contains(&m.node)).count() >= set.majority()
-            };
+            // Who comes has promised nothing yet: it answers.
+            let counts = |m: &&Member| here.contains(&m.node) || !holder.voters().contains(m);
+            let in_reach =
+                |set: &VoterSet| set.members.iter().filter(counts).count() >= set.majority();
             for (m, other) in world.nodes.iter().enumerate().filter(|(m, _)| *m != n) {
                 let mut set = holder.voters().clone();
                 // Whoever was reinstalled votes again once its former self was removed and its new
@@ -88,6 +91,11 @@ impl Bounds {
                     }
                 }
             }
+        }
+        if world.left[8] > 0
+            && holder.next_voters().is_some_and(|next| next.members != holder.voters().members)
+        {
+            actions.push(Action::TakeBack(n));
         }
         if world.left[9] > 0 && node.target.is_none() && holder.next_voters().is_none() {
             let sync = holder.sync_set();
@@ -162,6 +170,7 @@ impl Model for Bounds {
                 let mut voter = Voter::restore(durable, TERMS, Timestamp(0));
                 let renew = Renew {
                     voters_version: set.version,
+                    next_version: None,
                     epoch: Epoch(1),
                     holder: member(0),
                     round: 0,
@@ -430,6 +439,7 @@ impl Model for Bounds {
             Action::Remove(n, m) => {
                 world.change_voters(n, |set| set.members.retain(|v| number(v) != m), self)
             }
+            Action::TakeBack(n) => world.change_voters(n, |_| {}, self),
             Action::Hear(n, m) => {
                 world.left[10] -= 1;
                 let set = world.nodes[m].durable.voters.clone()?;

@@ -411,7 +411,7 @@ impl World {
                     if bounds.mutant == Mutant::CountsFromAnswer {
                         holder.granted(&ack.voter, now);
                     } else {
-                        holder.ack(&ack);
+                        self.changed |= holder.ack(&ack, now);
                     }
                 }
             }
@@ -438,7 +438,7 @@ impl World {
                 if let Some(holder) = &mut self.nodes[at].holder
                     && holder.next_voters().is_some_and(|next| next.version == version)
                 {
-                    self.changed |= holder.changed(&voter);
+                    self.changed |= holder.changed(&voter, now);
                 }
             }
             Body::Claim(request) => self.on_claim(at, &request, bounds),
@@ -464,7 +464,7 @@ impl World {
             node.durable = record;
         }
         if let Ok(ack) = own.reply {
-            holder.ack(&ack);
+            self.changed |= holder.ack(&ack, now);
         }
         self.broadcast(n, &Body::Renew(renew));
     }
@@ -478,13 +478,14 @@ impl World {
         let Some(holder) = &mut node.holder else { return };
         let mut set = holder.voters().clone();
         change(&mut set);
-        set.version = holder.voters().next_version(holder.epoch());
+        let newest = holder.next_voters().unwrap_or(holder.voters());
+        set.version = newest.next_version(holder.epoch());
         holder.begin_change(set.clone());
         if bounds.mutant == Mutant::NewVotersAtOnce {
             // Its word alone is taken for everybody's.
             let everybody: Vec<Member> =
                 holder.voters().members.iter().chain(set.members.iter()).cloned().collect();
-            everybody.iter().for_each(|m| _ = holder.changed(m));
+            everybody.iter().for_each(|m| _ = holder.changed(m, now));
         }
         let message = VoterChange { epoch: holder.epoch(), holder: node.member.clone(), set };
         let said = node.voter.as_mut().unwrap().change(now, &message);
@@ -494,7 +495,7 @@ impl World {
         if said.reply.is_ok() {
             let me = node.member.clone();
             if let Some(holder) = &mut node.holder {
-                self.changed |= holder.changed(&me);
+                self.changed |= holder.changed(&me, now);
             }
         }
         self.broadcast(n, &Body::Change(message));

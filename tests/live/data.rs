@@ -286,6 +286,37 @@ fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
     what_was_given_up_can_be_looked_up(&cluster, "node-3");
 }
 
+/// Its last checkpoint is still the one that it wrote as the holder: a checkpoint of the new line
+/// comes minutes after a promotion.
+#[test]
+fn a_former_holder_promoted_by_hand_is_found_out_though_its_checkpoint_is_its_own() {
+    let cluster = Cluster::start(quick());
+    cluster.calm();
+    cluster.runs(&["switchover", "--to", "node-2", "--confirm", "node-1"]);
+    cluster.calm();
+    cluster.lab().kill("node-1", What::Agent).unwrap();
+    cluster.ok("node-1", "select pg_promote(true)");
+    cluster.ok(
+        "node-1",
+        "set synchronous_commit=local; create table theirs as select generate_series(1,999)",
+    );
+    let data = cluster.dir("node-1").join("data").display().to_string();
+    cluster.postgres("pg_ctl", &["-D", &data, "-m", "immediate", "-w", "stop"]);
+    // The next holder's line gets the number that this one has.
+    cluster.runs(&["switchover", "--to", "node-3", "--confirm", "node-2"]);
+    cluster.ok("node-3", "create table acked as select generate_series(1,55)");
+    cluster.lab().heal("node-1").unwrap();
+    cluster.until("node-1 says what was done to it", 30, |v| {
+        v.nodes.iter().filter_map(|n| n.report.as_ref()).any(|r| {
+            r.member.node.as_str() == "node-1"
+                && r.resource.found.iter().any(|f| f.what.contains("not by this node as holder"))
+        })
+    });
+    cluster.calm();
+    assert_eq!(cluster.count("node-1", "acked"), 55);
+    assert!(cluster.ask("node-1", "select * from theirs").is_err(), "the stray line lives on");
+}
+
 fn what_was_given_up_can_be_looked_up(cluster: &Cluster, node: &str) {
     let json = |command: &str, more: &[&str]| -> serde_json::Value {
         let (said, code) = cluster.on_host(node, command, &[more, &["--output", "json"]].concat());

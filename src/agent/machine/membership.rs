@@ -2,7 +2,8 @@
 //! the role.
 //!
 //! A node that leaves stops confirming commits before it stops voting; one that comes votes before
-//! it confirms. The voter set is in force when a majority of both sets has it; the synchronous set
+//! it confirms. The voter set is in force when a majority of both sets has it and a majority of the
+//! new one promises, and until then the one before counts; the synchronous set
 //! passes through a joint stage, and the database uses the new one only once that stage is durable
 //! at a majority. Everything is derived again from what is true, so a message that is lost or said
 //! twice does no harm.
@@ -129,6 +130,9 @@ impl Machine {
         let (voters, sync, stage) =
             (holder.voters().clone(), holder.sync_set(), holder.sync().clone());
         let joint = stage.sets.len() > 1;
+        if self.take_back(now, turn) {
+            return;
+        }
         self.mind_stragglers(now, &voters, turn);
         let Some(wish) = &self.wish else {
             // A joint stage that is left over stays: whoever claims satisfies both, and the next
@@ -172,6 +176,26 @@ impl Machine {
         )));
         turn.effects.push(Effect::Report);
         self.wish = None;
+    }
+
+    /// A change that would not come into force, because too few of the new set are left to promise,
+    /// is taken back: the set before is said again, under a newer version. Nothing else could be
+    /// changed meanwhile, and a restart of this agent would count with the new set. Whoever claims
+    /// by the set that is given up meets a voter that has this one, as in every change of one voter.
+    fn take_back(&mut self, now: Timestamp, turn: &mut Turn) -> bool {
+        let Tenure::Holding { holder, .. } = &mut self.tenure else { return false };
+        let Some(next) = holder.next_voters() else { return false };
+        if next.members == holder.voters().members {
+            return false;
+        }
+        let Some(why) = too_few_promises(&self.met, holder, next, now) else { return false };
+        let version = next.next_version(holder.epoch());
+        let set = VoterSet { version, members: holder.voters().members.clone() };
+        holder.begin_change(set.clone());
+        self.complaint = format!("the change of voters is taken back: {why}");
+        turn.effects.push(Effect::Note(self.complaint.clone()));
+        self.say_set(now, set, turn);
+        true
     }
 
     /// As many of that set answer as commits would wait for.
@@ -258,7 +282,10 @@ impl Machine {
         let own = said.reply.is_ok();
         Self::persist(turn, said.persist);
         if own {
-            holder.changed(&self.setup.me);
+            let in_force = holder.changed(&self.setup.me, now);
+            if in_force {
+                Self::note_in_force(holder, turn);
+            }
         }
         self.broadcast(&PeerMessage::Change(message), turn);
     }
@@ -287,14 +314,29 @@ impl Machine {
     }
 
     /// A voter has a new set.
-    pub(super) fn voter_changed(&mut self, voter: &Member, version: u64, turn: &mut Turn) {
-        if let Tenure::Holding { holder, .. } = &mut self.tenure
+    pub(super) fn voter_changed(
+        &mut self,
+        now: Timestamp,
+        voter: &Member,
+        version: u64,
+        turn: &mut Turn,
+    ) {
+        if let Tenure::Holding { holder, renew_at, .. } = &mut self.tenure
             && holder.next_voters().is_some_and(|next| next.version == version)
-            && holder.changed(voter)
         {
-            turn.effects.push(Effect::Note(format!("voter set version {version} is in force")));
-            turn.effects.push(Effect::Report);
+            // Who has it is asked to promise, without waiting for the next round.
+            *renew_at = now;
+            if holder.changed(voter, now) {
+                Self::note_in_force(holder, turn);
+            }
         }
+    }
+
+    /// A changed set counts from now on.
+    pub(super) fn note_in_force(holder: &Holder, turn: &mut Turn) {
+        let version = holder.voters().version;
+        turn.effects.push(Effect::Note(format!("voter set version {version} is in force")));
+        turn.effects.push(Effect::Report);
     }
 
     /// Removes voters that two persons attested as powered off. The caller has checked the
@@ -325,25 +367,23 @@ fn without(set: &SyncSet, gone: &Member) -> SyncSet {
     left
 }
 
-/// From the first word of a change the lease needs a majority of the new set too, and who comes
-/// has promised nothing yet: without one the holder would lose its role by the change. Where all
-/// who vote are fewer than that, one alone, whoever comes has to answer.
+/// A changed set is in force when a majority of it promises, and the next change waits for that:
+/// none is begun that would not come so far. Who comes has promised nothing yet, and has to answer.
 fn too_few_promises(
     all_met: &BTreeMap<NodeId, Met>,
     holder: &Holder,
     next: &VoterSet,
     now: Timestamp,
 ) -> Option<String> {
-    let alone = holder.voters().members.len() < next.majority();
     let counts = |m: &&Member| {
-        let met = all_met.get(&m.node).filter(|_| alone && !holder.voters().contains(m));
+        let met = all_met.get(&m.node).filter(|_| !holder.voters().contains(m));
         holder.is_promised_by(m, now)
             || met.is_some_and(|met| met.member == **m && now.since(met.at) <= ANSWERS)
     };
     let promised = next.members.iter().filter(counts).count();
     (promised < next.majority()).then(|| {
         format!(
-            "{} of the {} voters that there would be have to promise, and {promised} do",
+            "{} of the {} voters that there would be have to promise, and {promised} do or answer",
             next.majority(),
             next.members.len()
         )

@@ -210,22 +210,23 @@ fn two_voter_changes_in_a_row_lower_the_guards_deadline() {
         members: of.iter().map(|n| member(n)).collect(),
     };
     holder(&mut machine, &|h| h.begin_change(set(2, &["n1", "n2"])));
-    assert_eq!(guard(&machine.wakeup(at(452))), Some(at(2_137)), "its own promise counts last");
+    assert_eq!(guard(&machine.wakeup(at(452))), None, "the set before counts until then");
+    let has = |h: &mut Holder, who: [&str; 2]| {
+        who.iter().for_each(|voter| _ = h.changed(&member(voter), at(455)));
+    };
+    holder(&mut machine, &|h| has(h, ["n1", "n2"]));
+    assert_eq!(guard(&machine.wakeup(at(456))), Some(at(2_137)), "its own promise counts last");
     holder(&mut machine, &|h| {
-        for voter in ["n1", "n2"] {
-            h.changed(&member(voter));
-        }
         h.granted(&member("n1"), at(460));
         h.granted(&member("n2"), at(460));
         h.begin_change(set(3, &["n1", "n2", "n4"]));
         h.granted(&member("n4"), at(100));
+        has(h, ["n1", "n2"]);
     });
     assert_eq!(guard(&machine.wakeup(at(461))), Some(at(2_260)));
     holder(&mut machine, &|h| {
-        for voter in ["n1", "n2"] {
-            h.changed(&member(voter));
-        }
         h.begin_change(set(4, &["n1", "n4"]));
+        has(h, ["n1", "n4"]);
     });
     assert_eq!(guard(&machine.wakeup(at(462))), Some(at(1_900)), "n4 promised long ago");
     assert_eq!(guard(&machine.wakeup(at(463))), None, "once is enough");
@@ -351,6 +352,7 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
     drop(turn);
     let renew = crate::lease::Renew {
         voters_version: 1,
+        next_version: None,
         epoch: Epoch(2),
         holder: member("n1"),
         round: 1,
@@ -544,6 +546,7 @@ fn a_holder_that_hears_of_a_newer_winner_ends_at_once() {
         let mut machine = holding();
         let renew = Renew {
             voters_version: record("n1").voters.unwrap().version,
+            next_version: None,
             epoch: Epoch(3),
             holder: member("n2"),
             round: 1,

@@ -198,7 +198,7 @@ impl Machine {
     /// A peer's answer.
     pub fn reply(&mut self, now: Timestamp, from: &NodeId, reply: PeerReply) -> Turn {
         self.turn(now, |machine, turn| match reply {
-            PeerReply::Ack(ack) => machine.acked(&ack),
+            PeerReply::Ack(ack) => machine.acked(now, &ack, turn),
             PeerReply::Answer(answer) => machine.answered(answer),
             PeerReply::Grant(grant) => machine.granted(grant, turn),
             PeerReply::Refused { by, why } => {
@@ -241,7 +241,7 @@ impl Machine {
                 let met = Met { member: hello.member, version, contests, at: now };
                 machine.met.insert(from.clone(), met);
             }
-            PeerReply::Changed { voter, version } => machine.voter_changed(&voter, version, turn),
+            PeerReply::Changed { voter, version } => machine.voter_changed(now, &voter, version, turn),
             PeerReply::Noted => {}
         })
     }

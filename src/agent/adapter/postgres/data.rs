@@ -248,15 +248,17 @@ impl Driver {
             return Ok(());
         }
         let control = Control::read(&self.setup.programs, &data_dir).await?;
-        // Its own line may be ahead of the last checkpoint's: that comes minutes after a promotion.
+        // By its log, not by its last checkpoint: that comes minutes after a promotion, its own or
+        // one by hand.
         let newest = self.resource.data.line.as_ref().map(|l| l.timeline);
-        let wrote = own.is_some() && (own == newest || own == Some(control.checkpoint.timeline));
+        let wrote = own.is_some() && own == newest;
         if !control.was_standby() && !wrote {
             self.give_up_line(format!(
                 "it was opened for writing, and not by this node as holder (its control file says \
                  {:?} on timeline {}; run by hand, or a backup of a primary): what it has is not \
                  taken for the cluster's history",
-                control.state, control.checkpoint.timeline
+                control.state,
+                newest.unwrap_or(control.checkpoint.timeline)
             ));
         }
         Ok(())

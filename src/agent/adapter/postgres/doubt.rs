@@ -38,6 +38,8 @@ pub struct Sight {
     pub oldest_session: Option<i64>,
     /// Start of the oldest transaction.
     pub oldest_transaction: Option<i64>,
+    /// The latest start of any of them. Later than `now` where the clock was set back.
+    pub newest: Option<i64>,
     /// Where the log ends, written or not.
     pub end: Lsn,
     /// Up to here enough members of the synchronous set have flushed.
@@ -54,7 +56,8 @@ enum State {
     None,
     /// Something is wrong now.
     Wrong,
-    /// Corrected then, by the server's clock; older sessions or transactions may still run.
+    /// Corrected then, by the server's clock, or after the start of everything that ran then;
+    /// older sessions or transactions may still run.
     Leaving { corrected: i64 },
     /// They are gone; what they wrote ends here, and has to be flushed by enough.
     Flushing { end: Lsn },
@@ -153,7 +156,8 @@ impl Doubt {
         }
         if self.state == State::Wrong {
             let reload = i64::try_from(RELOADED.0 / 1_000).unwrap_or(0);
-            self.state = State::Leaving { corrected: sight.now + reload };
+            let last = sight.now.max(sight.newest.unwrap_or(sight.now));
+            self.state = State::Leaving { corrected: last + reload };
         }
         if let State::Leaving { corrected } = self.state {
             let oldest = match self.scope {
@@ -257,6 +261,23 @@ mod tests {
         assert!(doubt.why().unwrap().contains("0/64"), "{doubt:?}");
         assert!(doubt.see(&Sight { confirmed: Lsn(100), ..later }));
         assert_eq!(doubt, Doubt::none(Epoch(3)));
+    }
+
+    /// The clock was set back between a session's start and the correction: it seemed to be younger.
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_session_younger() {
+        let mut doubt = Doubt::none(Epoch(3));
+        let old = Some(100 * SECOND);
+        let beside = |now| Sight { oldest_session: old, newest: old, ..at(now) };
+        doubt.see(&Sight { wrong: wrong(Scope::Sessions), ..beside(100) });
+        for now in [50, 55, 99, 101, 130] {
+            doubt.see(&beside(now));
+        }
+        assert!(doubt.why().unwrap().contains("sessions older than that"), "{doubt:?}");
+        for now in [131, 132] {
+            doubt.see(&Sight { oldest_session: Some(102 * SECOND), ..at(now) });
+        }
+        assert_eq!(doubt.why(), None);
     }
 
     #[test]

@@ -106,8 +106,8 @@ impl Driver {
         let (wrong, _) =
             own_settings(&own, self.setup.synchronous_standbys, &self.setup.unsynchronised);
         let wrong = wrong.into_iter().filter(|w| w.scope == Scope::Sessions).collect();
-        let sight =
-            Sight { now: look.clock, wrong, oldest_session: look.oldest, ..Sight::default() };
+        let (now, oldest_session, newest) = (look.clock, look.oldest, look.newest);
+        let sight = Sight { now, wrong, oldest_session, newest, ..Sight::default() };
         if self.watch.standing.see(&sight) {
             self.keep(STANDING, &self.watch.standing.clone());
         }
@@ -226,6 +226,7 @@ impl Driver {
             wrong,
             oldest_session: look.oldest.0,
             oldest_transaction: look.oldest.1,
+            newest: look.newest,
             end: look.end,
             confirmed: confirmed(&self.sync, &look.standbys, look.flushed),
         };

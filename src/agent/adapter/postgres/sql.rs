@@ -87,6 +87,8 @@ pub struct StandbyLook {
     pub sessions: u32,
     /// Start of the oldest one.
     pub oldest: Option<i64>,
+    /// Start of the newest one.
+    pub newest: Option<i64>,
     /// The server's clock, in microseconds.
     pub clock: i64,
     /// Replay is paused, or a pause was asked for.
@@ -118,6 +120,8 @@ pub struct PrimaryLook {
     pub end: Lsn,
     /// Start of the oldest session and of the oldest transaction that are not the agent's.
     pub oldest: (Option<i64>, Option<i64>),
+    /// The latest start of any of them.
+    pub newest: Option<i64>,
     /// Sessions that wait for a synchronous standby.
     pub waiters: Vec<i32>,
     /// Client sessions.
@@ -260,6 +264,8 @@ const STANDBY: &str = "\
         (extract(epoch FROM min(backend_start) FILTER (WHERE backend_type = 'client backend' \
             AND NOT (application_name = 'quorate' AND usename = current_user \
             AND client_addr IS NULL))) * 1000000)::bigint AS session, \
+        (extract(epoch FROM max(backend_start) FILTER (WHERE backend_type = 'client backend')) \
+            * 1000000)::bigint AS newest, \
         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock \
         FROM pg_stat_activity) a LEFT JOIN pg_stat_wal_receiver r ON true";
 
@@ -279,6 +285,8 @@ const PRIMARY: &str = "\
     FROM (SELECT count(*) FILTER (WHERE backend_type = 'client backend')::int AS sessions, \
         (extract(epoch FROM min(backend_start)) * 1000000)::bigint AS session, \
         (extract(epoch FROM min(xact_start)) * 1000000)::bigint AS transaction, \
+        (extract(epoch FROM greatest(max(backend_start), max(xact_start))) * 1000000)::bigint \
+            AS newest, \
         array_agg(pid) FILTER (WHERE wait_event = 'SyncRep') AS waiters \
         FROM pg_stat_activity WHERE datid IS NOT NULL AND backend_type NOT IN ('walsender', \
         'autovacuum worker', 'parallel worker') \
@@ -370,6 +378,7 @@ pub async fn look(client: &Session) -> Result<Look, LookError> {
         clock: row.get("clock"),
         end: lsn(&row, "ends"),
         oldest: (row.get("session"), row.get("transaction")),
+        newest: row.get("newest"),
         waiters: row.get::<_, Option<Vec<i32>>>("waiters").unwrap_or_default(),
         sessions: sessions(&row),
         standbys,
@@ -501,6 +510,7 @@ pub async fn look_standby(client: &Session) -> Result<StandbyLook, LookError> {
         syncs: row.get::<_, String>("fsync") == "on",
         sessions: sessions(&row),
         oldest: row.get("session"),
+        newest: row.get("newest"),
         clock: row.get("clock"),
         paused: row.get("paused"),
         delay: Some(row.get::<_, String>("delay")).filter(|d| d != "0").unwrap_or_default(),

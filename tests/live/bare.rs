@@ -49,7 +49,7 @@ fn bare_cluster() -> Cluster {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let client =
         runtime.block_on(async { Client::new(&identity.plane, "plane", &identity.tls).unwrap() });
-    Cluster { lab: Some(lab), folder, identity, client, runtime }
+    Cluster { lab: Some(lab), folder, identity, client, runtime, laws: None }
 }
 
 /// It asked y/N, and the lab that followed could move nothing: "health is 0.68 (limit 0.70)".

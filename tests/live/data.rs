@@ -290,7 +290,7 @@ fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
 /// comes minutes after a promotion.
 #[test]
 fn a_former_holder_promoted_by_hand_is_found_out_though_its_checkpoint_is_its_own() {
-    let cluster = Cluster::start(quick());
+    let mut cluster = Cluster::start(quick());
     cluster.calm();
     cluster.runs(&["switchover", "--to", "node-2", "--confirm", "node-1"]);
     cluster.calm();

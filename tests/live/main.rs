@@ -17,6 +17,7 @@ mod data;
 mod doors;
 mod failover;
 mod fencing;
+mod laws;
 mod layouts;
 mod membership;
 mod plane;
@@ -45,6 +46,7 @@ struct Cluster {
     identity: Identity,
     client: Client,
     runtime: tokio::runtime::Runtime,
+    laws: Option<laws::Laws>,
 }
 
 impl Cluster {
@@ -56,7 +58,8 @@ impl Cluster {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let client = runtime
             .block_on(async { Client::new(&identity.plane, "plane", &identity.tls).unwrap() });
-        Self { lab: Some(lab), folder, identity, client, runtime }
+        let laws = Some(laws::Laws::watch(&identity, folder.path().join("lab")));
+        Self { lab: Some(lab), folder, identity, client, runtime, laws }
     }
     fn lab(&mut self) -> &mut Lab {
         self.lab.as_mut().unwrap()
@@ -103,10 +106,14 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        let broken = self.laws.take().map_or(vec![], laws::Laws::broken);
         if let Some(lab) = self.lab.take()
             && let Err(error) = lab.down(false)
         {
             eprintln!("ending the lab: {error}");
+        }
+        if !std::thread::panicking() {
+            assert!(broken.is_empty(), "said, and not so: {broken:#?}");
         }
     }
 }

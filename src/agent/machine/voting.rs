@@ -241,7 +241,9 @@ impl Machine {
                 let met = Met { member: hello.member, version, contests, at: now };
                 machine.met.insert(from.clone(), met);
             }
-            PeerReply::Changed { voter, version } => machine.voter_changed(now, &voter, version, turn),
+            PeerReply::Changed { voter, version } => {
+                machine.voter_changed(now, &voter, version, turn)
+            }
             PeerReply::Noted => {}
         })
     }

@@ -1,0 +1,134 @@
+//! What a plane says beside what the host shows, in every live test: *stopped* and *healthy* are
+//! compared with processes and control files, without a connection to any database.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use quorate::config::Identity;
+use quorate::lab::measure;
+use quorate::model::observation::ResourceState;
+use quorate::model::view::{ClusterState, ClusterView};
+use quorate::wire::Client;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// A word is taken up, and a report is on its way, for so long at most on a busy machine.
+const SLACK: Duration = Duration::from_secs(1);
+/// The kernel tells a process's start in hundredths of a second (`proc(5)`) since a boot that it
+/// tells in whole seconds.
+const USER_HZ: u64 = 100;
+const CLOCKS: Duration = Duration::from_secs(2);
+/// "Healthy" without a primary for so long is not so, by whatever clock.
+const HEALTHY_MAX: Duration = Duration::from_secs(5);
+
+/// Looks until it is ended.
+pub struct Laws {
+    end: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<Vec<String>>,
+}
+
+impl Laws {
+    /// Begins to look at the lab in that folder.
+    pub fn watch(identity: &Identity, lab: PathBuf) -> Self {
+        let end = Arc::new(AtomicBool::new(false));
+        let (ended, identity) = (end.clone(), identity.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let client = Client::new(&identity.plane, "plane", &identity.tls).unwrap();
+                let mut eyes = Eyes::default();
+                while !ended.load(Ordering::Relaxed) {
+                    let asked = measure::picture(&client);
+                    if let Ok(Ok(view)) = tokio::time::timeout(SLACK, asked).await {
+                        eyes.compare(&lab, &view);
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+                eyes.broken
+            })
+        });
+        Self { end, thread }
+    }
+
+    /// What was said and was not so.
+    pub fn broken(self) -> Vec<String> {
+        self.end.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|_| vec!["the laws were not looked at".into()])
+    }
+}
+
+#[derive(Default)]
+struct Eyes {
+    /// Since when the cluster is called healthy and no database is open for writing.
+    writerless: Option<Instant>,
+    broken: Vec<String>,
+}
+
+impl Eyes {
+    fn compare(&mut self, lab: &Path, view: &ClusterView) {
+        let mut open = false;
+        for node in &view.nodes {
+            let data = lab.join(node.node.as_str()).join("data");
+            let runs = postmaster(&data);
+            open |= runs.is_some() && in_production(&data);
+            let Some(report) = &node.report else { continue };
+            let (ResourceState::Stopped(evidence), Some((pid, since))) =
+                (&report.resource.state, runs)
+            else {
+                continue;
+            };
+            let said = UNIX_EPOCH + Duration::from_millis(evidence.at.0.unsigned_abs());
+            if evidence.how != "empty" && since + CLOCKS < said {
+                self.note(format!(
+                    "{} says stopped ({}) at {}, and its process {pid} runs since before",
+                    node.node,
+                    evidence.how,
+                    evidence.at.rfc3339()
+                ));
+            }
+        }
+        if open || view.state != ClusterState::Healthy {
+            self.writerless = None;
+        } else if self.writerless.get_or_insert_with(Instant::now).elapsed() > HEALTHY_MAX {
+            self.note("the cluster is called healthy, and no database is open for writing".into());
+        }
+    }
+
+    fn note(&mut self, what: String) {
+        if !self.broken.contains(&what) {
+            self.broken.push(what);
+        }
+    }
+}
+
+/// The server of that folder, and since when it runs.
+fn postmaster(data: &Path) -> Option<(u32, SystemTime)> {
+    let file = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid: u32 = file.lines().next()?.parse().ok()?;
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let folder = data.as_os_str().as_encoded_bytes();
+    if !command.split(|b| *b == 0).any(|argument| argument == folder) {
+        return None;
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let after: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = after.get(19)?.parse().ok()?;
+    let booted: u64 = std::fs::read_to_string("/proc/stat")
+        .ok()?
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()?;
+    let since = UNIX_EPOCH + Duration::from_secs(booted + ticks / USER_HZ);
+    (*after.first()? != "Z").then_some((pid, since))
+}
+
+/// `DBState` of the control file (`pg_control.h`).
+fn in_production(data: &Path) -> bool {
+    let control = std::fs::read(data.join("global/pg_control")).unwrap_or_default();
+    control.get(16..20).is_some_and(|state| state == 6_i32.to_ne_bytes())
+}

@@ -3,6 +3,8 @@
 //! every hello.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -36,6 +38,7 @@ pub struct Answered {
 pub struct Peers {
     queues: BTreeMap<NodeId, mpsc::Sender<PeerMessage>>,
     seen: BTreeMap<NodeId, (Timestamp, Span, Option<bool>)>,
+    closed: BTreeMap<NodeId, Arc<AtomicBool>>,
 }
 
 impl Peers {
@@ -48,14 +51,17 @@ impl Peers {
         credentials: &Credentials,
         answers: &mpsc::Sender<Answered>,
     ) -> Result<Self, Refused> {
-        let mut queues = BTreeMap::new();
+        let (mut queues, mut closed) = (BTreeMap::new(), BTreeMap::new());
         for (node, route) in &config.routes {
             let client = Client::with(&route.agent, node.as_str(), credentials)?;
             let (sender, receiver) = mpsc::channel(WAITING_MAX);
-            tokio::spawn(talk(node.clone(), client, receiver, answers.clone()));
+            let shut: Arc<AtomicBool> = Arc::default();
+            let way = Way { node: node.clone(), client, closed: shut.clone() };
+            tokio::spawn(talk(way, receiver, answers.clone()));
             queues.insert(node.clone(), sender);
+            closed.insert(node.clone(), shut);
         }
-        Ok(Self { queues, seen: BTreeMap::new() })
+        Ok(Self { queues, seen: BTreeMap::new(), closed })
     }
 
     /// Sends, or drops when too much waits: every message is repeated by whoever needs it.
@@ -97,27 +103,34 @@ impl Peers {
                 answered: seen.map(|(at, ..)| now.since(*at)),
                 round_trip: seen.map(|(_, took, _)| *took),
                 resource_runs: seen.and_then(|s| s.2),
+                closed: self.closed.get(node).is_some_and(|c| c.load(Ordering::Relaxed)),
             }
         };
         self.queues.keys().map(probe).collect()
     }
 }
 
-async fn talk(
+/// One peer, and how it is called.
+#[derive(Clone)]
+struct Way {
     node: NodeId,
     client: Client,
-    mut queue: mpsc::Receiver<PeerMessage>,
-    answers: mpsc::Sender<Answered>,
-) {
-    let refusals = std::sync::Arc::new(Refusals::default());
-    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(UNDER_WAY_MAX));
+    /// Its host answered the last try, and no agent listened there.
+    closed: Arc<AtomicBool>,
+}
+
+async fn talk(way: Way, mut queue: mpsc::Receiver<PeerMessage>, answers: mpsc::Sender<Answered>) {
+    let refusals = Arc::new(Refusals::default());
+    let slots = Arc::new(tokio::sync::Semaphore::new(UNDER_WAY_MAX));
     while let Some(message) = queue.recv().await {
-        let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else { return };
-        let (client, answers, node) = (client.clone(), answers.clone(), node.clone());
-        let refusals = std::sync::Arc::clone(&refusals);
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let (Way { node, client, closed }, answers) = (way.clone(), answers.clone());
+        let refusals = Arc::clone(&refusals);
         tokio::spawn(async move {
             let started = host::now();
-            match client.exchange(&message).await {
+            let answer = client.exchange(&message).await;
+            closed.store(answer.as_ref().is_err_and(|r| r.closed), Ordering::Relaxed);
+            match answer {
                 Ok(reply) => {
                     refusals.over(node.as_str());
                     let took = host::now().since(started);

@@ -185,7 +185,7 @@ async fn watch(
 fn words(status: &tonic::Status) -> String {
     match not_connected(status) {
         Some(silent @ NotConnected::Silent) => silent.to_string(),
-        Some(NotConnected::Failed(_)) => "cannot be reached".into(),
+        Some(NotConnected::Failed(_) | NotConnected::Closed(_)) => "cannot be reached".into(),
         None if status.code() == tonic::Code::Unavailable => "cannot be reached".into(),
         None => status.message().to_owned(),
     }

@@ -69,6 +69,7 @@ pub fn from_agents(
                 phi_milli: 0,
                 heartbeat_age: any.map(|h| h.age),
                 votes: vec![],
+                closed: vec![],
                 lag_bytes: lag.filter(|_| node.role != Role::Witness),
                 replay_lag_bytes: primary
                     .zip(report.as_ref())

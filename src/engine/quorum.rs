@@ -17,6 +17,21 @@ const LOG_STALE: Span = Span::millis(1_500);
 /// An observer whose own report is older than this has no vote.
 const OBSERVER_STALE: Span = Span::millis(1_500);
 
+impl super::Engine {
+    /// Who finds that the host of `node` answers and no agent listens there, by a fresh word.
+    pub(super) fn closed_to(&self, node: &NodeId) -> Vec<NodeId> {
+        let says = |mind: &NodeMind| {
+            let fresh = mind.age(self.now).is_some_and(|age| age <= OBSERVER_STALE);
+            fresh
+                && mind
+                    .report
+                    .as_ref()
+                    .is_some_and(|r| r.peers.iter().any(|p| p.node == *node && p.closed))
+        };
+        self.nodes.iter().filter(|(_, mind)| says(mind)).map(|(n, _)| n.clone()).collect()
+    }
+}
+
 /// The votes about `node`: (observer, sees it). Observers without fresh word have no vote.
 pub(super) fn votes(
     cluster: &Cluster,

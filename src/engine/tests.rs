@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{
-    ArmedFacts, ArmedStage, CheckTimes, HoldingFacts, NodeReport, Pids, ResourceFacts,
+    ArmedFacts, ArmedStage, CheckTimes, HoldingFacts, NodeReport, PeerProbe, Pids, ResourceFacts,
     ResourceState, Room, Setback, StandbyFacts, StopEvidence, VoteFacts,
 };
 use crate::model::testimony::{EpochSync, ReleaseNotice};
@@ -522,6 +522,34 @@ fn a_node_that_comes_back_by_itself_is_waited_for() {
         let ways = &world.engine.view().phase.ways_out;
         assert!(ways.iter().any(|w| w.act == act), "{state:?}: {ways:?}");
         assert_eq!(ways.len(), 1, "{state:?}: {ways:?}");
+    }
+}
+
+/// "Is the host dead, or cut off?" was on no screen, though a peer's own connection tells the one
+/// from an agent that does not run.
+#[test]
+fn a_host_that_answers_is_not_said_to_be_down() {
+    let mut world = World::calm(Strategy::Automatic);
+    for closed in [false, true] {
+        for _ in 0..60 {
+            let mut sees = report("n2");
+            sees.peers.retain(|p| p.node.as_str() != "n3");
+            sees.peers.push(PeerProbe {
+                node: "n3".into(),
+                answered: None,
+                round_trip: None,
+                resource_runs: None,
+                closed,
+            });
+            world.hear(report("n1"));
+            world.hear(sees);
+            world.pass(100);
+        }
+        let view = world.engine.view();
+        let says = |words: &str| view.phase.ways_out.iter().any(|w| w.text.contains(words));
+        assert!(says(if closed { "start the agent of n3" } else { "start the host or the agent" }));
+        let node = view.nodes.iter().find(|n| n.node.as_str() == "n3").unwrap();
+        assert_eq!(!node.closed.is_empty(), closed);
     }
 }
 

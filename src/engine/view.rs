@@ -92,6 +92,7 @@ impl Engine {
             phi_milli: mind.phi_milli(self.now),
             heartbeat_age: mind.age(self.now),
             votes: super::quorum::votes(&self.cluster, &self.nodes, &node.node_id, self.now),
+            closed: self.closed_to(&node.node_id),
             report: mind.report.clone(),
             lag_bytes: mind
                 .lags

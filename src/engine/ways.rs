@@ -237,6 +237,24 @@ impl Engine {
     }
 
     /// The silent nodes, and what each of them would bring.
+    /// What a person does for silent nodes. Where a host answers, it is not the host that is down.
+    fn to_start(&self, silent: &[NodeId], between: &str) -> String {
+        let (closed, dark): (Vec<&NodeId>, Vec<&NodeId>) =
+            silent.iter().partition(|n| !self.closed_to(n).is_empty());
+        let names =
+            |of: &[&NodeId]| of.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(between);
+        let mut words = vec![];
+        if !closed.is_empty() {
+            let text = "its host answers and nothing listens there";
+            words.push(format!("start the agent of {} ({text})", names(&closed)));
+        }
+        if !dark.is_empty() {
+            let text = "or mend the network to it";
+            words.push(format!("start the host or the agent of {}, {text}", names(&dark)));
+        }
+        words.join("; or ")
+    }
+
     fn way_by_starting(&self, holder: &Member, ways: &mut Vec<WayOut>) {
         let silent: Vec<NodeId> =
             self.nodes.keys().filter(|n| !self.is_heard(n)).cloned().collect();
@@ -276,12 +294,7 @@ impl Engine {
         if why.is_empty() {
             why.push("it votes".into());
         }
-        let names: Vec<&str> = silent.iter().map(NodeId::as_str).collect();
-        let text = format!(
-            "start the host or the agent of {}, or mend the network to it: {}",
-            names.join(" or "),
-            why.join("; ")
-        );
+        let text = format!("{}: {}", self.to_start(&silent, " or "), why.join("; "));
         ways.push(way(Act::Start { nodes: silent }, text));
     }
 
@@ -378,10 +391,7 @@ impl Engine {
         let silent: Vec<NodeId> =
             self.nodes.keys().filter(|n| !self.is_heard(n) && unwell(n)).cloned().collect();
         if !silent.is_empty() {
-            let text = format!(
-                "start the host or the agent of {}, or mend the network to it",
-                list(&silent)
-            );
+            let text = self.to_start(&silent, ", ");
             ways.push(way(Act::Start { nodes: silent }, text));
         }
         for report in self.said() {

@@ -431,6 +431,9 @@ pub struct PeerProbe {
     pub round_trip: Option<Span>,
     /// Whether the peer's agent said its resource runs.
     pub resource_runs: Option<bool>,
+    /// The last try found a host that answers and no agent that listens there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// How far an armed candidate is.

@@ -279,6 +279,9 @@ pub struct NodeView {
     pub heartbeat_age: Option<Span>,
     /// Which observers see it: (observer, sees it).
     pub votes: Vec<(NodeId, bool)>,
+    /// Who sees that its host answers, and that no agent listens there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<NodeId>,
     /// Its last report.
     pub report: Option<NodeReport>,
     /// Log of the primary that is not flushed here, in bytes; `None` where unknown.

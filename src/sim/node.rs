@@ -585,6 +585,13 @@ impl World {
         let world_now = self.now;
         let several = self.has_several_writers().then(|| (self.copies(host), self.load(host)));
         let names: Vec<_> = (0..self.hosts.len()).map(|i| self.name(i)).collect();
+        let closed: Vec<bool> = (0..self.hosts.len())
+            .map(|peer| {
+                let there = &self.hosts[peer];
+                let passes = self.net.passes(host, peer) && self.net.passes(peer, host);
+                passes && there.up && !there.frozen && there.agent.is_none()
+            })
+            .collect();
         let here = &mut self.hosts[host];
         let now = here.clock(world_now);
         let flush = here.disk.flush;
@@ -599,6 +606,7 @@ impl World {
                 answered: seen.map(|(at, ..)| now.since(at)),
                 round_trip: seen.map(|(_, took, _)| took),
                 resource_runs: seen.and_then(|s| s.2),
+                closed: closed[peer],
             }
         };
         let alive = db.running && !db.hung;

@@ -29,6 +29,9 @@ pub struct Refused {
     pub outcome_unknown: bool,
     /// The other side does not let this identity do it: a refusal, and no error.
     pub not_allowed: bool,
+    /// Its host answered that nothing listens there: the host lives, and what was called does not
+    /// run.
+    pub closed: bool,
 }
 
 /// There was no connection: nothing was said, and nothing can have been done.
@@ -37,6 +40,9 @@ pub enum NotConnected {
     /// Why not.
     #[error("{0}")]
     Failed(String),
+    /// The host answered that nothing listens there.
+    #[error("{0}")]
+    Closed(String),
     /// It took the connection and said nothing.
     #[error("did not answer within {} ms", HELLO_TIMEOUT.as_millis())]
     Silent,
@@ -69,6 +75,7 @@ fn lazily(
         why,
         outcome_unknown: false,
         not_allowed: false,
+        closed: false,
     };
     // The connector below speaks TLS, always; of an `https` address the library would do it itself.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
@@ -80,7 +87,10 @@ fn lazily(
         let (credentials, address) = (credentials.clone(), address.clone());
         let server = server.clone();
         async move {
-            let refused = |e: std::io::Error| NotConnected::Failed(e.to_string());
+            let refused = |e: std::io::Error| match e.kind() {
+                std::io::ErrorKind::ConnectionRefused => NotConnected::Closed(e.to_string()),
+                _ => NotConnected::Failed(e.to_string()),
+            };
             let tcp = TcpStream::connect(&address).await.map_err(refused)?;
             tcp.set_nodelay(true).map_err(refused)?;
             let config = std::sync::Arc::clone(&credentials.current().await.client);
@@ -187,6 +197,7 @@ impl Client {
                     why,
                     outcome_unknown: true,
                     not_allowed: false,
+                    closed: false,
                 })
             }
         }
@@ -216,6 +227,7 @@ impl Client {
                 status.code(),
                 tonic::Code::PermissionDenied | tonic::Code::Unauthenticated
             ),
+            closed: matches!(not_connected(status), Some(NotConnected::Closed(_))),
         }
     }
 }
@@ -227,6 +239,7 @@ fn read(files: &TlsFiles, address: &str, name: &str) -> Result<Credentials, Refu
         why: e.to_string(),
         outcome_unknown: false,
         not_allowed: false,
+        closed: false,
     })
 }
 

@@ -67,6 +67,7 @@ fn report(node: usize, nodes: usize, sequence: u64) -> NodeReport {
         answered: Some(Span::millis(50)),
         round_trip: Some(Span::millis(1)),
         resource_runs: Some(true),
+        closed: false,
     };
     NodeReport {
         member: member(node),

@@ -113,6 +113,13 @@ fn certificates_are_read_again_and_told_of_before_they_end() {
     cluster.reconnect("node-2");
     cluster.calm();
 
+    // A host that answers where nothing listens is told from one that does not answer.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = quorate::wire::Client::new(&free.to_string(), "node-1", &cluster.identity.tls);
+    let call = async { nobody.unwrap().call(&quorate::wire::message::CallRequest::View).await };
+    let refused = cluster.runtime.block_on(call).unwrap_err();
+    assert!(refused.closed, "{refused}");
+
     // Thirteen days are time enough to be told.
     next.issue("node-2", &lab.join("node-2/tls"), in_days(13));
     // A receiver that connects again is told of as well, for a moment.

@@ -104,6 +104,7 @@ pub(super) fn node(name: &str, role: Role, place: &str) -> NodeView {
         phi_milli: 120,
         heartbeat_age: Some(Span::millis(200)),
         votes: vec![],
+        closed: vec![],
         report: Some(report(name, role)),
         lag_bytes: secondary.then_some(98_304),
         replay_lag_bytes: secondary.then_some(98_304),

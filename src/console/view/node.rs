@@ -55,6 +55,17 @@ pub(super) fn in_words(view: &ClusterView, node: &NodeView) -> Vec<Said> {
     if !blind.is_empty() {
         second = second.say(Ink::Text, format!("; not {}", blind.join(", ")));
     }
+    if !node.closed.is_empty() {
+        second = second.then(1, " · ").say(
+            Ink::Text,
+            format!(
+                "its host answers {}, and no agent listens there",
+                node.closed.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+        );
+    } else if node.verdict == Verdict::Failed && sees == 0 && of > 0 {
+        second = second.then(1, " · ").say(Ink::Text, "down or cut off: nobody here can tell");
+    }
     let fresh = node.heartbeat_age.is_some_and(|a| a < Span::secs(2));
     if let Some(r) = node.report.as_ref().filter(|_| fresh) {
         if r.resource.sessions > 0 {

@@ -256,6 +256,9 @@ impl Engine {
         if let Some(serving) = resource.serving.as_ref().filter(|_| !shares) {
             measured(serves::replays(resource, serving));
         }
+        if let Some(refuses) = serves::refuses_writes(resource).filter(|_| !shares) {
+            measured(refuses);
+        }
         let least = self.policy.constraints.disk_free_min;
         let (free, wanted) = rooms::tightest(report, least);
         measured(check("disk", rooms::enough(report, least), free, wanted, "space is freed"));
@@ -293,7 +296,7 @@ impl Engine {
 /// What keeps a planned move away, and is not worth an outage: with nobody else left it is
 /// overruled.
 pub(super) fn yields_to_an_outage(check: &Check) -> bool {
-    [CRASH_LOOP, DRAINED, serves::REPLAYS, serves::FOLLOWED].contains(&&*check.name)
+    [CRASH_LOOP, DRAINED, serves::REPLAYS, serves::WRITES, serves::FOLLOWED].contains(&&*check.name)
 }
 
 /// Whether a node's word is about now; `mends`: what would make it so.

@@ -222,7 +222,7 @@ impl Engine {
                 return refuse("attestation", why);
             }
         }
-        Ok(())
+        self.no_lease_runs()
     }
 
     /// What is no longer as it was when the plan was made, as "then → now".

@@ -177,6 +177,10 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
             (Verdict::Degraded, why)
         }
         ResourceState::Standby if held.is_some() => (Verdict::Degraded, held.unwrap_or_default()),
+        ResourceState::Standby if resource.blocked.is_some() => {
+            let why = resource.blocked.as_ref().map_or(String::new(), ToString::to_string);
+            (Verdict::Degraded, format!("promoted, it would take no writes: {why}"))
+        }
         ResourceState::Standby if resource.receiving_from.is_none() => {
             (Verdict::Degraded, or(&resource.trouble, "receives from nobody"))
         }

@@ -4,7 +4,7 @@
 use super::Engine;
 use super::candidates::FRESH;
 use super::constraints::check;
-use crate::model::observation::ResourceFacts;
+use crate::model::observation::{Blocked, ResourceFacts};
 use crate::model::plan::{Check, Word};
 use crate::model::serving::Serving;
 use crate::model::topology::Role;
@@ -14,6 +14,8 @@ use crate::model::{NodeId, Span};
 pub(super) const REPLAYS: &str = "replays";
 /// The same, where a promotion would end the server: no outage overrules that.
 const SETTINGS: &str = "settings";
+/// The check that it would take writes.
+pub(super) const WRITES: &str = "writes";
 /// The check that the others can replicate from it.
 pub(super) const FOLLOWED: &str = "followed";
 
@@ -22,7 +24,7 @@ const UNREPLAYED_MAX: u64 = 256 << 20;
 
 /// Whether it is one of these.
 pub(super) fn is_of_serving(check: &Check) -> bool {
-    [REPLAYS, SETTINGS, FOLLOWED].contains(&&*check.name)
+    [REPLAYS, SETTINGS, WRITES, FOLLOWED].contains(&&*check.name)
 }
 
 /// Whether its replay goes on, and is near.
@@ -36,6 +38,13 @@ pub(super) fn replays(resource: &ResourceFacts, serving: &Serving) -> Check {
     let behind = resource.position.lsn.bytes_since(resource.replayed);
     let near = behind <= UNREPLAYED_MAX;
     check(REPLAYS, near, format!("{behind} B behind what is here"), limit, "it replays what it has")
+}
+
+/// What would keep clients from writing to it after a promotion; `None`: nothing.
+pub(super) fn refuses_writes(resource: &ResourceFacts) -> Option<Check> {
+    let blocked = resource.blocked.as_ref().filter(|b| **b == Blocked::ReadOnly)?;
+    let limit = "promoted, it takes clients' writes";
+    Some(check(WRITES, false, blocked.to_string(), limit, "the setting is taken back there"))
 }
 
 impl Engine {

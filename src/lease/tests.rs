@@ -198,6 +198,19 @@ fn a_holder_counts_from_when_it_asked() {
     assert!(!h.holds(Timestamp(120)));
 }
 
+/// Two persons attest what they believe; whoever was promised to may hold the role all the same.
+#[test]
+fn an_override_waits_for_a_promise_that_runs() {
+    let mut v = voter(2);
+    assert!(v.renew(Timestamp(0), &renew(1, 1)).reply.is_ok());
+    let left = VoterSet { version: 1 << 20, members: [2, 3].map(member).into_iter().collect() };
+    let gone = [member(1)];
+    let refused = v.remove_attested(Timestamp(1), &left, &gone, false).reply.unwrap_err();
+    assert!(matches!(refused, Refusal::Promised { .. }), "{refused}");
+    let over = v.lease_until();
+    assert_eq!(v.remove_attested(over, &left, &gone, false).reply, Ok(()));
+}
+
 /// One alone takes in a second: it held the role by its own word, and the newcomer had promised
 /// nothing. The change took the role from it.
 #[test]

@@ -347,9 +347,11 @@ impl Voter {
 
     /// Two persons signed that these voters are removed, and attested that their hosts are powered
     /// off. The only change without a holder. `unknown_accepted`: they also accepted that nobody
-    /// can know what the removed acknowledged. The caller has checked the signatures.
+    /// can know what the removed acknowledged. The caller has checked the signatures. Not while a
+    /// promise to somebody else runs: whoever it was made to may hold the role, whatever is attested.
     pub fn remove_attested(
         &mut self,
+        now: Timestamp,
         left: &VoterSet,
         gone: &[Member],
         unknown_accepted: bool,
@@ -375,6 +377,10 @@ impl Voter {
                 "{} would stop voting, and nobody attests that it is powered off",
                 dropped.node
             ));
+        }
+        let me = self.record.me.clone();
+        if let Err(promised) = self.free_for(now, &me) {
+            return refuse(promised);
         }
         let before = self.record.clone();
         self.record.set_voters(left);

@@ -320,7 +320,7 @@ impl Setback {
     }
 }
 
-/// What holds up the writes of clients on a database that accepts them.
+/// What holds up the writes of clients, or would after a promotion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "by")]
 pub enum Blocked {

@@ -456,7 +456,7 @@ impl Model for Bounds {
             }
             Action::Override(n) => {
                 let (left, gone) = self.overridden();
-                world.keep(n, |voter| voter.remove_attested(&left, &gone, false).persist);
+                world.keep(n, |voter| voter.remove_attested(now, &left, &gone, false).persist);
             }
             Action::Resync(n, target) => {
                 world.left[9] -= 1;

@@ -150,6 +150,33 @@ fn a_paused_replay_is_said_and_costs_no_failover() {
     assert!(cluster.is_found("replay was paused"));
 }
 
+/// A move to a standby that refuses writes ends an outage by another.
+#[test]
+fn a_database_that_refuses_writes_is_said_as_primary_and_as_candidate() {
+    let mut cluster = Cluster::start(quick());
+    let (primary, others) = cluster.others();
+    let set = |cluster: &mut Cluster, node: &str, to: &str| {
+        let change = format!("ALTER SYSTEM SET default_transaction_read_only = {to}");
+        let own = "SET default_transaction_read_only = off";
+        cluster.sql(node, &[own, &change, "SELECT pg_reload_conf()"]).unwrap();
+    };
+    set(&mut cluster, &others[0], "on");
+    let view = cluster.until("the standby's setting is said", 30, |v| {
+        v.state == ClusterState::Degraded
+            && v.nodes.iter().any(|n| n.why.contains("promoted, it would take no writes"))
+    });
+    assert!(cluster.why_of(&view, &others[0]).contains("ALTER SYSTEM RESET"));
+    assert!(cluster.refusal(&others[0]).unwrap().contains("writes"));
+    set(&mut cluster, &primary, "on");
+    cluster.until("nobody can write", 30, |v| {
+        v.state == ClusterState::Critical && v.why.contains("clients' writes are refused")
+    });
+    set(&mut cluster, &primary, "off");
+    set(&mut cluster, &others[0], "off");
+    cluster.calm();
+    nothing_lost(&cluster.once(Event::Switchover));
+}
+
 /// The role moved to a node from which nobody could replicate, and writes stood.
 #[test]
 fn a_node_that_refuses_replication_is_no_target_of_a_planned_move() {

@@ -343,6 +343,7 @@ impl Machine {
     /// signatures.
     pub(super) fn remove_attested(
         &mut self,
+        now: Timestamp,
         order: &OverrideOrder,
         turn: &mut Turn,
     ) -> Result<(), String> {
@@ -350,7 +351,7 @@ impl Machine {
             return Err(format!("the override is for cluster {}", order.cluster));
         }
         let said =
-            self.voter.remove_attested(&order.left, &order.remove, order.accept_unknown_loss);
+            self.voter.remove_attested(now, &order.left, &order.remove, order.accept_unknown_loss);
         Self::persist(turn, said.persist);
         said.reply.map_err(|refusal: Refusal| refusal.to_string())?;
         turn.effects.push(Effect::Note(format!("OVERRIDE: {}", order.words())));

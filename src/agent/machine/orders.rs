@@ -113,7 +113,7 @@ impl Machine {
             }
             Order::Override { order, .. } => {
                 authority?;
-                self.remove_attested(&order, turn)
+                self.remove_attested(now, &order, turn)
             }
             Order::History { order, .. } => {
                 authority?;

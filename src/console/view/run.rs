@@ -58,8 +58,14 @@ pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
     let said = said.then(1, " · ").say(Ink::Muted, what);
     let mut cost = Said::new();
     if let Some(rto) = run.rto {
-        cost =
-            cost.say(Ink::Text, format!("RTO {} of {}", number::span(rto), number::span(view.rto)));
+        let limit = number::span(view.rto);
+        // The policy judges what was done after the word was given, and not who read meanwhile.
+        let read = run.times.filter(|t| t.decide > Span::secs(1));
+        let words = read.map_or(format!("RTO {} of {limit}", number::span(rto)), |t| {
+            let [all, decide, act] = [rto, t.decide, t.act].map(number::span);
+            format!("RTO {all}: decided in {decide}, acted in {act} of {limit}")
+        });
+        cost = cost.say(Ink::Text, words);
     }
     if let Some(loss) = &run.rpo {
         cost = cost.then(0, " · loss ").and(0, "", ways::loss(loss));

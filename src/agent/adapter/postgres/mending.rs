@@ -169,6 +169,7 @@ impl Driver {
             self.watch.doubt = Doubt::default();
             self.say_doubt(vec![]);
         }
+        self.watch.blocked = look.read_only.then_some(Blocked::ReadOnly);
         self.mind_sessions(look).await;
         self.mind_replay(look).await;
         self.look_at_slots().await;

@@ -59,7 +59,7 @@ use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
-use crate::model::observation::{ResourceFacts, ResourceState, Setback};
+use crate::model::observation::{Blocked, ResourceFacts, ResourceState, Setback};
 use crate::model::serving::{ArchiveFails, Slot};
 use crate::model::topology::Unsynchronised;
 use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
@@ -341,7 +341,10 @@ impl Driver {
         let (free, total) = host::disk(&self.setup.config.data_dir);
         (self.facts.disk_free, self.facts.disk_total) = (free, total);
         self.facts.unsynchronised_sessions = self.watch.cancelled;
-        self.facts.blocked = self.watch.blocked.clone().filter(|_| self.resource.writable);
+        // What waits for standbys is a primary's matter; who refuses writes would do so promoted.
+        let (writes, runs) = (self.resource.writable, self.exit.is_some());
+        let told = |b: &Blocked| writes || runs && *b == Blocked::ReadOnly;
+        self.facts.blocked = self.watch.blocked.clone().filter(told);
         self.facts.serving = Some(self.serving());
         let postmaster = self.exit.as_ref().map(|(pid, _)| *pid);
         // The runtime going away ends the whole process.

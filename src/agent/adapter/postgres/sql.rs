@@ -83,6 +83,8 @@ pub struct StandbyLook {
     pub moving: Moving,
     /// `fsync` is on: what is flushed here counts.
     pub syncs: bool,
+    /// `default_transaction_read_only` is on: promoted, it would refuse clients' writes.
+    pub read_only: bool,
     /// Client sessions.
     pub sessions: u32,
     /// Start of the oldest one.
@@ -255,7 +257,8 @@ const STANDBY: &str = "\
     current_setting('primary_conninfo') AS conninfo, \
     current_setting('primary_slot_name') AS slot, \
     current_setting('synchronous_standby_names') AS sync, \
-    current_setting('restore_command') AS restore, current_setting('fsync') AS fsync \
+    current_setting('restore_command') AS restore, current_setting('fsync') AS fsync, \
+    current_setting('default_transaction_read_only') AS read_only \
     FROM (SELECT max(pid) FILTER (WHERE backend_type = 'walreceiver') AS receiver, \
         coalesce(max(wait_event) FILTER (WHERE backend_type = 'startup'), '') AS waits, \
         coalesce(max(wait_event_type) FILTER (WHERE backend_type = 'startup'), '') AS waits_for, \
@@ -508,6 +511,7 @@ pub async fn look_standby(client: &Session) -> Result<StandbyLook, LookError> {
         exhausted: waits == "RecoveryRetrieveRetryInterval" || waits == "RecoveryWalStream",
         moving: moving(&row),
         syncs: row.get::<_, String>("fsync") == "on",
+        read_only: row.get::<_, String>("read_only") == "on",
         sessions: sessions(&row),
         oldest: row.get("session"),
         newest: row.get("newest"),

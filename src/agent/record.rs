@@ -3,7 +3,7 @@
 //! and again, and until it takes the record this agent has no vote; one whose disk failed ends the
 //! process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::host;
 use super::runtime::StartError;
@@ -13,14 +13,33 @@ use crate::model::{Incarnation, Member, NodeId};
 use crate::store::{Batch, Sqlite, Store, StoreError};
 
 const RECORD: &str = "voter";
+const FILE: &str = "agent.sqlite";
 /// With less room than this nothing is promised: the next record may not fit.
 const RESERVE: u64 = 128 << 10;
+
+/// Which file a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self { device: found.dev(), inode: found.ino() })
+    }
+}
 
 /// The voter's record: saved, and what is not yet.
 #[derive(Debug)]
 pub struct Record {
     state_dir: PathBuf,
     store: Sqlite,
+    /// The file that is open. One that was deleted or replaced takes every write, and no process
+    /// that starts later reads it.
+    file: Option<FileId>,
     saved: VoterRecord,
     newer: Option<VoterRecord>,
     /// The store was written whole to a new file since this process started.
@@ -37,11 +56,13 @@ impl Record {
     /// # Errors
     /// When it cannot be read, or belongs to another node.
     pub fn open(config: &AgentConfig) -> Result<Self, StartError> {
-        let mut store = Sqlite::open_alone(&config.state_dir.join("agent.sqlite"))?;
+        let path = config.state_dir.join(FILE);
+        let mut store = Sqlite::open_alone(&path)?;
         let saved = load(&mut store, config)?;
         let mut record = Self {
             state_dir: config.state_dir.clone(),
             store,
+            file: FileId::of(&path),
             saved,
             newer: None,
             whole: false,
@@ -96,10 +117,27 @@ impl Record {
     pub fn beat(&mut self) -> Result<(), StoreError> {
         let (free, total) = host::disk(&self.state_dir);
         self.scant = total > 0 && free < RESERVE;
+        self.mind_file();
         if self.whole && self.newer.is_none() && self.trouble.is_empty() {
             return Ok(());
         }
         self.try_again()
+    }
+
+    /// What this process knows is all there is, and is written whole to a new file: nothing rests on
+    /// one that is not there.
+    fn mind_file(&mut self) {
+        let found = FileId::of(&self.state_dir.join(FILE));
+        if found.is_some() && found == self.file {
+            return;
+        }
+        if self.whole {
+            tracing::error!(
+                "the store in {} was deleted or replaced while this agent ran: it is written anew",
+                self.state_dir.display()
+            );
+        }
+        self.whole = false;
     }
 
     fn try_again(&mut self) -> Result<(), StoreError> {
@@ -120,6 +158,7 @@ impl Record {
     fn save(&mut self) -> Result<(), StoreError> {
         if !self.whole {
             self.store.rewrite()?;
+            self.file = FileId::of(&self.state_dir.join(FILE));
             self.whole = true;
         }
         let record = self.newer.as_ref().unwrap_or(&self.saved);

@@ -162,7 +162,8 @@ pub async fn run(config: AgentConfig) -> Result<(), StartError> {
         Some(ours) => adopt(&config.state_dir, ours),
         None => (Found::default(), None, None),
     };
-    let found = Found { beside: beside.is_some(), ..found };
+    let begun = config.state_dir.join(super::beside::BEGUN).exists();
+    let found = Found { beside: beside.is_some(), adopted: begun, ..found };
     let (mut keeper, mut fence) = (None, Fence::default());
     if let Some(ours) = &ours {
         let threads = |e| other("the agent's threads", e);

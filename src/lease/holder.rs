@@ -17,14 +17,27 @@ use crate::model::{
 /// Rounds remembered while their answers are outstanding.
 pub const ROUNDS_MAX: usize = 64;
 
+/// A change of the voter set under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Change {
+    set: VoterSet,
+    since: Timestamp,
+    /// The first round that was sent since.
+    from: u64,
+    /// Who has the new set, durably.
+    have: BTreeSet<Member>,
+    /// What was promised in those rounds.
+    promised: BTreeMap<Member, Timestamp>,
+}
+
 /// A holder that has won its epoch (or is finding out, after a restart, whether it still holds it).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Holder {
     me: Member,
     epoch: Epoch,
     voters: VoterSet,
-    /// A change under way, and who has the new set durably.
-    next: Option<(VoterSet, BTreeSet<Member>)>,
+    next: Option<Change>,
+    settled: bool,
     sync: SyncStage,
     doubt: Doubt,
     /// The first round that carried this stage, and who acknowledged one.
@@ -51,6 +64,7 @@ impl Holder {
             epoch,
             voters,
             next: None,
+            settled: false,
             sync,
             doubt: Doubt::default(),
             stage: (first_round, BTreeSet::new()),
@@ -118,44 +132,60 @@ impl Holder {
     }
 
     /// Begins a change of the voter set, by one voter.
-    pub fn begin_change(&mut self, set: VoterSet) {
-        self.next = Some((set, BTreeSet::new()));
+    pub fn begin_change(&mut self, set: VoterSet, now: Timestamp) {
+        let (from, since) = (self.round + 1, now);
+        self.next =
+            Some(Change { set, since, from, have: BTreeSet::new(), promised: BTreeMap::new() });
     }
     /// The set that a change under way leads to.
     pub fn next_voters(&self) -> Option<&VoterSet> {
-        self.next.as_ref().map(|(set, _)| set)
+        self.next.as_ref().map(|next| &next.set)
     }
-    /// A voter has the new set, durably. True when the set is in force by that.
-    pub fn changed(&mut self, voter: &Member, now: Timestamp) -> bool {
-        let Some((_, have)) = &mut self.next else { return false };
-        have.insert(voter.clone());
-        self.take_force(now)
+    /// Since when a change is under way.
+    pub fn changing_since(&self) -> Option<Timestamp> {
+        self.next.as_ref().map(|next| next.since)
     }
-    /// The new set is in force when a majority of both sets has it and a majority of it promises:
-    /// no change takes the lease from its holder. Until then the set before counts alone. Two sets
-    /// that differ by one voter have no two majorities without a voter in both (Ongaro's thesis,
-    /// 4.1), so whoever claims by the new set meets a promise made for the old one.
-    fn take_force(&mut self, now: Timestamp) -> bool {
-        let Some((set, have)) = &self.next else { return false };
-        let majority =
-            |of: &VoterSet| have.iter().filter(|m| of.contains(m)).count() >= of.majority();
-        let promised = self.promised_until(set).is_some_and(|until| now < until);
-        if !majority(&self.voters) || !majority(set) || !promised {
-            return false;
+    /// A set of this holder's own making is in force since it began to count: no set that another
+    /// holder began, and that never came into force, gathers a majority any more. Before that
+    /// nothing is changed (the error of single-server changes in Raft: Ongaro, raft-dev, 2015).
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+    /// A voter has the new set, durably.
+    pub fn changed(&mut self, voter: &Member) {
+        if let Some(next) = &mut self.next {
+            next.have.insert(voter.clone());
         }
-        let set = set.clone();
+    }
+    /// The new set, once it may come into force: with this node's own voter, which takes it last, a
+    /// majority of both sets has it, and a majority of it promises for half a lease and more, having
+    /// heard since the change began which synchronous sets there are. So no change takes the lease
+    /// from its holder, and one that is cut short leaves it with the set before. Until then that
+    /// one counts alone: two sets that differ by one voter have no two majorities without a voter
+    /// in both (Ongaro's thesis, 4.1), so whoever claims by the new one meets a promise made for
+    /// the old.
+    pub fn due(&self, now: Timestamp) -> Option<&VoterSet> {
+        let next = self.next.as_ref()?;
+        let has = |m: &&Member| **m == self.me || next.have.contains(m);
+        let majority = |of: &VoterSet| of.members.iter().filter(has).count() >= of.majority();
+        let until = promised_until(&next.promised, &next.set)?;
+        let lasts = now + Span(self.terms.duration.0 / 2) < until;
+        let at_once = planted(Bug::InForceAtOnce);
+        (majority(&self.voters) && majority(&next.set) && lasts || at_once).then_some(&next.set)
+    }
+    /// This node's own voter has the new set too: it counts from now on.
+    pub fn take_force(&mut self) {
+        let Some(Change { set, .. }) = self.next.take() else { return };
         self.promised.retain(|m, _| set.contains(m));
-        (self.voters, self.next) = (set, None);
-        true
+        (self.voters, self.settled) = (set, true);
     }
     fn has_majorities(&self, who: &BTreeSet<Member>) -> bool {
         let majority =
             |of: &VoterSet| who.iter().filter(|m| of.contains(m)).count() >= of.majority();
-        majority(&self.voters) && self.next.as_ref().is_none_or(|(set, _)| majority(set))
+        majority(&self.voters) && self.next_voters().is_none_or(majority)
     }
     fn counts(&self, voter: &Member) -> bool {
-        self.voters.contains(voter)
-            || self.next.as_ref().is_some_and(|(set, _)| set.contains(voter))
+        self.voters.contains(voter) || self.next_voters().is_some_and(|set| set.contains(voter))
     }
     /// Who votes.
     pub fn voters(&self) -> &VoterSet {
@@ -183,7 +213,7 @@ impl Holder {
         }
         Renew {
             voters_version: self.voters.version,
-            next_version: self.next.as_ref().map(|(set, _)| set.version),
+            next_version: self.next_voters().map(|set| set.version),
             epoch: self.epoch,
             holder: self.me.clone(),
             round: self.round,
@@ -203,19 +233,22 @@ impl Holder {
 
     /// An answer. Counts only for this epoch and incarnation, from a voter of this set, for a round
     /// still remembered; the promise reaches from when that round was *sent* for the lesser of what
-    /// was asked and what was promised. True when a changed voter set is in force by it.
-    pub fn ack(&mut self, ack: &Ack, now: Timestamp) -> bool {
+    /// was asked and what was promised.
+    pub fn ack(&mut self, ack: &Ack) {
         if ack.epoch != self.epoch || ack.holder != self.me || !self.counts(&ack.voter) {
-            return false;
+            return;
         }
         if let Some(sent) = self.sent.get(&ack.round) {
             let until = *sent + Span(ack.duration.0.min(self.terms.duration.0));
             self.note(&ack.voter, until);
+            if let Some(next) = self.next.as_mut().filter(|next| ack.round >= next.from) {
+                let slot = next.promised.entry(ack.voter.clone()).or_insert(until);
+                *slot = (*slot).max(until);
+            }
         }
         if ack.round >= self.stage.0 {
             self.stage.1.insert(ack.voter.clone());
         }
-        self.take_force(now)
     }
 
     fn note(&mut self, voter: &Member, until: Timestamp) {
@@ -226,13 +259,7 @@ impl Holder {
     /// Until when it may acknowledge writes: the M-th newest promise. `None` while fewer than a
     /// majority ever promised.
     pub fn held_until(&self) -> Option<Timestamp> {
-        self.promised_until(&self.voters)
-    }
-    fn promised_until(&self, set: &VoterSet) -> Option<Timestamp> {
-        let of_set = self.promised.iter().filter(|(m, _)| set.contains(m));
-        let mut ends: Vec<Timestamp> = of_set.map(|(_, until)| *until).collect();
-        ends.sort_unstable_by(|a, b| b.cmp(a));
-        ends.get(set.majority() - 1).copied()
+        promised_until(&self.promised, &self.voters)
     }
 
     /// Whether it may acknowledge at `now`.
@@ -253,4 +280,12 @@ impl Holder {
             .map(|(m, _)| m.node.clone())
             .collect()
     }
+}
+
+/// The end of the M-th newest promise of that set.
+fn promised_until(promised: &BTreeMap<Member, Timestamp>, set: &VoterSet) -> Option<Timestamp> {
+    let of_set = promised.iter().filter(|(m, _)| set.contains(m));
+    let mut ends: Vec<Timestamp> = of_set.map(|(_, until)| *until).collect();
+    ends.sort_unstable_by(|a, b| b.cmp(a));
+    ends.get(set.majority() - 1).copied()
 }

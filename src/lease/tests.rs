@@ -179,22 +179,22 @@ fn a_holder_counts_from_when_it_asked() {
         duration: Span(duration),
         writes: 0,
     };
-    let _ = h.ack(&ack(1, second.round, 100), Timestamp(30));
+    h.ack(&ack(1, second.round, 100));
     assert_eq!(h.held_until(), None, "one of three is no majority");
-    let _ = h.ack(&ack(2, first.round, 100), Timestamp(30));
+    h.ack(&ack(2, first.round, 100));
     assert_eq!(h.held_until(), Some(Timestamp(110)));
-    let _ = h.ack(&ack(3, second.round, 50), Timestamp(30));
+    h.ack(&ack(3, second.round, 50));
     assert_eq!(h.held_until(), Some(Timestamp(110)), "a lesser promise counts for what it is");
-    let _ = h.ack(&ack(3, second.round, 100), Timestamp(30));
+    h.ack(&ack(3, second.round, 100));
     assert_eq!(h.held_until(), Some(Timestamp(120)));
-    let _ = h.ack(&ack(2, 5, 100), Timestamp(30));
+    h.ack(&ack(2, 5, 100));
     assert_eq!(
         h.held_until(),
         Some(Timestamp(120)),
         "a round of an earlier process does not count"
     );
     let stranger = Ack { voter: Member::new("n2", "b"), ..ack(2, second.round, 100) };
-    let _ = h.ack(&stranger, Timestamp(30));
+    h.ack(&stranger);
     assert!(!h.holds(Timestamp(120)));
 }
 
@@ -219,19 +219,63 @@ fn a_change_of_voters_never_takes_the_lease_from_its_holder() {
     let two = VoterSet { version: 2, members: [1, 2].map(member).into_iter().collect() };
     let mut h = Holder::new(member(1), Epoch(1), alone, sync(&[2], 0).into(), terms(), 7);
     h.granted(&member(1), Timestamp(0));
-    h.begin_change(two.clone());
+    h.begin_change(two.clone(), Timestamp(0));
+    h.changed(&member(2));
+    assert_eq!(h.due(Timestamp(2)), None, "it has the set and has promised nothing");
     assert_eq!(h.held_until(), Some(Timestamp(100)), "the set before counts alone");
-    assert!(!h.changed(&member(1), Timestamp(1)));
-    assert!(!h.changed(&member(2), Timestamp(2)), "it has the set and has promised nothing");
-    assert!(h.holds(Timestamp(2)));
     // The newcomer has no set but this one, and knows no holder.
     let mut new = Voter::restore(VoterRecord::new(member(2)), terms(), Timestamp(0));
     assert!(new.install(two.clone()).reply.is_ok());
-    let renew = h.renew(Timestamp(3), None, None, 0);
-    let ack = new.renew(Timestamp(4), &renew).reply.expect("the set that the change leads to");
-    assert!(h.ack(&ack, Timestamp(5)), "in force by its promise");
-    assert_eq!((h.voters(), h.next_voters()), (&two, None));
-    assert_eq!(h.held_until(), Some(Timestamp(100)));
+    let mut round = |h: &mut Holder, now: u64| {
+        let renew = h.renew(Timestamp(now), None, None, 0);
+        let ack = new.renew(Timestamp(now), &renew).reply.expect("the set that it leads to");
+        h.ack(&ack);
+        h.ack(&Ack { voter: member(1), ..ack });
+    };
+    round(&mut h, 3);
+    assert_eq!(h.due(Timestamp(54)), None, "it would last too short a time");
+    assert_eq!(h.due(Timestamp(5)), Some(&two));
+    assert!(!h.is_settled());
+    h.take_force();
+    assert_eq!((h.voters(), h.next_voters(), h.is_settled()), (&two, None, true));
+    assert_eq!(h.held_until(), Some(Timestamp(103)));
+}
+
+/// What was promised before a change began says nothing of it: its voter may not know which
+/// synchronous sets there are.
+#[test]
+fn promises_from_before_a_change_do_not_put_it_in_force() {
+    let mut h = Holder::new(member(1), Epoch(1), set(), sync(&[2, 3], 1).into(), terms(), 7);
+    let ack = |voter: u8, renew: &Renew| Ack {
+        voter: member(voter),
+        holder: member(1),
+        epoch: Epoch(1),
+        round: renew.round,
+        duration: Span(100),
+        writes: 0,
+    };
+    let before = h.renew(Timestamp(10), None, None, 0);
+    (1..=3).for_each(|voter| h.ack(&ack(voter, &before)));
+    h.begin_change(VoterSet { version: 9, ..set() }, Timestamp(11));
+    (2..=3).for_each(|voter| h.changed(&member(voter)));
+    assert_eq!(h.due(Timestamp(12)), None);
+    let since = h.renew(Timestamp(13), None, None, 0);
+    (1..=2).for_each(|voter| h.ack(&ack(voter, &since)));
+    assert!(h.due(Timestamp(14)).is_some());
+}
+
+/// Who leaves votes for its holder until it has left.
+#[test]
+fn a_set_that_one_is_not_in_is_not_taken_from_anybody() {
+    let mut v = voter(3);
+    let without = VoterSet { version: 9, members: [1, 2].map(member).into_iter().collect() };
+    assert!(v.hear_set(Timestamp(0), &without).persist.is_none());
+    let version = set().override_version(Epoch(1));
+    let overridden = VoterSet { version, ..without };
+    assert!(v.renew(Timestamp(0), &renew(1, 1)).reply.is_ok());
+    assert!(v.hear_set(Timestamp(1), &overridden).persist.is_none(), "a promise runs");
+    let over = v.lease_until();
+    assert!(v.hear_set(over, &overridden).persist.is_some());
 }
 
 fn won_history() -> Vec<EpochSync> {

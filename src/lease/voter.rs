@@ -396,8 +396,7 @@ impl Voter {
     pub fn renew(&mut self, now: Timestamp, renew: &Renew) -> Said<Result<Ack, Refusal>> {
         let own =
             renew.epoch == self.record.epoch && self.record.holder.as_ref() == Some(&renew.holder);
-        // While its own holder changes the set, versions may differ; the holder counts in both sets
-        // until a majority of each has the new one.
+        // While its own holder changes the set, versions may differ.
         let mine = self.record.voters.as_ref().map_or(0, |v| v.version);
         let next = renew.next_version == Some(mine);
         let version = if own || next { mine } else { renew.voters_version };
@@ -731,12 +730,21 @@ impl Voter {
     /// are only ever made by a holder or an override, and the newest one that exists is what the
     /// next claim has to carry. A node without a set takes one that it is in: it was down when it
     /// was readmitted.
-    pub fn hear_set(&mut self, set: &VoterSet) -> Said<()> {
-        let newer = self
-            .record
-            .voters
-            .as_ref()
-            .map_or_else(|| set.contains(&self.record.me), |mine| mine.version < set.version);
+    ///
+    /// A set that it is not in is taken from its holder only, which says it once it is in force;
+    /// before that this voter's promises still count. One that an override left is taken from
+    /// anybody, when no promise to another runs.
+    pub fn hear_set(&mut self, now: Timestamp, set: &VoterSet) -> Said<()> {
+        let me = self.record.me.clone();
+        let newer = self.record.voters.as_ref().map_or_else(
+            || set.contains(&me),
+            |mine| {
+                let overrides = |of: &VoterSet| VoterSet::overrides_of(of.version);
+                let overridden = overrides(set) > overrides(mine);
+                mine.version < set.version
+                    && if overridden { self.free_for(now, &me).is_ok() } else { set.contains(&me) }
+            },
+        );
         if newer {
             self.record.set_voters(set);
         }

@@ -41,12 +41,16 @@ pub enum Bug {
     HoldsOnOvertaken,
     /// A proof counts whoever asked for it, and whenever.
     AnyProof,
+    /// A changed voter set counts as soon as the holder thinks of it.
+    InForceAtOnce,
+    /// A holder changes the voter set on what another may have begun.
+    ChangesUnsettled,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 20] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -65,6 +69,8 @@ impl Bug {
         Bug::DoubtForgotten,
         Bug::HoldsOnOvertaken,
         Bug::AnyProof,
+        Bug::InForceAtOnce,
+        Bug::ChangesUnsettled,
     ];
 }
 

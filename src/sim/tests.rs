@@ -279,7 +279,8 @@ fn shows(bug: Bug, place: &Place) -> bool {
 }
 
 /// Each was met, or is one that the protocol exists to prevent; put back, it is found again. (Of
-/// `KeepsOldEpochs` no day tells any more since marks are written; the machine's own test does.)
+/// `KeepsOldEpochs` no day tells any more since marks are written, nor of `GuardOnlyRises` since a
+/// change of voters counts no earlier than it is promised; the machine's own tests do.)
 #[test]
 fn planted_bugs_are_found() {
     let places = [
@@ -297,7 +298,6 @@ fn planted_bugs_are_found() {
         (Bug::NoMark, Place::Scenario("older_backup_of_the_only_confirmer")),
         (Bug::NoMark, Place::Scenario("older_backup_of_a_lone_primary")),
         (Bug::AnyLine, Place::Scenario("promoted_by_hand_and_furthest")),
-        (Bug::GuardOnlyRises, Place::Scenario("guard_follows_the_lease_down")),
         (Bug::UnguardedForEver, Place::Scenario("guard_cannot_be_started")),
         (Bug::DoubtForgotten, Place::Scenario("commits_that_do_not_wait")),
         (Bug::HoldsOnOvertaken, Place::Day(10_103)),

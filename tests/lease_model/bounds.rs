@@ -31,8 +31,6 @@ pub enum Mutant {
     OverrideKnowsAll,
     /// The joint stage ends before the new set has what the old one confirmed.
     LeavesJointEarly,
-    /// The guard is told of a later end of the lease only.
-    GuardOnlyRises,
     /// A holder without a guard renews.
     UnguardedForEver,
     /// A restarted agent goes on with its database and leaves the guard behind.
@@ -54,6 +52,9 @@ pub struct Bounds {
     pub stale: usize,
     /// The second and the last voter hear nothing from the others, nor they from them.
     pub parted: bool,
+    /// The holder's agent was restarted in the middle of a change: the last voter is to leave, and
+    /// nobody else knows.
+    pub resumed: bool,
     /// How many voters after the first confirm at first; 0: all of them.
     pub confirming: usize,
     pub time: u64,
@@ -92,6 +93,7 @@ pub const QUIET: Bounds = Bounds {
     strangers: 0,
     stale: 0,
     parted: false,
+    resumed: false,
     confirming: 0,
     time: 3,
     claims: 1,

@@ -30,6 +30,8 @@ pub enum Action {
     Remove(usize, usize),
     /// The holder takes a change of voters back that is not in force.
     TakeBack(usize),
+    /// The holder puts the voters as they are into a set of its own making.
+    Settle(usize),
     Resync(usize, SyncSet),
     UseSync(usize),
     EndSync(usize),
@@ -67,7 +69,11 @@ impl Bounds {
     fn holder_actions(&self, world: &World, n: usize, holder: &Holder, actions: &mut Vec<Action>) {
         let now = Timestamp(world.time);
         let node = &world.nodes[n];
-        if world.left[8] > 0 && holder.next_voters().is_none() && node.target.is_none() {
+        let free = world.left[8] > 0 && holder.next_voters().is_none() && node.target.is_none();
+        if free && !holder.is_settled() {
+            actions.push(Action::Settle(n));
+        }
+        if free && (holder.is_settled()) {
             let here = holder.promised_by(now);
             // Who comes has promised nothing yet: it answers.
             let counts = |m: &&Member| here.contains(&m.node) || !holder.voters().contains(m);
@@ -159,7 +165,11 @@ impl Model for Bounds {
                     members: [0, 1, self.voters - 1].into_iter().map(member).collect(),
                 };
                 let missed = self.stale > 0 && n + 1 == self.voters || self.stale > 1 && n == 1;
-                let known = if missed { former } else { set.clone() };
+                let mut known = if missed { former } else { set.clone() };
+                if self.resumed && n == 0 {
+                    known.version += 1;
+                    known.members.retain(|v| number(v) + 1 < self.voters);
+                }
                 let durable = VoterRecord {
                     voters: votes.then_some(known),
                     epoch: Epoch(u64::from(votes)),
@@ -182,8 +192,14 @@ impl Model for Bounds {
                     doubt: quorate::model::loss::Doubt::default(),
                 };
                 assert_eq!(voter.renew(Timestamp(0), &renew).reply.is_ok(), votes);
+                let counted = voter.record().voters.clone().unwrap_or(set.clone());
+                let mine = counted.clone();
                 let mut holder =
-                    Holder::new(member(0), Epoch(1), set.clone(), sync.clone().into(), TERMS, 0);
+                    Holder::new(member(0), Epoch(1), counted, sync.clone().into(), TERMS, 0);
+                if self.changes > 0 && !self.resumed {
+                    holder.begin_change(mine, Timestamp(0));
+                    holder.take_force();
+                }
                 (0..self.voters).for_each(|v| holder.granted(&member(v), Timestamp(0)));
                 Node {
                     member: member(n),
@@ -284,7 +300,9 @@ impl Model for Bounds {
                 let news = |other: &Node| {
                     let set = other.durable.voters.as_ref().filter(|_| other.acts());
                     set.is_some_and(|set| {
-                        node.voter.clone().is_some_and(|mut v| v.hear_set(set).persist.is_some())
+                        node.voter
+                            .clone()
+                            .is_some_and(|mut v| v.hear_set(now, set).persist.is_some())
                     })
                 };
                 actions.extend(
@@ -440,10 +458,14 @@ impl Model for Bounds {
                 world.change_voters(n, |set| set.members.retain(|v| number(v) != m), self)
             }
             Action::TakeBack(n) => world.change_voters(n, |_| {}, self),
+            Action::Settle(n) => {
+                world.left[8] += 1;
+                world.change_voters(n, |_| {}, self);
+            }
             Action::Hear(n, m) => {
                 world.left[10] -= 1;
                 let set = world.nodes[m].durable.voters.clone()?;
-                world.keep(n, |voter| voter.hear_set(&set).persist);
+                world.keep(n, |voter| voter.hear_set(now, &set).persist);
             }
             Action::Lose => {
                 world.lost = true;
@@ -557,7 +579,9 @@ impl Model for Bounds {
             ),
             Property::sometimes(
                 "another voter set is in force",
-                |bounds: &Bounds, world: &World| bounds.changes == 0 || world.changed,
+                |bounds: &Bounds, world: &World| {
+                    bounds.changes == 0 || bounds.renewals == 0 || bounds.resumed || world.changed
+                },
             ),
             Property::sometimes(
                 "another synchronous set is in use",
@@ -570,7 +594,10 @@ impl Model for Bounds {
                         n.member.incarnation.as_str() == "b"
                             && n.durable.voters.as_ref().is_some_and(|v| v.contains(&n.member))
                     };
-                    bounds.reinstalls == 0 || bounds.changes < 2 || world.nodes.iter().any(again)
+                    bounds.reinstalls == 0
+                        || bounds.changes < 2
+                        || bounds.renewals == 0
+                        || world.nodes.iter().any(again)
                 },
             ),
             Property::sometimes("those who are left serve", |bounds: &Bounds, world: &World| {

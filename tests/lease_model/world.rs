@@ -162,7 +162,6 @@ impl World {
             if node.acts() && node.bare.is_none() {
                 let told = held.map(|until| until.0);
                 node.guard = match mutant {
-                    Mutant::GuardOnlyRises => node.guard.max(told),
                     // What an earlier process armed stands until the voters have answered.
                     _ if node.resuming => told.filter(|until| *until > self.time).or(node.guard),
                     _ => told.filter(|_| node.writable),
@@ -411,9 +410,10 @@ impl World {
                     if bounds.mutant == Mutant::CountsFromAnswer {
                         holder.granted(&ack.voter, now);
                     } else {
-                        self.changed |= holder.ack(&ack, now);
+                        holder.ack(&ack);
                     }
                 }
+                self.take_force(at);
             }
             Body::NotAcked(epoch) => {
                 let node = &self.nodes[at];
@@ -438,8 +438,9 @@ impl World {
                 if let Some(holder) = &mut self.nodes[at].holder
                     && holder.next_voters().is_some_and(|next| next.version == version)
                 {
-                    self.changed |= holder.changed(&voter, now);
+                    holder.changed(&voter);
                 }
+                self.take_force(at);
             }
             Body::Claim(request) => self.on_claim(at, &request, bounds),
             Body::Grant(grant) => self.on_grant(at, grant, bounds),
@@ -464,13 +465,14 @@ impl World {
             node.durable = record;
         }
         if let Ok(ack) = own.reply {
-            self.changed |= holder.ack(&ack, now);
+            holder.ack(&ack);
         }
+        self.take_force(n);
         self.broadcast(n, &Body::Renew(renew));
     }
 
-    /// The holder changes who votes, as the agent's machine does: its own voter first, then
-    /// everybody.
+    /// The holder changes who votes, as the agent's machine does: those who are to be in it hear of
+    /// it, and its own voter takes it last.
     pub fn change_voters(&mut self, n: usize, change: impl FnOnce(&mut VoterSet), bounds: &Bounds) {
         self.left[8] -= 1;
         let now = Timestamp(self.time);
@@ -478,27 +480,46 @@ impl World {
         let Some(holder) = &mut node.holder else { return };
         let mut set = holder.voters().clone();
         change(&mut set);
-        let newest = holder.next_voters().unwrap_or(holder.voters());
+        let own = node.voter.as_ref().unwrap().record().voters.clone();
+        let newest = holder.next_voters().or(own.as_ref()).unwrap_or(holder.voters());
         set.version = newest.next_version(holder.epoch());
-        holder.begin_change(set.clone());
-        if bounds.mutant == Mutant::NewVotersAtOnce {
-            // Its word alone is taken for everybody's.
-            let everybody: Vec<Member> =
-                holder.voters().members.iter().chain(set.members.iter()).cloned().collect();
-            everybody.iter().for_each(|m| _ = holder.changed(m, now));
-        }
+        holder.begin_change(set.clone(), now);
         let message = VoterChange { epoch: holder.epoch(), holder: node.member.clone(), set };
-        let said = node.voter.as_mut().unwrap().change(now, &message);
+        if bounds.mutant == Mutant::NewVotersAtOnce {
+            self.put_in_force(n, &message);
+        }
+        self.broadcast_within(n, &message);
+    }
+
+    fn broadcast_within(&mut self, n: usize, message: &VoterChange) {
+        let to: Vec<usize> = message.set.members.iter().map(number).filter(|m| *m != n).collect();
+        for m in to {
+            self.send(n, m, Body::Change(message.clone()));
+        }
+    }
+
+    /// A set that may come into force.
+    fn take_force(&mut self, n: usize) {
+        let node = &self.nodes[n];
+        let Some(holder) = &node.holder else { return };
+        let Some(set) = holder.due(Timestamp(self.time)).cloned() else { return };
+        let message = VoterChange { epoch: holder.epoch(), holder: node.member.clone(), set };
+        self.put_in_force(n, &message);
+        self.broadcast(n, &Body::Change(message));
+    }
+
+    fn put_in_force(&mut self, n: usize, message: &VoterChange) {
+        let now = Timestamp(self.time);
+        let node = &mut self.nodes[n];
+        let said = node.voter.as_mut().unwrap().change(now, message);
         if let Some(record) = said.persist {
             node.durable = record;
         }
-        if said.reply.is_ok() {
-            let me = node.member.clone();
-            if let Some(holder) = &mut node.holder {
-                self.changed |= holder.changed(&me, now);
-            }
+        if let Some(holder) = node.holder.as_mut().filter(|_| said.reply.is_ok()) {
+            let others = holder.voters().members != message.set.members;
+            holder.take_force();
+            self.changed |= others;
         }
-        self.broadcast(n, &Body::Change(message));
     }
 
     /// `kept`: what a failed write was to keep turns out to be there.

@@ -530,7 +530,7 @@ impl Machine {
             let system = self.voter.record().data.system;
             let upstream = Upstream { node: from.clone(), epoch, history: None, system };
             self.set_goal(Goal::Standby { upstream: Some(upstream), may_init: false }, turn);
-            let Some(holder) = self.new_holder(&claim) else { return };
+            let holder = self.new_holder(&claim);
             let reached = self.resource.position;
             if let Some(attempt) = &mut self.attempt {
                 attempt.stage = Stage::Fetching {
@@ -548,9 +548,8 @@ impl Machine {
             self.mind_fetching(now, turn);
             return;
         }
-        if let Some(holder) = self.new_holder(&claim) {
-            self.take_role(now, &claim, &win, holder, turn);
-        }
+        let holder = self.new_holder(&claim);
+        self.take_role(now, &claim, &win, holder, turn);
     }
 
     /// Gives up what it won: what it would lose, and on whose word, is part of the reason.
@@ -563,16 +562,16 @@ impl Machine {
     }
 
     /// The lease that was won counts from when it was claimed.
-    fn new_holder(&self, claim: &Claim) -> Option<Holder> {
+    fn new_holder(&self, claim: &Claim) -> Holder {
         let request = claim.request();
-        let voters = self.voter.record().voters.clone()?;
+        let voters = request.voters.clone();
         let round = self.setup.first_round + request.epoch.0 * 1_000_000;
         let (me, sync) = (self.setup.me.clone(), request.sync.clone());
         let mut holder = Holder::new(me, request.epoch, voters, sync, self.setup.terms, round);
         for voter in claim.granted_by() {
             holder.granted(voter, claim.sent());
         }
-        Some(holder)
+        holder
     }
 
     fn mind_fetching(&mut self, now: Timestamp, turn: &mut Turn) {

@@ -13,8 +13,13 @@ use std::collections::BTreeMap;
 use super::{Effect, Goal, Machine, Met, Tenure, Turn};
 use crate::lease::{Holder, Refusal, VoterChange};
 use crate::model::command::{OverrideOrder, VoterOrder};
+use crate::model::planted::{Bug, planted};
 use crate::model::{Member, NodeId, Span, SyncSet, Timestamp, VoterSet};
 use crate::wire::message::PeerMessage;
+
+/// A change that is not in force by then is taken back: who is to have it answers, and does not take
+/// it.
+const CHANGE_MAX: Span = Span::secs(10);
 
 /// A change is said again after this.
 const RESEND: Span = Span::millis(100);
@@ -130,6 +135,7 @@ impl Machine {
         let (voters, sync, stage) =
             (holder.voters().clone(), holder.sync_set(), holder.sync().clone());
         let joint = stage.sets.len() > 1;
+        self.take_force(now, turn);
         if self.take_back(now, turn) {
             return;
         }
@@ -184,17 +190,26 @@ impl Machine {
     /// by the set that is given up meets a voter that has this one, as in every change of one voter.
     fn take_back(&mut self, now: Timestamp, turn: &mut Turn) -> bool {
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return false };
-        let Some(next) = holder.next_voters() else { return false };
+        let Some((next, since)) = holder.next_voters().zip(holder.changing_since()) else {
+            return false;
+        };
         if next.members == holder.voters().members {
             return false;
         }
-        let Some(why) = too_few_promises(&self.met, holder, next, now) else { return false };
+        let late = || {
+            let why = format!("not enough of the new set have it after {CHANGE_MAX}");
+            (now.since(since) > CHANGE_MAX).then_some(why)
+        };
+        let Some(why) = too_few_promises(&self.met, holder, next, now).or_else(late) else {
+            return false;
+        };
         let version = next.next_version(holder.epoch());
         let set = VoterSet { version, members: holder.voters().members.clone() };
-        holder.begin_change(set.clone());
+        holder.begin_change(set.clone(), now);
         self.complaint = format!("the change of voters is taken back: {why}");
         turn.effects.push(Effect::Note(self.complaint.clone()));
-        self.say_set(now, set, turn);
+        self.wish = None;
+        self.say_set(set, turn);
         true
     }
 
@@ -250,7 +265,9 @@ impl Machine {
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
         if holder.next_voters().is_none() {
             let mut next = holder.voters().clone();
-            change(&mut next);
+            if holder.is_settled() || planted(Bug::ChangesUnsettled) {
+                change(&mut next);
+            }
             if let Some(why) = too_few_promises(&self.met, holder, &next, now) {
                 self.complaint = format!("the change waits: {why}");
                 return;
@@ -263,7 +280,7 @@ impl Machine {
                 .filter(|v| v.version > next.version)
                 .unwrap_or(holder.voters());
             next.version = newest.next_version(holder.epoch());
-            holder.begin_change(next);
+            holder.begin_change(next, now);
         } else if self.wish.as_ref().is_some_and(|w| now < w.resend) {
             return;
         }
@@ -271,22 +288,36 @@ impl Machine {
         if let Some(wish) = &mut self.wish {
             wish.resend = now + RESEND;
         }
-        self.say_set(now, set, turn);
+        self.say_set(set, turn);
     }
 
-    /// Tells everybody, this node's own voter first, which set it is from now on.
-    fn say_set(&mut self, now: Timestamp, set: VoterSet, turn: &mut Turn) {
+    /// Tells those who are in it which set it is to be. Who leaves votes for its holder until the
+    /// set is in force.
+    fn say_set(&mut self, set: VoterSet, turn: &mut Turn) {
+        let Tenure::Holding { holder, .. } = &self.tenure else { return };
+        let to: Vec<NodeId> = set.members.iter().map(|m| m.node.clone()).collect();
+        let message = VoterChange { epoch: holder.epoch(), holder: self.setup.me.clone(), set };
+        for peer in to.into_iter().filter(|peer| *peer != self.setup.me.node) {
+            turn.effects.push(Effect::Send(peer, PeerMessage::Change(message.clone())));
+        }
+    }
+
+    /// A set that may come into force: this node's own voter takes it last, so that an agent that
+    /// restarts before goes on by the one that counted.
+    fn take_force(&mut self, now: Timestamp, turn: &mut Turn) {
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
+        let Some(set) = holder.due(now).filter(|_| self.saves).cloned() else { return };
+        let version = set.version;
         let message = VoterChange { epoch: holder.epoch(), holder: self.setup.me.clone(), set };
         let said = self.voter.change(now, &message);
-        let own = said.reply.is_ok();
         Self::persist(turn, said.persist);
-        if own {
-            let in_force = holder.changed(&self.setup.me, now);
-            if in_force {
-                Self::note_in_force(holder, turn);
-            }
+        if said.reply.is_err() {
+            return;
         }
+        holder.take_force();
+        turn.effects.push(Effect::Note(format!("voter set version {version} is in force")));
+        turn.effects.push(Effect::Report);
+        // Who left hears it too, and that it votes no more.
         self.broadcast(&PeerMessage::Change(message), turn);
     }
 
@@ -300,43 +331,36 @@ impl Machine {
         let behind = |met: &&Met| {
             voters.contains(&met.member) && met.version > 0 && met.version != voters.version
         };
-        let Some(newest) = self.met.values().filter(behind).map(|met| met.version).max() else {
-            return;
-        };
+        let newest = self.met.values().filter(behind).map(|met| met.version).max();
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
+        // One that was away when it left hears so from its holder.
+        let left = |met: &&Met| met.version > 0 && met.version < voters.version;
+        if holder.is_settled() && holder.next_voters().is_none() {
+            let set = holder.voters().clone();
+            let message = VoterChange { epoch: holder.epoch(), holder: self.setup.me.clone(), set };
+            let to = self.met.iter().filter(|(_, met)| left(met));
+            turn.effects.extend(
+                to.map(|(n, _)| Effect::Send(n.clone(), PeerMessage::Change(message.clone()))),
+            );
+        }
+        let Some(newest) = newest else { return };
         if newest > voters.version && holder.next_voters().is_none() {
             let seen = VoterSet { version: newest, members: voters.members.clone() };
             let set = VoterSet { version: seen.next_version(holder.epoch()), ..seen };
-            holder.begin_change(set);
+            holder.begin_change(set, now);
         }
         let set = holder.next_voters().unwrap_or(voters).clone();
-        self.say_set(now, set, turn);
+        self.say_set(set, turn);
     }
 
-    /// A voter has a new set.
-    pub(super) fn voter_changed(
-        &mut self,
-        now: Timestamp,
-        voter: &Member,
-        version: u64,
-        turn: &mut Turn,
-    ) {
+    /// A voter has a new set: it is asked to promise, without waiting for the next round.
+    pub(super) fn voter_changed(&mut self, now: Timestamp, voter: &Member, version: u64) {
         if let Tenure::Holding { holder, renew_at, .. } = &mut self.tenure
             && holder.next_voters().is_some_and(|next| next.version == version)
         {
-            // Who has it is asked to promise, without waiting for the next round.
+            holder.changed(voter);
             *renew_at = now;
-            if holder.changed(voter, now) {
-                Self::note_in_force(holder, turn);
-            }
         }
-    }
-
-    /// A changed set counts from now on.
-    pub(super) fn note_in_force(holder: &Holder, turn: &mut Turn) {
-        let version = holder.voters().version;
-        turn.effects.push(Effect::Note(format!("voter set version {version} is in force")));
-        turn.effects.push(Effect::Report);
     }
 
     /// Removes voters that two persons attested as powered off. The caller has checked the

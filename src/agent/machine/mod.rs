@@ -198,6 +198,8 @@ pub struct Found {
     /// A server that no agent started runs here, on a node that never was in a cluster: it stays
     /// as it is until it is adopted.
     pub beside: bool,
+    /// A person had the server that was here before adopted.
+    pub adopted: bool,
 }
 
 /// The pure agent.
@@ -246,6 +248,7 @@ pub struct Machine {
     rebuilt: u64,
     /// A server that is not owned yet runs here: nothing is known of it, and nothing is claimed.
     beside: bool,
+    adopted: bool,
     /// That server takes writes, and somebody else is to found the cluster.
     contests: bool,
     now: Timestamp,
@@ -303,6 +306,7 @@ impl Machine {
             mark_took: Span::ZERO,
             rebuilt: 0,
             beside: found.beside,
+            adopted: found.adopted,
             contests: false,
             now,
         };
@@ -520,7 +524,7 @@ impl Machine {
     /// It does not run any more: from now on only this agent starts one here.
     pub fn alone(&mut self, now: Timestamp) -> Turn {
         self.turn(now, |machine, turn| {
-            (machine.beside, machine.contests) = (false, false);
+            (machine.beside, machine.contests, machine.adopted) = (false, false, true);
             turn.effects.push(Effect::Report);
         })
     }

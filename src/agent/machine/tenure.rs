@@ -326,29 +326,23 @@ impl Machine {
         let renew = holder.renew(now, promoted, system, self.setup.first_round);
         let own = self.voter.renew(now, &renew);
         Self::persist(turn, own.persist);
-        let mut in_force = false;
         // A voter that cannot save anything counts for nobody, and not for itself.
         if let Ok(ack) = own.reply.as_ref()
             && self.saves
         {
-            in_force = holder.ack(ack, now);
-        }
-        if in_force {
-            Self::note_in_force(holder, turn);
+            holder.ack(ack);
         }
         self.broadcast(&PeerMessage::Renew(renew), turn);
     }
 
     /// A voter promised.
-    pub(super) fn acked(&mut self, now: Timestamp, ack: &Ack, turn: &mut Turn) {
+    pub(super) fn acked(&mut self, ack: &Ack) {
         let asked = self.counting().and_then(|holder| holder.sent(ack.round));
         if self.is_restored(&ack.voter, ack.writes, asked) {
             return;
         }
-        if let Some(holder) = self.counting()
-            && holder.ack(ack, now)
-        {
-            Self::note_in_force(holder, turn);
+        if let Some(holder) = self.counting() {
+            holder.ack(ack);
         }
     }
 

@@ -209,25 +209,22 @@ fn two_voter_changes_in_a_row_lower_the_guards_deadline() {
         version,
         members: of.iter().map(|n| member(n)).collect(),
     };
-    holder(&mut machine, &|h| h.begin_change(set(2, &["n1", "n2"])));
-    assert_eq!(guard(&machine.wakeup(at(452))), None, "the set before counts until then");
-    let has = |h: &mut Holder, who: [&str; 2]| {
-        who.iter().for_each(|voter| _ = h.changed(&member(voter), at(455)));
+    let change = |h: &mut Holder, to: VoterSet, now: Timestamp| {
+        h.begin_change(to, now);
+        h.take_force();
     };
-    holder(&mut machine, &|h| has(h, ["n1", "n2"]));
+    holder(&mut machine, &|h| h.begin_change(set(2, &["n1", "n2"]), at(452)));
+    assert_eq!(guard(&machine.wakeup(at(452))), None, "the set before counts until then");
+    holder(&mut machine, &|h| h.take_force());
     assert_eq!(guard(&machine.wakeup(at(456))), Some(at(2_137)), "its own promise counts last");
     holder(&mut machine, &|h| {
         h.granted(&member("n1"), at(460));
         h.granted(&member("n2"), at(460));
-        h.begin_change(set(3, &["n1", "n2", "n4"]));
+        change(h, set(3, &["n1", "n2", "n4"]), at(460));
         h.granted(&member("n4"), at(100));
-        has(h, ["n1", "n2"]);
     });
     assert_eq!(guard(&machine.wakeup(at(461))), Some(at(2_260)));
-    holder(&mut machine, &|h| {
-        h.begin_change(set(4, &["n1", "n4"]));
-        has(h, ["n1", "n4"]);
-    });
+    holder(&mut machine, &|h| change(h, set(4, &["n1", "n4"]), at(461)));
     assert_eq!(guard(&machine.wakeup(at(462))), Some(at(1_900)), "n4 promised long ago");
     assert_eq!(guard(&machine.wakeup(at(463))), None, "once is enough");
 }

@@ -198,7 +198,7 @@ impl Machine {
     /// A peer's answer.
     pub fn reply(&mut self, now: Timestamp, from: &NodeId, reply: PeerReply) -> Turn {
         self.turn(now, |machine, turn| match reply {
-            PeerReply::Ack(ack) => machine.acked(now, &ack, turn),
+            PeerReply::Ack(ack) => machine.acked(&ack),
             PeerReply::Answer(answer) => machine.answered(answer),
             PeerReply::Grant(grant) => machine.granted(grant, turn),
             PeerReply::Refused { by, why } => {
@@ -220,7 +220,7 @@ impl Machine {
                     matches!(machine.tenure, Tenure::Holding { .. } | Tenure::Resuming { .. })
                         || machine.contests;
                 if let Some(set) = hello.voters.as_ref().filter(|_| !firm) {
-                    let said = machine.voter.hear_set(set);
+                    let said = machine.voter.hear_set(now, set);
                     Self::persist(turn, said.persist);
                 }
                 if let Some(line) = hello.line.as_ref().filter(|_| !firm) {
@@ -241,9 +241,7 @@ impl Machine {
                 let met = Met { member: hello.member, version, contests, at: now };
                 machine.met.insert(from.clone(), met);
             }
-            PeerReply::Changed { voter, version } => {
-                machine.voter_changed(now, &voter, version, turn)
-            }
+            PeerReply::Changed { voter, version } => machine.voter_changed(now, &voter, version),
             PeerReply::Noted => {}
         })
     }
@@ -280,6 +278,20 @@ impl Machine {
         self.met.iter().filter(move |(_, met)| missing(met)).map(|(node, _)| node)
     }
 
+    /// The data here was written in an epoch, and no voter remembers one: the state folders were
+    /// lost, and with them who may have acknowledged what.
+    fn data_without_an_epoch(&self) -> Option<String> {
+        let written = self.resource.data.line.as_ref().map(|l| l.timeline).filter(|t| *t > 1)?;
+        (self.is_unborn() && self.resource.has_data && !self.adopted).then(|| {
+            format!(
+                "nothing is founded: the data here was written in epoch {written}, and no voter \
+                 remembers an epoch, so the state folders were lost. Bring one of them back, or have \
+                 persons choose whose data is the history (docs/operating.md, \"When every state \
+                 folder is lost\")"
+            )
+        })
+    }
+
     /// The founder makes the first voter set when it has met every node of the file, none of which
     /// has one; then it claims the first epoch.
     pub(super) fn found(&mut self, now: Timestamp, turn: &mut Turn) {
@@ -303,6 +315,10 @@ impl Machine {
                 belongs.clone_into(&mut self.complaint);
             }
             // Whoever is there is met already, so that it is quick afterwards.
+            return self.broadcast(&PeerMessage::Hello, turn);
+        }
+        if let Some(why) = self.data_without_an_epoch() {
+            self.complaint = why;
             return self.broadcast(&PeerMessage::Hello, turn);
         }
         if self.voter.record().voters.is_none() {

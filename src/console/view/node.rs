@@ -51,8 +51,13 @@ pub(super) fn in_words(view: &ClusterView, node: &NodeView) -> Vec<Said> {
     let (sees, of) = (node.votes.iter().filter(|(_, v)| *v).count(), node.votes.len());
     let blind: Vec<&str> =
         node.votes.iter().filter(|(_, v)| !*v).map(|(n, _)| n.as_str()).collect();
-    let mut second = Said::text(format!("{sees} of {of} observers see it"));
-    if !blind.is_empty() {
+    let silent = node.verdict == Verdict::Failed && sees == 0 && of > 0;
+    let mut second = Said::text(if silent && node.closed.is_empty() {
+        format!("0 of {of} observers see it: down or cut off, nobody here can tell")
+    } else {
+        format!("{sees} of {of} observers see it")
+    });
+    if !blind.is_empty() && sees > 0 {
         second = second.say(Ink::Text, format!("; not {}", blind.join(", ")));
     }
     if !node.closed.is_empty() {
@@ -63,8 +68,6 @@ pub(super) fn in_words(view: &ClusterView, node: &NodeView) -> Vec<Said> {
                 node.closed.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ")
             ),
         );
-    } else if node.verdict == Verdict::Failed && sees == 0 && of > 0 {
-        second = second.then(1, " · ").say(Ink::Text, "down or cut off: nobody here can tell");
     }
     let fresh = node.heartbeat_age.is_some_and(|a| a < Span::secs(2));
     if let Some(r) = node.report.as_ref().filter(|_| fresh) {

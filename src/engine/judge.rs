@@ -353,7 +353,7 @@ impl Engine {
         if let Some(blocked) = &report.resource.blocked {
             let state = match blocked {
                 Blocked::ReadOnly => ClusterState::Critical,
-                Blocked::Waiting { .. } => ClusterState::Degraded,
+                Blocked::Waiting { .. } | Blocked::Database { .. } => ClusterState::Degraded,
             };
             return (state, format!("{primary} accepts writes, but {blocked}"));
         }

@@ -44,6 +44,8 @@ pub struct Win {
     pub last_fence: FenceRung,
     /// Who held the role before and was not seen stopped since.
     pub loose: Vec<(Member, FenceRung)>,
+    /// Whose commits a fence by grants does not hold up: the policy lets them wait for nobody.
+    pub not_fenced: Vec<String>,
     /// A voter that has more log than the claimant, and up to where.
     pub fetch: Option<(NodeId, Position)>,
     /// What would be lost once that is fetched.
@@ -56,9 +58,13 @@ const LOOSE_MAX: usize = 16;
 impl Win {
     /// The fence, and whom it is about where that is not the last holder.
     pub fn fence_words(&self) -> String {
-        let fence = self.fence.words();
+        let but = match &self.not_fenced[..] {
+            [] => String::new(),
+            names => format!(", but for {}", names.join(", ")),
+        };
+        let fence = format!("{}{but}", self.fence.words());
         if self.fence == self.last_fence {
-            return fence.to_owned();
+            return fence;
         }
         let who: Vec<_> = self.loose.iter().map(|(m, _)| m.node.as_str()).collect();
         let last = self.last_fence.words();
@@ -127,14 +133,16 @@ impl Claim {
                 FenceRung::Stopped
             } else if attested.contains(&entry.holder) {
                 FenceRung::PoweredOff
-            } else if self.account.is_sync_fenced(&entry) {
-                FenceRung::SyncFenced
             } else {
-                FenceRung::LeaseExpired
+                self.by_grants(&entry)
             };
             if rung == FenceRung::LeaseExpired && !accept_lease_only {
+                let doubted = || match &entry.doubt.why {
+                    Some(why) => format!("its commits may wait for no standby: {why}"),
+                    None => "its commits wait for no standby".to_owned(),
+                };
                 let needs = self.account.lacking(&entry).map_or_else(
-                    || "its commits wait for no standby".to_owned(),
+                    doubted,
                     |(have, needs)| {
                         format!("{have} of {needs} of its synchronous standbys granted")
                     },
@@ -150,7 +158,30 @@ impl Claim {
         let loose = self.loose(attested);
         let fence = loose.iter().map(|(_, rung)| *rung).fold(worst, Ord::max);
         let (fetch, loss) = (self.fetch(), self.account.loss());
-        Standing::Won(Win { fence, last_fence: worst, loose, fetch, loss })
+        let fences = fence == FenceRung::SyncFenced;
+        let not_fenced = if fences { self.not_fenced() } else { vec![] };
+        Standing::Won(Win { fence, last_fence: worst, loose, not_fenced, fetch, loss })
+    }
+
+    /// What grants alone say of a holder: cut off, its commits wait for ever, unless they waited for
+    /// nobody.
+    fn by_grants(&self, entry: &EpochSync) -> FenceRung {
+        if self.account.is_sync_fenced(entry) && entry.doubt.why.is_none() {
+            FenceRung::SyncFenced
+        } else {
+            FenceRung::LeaseExpired
+        }
+    }
+
+    /// Whose commits do not wait for standbys, by the policy, in epochs that grants fence.
+    fn not_fenced(&self) -> Vec<String> {
+        let open = self.account.open_epochs();
+        let by_grants = open.iter().filter(|e| self.account.released(e).is_none());
+        let mut names: Vec<String> =
+            by_grants.flat_map(|entry| entry.doubt.excluded.iter().cloned()).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// Former holders that nobody saw stopped, also of epochs that a later promotion closed: each
@@ -167,9 +198,7 @@ impl Claim {
                 loose.insert(member.clone(), *rung);
             }
             if self.account.released(&entry).is_none() {
-                let fenced = self.account.is_sync_fenced(&entry);
-                let rung = if fenced { FenceRung::SyncFenced } else { FenceRung::LeaseExpired };
-                loose.insert(entry.holder.clone(), rung);
+                loose.insert(entry.holder.clone(), self.by_grants(&entry));
             } else {
                 loose.remove(&entry.holder);
             }

@@ -352,6 +352,19 @@ fn what_the_holder_doubts_is_not_proved_by_grants() {
     let over = account(doubted(3, Some("fsync = off")), doubted(4, None));
     let LossAccount::None { excluded, .. } = over else { panic!("{over}") };
     assert_eq!(excluded[0], "etl");
+    // Commits that do not wait are not fenced by grants either.
+    let fence = |history: Vec<EpochSync>, unknown_accepted: bool| {
+        let mut c = Claim::new(claim(2, 2, sync(&[1, 3], 1)), set(), Timestamp(0), false);
+        [2, 3].into_iter().for_each(|n| c.grant(grant(n, 50, history.clone())));
+        match c.standing(&[], unknown_accepted) {
+            Standing::Won(win) => win.fence_words(),
+            Standing::Unfenced { why } => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(fence(doubted(3, Some("fsync = off")), false).contains("fsync = off"));
+    assert!(fence(doubted(3, Some("fsync = off")), true).contains("lease"));
+    assert_eq!(fence(doubted(3, None), false), "sync-fenced by grants, but for etl");
     // Nor by the holder's own log.
     let mut c = Claim::new(claim(2, 1, sync(&[2, 3], 1)), set(), Timestamp(0), true);
     for n in [1, 2] {

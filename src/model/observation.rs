@@ -326,6 +326,11 @@ impl Setback {
 pub enum Blocked {
     /// New transactions are read-only by the server's own setting.
     ReadOnly,
+    /// Every session of one database begins read only.
+    Database {
+        /// Which.
+        database: String,
+    },
     /// Commits wait for standbys that stream.
     Waiting {
         /// How many sessions wait.
@@ -342,6 +347,11 @@ impl std::fmt::Display for Blocked {
                 f,
                 "default_transaction_read_only = on: clients' writes are refused; mend: ALTER \
                  SYSTEM RESET default_transaction_read_only (or where else it is set), and reload"
+            ),
+            Blocked::Database { database } => write!(
+                f,
+                "database {database} is read only (ALTER DATABASE … SET \
+                 default_transaction_read_only = on): writes of its new sessions are refused"
             ),
             Blocked::Waiting { sessions, longest } => write!(
                 f,

@@ -55,6 +55,7 @@ fn fetching() -> (Machine, Turn) {
         });
     }
     let win = Win {
+        not_fenced: vec![],
         fence: FenceRung::SyncFenced,
         last_fence: FenceRung::SyncFenced,
         loose: vec![],

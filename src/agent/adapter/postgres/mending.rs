@@ -33,6 +33,8 @@ const UNSEEN_MAX: Span = Span::secs(1);
 /// What of the server is watched against what was ordered.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    /// Databases whose sessions begin read only.
+    pub(super) read_only: Vec<String>,
     ordered: Option<Moving>,
     ordered_at: Timestamp,
     /// Since when looks at the primary fail.
@@ -384,13 +386,18 @@ impl Driver {
                 let longest = Span::secs(longest.0 / 1_000_000_000);
                 Some(Blocked::Waiting { sessions, longest })
             }
-            None => None,
+            None => {
+                let database = self.watch.read_only.first().cloned();
+                database.map(|database| Blocked::Database { database })
+            }
         };
     }
 
     /// Nobody waits for a standby, and nothing holds replay up.
     pub(super) fn is_unhindered(&self) -> bool {
-        self.watch.waiting.is_empty() && self.watch.blocked.is_none() && !self.holding.is_any()
+        let held_up =
+            matches!(self.watch.blocked, Some(Blocked::ReadOnly | Blocked::Waiting { .. }));
+        self.watch.waiting.is_empty() && !held_up && !self.holding.is_any()
     }
 
     async fn count_cancelled(&mut self, look: &PrimaryLook) {

@@ -134,6 +134,11 @@ impl Driver {
             self.unreadable = unreadable.unwrap_or_default();
         }
         if let Ok(client) = self.client().await
+            && let Ok(databases) = sql::read_only_databases(client).await
+        {
+            self.watch.read_only = databases;
+        }
+        if let Ok(client) = self.client().await
             && let Ok(fails) = sql::archive_fails(client).await
         {
             self.archive_fails = fails.map(|fails| (now, fails));

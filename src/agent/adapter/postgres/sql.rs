@@ -227,6 +227,18 @@ pub async fn own_settings(client: &Session) -> Result<Vec<OwnSetting>, LookError
         .collect())
 }
 
+/// Databases whose every session begins read only (`ALTER DATABASE … SET`).
+///
+/// # Errors
+/// [`LookError`].
+pub async fn read_only_databases(client: &Session) -> Result<Vec<String>, LookError> {
+    let sql = "SELECT d.datname::text AS name FROM pg_db_role_setting s CROSS JOIN LATERAL \
+        unnest(s.setconfig) c JOIN pg_database d ON d.oid = s.setdatabase WHERE s.setrole = 0 \
+        AND lower(split_part(c, '=', 1)) = 'default_transaction_read_only' \
+        AND lower(split_part(c, '=', 2)) IN ('on', 'true', 'yes', '1') ORDER BY 1";
+    Ok(client.query(sql, &[]).await?.iter().map(|r| r.get("name")).collect())
+}
+
 /// The catalog keeps a value as it was typed: any case, and the spellings of a boolean (PostgreSQL,
 /// `synchronous_commit_options` in `guc_tables.c`).
 fn canonical(typed: &str) -> String {
@@ -258,7 +270,9 @@ const STANDBY: &str = "\
     current_setting('primary_slot_name') AS slot, \
     current_setting('synchronous_standby_names') AS sync, \
     current_setting('restore_command') AS restore, current_setting('fsync') AS fsync, \
-    current_setting('default_transaction_read_only') AS read_only \
+    CASE WHEN current_setting('default_transaction_read_only') = 'on' THEN (SELECT source NOT IN \
+        ('user', 'database', 'database user') FROM pg_settings \
+        WHERE name = 'default_transaction_read_only') ELSE false END AS read_only \
     FROM (SELECT max(pid) FILTER (WHERE backend_type = 'walreceiver') AS receiver, \
         coalesce(max(wait_event) FILTER (WHERE backend_type = 'startup'), '') AS waits, \
         coalesce(max(wait_event_type) FILTER (WHERE backend_type = 'startup'), '') AS waits_for, \
@@ -282,7 +296,9 @@ const PRIMARY: &str = "\
     current_setting('restore_command') AS restore, current_setting('fsync') AS fsync, \
     current_setting('full_page_writes') AS pages, \
     current_setting('synchronous_commit') AS commits, \
-    current_setting('default_transaction_read_only') AS read_only, \
+    CASE WHEN current_setting('default_transaction_read_only') = 'on' THEN (SELECT source NOT IN \
+        ('user', 'database', 'database user') FROM pg_settings \
+        WHERE name = 'default_transaction_read_only') ELSE false END AS read_only, \
     pg_current_wal_insert_lsn()::text AS ends, \
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock, a.* \
     FROM (SELECT count(*) FILTER (WHERE backend_type = 'client backend')::int AS sessions, \
@@ -374,7 +390,7 @@ pub async fn look(client: &Session) -> Result<Look, LookError> {
         guarded: Guarded {
             server: ["fsync", "pages", "commits"].map(|column| row.get(column)),
             own,
-            read_only: row.get::<_, String>("read_only") == "on",
+            read_only: row.get("read_only"),
             receivers: rows.iter().map(connection).collect(),
             twice: twice(&rows),
         },
@@ -511,7 +527,7 @@ pub async fn look_standby(client: &Session) -> Result<StandbyLook, LookError> {
         exhausted: waits == "RecoveryRetrieveRetryInterval" || waits == "RecoveryWalStream",
         moving: moving(&row),
         syncs: row.get::<_, String>("fsync") == "on",
-        read_only: row.get::<_, String>("read_only") == "on",
+        read_only: row.get("read_only"),
         sessions: sessions(&row),
         oldest: row.get("session"),
         newest: row.get("newest"),
@@ -657,6 +673,8 @@ pub async fn numbers(client: &Session, names: &[&str]) -> Result<Vec<u64>, LookE
 /// In words.
 pub async fn prove(config: &PostgresConfig, epoch: u64) -> Result<Span, LookError> {
     let client = Session::connect(config).await?;
+    // Its own role may have been given another default; clients' is looked at elsewhere.
+    client.execute("SET default_transaction_read_only = off").await?;
     client.execute(
         "SET client_min_messages = error; CREATE SCHEMA IF NOT EXISTS quorate; \
          CREATE TABLE IF NOT EXISTS quorate.proof (epoch bigint PRIMARY KEY, token text NOT NULL, at timestamptz NOT NULL DEFAULT now())",

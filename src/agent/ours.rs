@@ -46,6 +46,8 @@ struct Known {
     path: Option<FolderId>,
     /// The record on disk says the same.
     saved: bool,
+    /// The server's shared memory, once its pid file tells it.
+    memory: Option<u64>,
 }
 
 /// Where the record is kept.
@@ -86,7 +88,7 @@ impl Ours {
         port: u16,
     ) -> Result<Self, String> {
         let server = recorded(state_dir)?;
-        let known = Known { saved: server.is_some(), server, path: None };
+        let known = Known { saved: server.is_some(), server, path: None, memory: None };
         let ours = Self(Arc::new(Shared {
             file: file(state_dir),
             data_dir: data_dir.to_owned(),
@@ -123,6 +125,7 @@ impl Ours {
         let server = Server { process, boot: boot_id(), folder };
         self.with(|known| {
             known.saved &= known.server.as_ref() == Some(&server);
+            known.memory = known.memory.filter(|_| known.server.as_ref() == Some(&server));
             (known.path, known.server) = (Some(folder), Some(server));
         });
         self.save()
@@ -144,7 +147,7 @@ impl Ours {
 
     /// Nothing of the recorded server remains.
     fn forget(&self) {
-        self.with(|known| (known.server, known.saved) = (None, false));
+        self.with(|known| (known.server, known.saved, known.memory) = (None, false, None));
         // A record that stays names a process that is gone.
         let _ = std::fs::remove_file(&self.0.file);
     }
@@ -158,7 +161,12 @@ impl Ours {
     /// The same, after another look at the configured path.
     pub fn folders(&self) -> Folders {
         let path = FolderId::of(&self.0.data_dir).ok();
-        self.with(|known| known.path = path);
+        let server = self.server().map(|s| s.process.pid);
+        let memory = server.and_then(|pid| host::memory::segment_of(&self.0.data_dir, pid));
+        self.with(|known| {
+            known.path = path;
+            known.memory = memory.or(known.memory);
+        });
         self.known_folders()
     }
 
@@ -172,11 +180,17 @@ impl Ours {
         }
     }
 
+    /// Processes in its shared memory, wherever they work.
+    fn attached(&self) -> Vec<u32> {
+        self.with(|known| known.memory).map_or(vec![], host::memory::attached_to)
+    }
+
     /// Processes that remain of it.
     pub fn remaining(&self) -> Vec<u32> {
         let server = self.server().map(|s| s.process).filter(Process::still_runs);
         let mut found = host::processes_in(&self.folders());
         found.extend(server.map(|s| s.pid));
+        found.extend(self.attached());
         found.sort_unstable();
         found.dedup();
         found
@@ -199,6 +213,18 @@ impl Ours {
         let folders = self.folders();
         let (more, mut remaining) = host::kill_all_in(&folders, process, until);
         killed += more;
+        loop {
+            let left = self.attached();
+            if left.is_empty() || host::now() >= until {
+                remaining.extend(left);
+                break;
+            }
+            killed += u32::try_from(left.len()).unwrap_or(0);
+            for pid in left {
+                host::signal(pid, rustix::process::Signal::KILL);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let mut strangers: Vec<Listener>;
         let began = host::now();
         loop {

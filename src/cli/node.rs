@@ -153,11 +153,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             voters(change, |view, change| Ok((Some(voter(view, &change.node)?), None)))
         }
         What::Readmit(change) => voters(change, |view, change| {
-            let (old, new) = (voter(view, &change.node)?, member(view, &change.node)?);
-            if old == new {
+            // An override may have removed what it was before.
+            let (old, new) = (voter(view, &change.node).ok(), member(view, &change.node)?);
+            if old.as_ref() == Some(&new) {
                 return Err(eyre!("{} votes already, as it is: nothing to readmit", change.node));
             }
-            Ok((Some(old), Some(new)))
+            Ok((old, Some(new)))
         }),
         What::Drain(change) => drain(change, true),
         What::Undrain(change) => drain(change, false),

@@ -144,7 +144,7 @@ impl Action {
     pub fn twin(self) -> Option<&'static str> {
         Some(match self {
             Action::Switchover => "quorate switchover --to NODE",
-            Action::AcceptLoss => "quorate switchover --to NODE --accept-unknown-loss",
+            Action::AcceptLoss => "quorate plan --to NODE --accept-unknown-loss",
             Action::Resume => "quorate plan --resume",
             Action::Execute => "quorate execute DIGEST --confirm NODE",
             Action::Acknowledge => "quorate acknowledge --reason WORDS",

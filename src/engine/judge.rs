@@ -283,6 +283,18 @@ impl Engine {
             return (ClusterState::Critical, "no node holds the write role".into());
         };
         let mind = &self.nodes[&primary];
+        let sees = |of: &NodeId| {
+            quorum::votes(&self.cluster, &self.nodes, of, self.now).iter().any(|(_, sees)| *sees)
+        };
+        let promise = crate::lease::Terms::for_duration(self.cluster.lease).promise();
+        let unseen = mind.age(self.now).filter(|age| *age > promise && !sees(&primary));
+        if let Some(age) = unseen.filter(|_| mind.verdict == Verdict::Suspect) {
+            let why = format!(
+                "{primary} was last heard {age} ago, and nobody who is heard sees it: whether \
+                 anybody takes writes is not known"
+            );
+            return (ClusterState::Unknown, why);
+        }
         if mind.verdict == Verdict::Suspect {
             return (
                 ClusterState::Degraded,

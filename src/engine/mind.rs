@@ -65,8 +65,8 @@ impl NodeMind {
 
     /// Takes a report; an older one than the newest of the same process is dropped. True when it
     /// says something that may change a decision: ages and positions alone wait for the next
-    /// judgement.
-    pub(super) fn hear(&mut self, now: Timestamp, report: NodeReport) -> bool {
+    /// judgement. `now` is `None` where nobody knows how long it waited to be read.
+    pub(super) fn hear(&mut self, now: Option<Timestamp>, report: NodeReport) -> bool {
         if let Some(have) = &self.report
             && have.process == report.process
             && have.member == report.member
@@ -76,8 +76,10 @@ impl NodeMind {
         }
         let news = self.report.as_ref().is_none_or(|have| is_news(have, &report))
             || self.verdict != Verdict::Healthy;
-        self.detector.heartbeat(now);
-        self.heard = Some(now);
+        if let Some(now) = now {
+            self.detector.heartbeat(now);
+            self.heard = Some(now);
+        }
         self.latencies.note(&report.resource.check);
         let serves = report
             .shares
@@ -85,7 +87,7 @@ impl NodeMind {
             .is_some_and(|s| s.of.get(&report.member.node).is_some_and(|units| *units > 0));
         let writes =
             report.resource.state == ResourceState::Primary && report.resource.check.deep.is_some();
-        self.stuck_since = if serves && !writes { self.stuck_since.or(Some(now)) } else { None };
+        self.stuck_since = if serves && !writes { self.stuck_since.or(now) } else { None };
         self.report = Some(report);
         news
     }

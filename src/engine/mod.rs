@@ -208,6 +208,10 @@ pub struct Engine {
     state_why: String,
     judge_at: Timestamp,
     retry_at: Timestamp,
+    /// Since `started` this plane stood still, and had been running before.
+    stalled: bool,
+    /// Orders by the policy that agents refused, one after the other.
+    refused_in_a_row: u32,
     /// A planned move by itself is not tried before.
     planned_at: Timestamp,
     gathering_since: Option<Timestamp>,
@@ -351,6 +355,8 @@ impl Engine {
             state_why: "no agent was heard yet".into(),
             judge_at: now,
             retry_at: now,
+            refused_in_a_row: 0,
+            stalled: false,
             planned_at: now,
             gathering_since: None,
             failed_at: None,
@@ -382,7 +388,7 @@ impl Engine {
         assert!(now > self.now, "time strictly rises: {now:?} after {:?}", self.now);
         if now.since(self.now) > STALL {
             // This plane did not run for a while: that silence was its own.
-            self.started = now;
+            (self.started, self.stalled) = (now, true);
             self.nodes.values_mut().for_each(|mind| mind.detector.forgive(now));
         }
         self.now = now;

@@ -10,7 +10,7 @@ use crate::model::constraints::DecisionClass;
 use crate::model::plan::{Plan, PlanKind};
 use crate::model::record::shape;
 use crate::model::topology::Strategy;
-use crate::model::view::{Phase, Verdict};
+use crate::model::view::{ClusterState, Phase, Verdict};
 use crate::model::{NodeId, Span};
 
 /// A waiting plan is not held against a report that is a moment late, nor against a score that
@@ -417,7 +417,10 @@ impl Engine {
             );
             self.plan_news = format!("{text}, and expired; ask for a new one");
             self.durable.pending = None;
-            self.enter(making, rules::APPROVAL_TIMEOUT, Phase::NeedsPerson, text);
+            // Nobody is waited for where nothing is wrong.
+            let well = self.state == ClusterState::Healthy;
+            let phase = if well { Phase::Steady } else { Phase::NeedsPerson };
+            self.enter(making, rules::APPROVAL_TIMEOUT, phase, text);
             self.retry_at = self.now + self.policy.approval_timeout;
         }
     }

@@ -11,6 +11,9 @@ use crate::model::plan::{Check, Plan, PlanKind};
 use crate::model::view::{Phase, Verdict};
 use crate::model::{Digest, Member, NodeId};
 
+/// After a stall of the plane reports come for so long that were sent before.
+const BACKLOG: crate::model::Span = crate::model::Span::millis(400);
+
 impl Engine {
     pub(super) fn hear(&mut self, report: NodeReport) -> bool {
         let node = report.member.node.clone();
@@ -22,7 +25,9 @@ impl Engine {
         let is_data = self.is_data(&node);
         let now = self.now;
         let Some(mind) = self.nodes.get_mut(&node) else { return false };
-        let news = mind.hear(now, report);
+        // What waited while this plane stood still is no word about now.
+        let waited = self.stalled && now.since(self.started) < BACKLOG;
+        let news = mind.hear((!waited).then_some(now), report);
         let position = mind.report.as_ref().map(|r| r.resource.position);
         let lag = primary_end
             .zip(position)
@@ -194,10 +199,14 @@ impl Engine {
         if holds {
             return refuse("holder", "a node holds the write role: change the voter set the ordinary way (`quorate node remove`)".into());
         }
+        // Whoever was reinstalled speaks under its name and is another.
+        let is = |m: &Member, mind: &super::mind::NodeMind| {
+            mind.report.as_ref().is_none_or(|r| r.member == *m)
+        };
         let heard = |m: &&Member| {
-            self.nodes
-                .get(&m.node)
-                .is_some_and(|n| n.age(self.now).is_some_and(|a| a < crate::model::Span::secs(10)))
+            self.nodes.get(&m.node).is_some_and(|n| {
+                is(m, n) && n.age(self.now).is_some_and(|a| a < crate::model::Span::secs(10))
+            })
         };
         if let Some(alive) = order.remove.iter().find(heard) {
             return refuse(
@@ -211,7 +220,10 @@ impl Engine {
             .filter(|m| m.age(self.now).is_some_and(|a| a < crate::model::Span::secs(2)));
         for report in fresh.filter_map(|m| m.report.as_ref()) {
             let lately = |age: crate::model::Span| age < crate::model::Span::secs(5);
-            let named = |node: &NodeId| order.remove.iter().any(|r| r.node == *node);
+            let named = |node: &NodeId| {
+                let removed = order.remove.iter().find(|r| r.node == *node);
+                removed.is_some_and(|r| self.nodes.get(node).is_none_or(|n| is(r, n)))
+            };
             if let Some(seen) =
                 report.peers.iter().find(|p| named(&p.node) && p.answered.is_some_and(lately))
             {

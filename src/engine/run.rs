@@ -11,6 +11,10 @@ use crate::model::planted::{Bug, planted};
 use crate::model::view::{Outcome, Phase, RunView, StepState, StepView, Times, Verdict};
 use crate::model::{NodeId, Span, Timestamp};
 
+/// After so many orders that an agent refused in a row a person is asked, and nothing is repeated
+/// for a while.
+const REFUSED_MAX: u32 = 3;
+
 /// A command that shows no effect is sent again after this.
 const RESEND: Span = Span::millis(300);
 
@@ -417,13 +421,16 @@ impl Engine {
         let ours = id
             .starts_with(&format!("{}/{}/{}/", run.plan.cluster, run.plan.epoch, run.plan.number));
         if ours && nothing_changed {
-            self.end(
-                making,
-                run,
-                rules::ABANDONED,
-                Outcome::Aborted,
-                format!("{node} refused: {why}"),
-            );
+            let by_policy = run.approvals.is_empty();
+            let why = format!("{node} refused: {why}");
+            self.end(making, run, rules::ABANDONED, Outcome::Aborted, why.clone());
+            self.refused_in_a_row = if by_policy { self.refused_in_a_row + 1 } else { 0 };
+            // The same order would be refused again: an agent may have another policy.
+            if self.refused_in_a_row >= REFUSED_MAX {
+                self.retry_at = self.now + self.policy.approval_timeout;
+                let text = format!("{why} ({} times in a row)", self.refused_in_a_row);
+                self.enter(making, rules::ABANDONED, Phase::NeedsPerson, text);
+            }
         } else {
             self.durable.run = Some(run);
         }
@@ -688,6 +695,9 @@ impl Engine {
             confidence,
         });
         self.durable.run = None;
+        if outcome != Outcome::Aborted {
+            self.refused_in_a_row = 0;
+        }
         self.retry_at = self.now + RETRY_AFTER;
         self.set_phase(match outcome {
             Outcome::Verified => Phase::Stabilising,

@@ -668,6 +668,8 @@ fn a_stall_of_the_plane_makes_nobody_healthy() {
     let before = verdict(&world);
     assert!(before >= Verdict::Suspect);
     world.now = world.now + Span::millis(1_500);
+    // What it said before it died lay in this plane's own queue.
+    world.hear(report("n3"));
     for _ in 0..10 {
         others(&mut world);
         world.pass(50);
@@ -678,6 +680,19 @@ fn a_stall_of_the_plane_makes_nobody_healthy() {
     world.hear(report("n3"));
     world.pass(100);
     assert_eq!(verdict(&world), Verdict::Healthy);
+}
+
+/// Everything was dead, and the plane went by the last words: "DEGRADED node-1 takes writes, votes 3
+/// of 3".
+#[test]
+fn a_cluster_that_nobody_hears_is_not_said_to_take_writes() {
+    let mut world = World::calm(Strategy::Manual);
+    world.pass(60_000);
+    let view = world.engine.view();
+    assert_eq!(view.state, ClusterState::Unknown, "{}", view.why);
+    assert!(view.why.contains("is not known"), "{}", view.why);
+    assert_eq!((view.primary.clone(), view.votes), (None, 0));
+    assert!(view.phase.ways_out.iter().any(|w| w.text.contains("start the host")));
 }
 
 /// "policy ✗: 2 min 30 s against 1 min 00 s" after a clean failover of 0.6 s: the rest was a person

@@ -46,11 +46,14 @@ impl Engine {
             self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| r.resource.kind == "sim");
         (view.state, view.why) = (self.state, self.state_why.clone());
         view.epoch = self.durable.epoch;
+        let promise = crate::lease::Terms::for_duration(self.cluster.lease).promise();
         let holding = primary
             .as_ref()
             .and_then(|p| self.nodes.get(p))
             .and_then(|m| m.report.as_ref())
-            .filter(|r| r.holding.is_some());
+            .filter(|r| r.holding.is_some())
+            // By its last word it would hold the role for ever.
+            .filter(|r| self.nodes[&r.member.node].age(self.now).is_some_and(|a| a <= promise));
         view.primary = holding.map(|r| r.member.node.clone());
         view.quorum = self.quorum();
         view.voters = holding.map_or(view.voters, |r| r.vote.voters.max(1));

@@ -333,7 +333,7 @@ impl Engine {
         }
         let set = self.said().map(|r| &r.vote).max_by_key(|v| v.voters_version);
         let Some(vote) = set.filter(|v| !v.members.is_empty()) else { return };
-        let gone = |m: &&Member| !self.is_heard(&m.node);
+        let gone = |m: &&Member| !self.said().any(|r| r.member == **m);
         let remove: Vec<Member> = vote.members.iter().filter(gone).cloned().collect();
         let members = vote.members.iter().filter(|m| !remove.contains(m)).cloned().collect();
         let order = OverrideOrder {
@@ -348,7 +348,8 @@ impl Engine {
         }
         let names: Vec<NodeId> = remove.iter().map(|m| m.node.clone()).collect();
         let text = format!(
-            "if {} are powered off for good: two persons attest it and remove them",
+            "if {} are powered off for good, or were reinstalled: two persons attest it and remove \
+                them",
             list(&names)
         );
         ways.push(way(Act::Override { remove }, text));

@@ -141,12 +141,9 @@ impl Claim {
                     Some(why) => format!("its commits may wait for no standby: {why}"),
                     None => "its commits wait for no standby".to_owned(),
                 };
-                let needs = self.account.lacking(&entry).map_or_else(
-                    doubted,
-                    |(have, needs)| {
-                        format!("{have} of {needs} of its synchronous standbys granted")
-                    },
-                );
+                let needs = self.account.lacking(&entry).map_or_else(doubted, |(have, needs)| {
+                    format!("{have} of {needs} of its synchronous standbys granted")
+                });
                 let why = format!(
                     "nothing proves that {} (epoch {}) cannot acknowledge: {needs}",
                     entry.holder.node, entry.epoch

@@ -1,6 +1,7 @@
 //! This host: its suspend-aware clock, its disk, its processes, and who listens on it.
 
 pub mod listeners;
+pub mod memory;
 pub mod processes;
 pub mod stillness;
 

@@ -100,8 +100,8 @@ pub struct Control {
     pub demands: [u64; 5],
     /// It is a copy whose end of the backup has not come yet.
     pub awaits_backup_end: bool,
-    /// Up to where it has to replay before it is consistent.
-    pub consistent_from: Lsn,
+    /// Up to where it has to replay before it is consistent; timeline 0: it says nothing of it.
+    pub consistent: Position,
 }
 
 /// Settings that log carries, and which a standby needs at least as high.
@@ -143,7 +143,10 @@ impl Control {
             ]
             .map(|name| field(name).parse().unwrap_or(0)),
             awaits_backup_end: field("Backup start location").parse().unwrap_or(Lsn(0)) > Lsn(0),
-            consistent_from: field("Minimum recovery ending location").parse().unwrap_or_default(),
+            consistent: Position {
+                timeline: field("Min recovery ending loc's timeline").parse().unwrap_or(0),
+                lsn: field("Minimum recovery ending location").parse().unwrap_or_default(),
+            },
         })
     }
     /// What the log demands of a setting.
@@ -171,6 +174,17 @@ pub fn newest_timeline(data_dir: &Path) -> Option<u32> {
         .into_iter()
         .filter_map(|(_, name)| u32::from_str_radix(name.get(..8)?, 16).ok())
         .max()
+}
+
+/// The newest history that is here, whether any log of it is.
+pub fn newest_history(data_dir: &Path) -> Option<TimelineHistory> {
+    let entries = std::fs::read_dir(data_dir.join("pg_wal")).ok()?;
+    let number = |name: String| u32::from_str_radix(name.strip_suffix(".history")?, 16).ok();
+    let newest = entries
+        .flatten()
+        .filter_map(|e| number(e.file_name().to_string_lossy().into_owned()))
+        .max();
+    newest.map(|timeline| history(data_dir, timeline))
 }
 
 /// Where the log of a segment of that name begins.

@@ -54,12 +54,26 @@ impl Driver {
         let control = Control::read(&self.setup.programs, &data_dir).await?;
         if !self.is_apart(history) {
             let clean = control.is_clean_primary() && history.continues(control.checkpoint);
+            if control.was_standby() && !self.can_start(&control) {
+                // It can say nothing any more, and no rewind begins with what does not start.
+                self.keep_fork(history, &control)?;
+                return self.reclone(upstream).await;
+            }
             if clean || control.was_standby() || control.checkpoint.timeline == history.timeline {
                 return Ok(());
             }
         }
         // It crashed as a primary: its control file does not say where its log ends.
         self.rewind(upstream, history, &control).await
+    }
+
+    /// A standby starts towards the newest history that is in its log folder, and not at all where
+    /// its own log has left that: a rewind or a receiver that was cut short may have fetched it.
+    fn can_start(&self, control: &Control) -> bool {
+        let Some(newest) = files::newest_history(&self.setup.config.data_dir) else { return true };
+        let needs = [control.checkpoint, control.consistent];
+        let on_it = |at: &Position| at.timeline == 0 || newest.continues(*at);
+        newest.timeline < control.checkpoint.timeline || needs.iter().all(on_it)
     }
 
     /// A running standby is past the switch point: stop it and rewind it.

@@ -140,7 +140,7 @@ impl Driver {
         let control = Control::read(&self.setup.programs, &self.setup.config.data_dir).await?;
         let answer = self.ask(upstream, control.checkpoint, control.segment_bytes).await?;
         let never_ends = control.awaits_backup_end && all;
-        if !never_ends && control.consistent_from <= answer.end {
+        if !never_ends && control.consistent.lsn <= answer.end {
             return failed(format!(
                 "it lets nobody in and has got nowhere for {still}; its last words: {last}"
             ));
@@ -153,7 +153,7 @@ impl Driver {
             if never_ends {
                 "the end of its backup".into()
             } else {
-                control.consistent_from.to_string()
+                control.consistent.lsn.to_string()
             },
             answer.end
         ))

@@ -223,3 +223,52 @@ fn a_voter_whose_disk_fails_ends_and_votes_again_only_from_a_new_file() {
     load.reach(200);
     nothing_lost(&load.end(&cluster));
 }
+
+/// The open file took every promise, and no process that starts later would have read one.
+#[test]
+fn a_store_that_is_deleted_under_its_agent_is_written_anew() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    let stores = ["node-1", "node-2", "node-3"].map(|node| cluster.dir(node).join("state"));
+    for folder in &stores {
+        for name in ["agent.sqlite", "agent.sqlite-wal", "agent.sqlite-shm"] {
+            let _ = std::fs::remove_file(folder.join(name));
+        }
+    }
+    comes_true("every store is there again", 20, || {
+        stores.iter().all(|folder| folder.join("agent.sqlite").exists())
+    });
+    cluster.calm();
+    cluster.ok("node-1", "create table acked as select generate_series(1,55)");
+    for node in ["node-1", "node-2", "node-3"] {
+        cluster.lab().kill(node, What::Host).unwrap();
+    }
+    for node in ["node-1", "node-2", "node-3"] {
+        cluster.lab().heal(node).unwrap();
+    }
+    let view = cluster.calm();
+    assert!(view.epoch > quorate::model::Epoch(2), "the epochs go on: {}", view.epoch);
+    let primary = view.primary.unwrap().to_string();
+    assert_eq!(cluster.count(&primary, "acked"), 55);
+}
+
+/// Nobody remembers an epoch, and the data was written in one.
+#[test]
+fn nothing_is_founded_on_data_of_an_epoch_that_nobody_remembers() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    for node in ["node-1", "node-2", "node-3"] {
+        cluster.lab().kill(node, What::Host).unwrap();
+        let state = cluster.dir(node).join("state");
+        for name in ["agent.sqlite", "agent.sqlite-wal", "agent.sqlite-shm"] {
+            let _ = std::fs::remove_file(state.join(name));
+        }
+    }
+    for node in ["node-1", "node-2", "node-3"] {
+        cluster.lab().heal(node).unwrap();
+    }
+    let view = cluster.until("the founder says why not", 40, |v| {
+        report(v, "node-1").is_some_and(|r| r.complaint.contains("nothing is founded"))
+    });
+    assert_eq!(view.primary, None, "{}", view.why);
+}

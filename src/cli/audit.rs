@@ -47,6 +47,9 @@ enum Command {
     },
 }
 
+/// So many characters name a record by its hash.
+const HASH_MIN: usize = 8;
+
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if let Some(Command::Verify { file: Some(file) }) = &arguments.command {
         return verify(file);
@@ -63,7 +66,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             },
         };
         let wanted = |r: &ChainedRecord| {
-            let is_it = |id: &String| r.number.to_string() == *id || r.hash.starts_with(&**id);
+            // A few digits are a number; a hash is named by more.
+            let is_it = |id: &String| match id.parse::<u64>() {
+                Ok(number) if id.len() < HASH_MIN => r.number == number,
+                number => number == Ok(r.number) || r.hash.starts_with(&**id),
+            };
             arguments.audit_id.as_ref().is_none_or(is_it)
         };
         // A chain that is only checked needs no records here.

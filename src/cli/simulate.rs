@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// events.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
-    /// Writes the outcome here as JSON (`-`: standard output).
+    /// Writes the outcome here as JSON (`json` or `-`: standard output; `table`: in words)
     #[arg(long)]
     output: Option<PathBuf>,
     /// Lists the named scenarios.
@@ -100,8 +100,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     match arguments.runs {
         Some(runs) => {
             let forecast = many(&cluster, &policy, &conditions, &scenario, arguments.seed, runs);
-            write(arguments.output.as_deref(), &forecast)?;
-            if arguments.output.is_none() {
+            write(file(arguments), &forecast)?;
+            if file(arguments).is_none() {
                 print_forecast(&forecast, arguments);
             }
             let (broken, other) = (forecast.violations, forecast.unexpected);
@@ -115,8 +115,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         None => {
             let outcome = sim::run(&cluster, &policy, &conditions, &scenario, arguments.seed);
-            write(arguments.output.as_deref(), &outcome)?;
-            if arguments.output.is_none() {
+            write(file(arguments), &outcome)?;
+            if file(arguments).is_none() {
                 print_outcome(&scenario, &outcome);
             }
             let well = outcome.violations.is_empty() && outcome.unmet.is_empty();
@@ -132,7 +132,7 @@ fn ended(arguments: &Arguments, well: bool, why: impl FnOnce()) -> Outcome {
     if well {
         return Outcome::Done;
     }
-    if arguments.output.is_some() {
+    if file(arguments).is_some() {
         why();
     }
     Outcome::NotDone
@@ -219,9 +219,14 @@ fn list() -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Where the document goes; `table` is what is printed anyway.
+fn file(arguments: &Arguments) -> Option<&Path> {
+    arguments.output.as_deref().filter(|path| *path != Path::new("table"))
+}
+
 fn write(path: Option<&Path>, document: &impl serde::Serialize) -> Result<()> {
     match path {
-        Some(path) if path == Path::new("-") => output::json(document),
+        Some(path) if ["-", "json"].map(Path::new).contains(&path) => output::json(document),
         Some(path) => output::write(path, document)?,
         None => {}
     }

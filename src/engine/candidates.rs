@@ -253,7 +253,7 @@ impl Engine {
             format!("{most} B"),
             "it runs and catches up",
         ));
-        if let Some(serving) = resource.serving.as_ref().filter(|_| !shares) {
+        if let Some(serving) = resource.serving.as_ref().filter(|_| !shares && runs) {
             measured(serves::replays(resource, serving));
         }
         if let Some(refuses) = serves::refuses_writes(resource).filter(|_| !shares) {

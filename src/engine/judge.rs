@@ -298,7 +298,13 @@ impl Engine {
         if mind.verdict == Verdict::Suspect {
             return (
                 ClusterState::Degraded,
-                format!("{primary} is silent: whether it takes writes is not known"),
+                // Its agent may well be heard: then it is its database that gives no sign of life.
+                match self.speaks(&primary) {
+                    true => {
+                        format!("{primary}: {}: whether it takes writes is not known", mind.why)
+                    }
+                    false => format!("{primary} is silent: whether it takes writes is not known"),
+                },
             );
         }
         let holding = mind

@@ -284,7 +284,7 @@ impl Engine {
                     self.durable.pending = Some(Pending { plan, digest, since: self.now });
                     self.set_phase(Phase::AwaitingApproval);
                 } else {
-                    self.begin(making, plan, vec![]);
+                    self.begin(making, plan, vec![], None);
                 }
             }
             Err(refusal) => {
@@ -358,7 +358,7 @@ impl Engine {
                         format!("plan {}: {summary}", digest.short()),
                         data,
                     );
-                    self.begin(making, plan, vec![]);
+                    self.begin(making, plan, vec![], None);
                 }
             }
             Err(refusal) => {

@@ -358,7 +358,7 @@ impl Engine {
                 let text = format!("{who} confirmed plan {}: {}", plan.short(), approval.reason);
                 let data = serde_json::to_value(&approval).unwrap_or_default();
                 self.note(making, rules::EXECUTED, who, "approval", text, data);
-                self.begin(making, pending.plan, vec![approval]);
+                self.begin(making, pending.plan, vec![approval], Some(pending.since));
             }
             PersonOrder::Verify { reason } if self.shares_traffic() => {
                 self.verify_everywhere(making, who, &reason)

@@ -147,7 +147,7 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
     let held = held(resource);
     match &resource.state {
         ResourceState::Stopped(evidence) if evidence.how == "empty" => {
-            (Verdict::Degraded, "no data yet".into())
+            (Verdict::Degraded, "empty, never copied".into())
         }
         ResourceState::Stopped(evidence) => {
             (Verdict::Failed, format!("its database is stopped ({})", evidence.how))

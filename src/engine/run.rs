@@ -11,8 +11,8 @@ use crate::model::planted::{Bug, planted};
 use crate::model::view::{Outcome, Phase, RunView, StepState, StepView, Times, Verdict};
 use crate::model::{NodeId, Span, Timestamp};
 
-/// After so many orders that an agent refused in a row a person is asked, and nothing is repeated
-/// for a while.
+/// After so many orders that an agent refused in a row a person is asked, and it is tried again
+/// after longer and longer pauses.
 const REFUSED_MAX: u32 = 3;
 
 /// A command that shows no effect is sent again after this.
@@ -25,7 +25,14 @@ pub(super) enum Standing {
 }
 
 impl Engine {
-    pub(super) fn begin(&mut self, making: &mut Making, plan: Plan, approvals: Vec<Approval>) {
+    /// `waited`: since when the plan was there to be read.
+    pub(super) fn begin(
+        &mut self,
+        making: &mut Making,
+        plan: Plan,
+        approvals: Vec<Approval>,
+        waited: Option<Timestamp>,
+    ) {
         let steps = plan
             .steps
             .iter()
@@ -48,9 +55,10 @@ impl Engine {
             _ => self.last_writable,
         };
         let (digest, now) = (plan.digest(), self.now);
-        let waited = self.durable.pending.take().filter(|p| p.digest == digest).map(|p| p.since);
+        self.durable.pending = None;
         let known_from = match (plan.kind.is_planned(), self.failed_at) {
             (true, _) => waited,
+            // A plane that was started since knows of the failure no later than of the plan.
             (false, failed) => failed.filter(|at| *at >= outage_from).or(waited),
         };
         (self.moved_since, self.plan_news) = (None, String::new());
@@ -427,7 +435,8 @@ impl Engine {
             self.refused_in_a_row = if by_policy { self.refused_in_a_row + 1 } else { 0 };
             // The same order would be refused again: an agent may have another policy.
             if self.refused_in_a_row >= REFUSED_MAX {
-                self.retry_at = self.now + self.policy.approval_timeout;
+                let pauses = 1 << self.refused_in_a_row.min(6);
+                self.retry_at = self.now + Span(RETRY_AFTER.0 * pauses);
                 let text = format!("{why} ({} times in a row)", self.refused_in_a_row);
                 self.enter(making, rules::ABANDONED, Phase::NeedsPerson, text);
             }

@@ -452,6 +452,30 @@ fn a_candidate_that_waits_with_a_plan_that_ended_is_disarmed() {
     assert!(world.orders().contains(&"disarm"), "{:?}", world.orders());
 }
 
+/// Plane and agents had different policies: plan, order and refusal, twice a second, for ever, and
+/// nobody was told.
+#[test]
+fn an_order_that_is_refused_again_and_again_ends_with_a_person() {
+    let mut world = World::calm(Strategy::Automatic);
+    fail(&mut world);
+    let mut refused = 0;
+    for _ in 0..100 {
+        if let Some((node, command)) = world.sent.pop() {
+            world.sent.clear();
+            if matches!(command.order, Order::Arm { .. }) {
+                let outcome = Err("the plan needs a person's approval".into());
+                world.input(Input::Reply { node, reply: CommandReply { id: command.id, outcome } });
+                refused += 1;
+            }
+        }
+        world.pass(100);
+        fail(&mut world);
+    }
+    let view = world.engine.view();
+    assert_eq!(view.phase.phase, Phase::NeedsPerson, "{refused}");
+    assert!((3..7).contains(&refused), "{refused} times in ten seconds");
+}
+
 #[test]
 fn a_candidate_that_gives_up_ends_the_run_and_another_is_tried() {
     let mut world = World::calm(Strategy::Automatic);
@@ -708,7 +732,7 @@ fn the_policy_judges_what_the_machine_took_and_not_how_long_a_person_read() {
     let plan = world.engine.snapshot().pending.clone().unwrap().plan;
     let begun = world.now;
     let mut making = Making::new(world.now, WallTime(0), "test");
-    world.engine.begin(&mut making, plan.clone(), vec![]);
+    world.engine.begin(&mut making, plan.clone(), vec![], None);
     drop(world.engine.finish(making));
     world.pass(600);
     let run = world.engine.durable.run.take().unwrap();

@@ -115,8 +115,11 @@ fn certificates_are_read_again_and_told_of_before_they_end() {
 
     // A host that answers where nothing listens is told from one that does not answer.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nobody = quorate::wire::Client::new(&free.to_string(), "node-1", &cluster.identity.tls);
-    let call = async { nobody.unwrap().call(&quorate::wire::message::CallRequest::View).await };
+    let call = async {
+        let tls = &cluster.identity.tls;
+        let nobody = quorate::wire::Client::new(&free.to_string(), "node-1", tls).unwrap();
+        nobody.call(&quorate::wire::message::CallRequest::View).await
+    };
     let refused = cluster.runtime.block_on(call).unwrap_err();
     assert!(refused.closed, "{refused}");
 

@@ -306,8 +306,11 @@ fn positions(
         lines.extend(parts::said(model, &Said::new().say(Ink::Warn, words), 1, width));
     }
     for room in &report.rooms {
-        let total = if room.total == 0 { "unknown".into() } else { number::bytes(room.total) };
-        let words = format!("{} free of {total} · {}", number::bytes(room.free), room.path);
+        let free = match room.total {
+            0 => "unknown".into(),
+            total => format!("{} free of {}", number::bytes(room.free), number::bytes(total)),
+        };
+        let words = format!("{free} · {}", room.path);
         lines.extend(parts::labelled(model, &room.what, Ink::Muted, &Said::text(words), 13, width));
     }
     lines

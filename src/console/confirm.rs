@@ -119,7 +119,13 @@ impl Confirm {
             return broken("epoch", format!("epoch {} → {}", self.epoch, view.epoch));
         }
         match &view.plan {
-            None => broken("plan", format!("plan {} is gone", self.digest.short())),
+            None => {
+                let why = match view.outlook.plan_news.as_str() {
+                    "" => String::new(),
+                    news => format!(": {news}"),
+                };
+                broken("plan", format!("plan {} is gone{why}", self.digest.short()))
+            }
             Some(plan) if *plan == self.plan => None,
             Some(plan) => {
                 let (before, after) = (&self.plan.to.node, &plan.to.node);

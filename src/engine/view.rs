@@ -218,8 +218,10 @@ impl Engine {
                     )
                 })
             }
-            _ if self.durable.pending.is_some() => {
-                "nothing by itself while a plan waits for a person".to_owned()
+            _ if let Some(pending) = &self.durable.pending => {
+                let waited = self.now.since(pending.since).0;
+                let left = Span(self.policy.approval_timeout.0.saturating_sub(waited));
+                format!("nothing by itself while a plan waits for a person; it expires in {left}")
             }
             Phase::NeedsPerson if self.refusal.is_empty() => "nothing; a person decides".to_owned(),
             Phase::NeedsPerson => format!(

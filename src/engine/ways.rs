@@ -405,13 +405,7 @@ impl Engine {
             }
             if self.is_heard(node) && unwell(node) {
                 let why = &self.nodes[node].why;
-                ways.push(match &report.resource.state {
-                    ResourceState::Stopped(e)
-                        if e.how == "empty" && report.resource.setback.is_none() =>
-                    {
-                        let text = format!("{node} is copied by itself from the primary: {why}");
-                        way(Act::Wait, text)
-                    }
+                ways.push(match report.resource.state {
                     ResourceState::Starting | ResourceState::Rebuilding
                         if report.resource.setback.is_none() =>
                     {

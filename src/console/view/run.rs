@@ -62,8 +62,9 @@ pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
         // The policy judges what was done after the word was given, and not who read meanwhile.
         let read = run.times.filter(|t| t.decide > Span::secs(1));
         let words = read.map_or(format!("RTO {} of {limit}", number::span(rto)), |t| {
-            let [all, decide, act] = [rto, t.decide, t.act].map(number::span);
-            format!("RTO {all}: decided in {decide}, acted in {act} of {limit}")
+            let [all, act] = [rto, t.act].map(number::span);
+            let over = if t.act > view.rto { format!(" of {limit}") } else { String::new() };
+            format!("RTO {all} (acted {act}{over})")
         });
         cost = cost.say(Ink::Text, words);
     }
@@ -253,8 +254,11 @@ fn clock(model: &Model, view: &ClusterView, run: &RunView, width: usize) -> Vec<
     let text = number::countdown(time).replace('\u{a0}', " ").trim().to_owned();
     let mut lines = big(model, &text, width);
     lines.push(Line::default());
-    let used = Gauge::of(time.0, view.rto.0, u16::try_from(width.saturating_sub(16)).unwrap_or(8));
-    let ink = if time > view.rto { Ink::Bad } else { Ink::Text };
+    // The policy judges what was done, and not how long somebody read before.
+    let judged = run.times.map_or(time, |t| t.act);
+    let used =
+        Gauge::of(judged.0, view.rto.0, u16::try_from(width.saturating_sub(16)).unwrap_or(8));
+    let ink = if judged > view.rto { Ink::Bad } else { Ink::Text };
     let mut pieces = vec![piece(model, Ink::Text, " ")];
     pieces.extend(parts::gauge(model, ink, used));
     pieces.push(piece(model, ink, format!(" of {}", number::span(view.rto))));

@@ -215,6 +215,12 @@ impl Host {
             self.offset = self.offset.saturating_sub(now.since(since).0);
             // It believes in its lease for as much longer.
             self.lease_end = self.lease_end + now.since(since);
+            // What was changed while it stood still, or just before, no look has seen yet.
+            let stood = now.since(since);
+            let wrong = &mut self.db.wrong;
+            for changed in [&mut wrong.commit, &mut wrong.names, &mut wrong.fsync] {
+                *changed = changed.map(|at| if at >= since { now } else { at + stood });
+            }
         }
         self.resumed_at = self.clock(now);
     }

@@ -187,6 +187,24 @@ pub fn newest_history(data_dir: &Path) -> Option<TimelineHistory> {
     newest.map(|timeline| history(data_dir, timeline))
 }
 
+/// Removes histories that do not contain what is here, and of whose line no log is here.
+pub fn drop_histories(data_dir: &Path, here: [Position; 2]) -> std::io::Result<Vec<u32>> {
+    let logs = timelines(data_dir);
+    let own = here.map(|p| p.timeline).into_iter().max().unwrap_or(0);
+    let left = |h: &TimelineHistory| here.iter().any(|p| p.timeline > 0 && !h.continues(*p));
+    let mut dropped = vec![];
+    for entry in std::fs::read_dir(data_dir.join("pg_wal"))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let number = name.strip_suffix(".history").and_then(|n| u32::from_str_radix(n, 16).ok());
+        let Some(timeline) = number.filter(|t| *t > own && !logs.contains(t)) else { continue };
+        if left(&history(data_dir, timeline)) {
+            std::fs::remove_file(entry.path())?;
+            dropped.push(timeline);
+        }
+    }
+    Ok(dropped)
+}
+
 /// Where the log of a segment of that name begins.
 pub fn begins(name: &str, segment_bytes: u64) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| u64::from_str_radix(name.get(range)?, 16).ok();
@@ -474,6 +492,27 @@ mod tests {
         assert_eq!(count(), 99_998);
         remove_loose_placeholders(folder.path()).unwrap();
         assert_eq!(count(), 0);
+    }
+
+    /// A rewind that was cut short had fetched it, and the standby never started again.
+    #[test]
+    fn a_history_that_the_log_has_left_is_dropped_where_no_log_of_it_is_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let wal = folder.path().join("pg_wal");
+        std::fs::create_dir(&wal).unwrap();
+        for (name, text) in [
+            ("00000003.history", "1\t0/100\tx\n2\t0/900\tx\n"),
+            ("00000004.history", "1\t0/100\tx\n2\t0/500\tx\n"),
+            ("00000005.history", "1\t0/100\tx\n2\t0/500\tx\n"),
+            ("000000050000000000000001", ""),
+        ] {
+            std::fs::write(wal.join(name), text).unwrap();
+        }
+        let at = |lsn| Position { timeline: 2, lsn: Lsn(lsn) };
+        let here = [at(0x300), at(0x600)];
+        assert_eq!(drop_histories(folder.path(), here).unwrap(), [4]);
+        assert!(wal.join("00000003.history").exists(), "its log is on that way");
+        assert!(wal.join("00000005.history").exists(), "there is log of it");
     }
 
     #[test]

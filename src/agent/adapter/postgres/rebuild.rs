@@ -67,6 +67,21 @@ impl Driver {
         self.rewind(upstream, history, &control).await
     }
 
+    /// A history of a line that this standby's log has left, and of which no log is here: with it
+    /// the server would not start, and could not even say where its log ends. It is fetched again.
+    pub(super) async fn drop_histories_it_left(&mut self) -> Done {
+        let data_dir = self.setup.config.data_dir.clone();
+        let control = Control::read(&self.setup.programs, &data_dir).await?;
+        if control.was_standby() {
+            for timeline in
+                files::drop_histories(&data_dir, [control.checkpoint, control.consistent])?
+            {
+                tracing::warn!("the history of timeline {timeline} is not this log's: removed");
+            }
+        }
+        Ok(())
+    }
+
     /// A standby starts towards the newest history that is in its log folder, and not at all where
     /// its own log has left that: a rewind or a receiver that was cut short may have fetched it.
     fn can_start(&self, control: &Control) -> bool {

@@ -87,6 +87,7 @@ impl Driver {
             }
             if files::has_data(&data_dir) {
                 self.mark_if_opened().await?;
+                self.drop_histories_it_left().await?;
             }
             if let Some(upstream) = upstream
                 && let Err(why) = self.make_followable(upstream).await

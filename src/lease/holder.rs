@@ -37,6 +37,7 @@ pub struct Holder {
     epoch: Epoch,
     voters: VoterSet,
     next: Option<Change>,
+    /// A set of its own making is in force.
     settled: bool,
     sync: SyncStage,
     doubt: Doubt,
@@ -170,8 +171,7 @@ impl Holder {
         let majority = |of: &VoterSet| of.members.iter().filter(has).count() >= of.majority();
         let until = promised_until(&next.promised, &next.set)?;
         let lasts = now + Span(self.terms.duration.0 / 2) < until;
-        let at_once = planted(Bug::InForceAtOnce);
-        (majority(&self.voters) && majority(&next.set) && lasts || at_once).then_some(&next.set)
+        (majority(&self.voters) && majority(&next.set) && lasts).then_some(&next.set)
     }
     /// This node's own voter has the new set too: it counts from now on.
     pub fn take_force(&mut self) {

@@ -733,18 +733,14 @@ impl Voter {
     ///
     /// A set that it is not in is taken from its holder only, which says it once it is in force;
     /// before that this voter's promises still count. One that an override left is taken from
-    /// anybody, when no promise to another runs.
-    pub fn hear_set(&mut self, now: Timestamp, set: &VoterSet) -> Said<()> {
-        let me = self.record.me.clone();
-        let newer = self.record.voters.as_ref().map_or_else(
-            || set.contains(&me),
-            |mine| {
-                let overrides = |of: &VoterSet| VoterSet::overrides_of(of.version);
-                let overridden = overrides(set) > overrides(mine);
-                mine.version < set.version
-                    && if overridden { self.free_for(now, &me).is_ok() } else { set.contains(&me) }
-            },
-        );
+    /// anybody and at once: a removed voter whose power returned is a stranger before its blackout
+    /// ends, and may grant nothing. What was promised is kept all the same.
+    pub fn hear_set(&mut self, set: &VoterSet) -> Said<()> {
+        let within = set.contains(&self.record.me);
+        let newer = self.record.voters.as_ref().map_or(within, |mine| {
+            let overrides = |of: &VoterSet| VoterSet::overrides_of(of.version);
+            mine.version < set.version && (within || overrides(set) > overrides(mine))
+        });
         if newer {
             self.record.set_voters(set);
         }

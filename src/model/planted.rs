@@ -41,16 +41,12 @@ pub enum Bug {
     HoldsOnOvertaken,
     /// A proof counts whoever asked for it, and whenever.
     AnyProof,
-    /// A changed voter set counts as soon as the holder thinks of it.
-    InForceAtOnce,
-    /// A holder changes the voter set on what another may have begun.
-    ChangesUnsettled,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 20] = [
+    pub const ALL: [Bug; 18] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -69,8 +65,6 @@ impl Bug {
         Bug::DoubtForgotten,
         Bug::HoldsOnOvertaken,
         Bug::AnyProof,
-        Bug::InForceAtOnce,
-        Bug::ChangesUnsettled,
     ];
 }
 

@@ -300,9 +300,7 @@ impl Model for Bounds {
                 let news = |other: &Node| {
                     let set = other.durable.voters.as_ref().filter(|_| other.acts());
                     set.is_some_and(|set| {
-                        node.voter
-                            .clone()
-                            .is_some_and(|mut v| v.hear_set(now, set).persist.is_some())
+                        node.voter.clone().is_some_and(|mut v| v.hear_set(set).persist.is_some())
                     })
                 };
                 actions.extend(
@@ -465,7 +463,7 @@ impl Model for Bounds {
             Action::Hear(n, m) => {
                 world.left[10] -= 1;
                 let set = world.nodes[m].durable.voters.clone()?;
-                world.keep(n, |voter| voter.hear_set(now, &set).persist);
+                world.keep(n, |voter| voter.hear_set(&set).persist);
             }
             Action::Lose => {
                 world.lost = true;

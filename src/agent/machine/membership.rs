@@ -3,9 +3,8 @@
 //!
 //! A node that leaves stops confirming commits before it stops voting; one that comes votes before
 //! it confirms. The voter set is in force when a majority of both sets has it and a majority of the
-//! new one promises, and until then the one before counts; the synchronous set
-//! passes through a joint stage, and the database uses the new one only once that stage is durable
-//! at a majority. Everything is derived again from what is true, so a message that is lost or said
+//! new one promises, and until then the one before counts; the synchronous set passes through a
+//! joint stage, and the database uses the new one only once that stage is durable at a majority. Everything is derived again from what is true, so a message that is lost or said
 //! twice does no harm.
 
 use std::collections::BTreeMap;
@@ -13,7 +12,6 @@ use std::collections::BTreeMap;
 use super::{Effect, Goal, Machine, Met, Tenure, Turn};
 use crate::lease::{Holder, Refusal, VoterChange};
 use crate::model::command::{OverrideOrder, VoterOrder};
-use crate::model::planted::{Bug, planted};
 use crate::model::{Member, NodeId, Span, SyncSet, Timestamp, VoterSet};
 use crate::wire::message::PeerMessage;
 
@@ -125,20 +123,21 @@ impl Machine {
 
     /// The next step of a change, if one is wished for or was left half-way.
     pub(super) fn mind_membership(&mut self, now: Timestamp, turn: &mut Turn) {
-        let Tenure::Holding { holder, promoted: Some(_), stopping: None, .. } = &self.tenure else {
+        if !matches!(self.tenure, Tenure::Holding { promoted: Some(_), stopping: None, .. }) {
             self.wish = None;
             return;
-        };
+        }
         if self.attempt.is_some() {
             return;
         }
-        let (voters, sync, stage) =
-            (holder.voters().clone(), holder.sync_set(), holder.sync().clone());
-        let joint = stage.sets.len() > 1;
         self.take_force(now, turn);
         if self.take_back(now, turn) {
             return;
         }
+        let Tenure::Holding { holder, .. } = &self.tenure else { return };
+        let (voters, sync, stage) =
+            (holder.voters().clone(), holder.sync_set(), holder.sync().clone());
+        let joint = stage.sets.len() > 1;
         self.mind_stragglers(now, &voters, turn);
         let Some(wish) = &self.wish else {
             // A joint stage that is left over stays: whoever claims satisfies both, and the next
@@ -186,8 +185,8 @@ impl Machine {
 
     /// A change that would not come into force, because too few of the new set are left to promise,
     /// is taken back: the set before is said again, under a newer version. Nothing else could be
-    /// changed meanwhile, and a restart of this agent would count with the new set. Whoever claims
-    /// by the set that is given up meets a voter that has this one, as in every change of one voter.
+    /// changed meanwhile. Whoever claims by the set that is given up meets a voter that has this one,
+    /// as in every change of one voter.
     fn take_back(&mut self, now: Timestamp, turn: &mut Turn) -> bool {
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return false };
         let Some((next, since)) = holder.next_voters().zip(holder.changing_since()) else {
@@ -265,7 +264,7 @@ impl Machine {
         let Tenure::Holding { holder, .. } = &mut self.tenure else { return };
         if holder.next_voters().is_none() {
             let mut next = holder.voters().clone();
-            if holder.is_settled() || planted(Bug::ChangesUnsettled) {
+            if holder.is_settled() {
                 change(&mut next);
             }
             if let Some(why) = too_few_promises(&self.met, holder, &next, now) {
@@ -343,7 +342,9 @@ impl Machine {
                 to.map(|(n, _)| Effect::Send(n.clone(), PeerMessage::Change(message.clone()))),
             );
         }
-        let Some(newest) = newest else { return };
+        // What is under way is said until it is in force: a word may be lost.
+        let under_way = holder.next_voters().map(|set| set.version);
+        let Some(newest) = newest.or(under_way) else { return };
         if newest > voters.version && holder.next_voters().is_none() {
             let seen = VoterSet { version: newest, members: voters.members.clone() };
             let set = VoterSet { version: seen.next_version(holder.epoch()), ..seen };

@@ -90,4 +90,6 @@ fn a_voter_is_not_added_where_the_change_would_never_be_in_force() {
     let turn = machine.observed(at(14), writable(&machine));
     let Tenure::Holding { holder, .. } = machine.tenure() else { panic!("{turn:?}") };
     assert!(holder.next_voters().is_some() && holder.holds(at(15)));
+    // What another holder may have begun is closed first.
+    assert_eq!(holder.next_voters().unwrap().members, holder.voters().members);
 }

@@ -220,7 +220,7 @@ impl Machine {
                     matches!(machine.tenure, Tenure::Holding { .. } | Tenure::Resuming { .. })
                         || machine.contests;
                 if let Some(set) = hello.voters.as_ref().filter(|_| !firm) {
-                    let said = machine.voter.hear_set(now, set);
+                    let said = machine.voter.hear_set(set);
                     Self::persist(turn, said.persist);
                 }
                 if let Some(line) = hello.line.as_ref().filter(|_| !firm) {

@@ -3,9 +3,9 @@
 //! and again, and until it takes the record this agent has no vote; one whose disk failed ends the
 //! process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::host;
+use super::host::{self, FolderId};
 use super::runtime::StartError;
 use crate::config::AgentConfig;
 use crate::lease::VoterRecord;
@@ -17,21 +17,6 @@ const FILE: &str = "agent.sqlite";
 /// With less room than this nothing is promised: the next record may not fit.
 const RESERVE: u64 = 128 << 10;
 
-/// Which file a path names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        let found = std::fs::metadata(path).ok()?;
-        Some(Self { device: found.dev(), inode: found.ino() })
-    }
-}
-
 /// The voter's record: saved, and what is not yet.
 #[derive(Debug)]
 pub struct Record {
@@ -39,7 +24,7 @@ pub struct Record {
     store: Sqlite,
     /// The file that is open. One that was deleted or replaced takes every write, and no process
     /// that starts later reads it.
-    file: Option<FileId>,
+    file: Option<FolderId>,
     saved: VoterRecord,
     newer: Option<VoterRecord>,
     /// The store was written whole to a new file since this process started.
@@ -62,7 +47,7 @@ impl Record {
         let mut record = Self {
             state_dir: config.state_dir.clone(),
             store,
-            file: FileId::of(&path),
+            file: FolderId::of(&path).ok(),
             saved,
             newer: None,
             whole: false,
@@ -127,7 +112,7 @@ impl Record {
     /// What this process knows is all there is, and is written whole to a new file: nothing rests on
     /// one that is not there.
     fn mind_file(&mut self) {
-        let found = FileId::of(&self.state_dir.join(FILE));
+        let found = FolderId::of(&self.state_dir.join(FILE)).ok();
         if found.is_some() && found == self.file {
             return;
         }
@@ -158,7 +143,7 @@ impl Record {
     fn save(&mut self) -> Result<(), StoreError> {
         if !self.whole {
             self.store.rewrite()?;
-            self.file = FileId::of(&self.state_dir.join(FILE));
+            self.file = FolderId::of(&self.state_dir.join(FILE)).ok();
             self.whole = true;
         }
         let record = self.newer.as_ref().unwrap_or(&self.saved);

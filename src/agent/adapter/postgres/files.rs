@@ -176,15 +176,26 @@ pub fn newest_timeline(data_dir: &Path) -> Option<u32> {
         .max()
 }
 
+/// History files and the timelines that they are of.
+fn history_files(data_dir: &Path) -> std::io::Result<Vec<(u32, PathBuf)>> {
+    let number = |name: &str| u32::from_str_radix(name.strip_suffix(".history")?, 16).ok();
+    Ok(std::fs::read_dir(data_dir.join("pg_wal"))?
+        .flatten()
+        .filter_map(|e| Some((number(&e.file_name().to_string_lossy())?, e.path())))
+        .collect())
+}
+
+/// Histories that name an ancestor: a placeholder names none.
+fn histories(data_dir: &Path) -> std::io::Result<Vec<(TimelineHistory, PathBuf)>> {
+    let read = |(timeline, path)| (history(data_dir, timeline), path);
+    let all = history_files(data_dir)?.into_iter().map(read);
+    Ok(all.filter(|(h, _)| !h.left.is_empty()).collect())
+}
+
 /// The newest history that is here, whether any log of it is.
 pub fn newest_history(data_dir: &Path) -> Option<TimelineHistory> {
-    let entries = std::fs::read_dir(data_dir.join("pg_wal")).ok()?;
-    let number = |name: String| u32::from_str_radix(name.strip_suffix(".history")?, 16).ok();
-    let newest = entries
-        .flatten()
-        .filter_map(|e| number(e.file_name().to_string_lossy().into_owned()))
-        .max();
-    newest.map(|timeline| history(data_dir, timeline))
+    let all = histories(data_dir).ok()?.into_iter().map(|(h, _)| h);
+    all.max_by_key(|h| h.timeline)
 }
 
 /// Removes histories that do not contain what is here, and of whose line no log is here.
@@ -193,13 +204,10 @@ pub fn drop_histories(data_dir: &Path, here: [Position; 2]) -> std::io::Result<V
     let own = here.map(|p| p.timeline).into_iter().max().unwrap_or(0);
     let left = |h: &TimelineHistory| here.iter().any(|p| p.timeline > 0 && !h.continues(*p));
     let mut dropped = vec![];
-    for entry in std::fs::read_dir(data_dir.join("pg_wal"))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let number = name.strip_suffix(".history").and_then(|n| u32::from_str_radix(n, 16).ok());
-        let Some(timeline) = number.filter(|t| *t > own && !logs.contains(t)) else { continue };
-        if left(&history(data_dir, timeline)) {
-            std::fs::remove_file(entry.path())?;
-            dropped.push(timeline);
+    for (h, path) in histories(data_dir)? {
+        if h.timeline > own && !logs.contains(&h.timeline) && left(&h) {
+            std::fs::remove_file(path)?;
+            dropped.push(h.timeline);
         }
     }
     Ok(dropped)
@@ -266,16 +274,10 @@ pub fn place_timelines(data_dir: &Path, current: u32, epoch: u64) -> std::io::Re
 pub fn remove_loose_placeholders(data_dir: &Path) -> std::io::Result<()> {
     let mut placeholders = vec![];
     let mut newest = newest_timeline(data_dir).unwrap_or(0);
-    for entry in std::fs::read_dir(data_dir.join("pg_wal"))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(timeline) =
-            name.strip_suffix(".history").and_then(|t| u32::from_str_radix(t, 16).ok())
-        else {
-            continue;
-        };
-        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+    for (timeline, path) in history_files(data_dir)? {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
         if text.is_empty() || text.starts_with("# quorate:") {
-            placeholders.push((timeline, entry.path()));
+            placeholders.push((timeline, path));
         } else {
             newest = newest.max(timeline);
         }
@@ -505,6 +507,7 @@ mod tests {
             ("00000004.history", "1\t0/100\tx\n2\t0/500\tx\n"),
             ("00000005.history", "1\t0/100\tx\n2\t0/500\tx\n"),
             ("000000050000000000000001", ""),
+            ("00000006.history", "# quorate: placeholder\n"),
         ] {
             std::fs::write(wal.join(name), text).unwrap();
         }
@@ -513,6 +516,8 @@ mod tests {
         assert_eq!(drop_histories(folder.path(), here).unwrap(), [4]);
         assert!(wal.join("00000003.history").exists(), "its log is on that way");
         assert!(wal.join("00000005.history").exists(), "there is log of it");
+        assert!(wal.join("00000006.history").exists(), "a placeholder says nothing of a way");
+        assert_eq!(newest_history(folder.path()).map(|h| h.timeline), Some(5));
     }
 
     #[test]

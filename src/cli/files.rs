@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use color_eyre::Result;
+use serde::{Deserialize, Serialize};
 
 use super::simulate;
 use crate::agent::host;
@@ -12,7 +13,7 @@ use crate::model::topology::{Cluster, Policy};
 use crate::model::{Span, WallTime};
 use crate::sim::{Conditions, Stand};
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub(super) struct Files {
     /// Works from this cluster.yaml alone, on a simulated cluster at rest; no plane is asked.
     #[arg(long)]

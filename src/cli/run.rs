@@ -165,11 +165,12 @@ pub(super) fn dismiss(arguments: &DismissArguments) -> Result<Outcome> {
 
 pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     if let Some(stand) = arguments.files.stand()? {
-        let order = PersonOrder::Propose(arguments.wanted.proposal());
-        return Ok(match stand.propose(order) {
+        let wanted = arguments.wanted.proposal();
+        return Ok(match stand.propose(PersonOrder::Propose(wanted.clone())) {
             Ok(plan) => {
-                let digest = plan.digest();
-                present(&plan, &digest, arguments.output.as_ref())?;
+                let drawn = Drawn { files: arguments.files.clone(), wanted };
+                let written = Written { digest: plan.digest(), plan, drawn: Some(drawn) };
+                present(&written, arguments.output.as_ref())?;
                 Outcome::Done
             }
             Err(why) => {
@@ -186,9 +187,13 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     })?;
     match reply {
         Ok((plan, digest)) => {
-            if present(&plan, &digest, arguments.output.as_ref())? == Format::Table {
-                let demoted = plan.demoted().map_or("", |n| n.as_str());
-                say!("\nto execute it: quorate execute {} --confirm {demoted}", digest.short());
+            let written = Written { digest, plan, drawn: None };
+            if present(&written, arguments.output.as_ref())? == Format::Table {
+                let demoted = written.plan.demoted().map_or("", |n| n.as_str());
+                say!(
+                    "\nto execute it: quorate execute {} --confirm {demoted}",
+                    written.digest.short()
+                );
             }
             Ok(Outcome::Done)
         }
@@ -196,55 +201,70 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Outcome> {
     }
 }
 
+/// A plan on paper.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Written {
+    digest: Digest,
+    plan: Plan,
+    /// It was drawn up on a simulated cluster; no plane knows it.
+    #[serde(default, rename = "simulated", skip_serializing_if = "Option::is_none")]
+    drawn: Option<Drawn>,
+}
+
+/// What a plan was drawn up from.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Drawn {
+    files: Files,
+    wanted: Proposal,
+}
+
 /// Shows a plan, or writes it to the file; in which form it was shown.
-fn present(plan: &Plan, digest: &Digest, output: Option<&Output>) -> Result<Format> {
-    let document = || serde_json::json!({"digest": digest, "plan": plan});
+fn present(written: &Written, output: Option<&Output>) -> Result<Format> {
     let format = match output {
         Some(Output::File(path)) => {
-            output::write(path, &document())?;
-            say!("plan {} is written to {}", digest.short(), path.display());
+            output::write(path, written)?;
+            say!("plan {} is written to {}", written.digest.short(), path.display());
             return Ok(Format::Table);
         }
         Some(Output::Shown(format)) => *format,
         None => Format::or_default(None),
     };
     match format {
-        Format::Json => output::json(&document()),
-        Format::Table => show(plan, digest),
+        Format::Json => output::json(written),
+        Format::Table => show(&written.plan, &written.digest),
     }
     Ok(format)
 }
 
-/// The digest of the plan in a file that `plan --output` wrote; the plan must still be what it
-/// was.
-fn digest_in(file: &std::path::Path) -> Result<String> {
-    #[derive(serde::Deserialize)]
-    struct Written {
-        digest: Digest,
-        plan: Plan,
-    }
+/// The plan in a file that `plan --output` wrote; it must still be what it was.
+fn read(file: &std::path::Path) -> Result<Written> {
     let text = std::fs::read_to_string(file).map_err(|e| eyre!("{}: {e}", file.display()))?;
     let written: Written =
         serde_json::from_str(&text).map_err(|e| eyre!("{}: {e}", file.display()))?;
     if written.plan.digest() != written.digest {
         return Err(eyre!("{}: the plan was changed since it was written", file.display()));
     }
-    Ok(written.digest.as_str().to_owned())
+    Ok(written)
 }
 
 pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
     if let Some(file) = &arguments.file {
-        let plan = digest_in(file)?;
+        let Written { digest, drawn, .. } = read(file)?;
+        if let Some(drawn) = drawn {
+            return rehearse(arguments, &drawn);
+        }
+        let plan = digest.as_str().to_owned();
         return execute(&ExecuteArguments { plan, file: None, ..arguments.clone() });
     }
     if arguments.files.is_given() {
-        if !arguments.dry_run {
-            eprintln!(
-                "quorate: from files alone there is nothing to execute; --dry-run plays the plan on a simulated cluster"
-            );
-            return Ok(Outcome::Usage);
-        }
-        return rehearse(arguments);
+        let wanted = Proposal {
+            to: arguments.to.as_deref().map(NodeId::new),
+            away: arguments.away.iter().map(NodeId::new).collect(),
+            reason: arguments.reason.clone(),
+            accept_unknown_loss: arguments.accept_unknown_loss,
+            ..Proposal::default()
+        };
+        return rehearse(arguments, &Drawn { files: arguments.files.clone(), wanted });
     }
     if arguments.dry_run {
         return dry_run(arguments);
@@ -278,7 +298,13 @@ pub(super) fn execute(arguments: &ExecuteArguments) -> Result<Outcome> {
 }
 
 /// From files alone: makes the plan on a simulated cluster at rest, and carries it out there.
-fn rehearse(arguments: &ExecuteArguments) -> Result<Outcome> {
+fn rehearse(arguments: &ExecuteArguments, drawn: &Drawn) -> Result<Outcome> {
+    if !arguments.dry_run {
+        eprintln!(
+            "quorate: from files alone there is nothing to execute; --dry-run plays the plan on a simulated cluster"
+        );
+        return Ok(Outcome::Usage);
+    }
     if !arguments.plan.is_empty() {
         eprintln!(
             "quorate: from files alone no plan waits: leave {} out; --to and --away say what is wanted",
@@ -286,15 +312,8 @@ fn rehearse(arguments: &ExecuteArguments) -> Result<Outcome> {
         );
         return Ok(Outcome::Usage);
     }
-    let Some(stand) = arguments.files.stand()? else { return Ok(Outcome::Usage) };
-    let order = PersonOrder::Propose(Proposal {
-        to: arguments.to.as_deref().map(NodeId::new),
-        away: arguments.away.iter().map(NodeId::new).collect(),
-        reason: arguments.reason.clone(),
-        accept_unknown_loss: arguments.accept_unknown_loss,
-        ..Proposal::default()
-    });
-    let (plan, outcome) = match stand.carry_out(order) {
+    let Some(stand) = drawn.files.stand()? else { return Ok(Outcome::Usage) };
+    let (plan, outcome) = match stand.carry_out(PersonOrder::Propose(drawn.wanted.clone())) {
         Ok(done) => done,
         Err(why) => {
             eprintln!("quorate: it would be refused (plan): {why}");

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mind::NodeMind;
 use super::rooms;
+use crate::model::constraints::{DecisionClass, DecisionClasses};
 use crate::model::observation::{CheckTimes, ResourceState};
 use crate::model::topology::{Detection, Policy};
 use crate::model::view::{HealthPart, HealthView, LayerView};
@@ -116,6 +117,16 @@ pub(super) fn is_fit(was: bool, score: u64, least: u64) -> bool {
     score >= if was { least.saturating_sub(SLACK) } else { least }
 }
 
+/// The class of a primary's usual score; one that was low stays so until it is this much better.
+pub(super) fn decide(was_low: bool, score: u64, classes: &DecisionClasses) -> DecisionClass {
+    match classes.of(score) {
+        DecisionClass::None if was_low && score < classes.graceful_below + SLACK => {
+            DecisionClass::Graceful
+        }
+        class => class,
+    }
+}
+
 /// (weight, part) of every check; a weight of 0 says that it does not apply.
 type Parts = [(u64, u64); 5];
 
@@ -210,6 +221,15 @@ mod tests {
             fit = is_fit(fit, score, 700);
             assert_eq!(fit, expected, "{score}");
         }
+        // A primary that hovers at the limit is low all the time, and hands over after its patience.
+        let classes = DecisionClasses::default();
+        let mut low = false;
+        for (score, expected) in [(500, false), (499, true), (510, true), (549, true), (550, false)]
+        {
+            low = decide(low, score, &classes) != DecisionClass::None;
+            assert_eq!(low, expected, "{score}");
+        }
+        assert_eq!(decide(true, 199, &classes), DecisionClass::Immediate);
     }
 
     /// A failover by itself waited half a second for the next sample.

@@ -178,9 +178,9 @@ impl Engine {
             let usual = health::usual_score(mind, &self.policy, now);
             let least = self.policy.constraints.decision.target_at_least;
             mind.fit = health::is_fit(mind.fit, usual, least);
+            let least = self.policy.constraints.failback.score_at_least;
             let well = verdict == Verdict::Healthy
-                && health::score(mind, &self.policy, now)
-                    >= self.policy.constraints.failback.score_at_least;
+                && health::is_fit(mind.well_since.is_some(), usual, least);
             mind.well_since = if well { mind.well_since.or(Some(now)) } else { None };
         }
         for (node, from, to, why) in changes {

@@ -227,11 +227,9 @@ impl Engine {
             // Too few samples to call it unwell.
             return;
         }
-        let class = self.policy.constraints.decision.of(health::score(
-            &self.nodes[primary],
-            &self.policy,
-            self.now,
-        ));
+        let score = health::usual_score(&self.nodes[primary], &self.policy, self.now);
+        let classes = &self.policy.constraints.decision;
+        let class = health::decide(self.low_since.is_some(), score, classes);
         if class == DecisionClass::None {
             self.low_since = None;
         }
@@ -247,11 +245,10 @@ impl Engine {
                 self.policy.constraints.decision.graceful_after
             };
             if self.now.since(since) >= patience && self.now >= self.planned_at {
-                let score =
-                    candidates::milli(health::score(&self.nodes[primary], &self.policy, self.now));
                 let reason = format!(
-                    "{primary}'s health score has been low for {}, now {score}",
-                    self.now.since(since)
+                    "{primary}'s health score has been low for {}, usually {}",
+                    self.now.since(since),
+                    candidates::milli(score)
                 );
                 self.move_by_itself(making, rules::GRACEFUL, Why::Graceful, &reason);
             }

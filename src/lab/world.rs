@@ -455,6 +455,20 @@ impl Lab {
             .join("\n")
     }
 
+    /// PostgreSQL's own immediate shutdown, for those that can: a killed server leaves its shared
+    /// memory behind, nobody removes it once its folder is gone, and a host has 4,096 such segments
+    /// (SHMMNI) before no database starts on it any more.
+    fn end_servers(&self) {
+        let all = host::processes::working_below(&self.dir, "postgres");
+        let first = |pid: &&u32| host::processes::parent(**pid).is_none_or(|p| !all.contains(&p));
+        all.iter().filter(first).for_each(|pid| host::signal(*pid, Signal::QUIT));
+        all.iter().for_each(|pid| host::signal(*pid, Signal::CONT));
+        let until = Instant::now() + IMMEDIATE;
+        while all.iter().any(|pid| host::runs(*pid)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Ends every process of the lab, and removes its folder.
     ///
     /// # Errors
@@ -465,16 +479,14 @@ impl Lab {
         pids.extend(self.plane_pid());
         pids.extend(self.state.net.filter(|pid| process::is_ours(*pid, &self.dir)));
         // A frozen process does not end before it is woken; SIGKILL needs no waking.
+        pids.extend(nodes.iter().filter_map(|n| self.guard_pid(n)));
         pids.iter().for_each(|pid| host::signal(*pid, Signal::KILL));
+        self.end_servers();
         for node in &nodes {
             let server = host::postmaster(&self.data_dir(node)).and_then(host::Process::of);
             let until = host::now() + crate::model::Span::secs(5);
             let (_, remaining) = host::kill_all_in(&self.folders(node), server, until);
             pids.extend(remaining);
-            if let Some(guard) = self.guard_pid(node) {
-                host::signal(guard, Signal::KILL);
-                pids.push(guard);
-            }
             let _ = std::fs::remove_file(guard::socket(&self.dir.join(node).join("state")));
         }
         // Servers whose folder was renamed or removed under them: all below here are the lab's.
@@ -489,6 +501,9 @@ impl Lab {
         std::fs::remove_dir_all(&self.dir).map_err(io(format!("removing {}", self.dir.display())))
     }
 }
+
+/// PostgreSQL sends its children a kill after 5 s of an immediate shutdown.
+const IMMEDIATE: Duration = Duration::from_secs(6);
 
 fn wait_gone(pids: &[u32]) -> Result<(), LabError> {
     let until = Instant::now() + Duration::from_secs(5);

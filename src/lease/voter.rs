@@ -47,6 +47,10 @@ pub struct VoterRecord {
     /// It is no vote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<Epoch>,
+    /// The epoch it hands over for a person's plan: on record before its database is stopped. Whom
+    /// nobody succeeds takes it back, whatever became of the process that began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handing: Option<Epoch>,
     /// Which data it answers for.
     #[serde(default)]
     pub data: DataMark,
@@ -77,6 +81,7 @@ impl VoterRecord {
             unknown_accepted: false,
             shares: None,
             claimed: None,
+            handing: None,
             data: DataMark::default(),
             history_signed: false,
             writes: 0,
@@ -605,6 +610,17 @@ impl Voter {
     pub fn begin_claim(&mut self, epoch: Epoch) -> VoterRecord {
         self.record.claimed = Some(epoch);
         self.record.clone()
+    }
+
+    /// It is about to stop for a planned move; the record must be durable before it does.
+    pub fn begin_hand_over(&mut self, epoch: Epoch) -> VoterRecord {
+        self.record.handing = Some(epoch);
+        self.record.clone()
+    }
+
+    /// It holds on: nothing is handed over. None where nothing was.
+    pub fn end_hand_over(&mut self) -> Option<VoterRecord> {
+        self.record.handing.take().map(|_| self.record.clone())
     }
 
     /// Two persons signed whose data is the history; an unknown loss is accepted with it.

@@ -7,9 +7,7 @@ use quorate::lab::{Options, What};
 use quorate::model::view::ClusterState;
 
 use crate::fencing::comes_true;
-use crate::{Cluster, nothing_lost, quick};
-
-const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+use crate::{Cluster, NODES, nothing_lost, quick};
 
 impl Cluster {
     fn port(&self, node: &str) -> u16 {

@@ -11,9 +11,7 @@ use quorate::lease::VoterRecord;
 use quorate::model::Epoch;
 use quorate::store::{Batch, Sqlite, Store as _};
 
-use crate::{Cluster, nothing_lost, quick};
-
-const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+use crate::{Cluster, NODES, nothing_lost, quick};
 
 /// A gigabyte of log is written within a lease, on a slow disk too.
 fn patient() -> Options {

@@ -1,6 +1,8 @@
 //! What a plane says beside what the host shows, in every live test: *stopped* and *healthy* are
-//! compared with processes and control files, without a connection to any database.
+//! compared with processes and control files, without a connection to any database; *none (proved)*
+//! with what an independent client wrote (`ledger`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,8 @@ use quorate::lab::measure;
 use quorate::model::observation::ResourceState;
 use quorate::model::view::{ClusterState, ClusterView};
 use quorate::wire::Client;
+
+use crate::ledger::Ledger;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -31,7 +35,7 @@ pub struct Laws {
 
 impl Laws {
     /// Begins to look at the lab in that folder.
-    pub fn watch(identity: &Identity, lab: PathBuf) -> Self {
+    pub fn watch(identity: &Identity, lab: PathBuf, ports: BTreeMap<String, u16>) -> Self {
         let end = Arc::new(AtomicBool::new(false));
         let (ended, identity) = (end.clone(), identity.clone());
         let thread = std::thread::spawn(move || {
@@ -39,14 +43,16 @@ impl Laws {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let client = Client::new(&identity.plane, "plane", &identity.tls).unwrap();
-                let mut eyes = Eyes::default();
+                let (mut eyes, mut ledger) = (Eyes::default(), Ledger::new(ports));
                 while !ended.load(Ordering::Relaxed) {
                     let asked = measure::picture(&client);
                     if let Ok(Ok(view)) = tokio::time::timeout(SLACK, asked).await {
                         eyes.compare(&lab, &view);
+                        ledger.look(&view);
                     }
                     tokio::time::sleep(LOOK).await;
                 }
+                eyes.broken.extend(ledger.broken().await);
                 eyes.broken
             })
         });
@@ -131,4 +137,22 @@ fn postmaster(data: &Path) -> Option<(u32, SystemTime)> {
 fn in_production(data: &Path) -> bool {
     let control = std::fs::read(data.join("global/pg_control")).unwrap_or_default();
     control.get(16..20).is_some_and(|state| state == 6_i32.to_ne_bytes())
+}
+
+/// System V shared memory of the servers that run in this lab, as their pid files name it (line 7).
+pub fn memory_of_servers(lab: &Path) -> BTreeSet<u64> {
+    let of = |node: &str| {
+        let data = lab.join(node).join("data");
+        postmaster(&data)?;
+        let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
+        text.lines().nth(6)?.split_whitespace().nth(1)?.parse().ok()
+    };
+    crate::NODES.iter().filter_map(|node| of(node)).collect()
+}
+
+/// All that exist on this host (`proc(5)`).
+pub fn memory_segments() -> BTreeSet<u64> {
+    let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let id = |line: &str| line.split_whitespace().nth(1)?.parse().ok();
+    table.lines().skip(1).filter_map(id).collect()
 }

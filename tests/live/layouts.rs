@@ -9,9 +9,7 @@ use quorate::lab::measure::is_calm;
 use quorate::lab::{Options, What};
 
 use crate::data::as_user;
-use crate::{Cluster, nothing_lost, quick};
-
-const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+use crate::{Cluster, NODES, nothing_lost, quick};
 
 fn run(program: &str, arguments: &[&str]) {
     let done = Command::new(program).args(arguments).output().unwrap();

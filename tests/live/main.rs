@@ -19,6 +19,7 @@ mod failover;
 mod fencing;
 mod laws;
 mod layouts;
+mod ledger;
 mod membership;
 mod plane;
 mod power;
@@ -39,6 +40,9 @@ use quorate::config::Identity;
 use quorate::lab::{Lab, Options, measure};
 use quorate::wire::Client;
 
+/// Of every lab that the tests build.
+const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+
 /// A lab that ends with the test, also when it fails.
 struct Cluster {
     lab: Option<Lab>,
@@ -58,7 +62,8 @@ impl Cluster {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let client = runtime
             .block_on(async { Client::new(&identity.plane, "plane", &identity.tls).unwrap() });
-        let laws = Some(laws::Laws::watch(&identity, folder.path().join("lab")));
+        let ports = lab.postgres_ports().clone();
+        let laws = Some(laws::Laws::watch(&identity, folder.path().join("lab"), ports));
         Self { lab: Some(lab), folder, identity, client, runtime, laws }
     }
     fn lab(&mut self) -> &mut Lab {
@@ -107,6 +112,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let broken = self.laws.take().map_or(vec![], laws::Laws::broken);
+        let memory = laws::memory_of_servers(&self.folder.path().join("lab"));
         if let Some(lab) = self.lab.take()
             && let Err(error) = lab.down(false)
         {
@@ -114,6 +120,8 @@ impl Drop for Cluster {
         }
         if !std::thread::panicking() {
             assert!(broken.is_empty(), "said, and not so: {broken:#?}");
+            let left: Vec<_> = memory.intersection(&laws::memory_segments()).copied().collect();
+            assert!(left.is_empty(), "a lab that ended left shared memory behind: {left:?}");
         }
     }
 }

@@ -6,9 +6,7 @@ use quorate::model::topology::Strategy;
 use quorate::model::view::{Act, ClusterView, WayOut};
 
 use crate::plane::Load;
-use crate::{Cluster, quick};
-
-const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+use crate::{Cluster, NODES, quick};
 
 /// Up to the moment at which every host is on again.
 fn power_lost(strategy: Strategy) -> (Cluster, Load, ClusterView) {

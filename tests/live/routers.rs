@@ -11,9 +11,7 @@ use quorate::lab::{What, measure};
 use tokio_postgres::NoTls;
 
 use crate::fencing::comes_true;
-use crate::{Cluster, quick};
-
-const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+use crate::{Cluster, NODES, quick};
 
 struct Router {
     process: Child,

@@ -8,9 +8,7 @@ use quorate::model::plan::Proposal;
 use quorate::model::view::{ClusterState, ClusterView};
 use quorate::wire::message::{CallReply, CallRequest};
 
-use crate::{Cluster, nothing_lost, quick};
-
-const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+use crate::{Cluster, NODES, nothing_lost, quick};
 
 /// A client's session that stays as it is until it is ended.
 struct Session(std::thread::JoinHandle<String>);

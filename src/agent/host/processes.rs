@@ -174,6 +174,11 @@ pub fn works_in(raw: u32, folders: &Folders) -> bool {
     folder.is_ok_and(|id| folders.contains(&id))
 }
 
+/// Who started it, or who took it over since.
+pub fn parent(raw: u32) -> Option<u32> {
+    stat(raw).map(|s| s.parent)
+}
+
 /// Every process of this program whose working directory's name is at or below `folder`, though it
 /// may be removed.
 pub fn working_below(folder: &Path, program: &str) -> Vec<u32> {

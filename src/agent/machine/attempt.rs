@@ -505,7 +505,7 @@ impl Machine {
             // A lease that is right rules it out; what was acknowledged there is not here.
             let (held, other) = (holder.epoch(), other.node);
             let why = format!("{other} may have held the role since");
-            return self.end(held, &why, false, turn);
+            return self.end(held, &why, turn);
         }
         if self.decides_alone()
             && !loses_nothing(self.voter.record(), &claim, &win)

@@ -330,7 +330,7 @@ impl Machine {
             machine.set_goal(cut, &mut turn);
             // What an earlier process meant to take back is not forgotten with it.
             if record.last_won().is_some_and(|won| won.holder == machine.setup.me) {
-                machine.plan_reclaim(now, false);
+                machine.plan_reclaim(now);
             }
         }
         (machine, turn)

@@ -92,6 +92,8 @@ impl Machine {
                     return Err("the plan demotes another node".into());
                 }
                 *stopping = Some((digest, now + PLANNED_STOP_MAX));
+                let record = self.voter.begin_hand_over(plan.epoch);
+                Self::persist(turn, Some(record));
                 self.attempt = None;
                 self.set_goal(Goal::Stopped(Manner::Graceful), turn);
                 turn.effects.push(Effect::Report);

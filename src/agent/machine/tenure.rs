@@ -40,8 +40,6 @@ pub enum Tenure {
         epoch: Epoch,
         /// Why, in words.
         why: String,
-        /// Whether a plan asked for it.
-        planned: bool,
         /// Whether its database was seen to be promoted in that epoch.
         promoted: bool,
     },
@@ -126,7 +124,7 @@ impl Machine {
             && let Some(why) = self.overtaken(holder.epoch())
         {
             let epoch = holder.epoch();
-            self.end(epoch, &why, false, turn);
+            self.end(epoch, &why, turn);
         }
         match &self.tenure {
             Tenure::None => self.mind_unheld(turn),
@@ -180,7 +178,7 @@ impl Machine {
             .push(Effect::Note(format!("gives epoch {epoch} back: nothing here can write")));
         self.release(epoch, None, promoted, turn);
         if won && self.is_incumbent() {
-            self.plan_reclaim(self.now, false);
+            self.plan_reclaim(self.now);
         }
     }
 
@@ -190,12 +188,14 @@ impl Machine {
             let holder = holder.clone();
             let history = self.resource.history.clone();
             turn.effects.push(Effect::Note(format!("still holds epoch {}", holder.epoch())));
+            let record = self.voter.end_hand_over();
+            Self::persist(turn, record);
             self.begin_holding(now, holder, history, turn);
             return;
         }
         if now >= *until || self.resource.stopped.is_some() {
             let epoch = holder.epoch();
-            self.end(epoch, "the voters did not confirm the role after a restart", false, turn);
+            self.end(epoch, "the voters did not confirm the role after a restart", turn);
             return;
         }
         self.renew_due(now, turn);
@@ -206,7 +206,7 @@ impl Machine {
             && let Some(fault) = self.data_fault()
         {
             let (epoch, why) = (holder.epoch(), format!("the data changed since it won: {fault}"));
-            return self.end(epoch, &why, false, turn);
+            return self.end(epoch, &why, turn);
         }
         let Tenure::Holding { holder, promoted, stopping, since, .. } = &mut self.tenure else {
             return;
@@ -220,12 +220,12 @@ impl Machine {
             turn.effects
                 .push(Effect::Note(format!("{why} ({}): gives epoch {epoch} back", evidence.how)));
             let was_promoted = promoted.is_some();
-            self.given_back(now, epoch, planned, was_promoted, turn);
+            self.given_back(now, epoch, was_promoted, turn);
             return;
         }
         let end = holder.held_until().unwrap_or(Timestamp(0));
         if now + Terms::KILL_TIME >= end && !planted(Bug::NoFence) {
-            self.end(epoch, "the lease ran out", false, turn);
+            self.end(epoch, "the lease ran out", turn);
             return;
         }
         if promoted.is_none() {
@@ -241,10 +241,10 @@ impl Machine {
                 turn.effects.push(Effect::Report);
             } else if !self.resource.failure.is_empty() {
                 let why = format!("the promotion failed: {}", self.resource.failure);
-                self.end(epoch, &why, false, turn);
+                self.end(epoch, &why, turn);
                 return;
             } else if now.since(since) > PROMOTION_MAX {
-                self.end(epoch, "the promotion took too long", false, turn);
+                self.end(epoch, "the promotion took too long", turn);
                 return;
             }
         }
@@ -417,7 +417,7 @@ impl Machine {
     }
 
     /// Stops the resource now; the role is given back once it is proved.
-    pub(super) fn end(&mut self, epoch: Epoch, why: &str, planned: bool, turn: &mut Turn) {
+    pub(super) fn end(&mut self, epoch: Epoch, why: &str, turn: &mut Turn) {
         turn.effects.push(Effect::Note(format!("epoch {epoch}: {why}; stopping the database")));
         why.clone_into(&mut self.complaint);
         self.attempt = None;
@@ -426,26 +426,19 @@ impl Machine {
             Tenure::Resuming { .. } => true,
             Tenure::None | Tenure::Ending { .. } => false,
         };
-        self.tenure = Tenure::Ending { epoch, why: why.to_owned(), planned, promoted };
+        self.tenure = Tenure::Ending { epoch, why: why.to_owned(), promoted };
         self.set_goal(Goal::Stopped(Manner::Kill), turn);
         turn.effects.push(Effect::Report);
     }
 
     fn mind_ending(&mut self, now: Timestamp, turn: &mut Turn) {
-        let Tenure::Ending { epoch, planned, promoted, .. } = self.tenure else { return };
+        let Tenure::Ending { epoch, promoted, .. } = self.tenure else { return };
         if self.resource.stopped.is_some() && self.is_settled() {
-            self.given_back(now, epoch, planned, promoted, turn);
+            self.given_back(now, epoch, promoted, turn);
         }
     }
 
-    fn given_back(
-        &mut self,
-        now: Timestamp,
-        epoch: Epoch,
-        planned: bool,
-        was_promoted: bool,
-        turn: &mut Turn,
-    ) {
+    fn given_back(&mut self, now: Timestamp, epoch: Epoch, was_promoted: bool, turn: &mut Turn) {
         let final_position = self.resource.stopped.as_ref().and_then(|s| s.final_position);
         // A promotion begins its timeline before the first write: without that timeline nothing was
         // written.
@@ -457,13 +450,15 @@ impl Machine {
         self.release(epoch, final_position, promoted, turn);
         turn.effects.push(Effect::StandDown);
         self.idle_at = Some(now + self.setup.reclaim_after);
-        self.plan_reclaim(now, planned);
+        self.plan_reclaim(now);
     }
 
     /// A person who wants to decide is not overtaken; a planned move that nobody completes is
-    /// undone.
-    pub(super) fn plan_reclaim(&mut self, now: Timestamp, planned: bool) {
-        let by_itself = planned || self.setup.strategy != crate::model::topology::Strategy::Manual;
+    /// undone, also by the process that comes after the one that began it.
+    pub(super) fn plan_reclaim(&mut self, now: Timestamp) {
+        let record = self.voter.record();
+        let handed = record.last_won().is_some_and(|won| record.handing == Some(won.epoch));
+        let by_itself = handed || self.setup.strategy != crate::model::topology::Strategy::Manual;
         self.found_reclaim = by_itself.then(|| now + self.setup.reclaim_after);
     }
 }

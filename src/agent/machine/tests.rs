@@ -54,6 +54,25 @@ pub(super) fn record(node: &str) -> VoterRecord {
     }
 }
 
+fn renewal(turn: &Turn) -> Option<&Renew> {
+    turn.effects.iter().find_map(|e| match e {
+        Effect::Send(_, PeerMessage::Renew(renew)) => Some(renew),
+        _ => None,
+    })
+}
+
+/// n2 promises again.
+fn ack(round: u64) -> Ack {
+    Ack {
+        voter: member("n2"),
+        holder: member("n1"),
+        epoch: Epoch(2),
+        round,
+        duration: Span::secs(2),
+        writes: 0,
+    }
+}
+
 /// n1's agent was started again under a living guard, and n2 confirms that it still holds the role.
 pub(super) fn holding() -> Machine {
     let (mut machine, turn) = Machine::start(
@@ -64,23 +83,8 @@ pub(super) fn holding() -> Machine {
     );
     assert!(matches!(machine.tenure(), Tenure::Resuming { .. }), "{turn:?}");
     let turn = machine.wakeup(at(1));
-    let round = turn
-        .effects
-        .iter()
-        .find_map(|e| match e {
-            Effect::Send(_, PeerMessage::Renew(renew)) => Some(renew.round),
-            _ => None,
-        })
-        .expect("it asks the voters");
-    let ack = Ack {
-        voter: member("n2"),
-        holder: member("n1"),
-        epoch: Epoch(2),
-        round,
-        duration: Span::secs(2),
-        writes: 0,
-    };
-    let turn = machine.reply(at(2), &"n2".into(), PeerReply::Ack(ack));
+    let round = renewal(&turn).expect("it asks the voters").round;
+    let turn = machine.reply(at(2), &"n2".into(), PeerReply::Ack(ack(round)));
     assert!(
         turn.effects.iter().any(|e| matches!(e, Effect::Guard(_))),
         "the guard is told: {turn:?}"
@@ -278,8 +282,6 @@ fn a_restart_without_a_guard_trusts_nothing() {
     assert_eq!(machine.next_wakeup(), Some(at(10_050)));
 }
 
-/// A founder that was reinstalled votes by a set that a holder made: there is a cluster, and it is
-/// not the one to begin it.
 /// Of an epoch that it claimed before it voted for somebody else nobody could prove that it is
 /// fenced; with the planted bug it is kept for ever.
 #[test]
@@ -310,6 +312,8 @@ fn an_older_epoch_of_its_own_is_given_back_after_it_voted_for_another() {
     assert_eq!(crate::model::planted::with(bug, give_back), None, "the bug is found");
 }
 
+/// A founder that was reinstalled votes by a set that a holder made: there is a cluster, and it is
+/// not the one to begin it.
 #[test]
 fn a_founder_that_was_readmitted_founds_nothing() {
     let ready = |m: &Machine| Resource {
@@ -383,37 +387,70 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
     assert!(matches!(machine.local().cut, Cut::At(_)));
 }
 
+/// A switchover from n1 to n2.
+fn plan() -> Box<crate::model::plan::Plan> {
+    Box::new(crate::model::plan::Plan {
+        number: 1,
+        cluster: "c".into(),
+        kind: crate::model::plan::PlanKind::Switchover,
+        epoch: Epoch(2),
+        from: Some(member("n1")),
+        to: member("n2"),
+        made: WallTime(0),
+        requested_by: "policy p".into(),
+        reason: String::new(),
+        least_fence: crate::model::loss::FenceRung::SyncFenced,
+        loss: crate::model::loss::LossAccount::Unknown { why: String::new() },
+        max_loss_bytes: 0,
+        accept_unknown_loss: false,
+        budget: Span::secs(60),
+        steps: vec![],
+        candidates: vec![],
+        constraints: vec![],
+        blast_radius: vec![],
+        way_back: String::new(),
+        transfers: vec![],
+        shares: vec![],
+        shed: 0,
+        conflicts: None,
+    })
+}
+
+/// Whoever began a planned move and was killed in it takes the role back, also where a person
+/// decides otherwise; a crash under the same policy stays a person's matter.
+#[test]
+fn a_planned_move_that_nobody_completes_is_undone_by_the_next_process() {
+    let manual = || Setup { strategy: Strategy::Manual, ..setup("n1") };
+    let killed_and_started = |saved: VoterRecord| {
+        let (mut machine, _) = Machine::start(at(100), manual(), saved, &Found::default());
+        let cut = Resource {
+            settled: machine.goal_id,
+            has_data: true,
+            position: Some(Position { timeline: 2, lsn: crate::model::Lsn(9) }),
+            ..Resource::default()
+        };
+        assert!(released(&machine.observed(at(200), cut)).is_some());
+        machine.next_wakeup()
+    };
+    let (turn, outcome) =
+        holding().order(at(4), Order::Demote { plan: plan(), approvals: vec![] }, Ok(()));
+    outcome.expect("it fits");
+    let saved = turn.persist.expect("on record before the database is stopped");
+    assert_eq!(saved.handing, Some(Epoch(2)));
+    assert_eq!(killed_and_started(saved.clone()), Some(at(10_200)));
+    assert_eq!(killed_and_started(record("n1")), None, "a crash");
+    // Its database never stopped, and it holds on: nothing is handed over any more.
+    let found = Found { running_guarded: true, ..Found::default() };
+    let (mut machine, _) = Machine::start(at(100), manual(), saved, &found);
+    let round = renewal(&machine.wakeup(at(101))).expect("it asks the voters").round;
+    let turn = machine.reply(at(102), &"n2".into(), PeerReply::Ack(ack(round)));
+    assert_eq!(turn.persist.expect("forgotten").handing, None);
+}
+
 /// Every order that a plane can give has an answer in every state of an agent: taken up, or refused
 /// in words.
 #[test]
 fn every_order_has_an_answer_in_every_state() {
-    let plan = || -> Box<crate::model::plan::Plan> {
-        Box::new(crate::model::plan::Plan {
-            number: 1,
-            cluster: "c".into(),
-            kind: crate::model::plan::PlanKind::Switchover,
-            epoch: Epoch(2),
-            from: Some(member("n1")),
-            to: member("n2"),
-            made: WallTime(0),
-            requested_by: "policy p".into(),
-            reason: String::new(),
-            least_fence: crate::model::loss::FenceRung::SyncFenced,
-            loss: crate::model::loss::LossAccount::Unknown { why: String::new() },
-            max_loss_bytes: 0,
-            accept_unknown_loss: false,
-            budget: Span::secs(60),
-            steps: vec![],
-            candidates: vec![],
-            constraints: vec![],
-            blast_radius: vec![],
-            way_back: String::new(),
-            transfers: vec![],
-            shares: vec![],
-            shed: 0,
-            conflicts: None,
-        })
-    };
     let voters = record("n1").voters.unwrap();
     let change = VoterOrder {
         cluster: "c".into(),

@@ -257,19 +257,43 @@ fn has_replayed_all(titles: &[(u32, String)], segment_bytes: u64) -> bool {
     begins.zip(received).is_some_and(|(begins, Lsn(at))| segment(begins) == segment(at))
 }
 
+/// Why a server did not start, by its log: for people only, nothing rests on it.
 fn last_line(path: &Path) -> String {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let line = text
-        .lines()
-        .rev()
-        .find(|l| l.contains("FATAL") || l.contains("PANIC"))
-        .or_else(|| text.lines().last());
-    line.unwrap_or("it said nothing").to_owned()
+    reason(&std::fs::read_to_string(path).unwrap_or_default()).to_owned()
+}
+
+/// What the process said that the server names as the one that ended, else the last that is no
+/// answer to a client who came too early.
+fn reason(log: &str) -> &str {
+    let grave = |line: &&str| line.contains("FATAL") || line.contains("PANIC");
+    let pid = |line: &str| Some(line.split_once("(PID ")?.1.split_once(')')?.0.to_owned());
+    let its = log.lines().rev().find_map(pid).map(|pid| format!("[{pid}]"));
+    let of_it = |line: &&str| its.as_ref().is_some_and(|its| line.contains(its));
+    let to_clients = |line: &&str| line.contains("the database system is ");
+    let said = || log.lines().rev().filter(grave);
+    said()
+        .find(of_it)
+        .or_else(|| said().find(|line| !to_clients(line)))
+        .or_else(|| log.lines().last())
+        .unwrap_or("it said nothing")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::has_replayed_all;
+    use super::{has_replayed_all, reason};
+
+    #[test]
+    fn a_client_that_came_too_early_is_not_why_a_server_did_not_start() {
+        let early = "t [30] FATAL:  the database system is starting up\n";
+        let other = "t [31] FATAL:  role \"nobody\" does not exist\n";
+        let own = "t [28] FATAL:  could not locate required checkpoint record\n";
+        let end = "t [27] LOG:  startup process (PID 28) exited with exit code 1\n";
+        assert_eq!(reason(&[early, own, early, other, end].concat()), own.trim_end());
+        assert_eq!(reason(&[own, early].concat()), own.trim_end());
+        let port = "t [27] LOG:  could not bind: Address already in use\n";
+        assert_eq!(reason(port), port.trim_end());
+        assert_eq!(reason(""), "it said nothing");
+    }
 
     #[test]
     fn what_is_replayed_is_compared_with_what_is_received() {

@@ -156,3 +156,32 @@ async fn rows(port: u16) -> Option<BTreeSet<i64>> {
     let rows = tokio::time::timeout(ANSWER_MAX, rows).await.ok()?.ok()?;
     Some(rows.iter().map(|row| row.get(0)).collect())
 }
+
+/// The law itself: what is missing under "none (proved)" is found, and what was said otherwise is
+/// not held against anybody.
+#[test]
+fn a_missing_row_under_none_proved_is_found() {
+    let mut cluster = crate::Cluster::start(crate::quick());
+    let view = cluster.calm();
+    let primary = cluster.primary();
+    let ports = cluster.lab().postgres_ports().clone();
+    let proved = || LossAccount::None { proof: String::new(), by: vec![], excluded: vec![] };
+    let unknown = || LossAccount::Unknown { why: String::new() };
+    for (accounts, found) in
+        [(vec![], 0), (vec![proved()], 1), (vec![unknown()], 0), (vec![proved(), unknown()], 0)]
+    {
+        let mut ledger = Ledger::new(ports.clone());
+        // Rows of its own, beside those of the cluster's.
+        ledger.next = -1_000_000;
+        let said = (0..).map(|n: u32| n.to_string()).zip(accounts);
+        ledger.said.extend(said);
+        cluster.runtime.block_on(async {
+            ledger.look(&view);
+            ledger.writing.take().unwrap().await.unwrap();
+        });
+        assert_eq!(ledger.book.lock().unwrap().acknowledged.len(), 1);
+        cluster.sql(&primary, &["DELETE FROM ledger WHERE n < 0"]).unwrap();
+        let broken = cluster.runtime.block_on(ledger.broken());
+        assert_eq!(broken.len(), found, "{broken:?}");
+    }
+}

@@ -187,9 +187,10 @@ fn log_that_nobody_has_is_cloned_whatever_is_logged_where() {
         });
     });
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND \
-        application_name <> 'quorate'";
+        application_name NOT IN ('quorate', 'ledger')";
     cluster.until_sql(&primary, waiting, "1");
-    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
+        AND application_name <> 'ledger'";
     cluster.sql(&primary, &[cancel]).unwrap();
     waits.join().unwrap();
     for node in NODES {

@@ -10,8 +10,11 @@ use quorate::model::loss::LossAccount;
 use quorate::model::view::ClusterView;
 use tokio_postgres::{AsyncMessage, NoTls, SimpleQueryMessage};
 
-/// A commit that waits for a standby longer counts for nothing.
+/// A server that says nothing for so long is left alone.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// A commit that waits for a standby is waited for: a dropped client's session would go on waiting,
+/// and one after the other would use up the server's connections.
+const COMMIT_MAX: Duration = Duration::from_secs(60);
 /// So often a connection of its own: an old session would keep a doubt alive.
 const PAUSE: Duration = Duration::from_millis(500);
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS ledger (n bigint PRIMARY KEY)";
@@ -57,7 +60,7 @@ impl Ledger {
         self.writing = Some(tokio::spawn(async move {
             // Nothing of a newer line was acknowledged before this one was sent.
             let newest = book.lock().unwrap().newest;
-            if let Some(line) = write(port, n).await {
+            if let Some(line) = write(port, n, COMMIT_MAX).await {
                 let mut book = book.lock().unwrap();
                 if line < newest {
                     let text = format!("line {line} acknowledged after line {newest} had");
@@ -73,11 +76,11 @@ impl Ledger {
     /// What was said and is not so, by what is there now; nothing where nobody takes writes.
     pub async fn broken(self) -> Vec<String> {
         if let Some(task) = self.writing {
-            let _ = task.await;
+            let _ = tokio::time::timeout(ANSWER_MAX + PAUSE, task).await;
         }
         let mut there = None;
         for port in self.ports.values() {
-            if write(*port, 0).await.is_some() {
+            if write(*port, 0, ANSWER_MAX).await.is_some() {
                 there = rows(*port).await;
             }
         }
@@ -128,7 +131,7 @@ async fn connect(port: u16) -> Option<(tokio_postgres::Client, Arc<AtomicU64>)> 
 }
 
 /// The line on which it was acknowledged.
-async fn write(port: u16, n: i64) -> Option<u32> {
+async fn write(port: u16, n: i64, limit: Duration) -> Option<u32> {
     let (client, warned) = connect(port).await?;
     let insert = format!(
         "INSERT INTO ledger VALUES ({n}) ON CONFLICT DO NOTHING; \
@@ -140,7 +143,7 @@ async fn write(port: u16, n: i64) -> Option<u32> {
         }
         client.simple_query(&insert).await.ok()
     };
-    let answer = tokio::time::timeout(ANSWER_MAX, work).await.ok()??;
+    let answer = tokio::time::timeout(limit, work).await.ok()??;
     if warned.load(Ordering::SeqCst) > 0 {
         return None;
     }

@@ -459,7 +459,12 @@ impl Lab {
     /// memory behind, nobody removes it once its folder is gone, and a host has 4,096 such segments
     /// (SHMMNI) before no database starts on it any more.
     fn end_servers(&self) {
-        let all = host::processes::working_below(&self.dir, "postgres");
+        let mut all = host::processes::working_below(&self.dir, "postgres");
+        // Where a volume was detached no path leads to its server, but its pid file does.
+        for server in self.nodes().filter_map(|n| host::postmaster(&self.data_dir(n))) {
+            all.push(server);
+            all.extend(host::processes::children(server));
+        }
         let first = |pid: &&u32| host::processes::parent(**pid).is_none_or(|p| !all.contains(&p));
         all.iter().filter(first).for_each(|pid| host::signal(*pid, Signal::QUIT));
         all.iter().for_each(|pid| host::signal(*pid, Signal::CONT));

@@ -232,9 +232,8 @@ pub fn check_claim(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::loss::{FenceRung, LossAccount};
     use crate::model::plan::PlanKind;
-    use crate::model::{Epoch, Member, Span};
+    use crate::model::{Epoch, Member};
 
     fn allowlist(key: &ApprovalKey) -> Allowlist {
         let folder = tempfile::tempdir().unwrap();
@@ -260,29 +259,11 @@ mod tests {
             (0, Strategy::Manual, false),
         ] {
             let plan = Plan {
-                number: 1,
-                cluster: "c".into(),
                 kind: PlanKind::Failover,
-                epoch: Epoch(1),
                 from: None,
-                to: Member::new("b", "2"),
-                made: WallTime(0),
                 requested_by: "policy any".into(),
-                reason: String::new(),
-                least_fence: FenceRung::SyncFenced,
-                loss: LossAccount::Unknown { why: String::new() },
                 max_loss_bytes: limit,
-                accept_unknown_loss: false,
-                budget: Span::secs(1),
-                steps: vec![],
-                candidates: vec![],
-                constraints: vec![],
-                blast_radius: vec![],
-                way_back: String::new(),
-                transfers: vec![],
-                shares: vec![],
-                shed: 0,
-                conflicts: None,
+                ..Plan::sample(Epoch(1), Member::new("a", "1"), Member::new("b", "2"))
             };
             let order = Order::Arm { plan: Box::new(plan), approvals: vec![] };
             let said = check_order(&order, (strategy, 100), &list, WallTime(1));

@@ -13,7 +13,7 @@ use crate::model::topology::{Cluster, Policy};
 use crate::model::{Span, WallTime};
 use crate::sim::{Conditions, Stand};
 
-#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub(super) struct Files {
     /// Works from this cluster.yaml alone, on a simulated cluster at rest; no plane is asked.
     #[arg(long)]

@@ -207,7 +207,7 @@ struct Written {
     digest: Digest,
     plan: Plan,
     /// It was drawn up on a simulated cluster; no plane knows it.
-    #[serde(default, rename = "simulated", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "drawn_from", skip_serializing_if = "Option::is_none")]
     drawn: Option<Drawn>,
 }
 

@@ -290,7 +290,7 @@ impl Lab {
     pub fn kill_plane(&mut self) -> Result<(), LabError> {
         if let Some(pid) = self.plane_pid() {
             host::signal(pid, Signal::KILL);
-            wait_gone(&[pid])?;
+            wait_gone(&[pid], KILLED)?;
         }
         Ok(())
     }
@@ -362,7 +362,7 @@ impl Lab {
         for pid in &pids {
             host::signal(*pid, Signal::KILL);
         }
-        wait_gone(&pids)?;
+        wait_gone(&pids, KILLED)?;
         Ok(pids)
     }
 
@@ -468,10 +468,8 @@ impl Lab {
         let first = |pid: &&u32| host::processes::parent(**pid).is_none_or(|p| !all.contains(&p));
         all.iter().filter(first).for_each(|pid| host::signal(*pid, Signal::QUIT));
         all.iter().for_each(|pid| host::signal(*pid, Signal::CONT));
-        let until = Instant::now() + IMMEDIATE;
-        while all.iter().any(|pid| host::runs(*pid)) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        // What is left then is killed.
+        let _ = wait_gone(&all, IMMEDIATE);
     }
 
     /// Ends every process of the lab, and removes its folder.
@@ -498,7 +496,7 @@ impl Lab {
         let strays = host::processes::working_below(&self.dir, "postgres");
         strays.iter().for_each(|pid| host::signal(*pid, Signal::KILL));
         pids.extend(strays);
-        wait_gone(&pids)?;
+        wait_gone(&pids, KILLED)?;
         if keep {
             let _ = std::fs::remove_file(self.dir.join("lab.json"));
             return Ok(());
@@ -507,11 +505,13 @@ impl Lab {
     }
 }
 
+/// The kernel ends what was killed within so long.
+const KILLED: Duration = Duration::from_secs(5);
 /// PostgreSQL sends its children a kill after 5 s of an immediate shutdown.
 const IMMEDIATE: Duration = Duration::from_secs(6);
 
-fn wait_gone(pids: &[u32]) -> Result<(), LabError> {
-    let until = Instant::now() + Duration::from_secs(5);
+fn wait_gone(pids: &[u32], limit: Duration) -> Result<(), LabError> {
+    let until = Instant::now() + limit;
     while let Some(pid) = pids.iter().find(|pid| host::runs(**pid)) {
         if Instant::now() > until {
             return Err(LabError(format!("process {pid} does not end")));

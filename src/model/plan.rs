@@ -165,6 +165,38 @@ fn is_zero(units: &u64) -> bool {
     *units == 0
 }
 
+#[cfg(test)]
+impl Plan {
+    /// A switchover from one to the other in that epoch, that costs nothing and promises nothing.
+    pub(crate) fn sample(epoch: Epoch, from: Member, to: Member) -> Self {
+        Self {
+            number: 1,
+            cluster: "c".into(),
+            kind: PlanKind::Switchover,
+            epoch,
+            from: Some(from),
+            to,
+            made: WallTime(0),
+            requested_by: "policy p".into(),
+            reason: String::new(),
+            least_fence: FenceRung::SyncFenced,
+            loss: LossAccount::Unknown { why: String::new() },
+            max_loss_bytes: 0,
+            accept_unknown_loss: false,
+            budget: Span::secs(60),
+            steps: vec![],
+            candidates: vec![],
+            constraints: vec![],
+            blast_radius: vec![],
+            way_back: String::new(),
+            transfers: vec![],
+            shares: vec![],
+            shed: 0,
+            conflicts: None,
+        }
+    }
+}
+
 impl Plan {
     /// SHA-256 over the canonical JSON.
     pub fn digest(&self) -> Digest {

@@ -89,7 +89,9 @@ impl Ledger {
         let Some(there) = there else { return broken };
         let missing: Vec<_> =
             book.acknowledged.iter().filter(|(n, _)| !there.contains(n)).collect();
-        let proved = |account: &LossAccount| matches!(account, LossAccount::None { excluded, .. } if excluded.is_empty());
+        let proved = |account: &LossAccount| {
+            matches!(account, LossAccount::None { .. }) && account.excluded().is_empty()
+        };
         if !missing.is_empty() && !self.said.is_empty() && self.said.values().all(proved) {
             broken.push(format!(
                 "none (proved), said of {} moves, and of {} acknowledged rows these are missing \

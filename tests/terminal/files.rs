@@ -67,3 +67,23 @@ fn a_context_is_an_identity_by_its_name_with_its_word_in_the_bar() {
     terminal.wait("(eu)");
     assert!(!terminal.left().success());
 }
+
+/// A plan of a simulated cluster is nobody's who has to say who they are.
+#[test]
+fn a_plan_drawn_up_from_files_is_played_from_them() {
+    let home = tempfile::tempdir().unwrap();
+    let cluster = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/examples/cluster.yaml");
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(PROGRAM);
+        let done = command.args(arguments).current_dir(home.path()).output().unwrap();
+        let all = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(all).unwrap())
+    };
+    let (code, said) = run(&["plan", "--cluster", cluster, "--output", "plan.json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["execute", "--plan", "plan.json", "--dry-run", "--output", "table"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("simulated, from the moment of its confirmation"), "{said}");
+    let (code, said) = run(&["execute", "--plan", "plan.json"]);
+    assert!(code == Some(2) && said.contains("there is nothing to execute"), "{said}");
+}

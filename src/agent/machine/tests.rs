@@ -5,6 +5,7 @@ use crate::lease::{Ack, EpochSync, Holder, Renew};
 use crate::model::VoterSet;
 use crate::model::WallTime;
 use crate::model::command::{HistoryOrder, Order, OverrideOrder, VoterOrder};
+use crate::model::plan::Plan;
 use crate::model::share::Shares;
 use crate::wire::message::PeerReply;
 
@@ -388,32 +389,8 @@ fn a_replica_follows_its_durable_holder_and_cuts_itself_off_when_that_gives_up()
 }
 
 /// A switchover from n1 to n2.
-fn plan() -> Box<crate::model::plan::Plan> {
-    Box::new(crate::model::plan::Plan {
-        number: 1,
-        cluster: "c".into(),
-        kind: crate::model::plan::PlanKind::Switchover,
-        epoch: Epoch(2),
-        from: Some(member("n1")),
-        to: member("n2"),
-        made: WallTime(0),
-        requested_by: "policy p".into(),
-        reason: String::new(),
-        least_fence: crate::model::loss::FenceRung::SyncFenced,
-        loss: crate::model::loss::LossAccount::Unknown { why: String::new() },
-        max_loss_bytes: 0,
-        accept_unknown_loss: false,
-        budget: Span::secs(60),
-        steps: vec![],
-        candidates: vec![],
-        constraints: vec![],
-        blast_radius: vec![],
-        way_back: String::new(),
-        transfers: vec![],
-        shares: vec![],
-        shed: 0,
-        conflicts: None,
-    })
+fn plan() -> Box<Plan> {
+    Box::new(Plan::sample(Epoch(2), member("n1"), member("n2")))
 }
 
 /// Whoever began a planned move and was killed in it takes the role back, also where a person

@@ -75,6 +75,8 @@ fn heard(mind: &NodeMind, detection: &Detection, now: Timestamp) -> u64 {
         return 1_000;
     }
     match (detection, mind.detector.silence(now)) {
+        // It spoke a moment ago, for the first times: no pace is known that it could miss.
+        (_, Silence::Unknown) if mind.detector.age(now).is_some() => 1_000,
         (_, Silence::Unknown | Silence::Failed) => 0,
         (Detection::Phi { suspect_milli, failed_milli, .. }, _) => {
             let phi = mind.detector.phi_milli(now);
@@ -244,6 +246,20 @@ mod tests {
         assert_eq!(latencies.usual(0, took(900)), took(1));
         assert_eq!(latencies.usual(0, None), None, "no answer is not a slow one");
         assert_eq!(latencies.usual(DEEP, took(7)), took(7));
+    }
+
+    /// "HEALTHY" in the first half second of a lab, and a move refused for "health is 0.00".
+    #[test]
+    fn who_was_heard_for_the_first_times_is_heard() {
+        let detection = Detection::default();
+        let mut mind = NodeMind::new(&detection);
+        let at = |ms| Timestamp(Span::millis(ms).0);
+        assert_eq!(heard(&mind, &detection, at(0)), 0, "never heard");
+        for n in 1..=10 {
+            mind.detector.heartbeat(at(200 * n));
+            assert_eq!(heard(&mind, &detection, at(200 * n + 50)), 1_000, "after {n}");
+        }
+        assert_eq!(heard(&mind, &detection, at(60_000)), 0, "silent for a minute");
     }
 
     #[test]

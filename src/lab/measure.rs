@@ -12,6 +12,7 @@ use super::{Lab, LabError, What};
 use crate::config::Identity;
 use crate::engine::PersonOrder;
 use crate::model::NodeId;
+use crate::model::observation::ResourceState;
 use crate::model::plan::Proposal;
 use crate::model::view::{ClusterState, ClusterView, NodeView, Phase};
 use crate::wire::Client;
@@ -115,9 +116,16 @@ pub fn is_calm(view: &ClusterView) -> bool {
     let refused = |n: &NodeView| {
         serving(n).is_some_and(|s| s.reaches.iter().any(|reach| !reach.refused.is_empty()))
     };
+    let line = |n: &NodeView| n.report.as_ref().map(|r| r.resource.position.timeline);
+    let primary = view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref());
+    // One that comes back receives for a moment before it is on the new line.
+    let behind = |n: &NodeView| {
+        n.report.as_ref().is_some_and(|r| r.resource.state == ResourceState::Standby)
+            && line(n) < primary.and_then(line)
+    };
     view.state == ClusterState::Healthy
         && view.phase.phase == Phase::Steady
-        && !view.nodes.iter().any(refused)
+        && !view.nodes.iter().any(|n| refused(n) || behind(n))
 }
 
 /// One event under load on a calm cluster, and everything mended afterwards.

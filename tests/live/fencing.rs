@@ -170,6 +170,43 @@ fn a_server_in_another_directory_than_the_configured_one_is_ended() {
     assert!(node.join("other/PG_VERSION").exists());
 }
 
+/// A person starts a node's own directory on another port, writable, while no agent is there: nobody
+/// who looks at the node's port sees it.
+#[test]
+fn our_directory_started_by_hand_on_another_port_is_ended() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    cluster.ok("node-1", "create table elsewhere(i int)");
+    cluster.client_sees("the table", 20, || cluster.ask("node-3", "table elsewhere").is_ok());
+    cluster.lab().kill("node-3", What::Host).unwrap();
+    let data = cluster.node("node-3").join("data");
+    for name in ["postmaster.pid", "standby.signal"] {
+        let _ = std::fs::remove_file(data.join(name));
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = data.display().to_string();
+    let log = format!("{folder}/by-hand.log");
+    let line = format!("-p {port} -c unix_socket_directories={folder}");
+    cluster.postgres("pg_ctl", &["-D", &folder, "-l", &log, "-o", &line, "-w", "start"]);
+    let insert = format!(
+        "host=127.0.0.1 port={port} user=postgres dbname=postgres options='-c \
+         synchronous_commit=local'"
+    );
+    let write =
+        || cluster.postgres_tries("psql", &[&insert, "-c", "insert into elsewhere values (1)"]);
+    let (done, said) = write();
+    assert!(done, "{said}");
+    cluster.lab.as_mut().unwrap().start_agent("node-3").unwrap();
+    comes_true("nobody to answer there", 30, || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_err()
+    });
+    cluster.lab().heal("node-3").unwrap();
+    cluster.calm();
+    assert_eq!(cluster.count("node-3", "elsewhere"), 0, "what it took alone is a fork");
+    let forks = std::fs::read_dir(cluster.node("node-3").join("state/forks"));
+    assert!(forks.is_ok_and(|mut f| f.next().is_some()), "and is kept");
+}
+
 /// While a guard could not be started the agent waited for it, in its only loop, for longer than
 /// the lease.
 #[test]

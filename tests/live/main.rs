@@ -31,6 +31,7 @@ mod serving;
 mod settings;
 mod stops;
 mod store;
+mod twice;
 mod unseen;
 
 use std::path::Path;

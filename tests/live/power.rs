@@ -8,6 +8,26 @@ use quorate::model::view::{Act, ClusterView, WayOut};
 use crate::plane::Load;
 use crate::{Cluster, NODES, quick};
 
+impl Cluster {
+    /// A person moves the role as the screen says, typed as it is shown; what a proposal leads to is
+    /// confirmed by the next way that is shown.
+    pub(crate) fn take_the_way_shown(&self) {
+        let moves = |way: &&WayOut| matches!(way.act, Act::Propose(_) | Act::Execute { .. });
+        let first = |view: &ClusterView| view.phase.ways_out.iter().find(moves).cloned();
+        for _ in 0..2 {
+            let seen = self.until("a way out", 60, |v| first(v).is_some());
+            let way = first(&seen).unwrap();
+            println!("{way}");
+            let command = way.act.command().unwrap();
+            let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+            self.runs(&words);
+            if matches!(way.act, Act::Execute { .. }) {
+                break;
+            }
+        }
+    }
+}
+
 /// Up to the moment at which every host is on again.
 fn power_lost(strategy: Strategy) -> (Cluster, Load, ClusterView) {
     let mut cluster = Cluster::start(Options { strategy, ..quick() });
@@ -44,19 +64,6 @@ fn the_whole_cluster_loses_its_power_under_an_automatic_policy() {
 #[test]
 fn the_whole_cluster_loses_its_power_under_a_manual_policy() {
     let (cluster, load, before) = power_lost(Strategy::Manual);
-    let moves = |way: &&WayOut| matches!(way.act, Act::Propose(_) | Act::Execute { .. });
-    let first = |view: &ClusterView| view.phase.ways_out.iter().find(moves).cloned();
-    // Typed as it is shown; what a proposal leads to is confirmed by the next way that is shown.
-    for _ in 0..2 {
-        let seen = cluster.until("a way out", 60, |v| first(v).is_some());
-        let way = first(&seen).unwrap();
-        println!("{way}");
-        let command = way.act.command().unwrap();
-        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
-        cluster.runs(&words);
-        if matches!(way.act, Act::Execute { .. }) {
-            break;
-        }
-    }
+    cluster.take_the_way_shown();
     writes_again(&cluster, load, &before);
 }

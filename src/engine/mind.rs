@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::detector::{Detector, Silence};
 use super::health::Latencies;
 use super::picture::own_word;
+use super::voices::Voices;
 use crate::model::observation::{NodeReport, ResourceState};
 use crate::model::topology::Detection;
 use crate::model::view::Verdict;
@@ -39,6 +40,9 @@ pub(super) struct NodeMind {
     pub(super) fit: bool,
     /// Since when it is healthy with a score that allows a failback.
     pub(super) well_since: Option<Timestamp>,
+    /// Who spoke as this node.
+    #[serde(default)]
+    pub(super) voices: Voices,
 }
 
 /// A node's word of itself is old after this, however uneven its heartbeats were, and also where the
@@ -60,6 +64,7 @@ impl NodeMind {
             ordered_since: None,
             well_since: None,
             fit: false,
+            voices: Voices::default(),
         }
     }
 
@@ -73,6 +78,13 @@ impl NodeMind {
             && have.sequence >= report.sequence
         {
             return false;
+        }
+        if let Some(now) = now {
+            self.voices.hear(now, report.process);
+            let believes = |have| self.voices.believes(now, have, self.age(now), &report);
+            if !self.report.as_ref().is_none_or(believes) {
+                return false;
+            }
         }
         let news = self.report.as_ref().is_none_or(|have| is_news(have, &report))
             || self.verdict != Verdict::Healthy;
@@ -152,7 +164,13 @@ impl NodeMind {
         let spoke = age <= WORD_MAX.max(Span(usual.0 * 3));
         if matches!(silence, Silence::None | Silence::Unknown) && spoke {
             // What it says of itself counts while it speaks.
-            return own_word(report);
+            let (verdict, why) = own_word(report);
+            if self.voices.are_two(now) && verdict < Verdict::Suspect {
+                let why = "two agents report as this node: a copy of its host or volume runs \
+                           somewhere; stop it there";
+                return (Verdict::Degraded, why.into());
+            }
+            return (verdict, why);
         }
         let (sees, of) = count();
         let against = of - sees;

@@ -37,6 +37,7 @@ mod serves;
 mod sharing;
 mod stalemate;
 mod view;
+mod voices;
 mod ways;
 
 #[cfg(test)]

@@ -11,6 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::planted::{Bug, planted};
 use super::{Epoch, Lsn, Position, TimelineHistory};
 
+/// What a log says just before a place: two logs of one length are not one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LogPrint {
+    /// A record boundary.
+    pub at: Position,
+    /// Hash of the log before it, as far back as the adapter of that database looks.
+    pub hash: u64,
+}
+
 /// The data a voter answers for; durable in its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DataMark {
@@ -23,6 +32,9 @@ pub struct DataMark {
     /// The log here was flushed up to this record boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<Position>,
+    /// What the log here said at a place at or before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<LogPrint>,
     /// Two persons signed that what is here is the history, and no later epoch was written in since:
     /// it counts, though it was opened without a lease.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -47,6 +59,9 @@ pub struct DataFound {
     /// A record boundary up to which the log is flushed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flushed: Option<Position>,
+    /// What the log says, at or before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<LogPrint>,
     /// Clones and rewinds completed by this process: each makes the data another.
     #[serde(default)]
     pub rebuilt: u64,
@@ -186,6 +201,7 @@ mod tests {
             system: Some(7),
             line: Some(line(4, &[(1, 100), (2, 200)])),
             high: Some(at(4, 30_000)),
+            print: None,
             own: None,
             pardoned: false,
         }

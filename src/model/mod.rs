@@ -19,7 +19,7 @@ pub mod time;
 pub mod topology;
 pub mod view;
 
-pub use data::{DataFault, DataFound, DataMark};
+pub use data::{DataFault, DataFound, DataMark, LogPrint};
 pub use id::{
     ClusterId, Digest, Epoch, Incarnation, Member, Members, NodeId, SyncSet, SyncStage, VoterSet,
 };

@@ -31,6 +31,8 @@ pub enum Bug {
     NoMark,
     /// A line counts whoever opened it.
     AnyLine,
+    /// A log of the same line counts whatever it says.
+    AnyLog,
     /// The guard's deadline only ever rises.
     GuardOnlyRises,
     /// A lease is renewed for ever without a guard.
@@ -46,7 +48,7 @@ pub enum Bug {
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 19] = [
         Bug::ReclaimsAtAnyLoss,
         Bug::SettlesEarly,
         Bug::KeepsOldEpochs,
@@ -60,6 +62,7 @@ impl Bug {
         Bug::LeavesStrays,
         Bug::NoMark,
         Bug::AnyLine,
+        Bug::AnyLog,
         Bug::GuardOnlyRises,
         Bug::UnguardedForEver,
         Bug::DoubtForgotten,

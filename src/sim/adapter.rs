@@ -436,6 +436,19 @@ impl World {
         self.agent_done(host);
     }
 
+    /// Once of every server that was started: is its log the one that this node had?
+    pub(super) fn compare_log(&mut self, host: usize) {
+        let here = &mut self.hosts[host];
+        let (db, Some(had)) = (&here.db, here.durable_record.data.print) else { return };
+        let comparable = db.running && db.history.continues(had.at) && db.flushed >= had.at.lsn;
+        if here.compared == db.starts || !comparable || planted(Bug::AnyLog) {
+            return;
+        }
+        here.compared = db.starts;
+        let differs = db.print(had.at.lsn).is_some_and(|print| print.hash != had.hash);
+        here.stray |= differs && !here.durable_record.data.pardoned;
+    }
+
     /// A database found writable under any goal but primary, or under that one without being what
     /// this agent opened, is stopped at once.
     pub(super) fn mind_stray(&mut self, host: usize) {

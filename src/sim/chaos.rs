@@ -208,6 +208,12 @@ fn meddling(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
         return vec![];
     }
     let nodes: Vec<NodeId> = cluster.nodes.iter().map(|n| n.node_id.clone()).collect();
+    // Apart, so that a day is what it was but for the copy.
+    let mut copies = Random::new(seed ^ 0x636f_7069_6573);
+    let mut copy = || match copies.chance(500) {
+        true => Replacement::RunByHand,
+        false => Replacement::OlderBackup,
+    };
     let mut events = vec![];
     for _ in 0..1 + random.below(4) {
         let at = random.span(Span::ZERO, STORM);
@@ -225,7 +231,7 @@ fn meddling(seed: u64, cluster: &Cluster) -> Vec<(Span, Fault)> {
             5 => (Fault::PromoteByHand(who), None),
             6 => (Fault::StartByHand(who), None),
             7 => (Fault::ReplaceData(who, Replacement::OtherCluster), None),
-            8 => (Fault::ReplaceData(who, Replacement::OlderBackup), None),
+            8 => (Fault::ReplaceData(who, copy()), None),
             9 => (Fault::MoveData(who), None),
             _ => (Fault::MoveVolume(who), None),
         };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::{Lsn, Position, Span, TimelineHistory, Timestamp};
+use crate::model::{LogPrint, Lsn, Position, Span, TimelineHistory, Timestamp};
 
 /// One record of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +198,18 @@ impl Database {
         self.end = Lsn(self.end.0 + WRITE_BYTES);
         self.log.push(Entry { end: self.end, timeline: self.history.timeline, write });
         self.end
+    }
+
+    /// What the log says just before a place.
+    pub(super) fn print(&self, at: Lsn) -> Option<LogPrint> {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let before = self.log.partition_point(|e| e.end <= at);
+        let last = self.log.get(before.checked_sub(1)?)?;
+        let mut hasher = DefaultHasher::new();
+        let page = self.log.get(before.saturating_sub(64)..before)?;
+        page.iter().for_each(|e| (e.end, e.write).hash(&mut hasher));
+        let at = Position { timeline: last.timeline, lsn: at };
+        Some(LogPrint { at, hash: hasher.finish() })
     }
 
     /// The log on disk from `start` on.

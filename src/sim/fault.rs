@@ -721,6 +721,9 @@ impl World {
             Fault::ReplaceData(w, Replacement::OlderBackup) => {
                 format!("{} finds an older copy in place of its data", n(w))
             }
+            Fault::ReplaceData(w, Replacement::RunByHand) => {
+                format!("{} finds a copy that was run by hand in place of its data", n(w))
+            }
             Fault::MoveData(w) => format!("the data directory of {} is moved away", n(w)),
             Fault::MoveVolume(w) => format!("the data of {} is on another volume now", n(w)),
             Fault::Setting(w, setting, true) => {

@@ -16,6 +16,9 @@ pub enum Replacement {
     OtherCluster,
     /// An older copy of its own.
     OlderBackup,
+    /// An older copy of its own that somebody ran by hand, on the same timeline, until its log was
+    /// longer than what it replaces.
+    RunByHand,
 }
 
 /// A setting that a person changes under the agent.
@@ -138,10 +141,17 @@ impl World {
                     ..Database::empty()
                 };
             }
-            Replacement::OlderBackup => {
+            Replacement::OlderBackup | Replacement::RunByHand => {
                 let keep = db.log.len() / 2;
+                let (was, timeline) = (db.end, db.history.timeline);
                 let end = db.log.get(keep.saturating_sub(1)).map_or(db.end, |e| e.end);
                 db.cut_log(end);
+                let same_line = db.log.last().is_some_and(|e| e.timeline == timeline);
+                if with == Replacement::RunByHand && same_line {
+                    while db.end.0 < was.0 + 10 * WRITE_BYTES {
+                        db.append(0);
+                    }
+                }
                 let timeline = db.log.last().map_or(db.history.timeline, |e| e.timeline);
                 while db.history.timeline > timeline {
                     match db.history.left.pop() {
@@ -150,7 +160,7 @@ impl World {
                     }
                 }
                 db.flushed = db.end;
-                self.note_within_the_mark(host);
+                self.note_within_the_mark(host, end);
             }
         }
         self.hosts[host].durable_log = self.hosts[host].db.end;
@@ -162,11 +172,13 @@ impl World {
 
     /// A copy that is not older than the mark is not found out (docs/safety.md): what was
     /// acknowledged after it is outside of every account.
-    fn note_within_the_mark(&mut self, host: usize) {
+    fn note_within_the_mark(&mut self, host: usize, kept: Lsn) {
         let here = &self.hosts[host];
-        let (timeline, lsn) = (here.db.history.timeline, here.db.end);
-        let mark = here.durable_record.data.high;
-        if mark.is_none_or(|mark| mark <= Position { timeline, lsn }) {
+        let mark = &here.durable_record.data;
+        let at = |lsn| Position { timeline: here.db.history.timeline, lsn };
+        let differs =
+            mark.print.is_some_and(|print| print.at > at(kept) && print.at <= at(here.db.end));
+        if !differs && mark.high.is_none_or(|mark| mark <= at(here.db.end)) {
             self.oracle.excuse(&here.db);
         }
     }

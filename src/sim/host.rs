@@ -131,6 +131,8 @@ pub(super) struct Host {
     pub(super) acked_at: Timestamp,
     /// Its database was found writable without a lease, and was not rebuilt since.
     pub(super) stray: bool,
+    /// The start of its database after which its log was compared.
+    pub(super) compared: u64,
     pub(super) db: Database,
     /// Where several nodes accept writes.
     pub(super) store: super::sharing::Store,
@@ -172,6 +174,7 @@ impl Host {
             reported_at: Timestamp(0),
             acked_at: Timestamp(0),
             stray: false,
+            compared: 0,
             asked: String::new(),
             db: Database::empty(),
             store: super::sharing::Store::default(),

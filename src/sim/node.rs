@@ -156,6 +156,7 @@ impl World {
         let jitter = self.random.below(2_000_000);
         self.after(LOOK_INTERVAL + Span(jitter), Event::Look { host, born });
         self.keep_alive(host);
+        self.compare_log(host);
         self.mind_stray(host);
         self.observe(host);
         self.agent_done(host);
@@ -178,6 +179,7 @@ impl World {
             line: db.has_data.then(|| db.history.clone()),
             stray: here.stray,
             flushed: answers.then_some(Position { timeline: db.history.timeline, lsn: db.flushed }),
+            print: answers.then(|| db.print(db.flushed)).flatten(),
             rebuilt: db.rebuilt - agent.rebuilt,
         };
         let follows = db.running && !db.primary && agent.following.is_some();

@@ -297,6 +297,8 @@ fn planted_bugs_are_found() {
         (Bug::NoMark, Place::Scenario("another_clusters_data")),
         (Bug::NoMark, Place::Scenario("older_backup_of_the_only_confirmer")),
         (Bug::NoMark, Place::Scenario("older_backup_of_a_lone_primary")),
+        (Bug::AnyLog, Place::Scenario("copy_run_by_hand_under_a_lone_primary")),
+        (Bug::AnyLog, Place::Scenario("copy_run_by_hand_of_the_only_confirmer")),
         (Bug::AnyLine, Place::Scenario("promoted_by_hand_and_furthest")),
         (Bug::UnguardedForEver, Place::Scenario("guard_cannot_be_started")),
         (Bug::DoubtForgotten, Place::Scenario("commits_that_do_not_wait")),

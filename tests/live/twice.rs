@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use quorate::lab::{Options, What, measure};
+use quorate::model::view::ClusterState;
 
 use crate::{Cluster, NODES, quick};
 
@@ -46,7 +47,11 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
+        // A change of user ends unshare's own care for its child, the first process in there.
+        let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+        for child in std::fs::read_to_string(children).unwrap().split_whitespace() {
+            host::signal(child.parse().unwrap(), Signal::KILL);
+        }
         self.0.wait().unwrap();
         println!("the copy: {}", std::fs::read_to_string(&self.1).unwrap());
     }
@@ -154,6 +159,10 @@ fn asynchronous_a_snapshot_of_the_primarys_host_acknowledges_nothing() {
     let second = Copy::start(&config);
     second.says("agent started");
     second.says("was restored from an older copy");
+    let seen = cluster.until("that there are two", 30, |v| {
+        v.state == ClusterState::Degraded && cluster.why_of(v, "node-1").contains("two agents")
+    });
+    assert_eq!(seen.primary, before.primary, "{seen:?}");
     for round in 0..20 {
         assert!(!writes(&cluster, ours, &format!("{round}")), "the copy took a write");
     }

@@ -40,7 +40,7 @@ impl Machine {
         let mut due = false;
         if found.rebuilt != self.rebuilt {
             self.rebuilt = found.rebuilt;
-            mark.high = None;
+            (mark.high, mark.print) = (None, None);
             due = true;
         }
         // Its own promotion, which it may not have lived to say to anybody.
@@ -72,6 +72,7 @@ impl Machine {
             && now.since(self.marked_at) >= MARK_INTERVAL.max(Span(self.mark_took.0 * 10))
         {
             mark.high = Some(flushed);
+            mark.print = found.print.or(mark.print);
             due = true;
         }
         if due && mark != self.voter.record().data {

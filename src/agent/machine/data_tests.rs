@@ -20,6 +20,7 @@ fn standby(system: u64, lsn: u64) -> Machine {
         system: Some(7),
         line: Some(line.clone()),
         high: Some(place(50_000)),
+        print: None,
         own: None,
         pardoned: false,
     };

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use super::files::{self, Control};
 use super::sql::StandbyLook;
 use super::stop::STARTED_BY_OTHERS;
-use super::{Done, Driver, failed, reset};
+use super::{Done, Driver, failed, print, reset};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Upstream};
 use crate::model::observation::{Found, ResourceState, StopEvidence};
-use crate::model::{DataFound, Lsn, Position, TimelineHistory};
+use crate::model::{DataFound, Lsn, Position, Span, TimelineHistory};
+
+/// Between two prints of the log.
+const PRINT_INTERVAL: Span = Span::secs(1);
 
 /// Inside the data directory of a database that was writable without a lease; a clone or rewind
 /// takes it away with the data.
@@ -70,6 +73,7 @@ impl Driver {
             line: files::newest_timeline(data_dir).map(|t| files::history(data_dir, t)),
             stray: mark.exists(),
             flushed: known.flushed,
+            print: known.print,
             rebuilt: known.rebuilt,
         };
     }
@@ -80,6 +84,43 @@ impl Driver {
         let before = self.inserted.replace(Position { timeline, lsn: inserted });
         if let Some(before) = before.filter(|b| b.timeline == timeline && b.lsn <= flushed) {
             self.resource.data.flushed = Some(before);
+            self.take_print();
+        }
+    }
+
+    /// What the log says up to where it is flushed, once a second while it moves.
+    pub(super) fn take_print(&mut self) {
+        let now = host::now();
+        let data = &self.resource.data;
+        if let Some(flushed) = data.flushed
+            && data.print.is_none_or(|print| print.at != flushed)
+            && now.since(self.printed) >= PRINT_INTERVAL
+        {
+            self.printed = now;
+            let print = print::take(&self.setup.config.data_dir, flushed);
+            self.resource.data.print = print.or(self.resource.data.print);
+        }
+    }
+
+    /// Once of every server that was started: is its log the one that this node had?
+    pub(super) fn compare_log(&mut self, replayed: Position) {
+        let server = self.exit.as_ref().map(|(pid, _)| *pid);
+        let Some(had) = self.expected.borrow().print else { return };
+        let line = self.resource.data.line.as_ref();
+        // A shorter log is an older copy, another line a foreign one: said elsewhere.
+        let comparable = line.is_some_and(|l| l.continues(had.at)) && replayed.lsn >= had.at.lsn;
+        if server.is_none() || self.compared == server || !comparable || self.resource.data.stray {
+            return;
+        }
+        self.compared = server;
+        let pardoned = self.expected.borrow().pardoned;
+        if !pardoned && print::differs(&self.setup.config.data_dir, &had) {
+            self.give_up_line(format!(
+                "its log is not the one that this node had: what it says up to {} differs (an \
+                 older copy that somebody ran by hand, on the same timeline); what it has is not \
+                 taken for the cluster's history",
+                had.at
+            ));
         }
     }
 
@@ -90,7 +131,7 @@ impl Driver {
             std::fs::remove_file(mark)?;
         }
         self.resource.data.rebuilt += 1;
-        self.resource.data.flushed = None;
+        (self.resource.data.flushed, self.resource.data.print) = (None, None);
         self.find_data();
         Ok(())
     }

@@ -22,7 +22,10 @@ impl Driver {
         let position = Position { timeline, lsn };
         // What is replayed was flushed before, and ends with a whole record.
         if look.replayed > Lsn(0) {
-            self.resource.data.flushed = Some(Position { timeline, lsn: look.replayed });
+            let replayed = Position { timeline, lsn: look.replayed };
+            self.resource.data.flushed = Some(replayed);
+            self.compare_log(replayed);
+            self.take_print();
         }
         self.facts.position = position;
         self.facts.flushed = lsn;

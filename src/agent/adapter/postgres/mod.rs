@@ -14,6 +14,7 @@ mod guarded;
 mod look;
 mod mending;
 mod pace;
+mod print;
 mod programs;
 mod promotion;
 mod pulse;
@@ -150,6 +151,10 @@ struct Driver {
     receivers: Receivers,
     /// Where a primary inserted at the last look.
     inserted: Option<Position>,
+    /// When the log's print was taken last.
+    printed: Timestamp,
+    /// The server whose log was compared with the print that the voter keeps.
+    compared: Option<u32>,
     /// What of the server is watched against what was ordered.
     watch: Watch,
     /// The user's archive, and whether log is fetched from it.
@@ -196,6 +201,8 @@ pub async fn run(setup: Setup, mut port: Port) {
         words: port.words,
         receivers: Receivers::default(),
         inserted: None,
+        printed: Timestamp(0),
+        compared: None,
         watch: Watch::default(),
         archive: Archive::default(),
         thirst: Thirst::default(),

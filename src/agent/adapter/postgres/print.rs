@@ -1,0 +1,134 @@
+//! What the log says just before a place: that a log is as long as it was, under the same number of
+//! a timeline, does not make it the same log. An older copy that somebody ran by hand for a while is
+//! as long again, and another history.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::files;
+use crate::model::{LogPrint, Position};
+
+/// Bytes that are compared. Records carry a checksum and the place of the one before (PostgreSQL,
+/// `xlogrecord.h`), so two histories differ in any page that both wrote.
+const LENGTH: u64 = 8_192;
+
+/// A segment of the log that is here.
+struct Segment {
+    path: PathBuf,
+    timeline: u32,
+    begins: u64,
+}
+
+fn segments(data_dir: &Path) -> Option<(u64, Vec<Segment>)> {
+    let all: Vec<_> =
+        files::segments(data_dir).into_iter().filter(|(_, name)| name.len() == 24).collect();
+    let size = all.iter().find_map(|(path, _)| Some(path.metadata().ok()?.len()))?;
+    if !size.is_power_of_two() || size <= LENGTH {
+        return None;
+    }
+    let segment = |(path, name): (PathBuf, String)| {
+        let timeline = u32::from_str_radix(name.get(..8)?, 16).ok()?;
+        Some(Segment { path, timeline, begins: files::begins(&name, size)? })
+    };
+    Some((size, all.into_iter().filter_map(segment).collect()))
+}
+
+/// The hash of what is before `end`, read from segments of timelines up to `newest`.
+fn hash(size: u64, all: &[Segment], newest: u32, end: u64) -> Option<u64> {
+    let (mut at, mut bytes) = (end.checked_sub(LENGTH)?, Vec::new());
+    while at < end {
+        let begins = at - at % size;
+        let here = all.iter().filter(|s| s.begins == begins && s.timeline <= newest);
+        let segment = here.max_by_key(|s| s.timeline)?;
+        let mut part = vec![0; usize::try_from((begins + size).min(end) - at).ok()?];
+        let file = std::fs::File::open(&segment.path).ok()?;
+        file.read_exact_at(&mut part, at - begins).ok()?;
+        at += part.len() as u64;
+        bytes.append(&mut part);
+    }
+    let first = Sha256::digest(&bytes).first_chunk().copied()?;
+    Some(u64::from_be_bytes(first))
+}
+
+/// The print of the log that ends at `at`; `None`: not enough of it is here.
+pub(super) fn take(data_dir: &Path, at: Position) -> Option<LogPrint> {
+    let (size, all) = segments(data_dir)?;
+    Some(LogPrint { at, hash: hash(size, &all, at.timeline, at.lsn.0)? })
+}
+
+/// Whether the log here, which reaches that place, is another one. Where it is not here any more,
+/// nobody can tell. Around a switch of timelines a segment is here under more than one number, the
+/// newest perhaps not filled yet: one that matches is enough.
+pub(super) fn differs(data_dir: &Path, print: &LogPrint) -> bool {
+    let Some((size, all)) = segments(data_dir) else { return false };
+    let mut numbers: Vec<u32> = all.iter().map(|s| s.timeline).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let found: Vec<u64> =
+        numbers.iter().filter_map(|t| hash(size, &all, *t, print.at.lsn.0)).collect();
+    !found.is_empty() && !found.contains(&print.hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Lsn;
+
+    const SIZE: usize = 1 << 20;
+
+    fn write(dir: &Path, name: &str, fill: impl Fn(usize) -> u8) {
+        std::fs::create_dir_all(dir.join("pg_wal")).unwrap();
+        let bytes: Vec<u8> = (0..SIZE).map(fill).collect();
+        std::fs::write(dir.join("pg_wal").join(name), bytes).unwrap();
+    }
+    fn at(timeline: u32, lsn: usize) -> Position {
+        Position { timeline, lsn: Lsn(lsn as u64) }
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "any bytes")]
+    fn pattern(i: usize) -> u8 {
+        (i / 7) as u8
+    }
+
+    #[test]
+    fn the_same_length_is_not_the_same_log() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "000000020000000000000001", pattern);
+        write(dir.path(), "000000020000000000000002", pattern);
+        // In the middle of a segment, and across the border of two.
+        for lsn in [2 * SIZE + 60_000, 2 * SIZE + 100] {
+            let print = take(dir.path(), at(2, lsn)).unwrap();
+            assert!(!differs(dir.path(), &print));
+            // What comes after it is another matter.
+            write(dir.path(), "000000020000000000000002", |i| {
+                if i + 2 * SIZE < lsn { pattern(i) } else { 1 }
+            });
+            assert!(!differs(dir.path(), &print));
+            write(dir.path(), "000000020000000000000002", |i| {
+                if i + 2 * SIZE < lsn - 20 { pattern(i) } else { 1 }
+            });
+            assert!(differs(dir.path(), &print), "{lsn}");
+            write(dir.path(), "000000020000000000000002", pattern);
+        }
+    }
+
+    #[test]
+    fn a_new_timelines_segment_that_is_not_filled_yet_is_no_other_log() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "000000020000000000000001", pattern);
+        let print = take(dir.path(), at(2, SIZE + 60_000)).unwrap();
+        write(dir.path(), "000000030000000000000001", |i| if i < 100 { pattern(i) } else { 0 });
+        assert!(!differs(dir.path(), &print));
+    }
+
+    #[test]
+    fn of_what_is_not_here_nobody_can_tell() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "000000020000000000000002", pattern);
+        assert_eq!(take(dir.path(), at(2, 2 * SIZE + 100)), None, "the segment before is gone");
+        let print = take(dir.path(), at(2, 2 * SIZE + 60_000)).unwrap();
+        std::fs::remove_file(dir.path().join("pg_wal/000000020000000000000002")).unwrap();
+        assert!(!differs(dir.path(), &print));
+    }
+}

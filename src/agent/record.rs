@@ -25,6 +25,8 @@ pub struct Record {
     /// The file that is open. One that was deleted or replaced takes every write, and no process
     /// that starts later reads it.
     file: Option<FolderId>,
+    /// Its log, without which the file says what was true once.
+    log: Option<FolderId>,
     saved: VoterRecord,
     newer: Option<VoterRecord>,
     /// The store was written whole to a new file since this process started.
@@ -48,6 +50,7 @@ impl Record {
             state_dir: config.state_dir.clone(),
             store,
             file: FolderId::of(&path).ok(),
+            log: None,
             saved,
             newer: None,
             whole: false,
@@ -113,7 +116,9 @@ impl Record {
     /// one that is not there.
     fn mind_file(&mut self) {
         let found = FolderId::of(&self.state_dir.join(FILE)).ok();
-        if found.is_some() && found == self.file {
+        let log = self.found_log();
+        if found.is_some() && found == self.file && (self.log.is_none() || log == self.log) {
+            self.log = log;
             return;
         }
         if self.whole {
@@ -123,6 +128,10 @@ impl Record {
             );
         }
         self.whole = false;
+    }
+
+    fn found_log(&self) -> Option<FolderId> {
+        FolderId::of(&self.state_dir.join(format!("{FILE}-wal"))).ok()
     }
 
     fn try_again(&mut self) -> Result<(), StoreError> {
@@ -143,11 +152,15 @@ impl Record {
     fn save(&mut self) -> Result<(), StoreError> {
         if !self.whole {
             self.store.rewrite()?;
+            self.log = None;
             self.file = FolderId::of(&self.state_dir.join(FILE)).ok();
             self.whole = true;
         }
         let record = self.newer.as_ref().unwrap_or(&self.saved);
         keep(&mut self.store, record)?;
+        if self.log.is_none() {
+            self.log = self.found_log();
+        }
         if let Some(newer) = self.newer.take() {
             self.saved = newer;
         }

@@ -228,7 +228,10 @@ async fn running(
         .await?;
     let wished: BTreeMap<String, (String, String)> =
         rows.iter().map(|r| (text(r, "name"), (text(r, "setting"), place(r)))).collect();
-    for setting in settings::known(major).filter(|s| s.kind != Kind::Guarded) {
+    // The guarded ones of roles, databases and subscriptions are looked up below.
+    let of_server =
+        |s: &&settings::Setting| s.kind != Kind::Guarded || s.name == settings::READ_ONLY;
+    for setting in settings::known(major).filter(of_server) {
         let (found, source) = force.get(setting.name).cloned().unwrap_or_default();
         let mut finding = Finding {
             kind: setting.kind.word(),
@@ -237,10 +240,11 @@ async fn running(
             ..Finding::new("settings", setting.name, settings::without_passwords(&found))
         };
         if !setting.is_right(postgres, &found) {
-            finding = finding.but(
-                Verdict::Wrong,
-                format!("{}; mend: restart the server through its agent", setting.why),
-            );
+            let mend = match setting.kind {
+                Kind::Guarded => "take the setting back where the source says, and reload",
+                Kind::Fixed | Kind::Moving => "restart the server through its agent",
+            };
+            finding = finding.but(Verdict::Wrong, format!("{}; mend: {mend}", setting.why));
         } else if setting.kind == Kind::Fixed
             && let Some((wish, at)) = wished.get(setting.name)
             && !setting.is_right(postgres, wish)
@@ -252,6 +256,20 @@ async fn running(
         findings.push(finding);
     }
     own_settings(client, config, findings).await?;
+    for database in sql::read_only_databases(client).await? {
+        let whose = match database.as_str() {
+            "" => "all roles".to_owned(),
+            name => format!("database {name}"),
+        };
+        let finding = Finding {
+            kind: Kind::Guarded.word(),
+            wanted: "off".into(),
+            ..Finding::new("settings", format!("{}, {whose}", settings::READ_ONLY), "on".to_owned())
+        };
+        let advice = "clients' writes are refused there; mend: ALTER DATABASE … RESET, or ALTER ROLE \
+                      ALL RESET";
+        findings.push(finding.but(Verdict::Wrong, advice.to_owned()));
+    }
     let text_of = |name: &str| force.get(name).map(|(v, _)| v.clone()).unwrap_or_default();
     let archiver = client
         .query_one(

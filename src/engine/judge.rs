@@ -371,7 +371,9 @@ impl Engine {
         if let Some(blocked) = &report.resource.blocked {
             let state = match blocked {
                 Blocked::ReadOnly => ClusterState::Critical,
-                Blocked::Waiting { .. } | Blocked::Database { .. } => ClusterState::Degraded,
+                Blocked::Waiting { .. } | Blocked::Database { .. } | Blocked::Full { .. } => {
+                    ClusterState::Degraded
+                }
             };
             return (state, format!("{primary} accepts writes, but {blocked}"));
         }

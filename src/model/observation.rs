@@ -331,6 +331,11 @@ pub enum Blocked {
         /// Which.
         database: String,
     },
+    /// Every connection that is not kept for superusers is taken.
+    Full {
+        /// So many are for ordinary roles.
+        limit: u32,
+    },
     /// Commits wait for standbys that stream.
     Waiting {
         /// How many sessions wait.
@@ -352,6 +357,11 @@ impl std::fmt::Display for Blocked {
                 f,
                 "database {database} is read only (ALTER DATABASE … SET \
                  default_transaction_read_only = on): writes of its new sessions are refused"
+            ),
+            Blocked::Full { limit } => write!(
+                f,
+                "all {limit} connections of ordinary roles are taken: new clients are turned away \
+                 (the rest is kept for superusers)"
             ),
             Blocked::Waiting { sessions, longest } => write!(
                 f,

@@ -27,7 +27,8 @@ impl Cluster {
     fn adopt(&self, node: &str, more: &[&str]) -> (String, Option<i32>) {
         self.on_host(node, "adopt", &[&["--output", "table"], more].concat())
     }
-    fn own_folder(&self, path: &Path) {
+    /// A folder of whom its parent belongs to.
+    pub(crate) fn own_folder(&self, path: &Path) {
         use std::os::unix::fs::MetadataExt as _;
         std::fs::create_dir_all(path).unwrap();
         let owner = std::fs::metadata(path.parent().unwrap()).unwrap();

@@ -8,7 +8,7 @@ use quorate::lab::{Options, What};
 use quorate::model::loss::LossAccount;
 use quorate::model::view::ClusterView;
 
-use crate::{Cluster, quick};
+use crate::{Cluster, NODES, quick};
 
 /// Where PostgreSQL's programs are: those that the labs of these tests run.
 pub fn programs() -> Option<PathBuf> {
@@ -243,6 +243,70 @@ fn an_older_copy_of_the_data_has_no_position() {
     cluster.lab().heal("node-1").unwrap();
     let view = cluster.calm();
     assert_eq!(cluster.count(&primary(&view), "real"), 500, "{}", cluster.why_of(&view, "node-3"));
+}
+
+/// An older copy of the primary's data that somebody ran by hand until its log was longer, on the
+/// same line: it was promoted under "none (proved)", and its log was fetched behind that of the
+/// others.
+#[test]
+fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm();
+    cluster.ok("node-1", "create table e as select generate_series(1,100)");
+    let port = cluster.lab().postgres_ports()["node-1"].to_string();
+    let copies = cluster.folder.path().join("lab/copies");
+    cluster.own_folder(&copies);
+    let copy = copies.join("data");
+    let folder = copy.display().to_string();
+    let from = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast", "-D", &folder];
+    cluster.postgres("pg_basebackup", &from);
+    // Its mark passes what the copy has.
+    let mark = |v: &ClusterView| {
+        let node = v.nodes.iter().find(|n| n.node.as_str() == "node-1");
+        node.and_then(|n| n.report.as_ref()?.mark)
+    };
+    for round in 0..4 {
+        let insert = format!(
+            "insert into e select generate_series({round} * 100 + 101, {round} * 100 + 200)"
+        );
+        let before = mark(&cluster.until("a mark", 10, |v| mark(v).is_some()));
+        cluster.ok("node-1", &insert);
+        cluster.until("its mark to follow", 30, |v| mark(v) > before);
+    }
+    cluster.lab().kill_plane().unwrap();
+    for node in NODES {
+        cluster.lab().kill(node, What::Host).unwrap();
+    }
+    let by_hand = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let line =
+        format!("-p {by_hand} -c unix_socket_directories={folder} -c synchronous_standby_names=");
+    let log = format!("{folder}/by-hand.log");
+    cluster.postgres("pg_ctl", &["-D", &folder, "-l", &log, "-o", &line, "-w", "start"]);
+    let place = format!("host=127.0.0.1 port={by_hand} user=postgres dbname=postgres");
+    let much = "create table foreign_rows as select generate_series(1,200000)";
+    cluster.postgres("psql", &[&place, "-c", much]);
+    cluster.postgres("pg_ctl", &["-D", &folder, "-m", "fast", "-w", "stop"]);
+    let data = cluster.dir("node-1").join("data");
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&copy, &data).unwrap();
+    for node in NODES {
+        cluster.lab().heal(node).unwrap();
+    }
+    cluster.lab().start_plane().unwrap();
+    let view = cluster.calm();
+    let primary = primary(&view);
+    assert_ne!(primary, "node-1", "{}", cluster.logs());
+    for node in NODES {
+        cluster.client_sees("every acknowledged row", 20, || cluster.count(node, "e") == 500);
+        assert!(cluster.ask(node, "table foreign_rows").is_err(), "{node}");
+    }
+    let found = cluster.until("what was found", 20, |v| {
+        v.nodes.iter().any(|n| {
+            let found = n.report.iter().flat_map(|r| &r.resource.found);
+            found.into_iter().any(|f| f.what.contains("is not the one that this node had"))
+        })
+    });
+    drop(found);
 }
 
 #[test]

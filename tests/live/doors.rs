@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use quorate::agent::host;
-use quorate::model::view::{ClusterView, Verdict};
+use quorate::model::view::{ClusterState, ClusterView, Verdict};
 use rustix::process::Signal;
 
 use crate::{Cluster, nothing_lost, quick};
@@ -75,4 +75,30 @@ fn a_server_without_a_free_connection_is_degraded_and_keeps_the_role() {
     assert_eq!((after.epoch, after.primary), (before.epoch, before.primary));
     let report = load.end(&cluster);
     assert_eq!((report.lost, report.overlaps, report.failed), (0, 0, 0), "{report:?}");
+}
+
+/// An agent is a superuser, for whom connections are kept: it is let in where nobody else is.
+#[test]
+fn a_server_full_of_ordinary_clients_is_degraded_and_keeps_the_role() {
+    let cluster = Cluster::start(quick());
+    let before = cluster.calm();
+    let primary = before.primary.clone().unwrap();
+    cluster.ok(primary.as_str(), "CREATE ROLE app LOGIN");
+    let port = cluster.lab.as_ref().unwrap().postgres_ports()[primary.as_str()];
+    let settings = format!("host=127.0.0.1 port={port} user=app dbname=postgres");
+    let clients = cluster.runtime.block_on(async {
+        let mut clients = Vec::new();
+        while let Ok((client, connection)) =
+            tokio_postgres::connect(&settings, tokio_postgres::NoTls).await
+        {
+            clients.push((client, tokio::spawn(connection)));
+        }
+        clients
+    });
+    let seen = cluster.until("that nobody else is let in", 30, |v| {
+        v.state == ClusterState::Degraded && v.why.contains("connections of ordinary roles")
+    });
+    assert_eq!((seen.primary, seen.epoch), (before.primary.clone(), before.epoch));
+    drop(clients);
+    assert_eq!(cluster.calm().primary, before.primary);
 }

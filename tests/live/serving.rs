@@ -172,6 +172,27 @@ fn a_database_that_refuses_writes_is_said_as_primary_and_as_candidate() {
     set(&mut cluster, &primary, "off");
     set(&mut cluster, &others[0], "off");
     cluster.calm();
+    // The same for everybody, and for one database, in whatever spelling the server takes.
+    let own = "SET default_transaction_read_only = off";
+    for (to, reset, state, words) in [
+        (
+            "ALTER ROLE ALL SET default_transaction_read_only = yes",
+            "ALTER ROLE ALL RESET default_transaction_read_only",
+            ClusterState::Critical,
+            "clients' writes are refused",
+        ),
+        (
+            "ALTER DATABASE postgres SET default_transaction_read_only = t",
+            "ALTER DATABASE postgres RESET default_transaction_read_only",
+            ClusterState::Degraded,
+            "database postgres is read only",
+        ),
+    ] {
+        cluster.sql(&primary, &[own, to]).unwrap();
+        cluster.until(words, 30, |v| v.state == state && v.why.contains(words));
+        cluster.sql(&primary, &[own, reset]).unwrap();
+        cluster.calm();
+    }
     nothing_lost(&cluster.once(Event::Switchover));
 }
 

@@ -227,16 +227,26 @@ fn a_voter_whose_disk_fails_ends_and_votes_again_only_from_a_new_file() {
 /// The open file took every promise, and no process that starts later would have read one.
 #[test]
 fn a_store_that_is_deleted_under_its_agent_is_written_anew() {
+    deleted_under_its_agent(&["agent.sqlite", "agent.sqlite-wal", "agent.sqlite-shm"]);
+}
+
+/// The file alone says what was true at the last checkpoint.
+#[test]
+fn a_stores_log_that_is_deleted_under_its_agent_is_written_anew() {
+    deleted_under_its_agent(&["agent.sqlite-wal"]);
+}
+
+fn deleted_under_its_agent(files: &[&str]) {
     let mut cluster = Cluster::start(quick());
     cluster.calm();
     let stores = ["node-1", "node-2", "node-3"].map(|node| cluster.dir(node).join("state"));
     for folder in &stores {
-        for name in ["agent.sqlite", "agent.sqlite-wal", "agent.sqlite-shm"] {
+        for name in files {
             let _ = std::fs::remove_file(folder.join(name));
         }
     }
     comes_true("every store is there again", 20, || {
-        stores.iter().all(|folder| folder.join("agent.sqlite").exists())
+        stores.iter().all(|folder| folder.join(files[0]).exists())
     });
     cluster.calm();
     cluster.ok("node-1", "create table acked as select generate_series(1,55)");

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use quorate::agent::host;
 use quorate::lab::{Options, What, measure};
 use quorate::model::view::ClusterState;
+
+use rustix::process::Signal;
 
 use crate::{Cluster, NODES, quick};
 

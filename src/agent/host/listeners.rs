@@ -18,7 +18,7 @@ pub struct Listener {
 impl Listener {
     /// It is a PostgreSQL by its command, or nobody can tell.
     pub fn may_be_postgres(&self) -> bool {
-        self.pid.is_none_or(|pid| command_of(pid).contains("postgres"))
+        self.pid.is_none_or(processes::is_postgres)
     }
 }
 

@@ -151,6 +151,12 @@ pub fn command_of(raw: u32) -> String {
     }
 }
 
+/// By its command.
+pub fn is_postgres(raw: u32) -> bool {
+    let command = command_of(raw);
+    ["postgres", "postmaster"].iter().any(|name| command.contains(name))
+}
+
 pub(crate) fn all() -> impl Iterator<Item = u32> {
     std::fs::read_dir("/proc")
         .into_iter()
@@ -265,6 +271,14 @@ pub fn kill_all_in(
         let children = children(server.pid);
         // The server first: nothing new is started then.
         for pid in std::iter::once(server.pid).chain(children) {
+            signal(pid, Signal::KILL);
+            killed.insert(pid);
+        }
+    }
+    // A backend may have left the folder; whose child it is tells as long as its parent is there.
+    for pid in processes_in(folders).into_iter().filter(|pid| is_postgres(*pid)) {
+        let children = children(pid);
+        for pid in std::iter::once(pid).chain(children) {
             signal(pid, Signal::KILL);
             killed.insert(pid);
         }

@@ -380,7 +380,10 @@ impl Driver {
         let longest = self.watch.waiting.values().map(|since| now.since(*since)).max();
         let sessions = u32::try_from(look.waiters.len()).unwrap_or(u32::MAX);
         self.watch.blocked = match longest.filter(|longest| *longest >= WAIT_MAX) {
-            _ if look.guarded.read_only => Some(Blocked::ReadOnly),
+            _ if look.guarded.read_only || self.watch.read_only.iter().any(String::is_empty) => {
+                Some(Blocked::ReadOnly)
+            }
+            _ if look.full.is_some() => look.full.map(|limit| Blocked::Full { limit }),
             Some(longest) => {
                 // In whole seconds: a report is news when they change.
                 let longest = Span::secs(longest.0 / 1_000_000_000);

@@ -34,6 +34,9 @@ impl Kind {
     }
 }
 
+/// A guarded setting of the server; the others of that kind are of roles and the like.
+pub const READ_ONLY: &str = "default_transaction_read_only";
+
 /// What a setting has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
@@ -147,7 +150,7 @@ pub const TABLE: &[Setting] = &[
          only",
     ),
     row(
-        "default_transaction_read_only",
+        READ_ONLY,
         Kind::Guarded,
         Want::Is("off"),
         "clients' writes would be refused by a database that accepts them",

@@ -124,6 +124,8 @@ pub struct PrimaryLook {
     pub oldest: (Option<i64>, Option<i64>),
     /// The latest start of any of them.
     pub newest: Option<i64>,
+    /// So many connections are for ordinary roles, and all of them are taken.
+    pub full: Option<u32>,
     /// Sessions that wait for a synchronous standby.
     pub waiters: Vec<i32>,
     /// Client sessions.
@@ -227,15 +229,18 @@ pub async fn own_settings(client: &Session) -> Result<Vec<OwnSetting>, LookError
         .collect())
 }
 
-/// Databases whose every session begins read only (`ALTER DATABASE … SET`).
+/// Databases whose every session begins read only (`ALTER DATABASE … SET`); an empty name: all of
+/// them (`ALTER ROLE ALL SET`).
 ///
 /// # Errors
 /// [`LookError`].
 pub async fn read_only_databases(client: &Session) -> Result<Vec<String>, LookError> {
-    let sql = "SELECT d.datname::text AS name FROM pg_db_role_setting s CROSS JOIN LATERAL \
-        unnest(s.setconfig) c JOIN pg_database d ON d.oid = s.setdatabase WHERE s.setrole = 0 \
-        AND lower(split_part(c, '=', 1)) = 'default_transaction_read_only' \
-        AND lower(split_part(c, '=', 2)) IN ('on', 'true', 'yes', '1') ORDER BY 1";
+    // As it was typed: the server takes every beginning of a boolean's words, and so does the cast.
+    let sql = "SELECT coalesce(d.datname::text, '') AS name FROM pg_db_role_setting s \
+        CROSS JOIN LATERAL unnest(s.setconfig) c LEFT JOIN pg_database d ON d.oid = s.setdatabase \
+        WHERE s.setrole = 0 \
+        AND CASE WHEN lower(split_part(c, '=', 1)) = 'default_transaction_read_only' \
+            THEN split_part(c, '=', 2)::boolean ELSE false END ORDER BY 1";
     Ok(client.query(sql, &[]).await?.iter().map(|r| r.get("name")).collect())
 }
 
@@ -286,6 +291,7 @@ const STANDBY: &str = "\
         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock \
         FROM pg_stat_activity) a LEFT JOIN pg_stat_wal_receiver r ON true";
 
+// A sender of logical changes is in a database and takes SQL as any session does.
 const PRIMARY: &str = "\
     SELECT pg_current_wal_lsn()::text AS written, pg_current_wal_flush_lsn()::text AS flushed, \
     pg_current_wal_insert_lsn()::text AS inserted, \
@@ -296,6 +302,9 @@ const PRIMARY: &str = "\
     current_setting('restore_command') AS restore, current_setting('fsync') AS fsync, \
     current_setting('full_page_writes') AS pages, \
     current_setting('synchronous_commit') AS commits, \
+    current_setting('max_connections')::int \
+        - current_setting('superuser_reserved_connections')::int \
+        - coalesce(current_setting('reserved_connections', true), '0')::int AS ordinary, \
     CASE WHEN current_setting('default_transaction_read_only') = 'on' THEN (SELECT source NOT IN \
         ('user', 'database', 'database user') FROM pg_settings \
         WHERE name = 'default_transaction_read_only') ELSE false END AS read_only, \
@@ -307,8 +316,8 @@ const PRIMARY: &str = "\
         (extract(epoch FROM greatest(max(backend_start), max(xact_start))) * 1000000)::bigint \
             AS newest, \
         array_agg(pid) FILTER (WHERE wait_event = 'SyncRep') AS waiters \
-        FROM pg_stat_activity WHERE datid IS NOT NULL AND backend_type NOT IN ('walsender', \
-        'autovacuum worker', 'parallel worker') \
+        FROM pg_stat_activity WHERE datid IS NOT NULL \
+        AND backend_type NOT IN ('autovacuum worker', 'parallel worker') \
         AND NOT (application_name = 'quorate' AND usename = current_user \
             AND client_addr IS NULL)) a";
 
@@ -363,6 +372,7 @@ pub async fn look(client: &Session) -> Result<Look, LookError> {
     let rows = client.query(STANDBYS, &[]).await?;
     let row = client.query_one(PRIMARY, &[]).await?;
     let own = own_settings(client).await?;
+    let full = is_full(client, &row).await?;
     let written = lsn(&row, "written");
     let segment: String = row.get("segment");
     let standbys = rows
@@ -398,10 +408,26 @@ pub async fn look(client: &Session) -> Result<Look, LookError> {
         end: lsn(&row, "ends"),
         oldest: (row.get("session"), row.get("transaction")),
         newest: row.get("newest"),
+        full,
         waiters: row.get::<_, Option<Vec<i32>>>("waiters").unwrap_or_default(),
         sessions: sessions(&row),
         standbys,
     }))
+}
+
+/// The agent is let in where nobody else is: who may connect is counted, not tried. All are counted
+/// only where it is close.
+async fn is_full(client: &Session, row: &Row) -> Result<Option<u32>, LookError> {
+    /// More sessions than an agent has.
+    const OWN_MAX: u32 = 10;
+    let ordinary = u32::try_from(row.get::<_, i32>("ordinary")).unwrap_or(0);
+    if sessions(row) + OWN_MAX < ordinary {
+        return Ok(None);
+    }
+    let count = "SELECT count(*)::int AS sessions FROM pg_stat_activity \
+        WHERE backend_type = 'client backend'";
+    let all = sessions(&client.query_one(count, &[]).await?);
+    Ok((all >= ordinary).then_some(ordinary))
 }
 
 fn moving(row: &Row) -> Moving {

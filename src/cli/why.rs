@@ -1,7 +1,6 @@
 //! `quorate why`, `verify` and `acknowledge`: why it is as it is, whether it holds together, and "I
 //! have seen it".
 
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use color_eyre::Result;
@@ -185,36 +184,7 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Outcome> {
     let identity = arguments.person.identity()?;
     let (parts, confidence) = super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        // The newest word about a write: that it came back, or that it was refused.
-        let proof = |view: &crate::model::view::ClusterView| {
-            let primary = view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref())?;
-            let resource = &primary.report.as_ref()?.resource;
-            let read = resource.proof.as_ref().map(|p| p.asked.clone());
-            read.or_else(|| resource.unproved.as_ref().map(|u| u.asked.clone()))
-        };
-        let CallReply::View(before) = Person::call(&client, CallRequest::View).await? else {
-            return Err(eyre!("unexpected answer"));
-        };
-        let order = PersonOrder::Verify { reason: arguments.reason.clone() };
-        match Person::call(&client, CallRequest::Order(order)).await? {
-            CallReply::Accepted { .. } => {}
-            CallReply::Refused { check, why } => {
-                eprintln!("quorate: no new write: refused ({check}): {why}")
-            }
-            other => return Err(eyre!("unexpected answer: {other:?}")),
-        }
-        // The write waits for standbys; where it does not come back the parts say so.
-        let until = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < until {
-            let CallReply::View(now) = Person::call(&client, CallRequest::View).await? else {
-                return Err(eyre!("unexpected answer"));
-            };
-            if proof(&now).is_some_and(|asked| Some(asked) != proof(&before)) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        match Person::call(&client, CallRequest::Verify).await? {
+        match client.prove(&arguments.reason).await? {
             CallReply::Verified { parts, confidence } => Ok((parts, confidence)),
             other => Err(eyre!("unexpected answer: {other:?}")),
         }

@@ -183,6 +183,11 @@ fn open(model: &mut Model) -> Vec<Command> {
             to(model, Screen::Audit);
         }
         "ways" => {
+            if let Some(command) = order_of(model, &key) {
+                let input = Input::new(command);
+                model.overlay = Some(Overlay::Palette { input, selected: 0 });
+                return vec![];
+            }
             let waits = model.view().is_some_and(|v| v.plan.is_some());
             to(model, if waits { Screen::Plan } else { Screen::Why });
         }
@@ -190,6 +195,16 @@ fn open(model: &mut Model) -> Vec<Command> {
         _ => model.overlay = Some(Overlay::ReadAll { scroll: 0 }),
     }
     vec![]
+}
+
+/// What is typed for the way in that row, where it is no part of the plan that waits: written out,
+/// not run.
+fn order_of(model: &Model, row: &str) -> Option<String> {
+    let ways = crate::picture::ways::ways(model.view()?);
+    let command = ways.get(row.parse::<usize>().ok()?)?.command.as_deref()?.strip_prefix(':')?;
+    let of_the_plan = [Action::Execute, Action::Dismiss].iter().any(|a| a.name() == command);
+    // What the person has to add is left open.
+    (!of_the_plan).then(|| command.strip_suffix("WORDS").unwrap_or(command).to_owned())
 }
 
 /// Takes the next value of a setting.

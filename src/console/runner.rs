@@ -28,8 +28,8 @@ use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
 use crate::model::{Span, Timestamp, WallTime};
-use crate::wire::Client;
-use crate::wire::message::CallRequest;
+use crate::wire::message::{CallReply, CallRequest};
+use crate::wire::{Client, Refused};
 
 /// Where pictures come from.
 pub enum Source {
@@ -369,7 +369,9 @@ impl Runner {
             Command::Acknowledge(reason) => {
                 self.call(CallRequest::Order(PersonOrder::Acknowledge { reason }));
             }
-            Command::Verify => self.call(CallRequest::Verify),
+            Command::Verify => {
+                self.ask(|client| async move { client.prove("asked for in the console").await })
+            }
             Command::Retry => self.now.notify_one(),
             Command::Dismiss(plan) => {
                 self.call(CallRequest::Order(PersonOrder::Dismiss {
@@ -437,12 +439,19 @@ impl Runner {
 
     /// Calls the plane in a task of its own. Nothing that writes is tried again by itself.
     fn call(&self, request: CallRequest) {
+        self.ask(move |client| async move { client.call(&request).await });
+    }
+
+    fn ask<R>(&self, what: impl FnOnce(Client) -> R + Send + 'static)
+    where
+        R: Future<Output = Result<CallReply, Refused>> + Send,
+    {
         let Some(identity) = &self.identity else { return };
         let client = Client::new(&identity.plane, "plane", &identity.tls);
         let events = self.events.clone();
         tokio::spawn(async move {
             let reply = match client {
-                Ok(client) => client.call(&request).await,
+                Ok(client) => what(client).await,
                 Err(refused) => Err(refused),
             };
             let reply = reply

@@ -147,16 +147,20 @@ fn on_reply(model: &mut Model, reply: Result<CallReply, CallFailed>) {
             }
         }
         Ok(CallReply::Verified { parts, confidence }) => {
-            let failed: Vec<&str> =
-                parts.iter().filter(|(_, held, _)| !held).map(|(n, ..)| n.as_str()).collect();
-            if failed.is_empty() {
-                model.tell(
-                    format!("verified: every part holds, confidence {confidence} of 100"),
-                    false,
-                );
-            } else {
-                model.tell(format!("not verified: {} did not hold", failed.join(", ")), true);
-            }
+            let at = model.clock(model.moment.wall);
+            // The write first: it is what was asked for.
+            let mut failed: Vec<_> = parts.iter().filter(|(_, held, _)| !held).collect();
+            failed.sort_by_key(|(name, ..)| name != "write");
+            let text = match failed.as_slice() {
+                [] => {
+                    format!("verified at {at}: a write came back, confidence {confidence} of 100")
+                }
+                [(name, _, found), rest @ ..] => {
+                    let rest: String = rest.iter().map(|(name, ..)| format!("; {name}")).collect();
+                    format!("not verified at {at}: {name}: {found}{rest}")
+                }
+            };
+            model.tell(text, !failed.is_empty());
         }
         Ok(CallReply::View(_) | CallReply::Audit { .. } | CallReply::Why(_)) => {}
         Err(failed) if failed.outcome_unknown => model.tell(

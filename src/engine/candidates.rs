@@ -223,7 +223,10 @@ impl Engine {
             measured(check(
                 "timeline",
                 same_line,
-                resource.position.timeline.to_string(),
+                match resource.position.timeline {
+                    0 => Word::Borrowed("unknown"),
+                    timeline => timeline.to_string().into(),
+                },
                 furthest.map_or(Word::Borrowed("any"), |f| f.timeline.to_string().into()),
                 "it follows the newest timeline",
             ));
@@ -282,7 +285,11 @@ impl Engine {
         measured(check(
             "health",
             super::health::is_fit(mind.fit, score, least),
-            if known { milli(score).into() } else { Word::Borrowed("unknown: it does not run") },
+            match (known, self.speaks(&node.node_id)) {
+                (true, true) => milli(score).into(),
+                (true, false) => Word::Borrowed("unknown: it is not heard"),
+                (false, _) => Word::Borrowed("unknown: it does not run"),
+            },
             milli(least),
             "its checks answer within their limits",
         ));

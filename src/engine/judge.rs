@@ -121,6 +121,12 @@ impl Engine {
         self.nodes.values().filter(has).count() >= self.quorum()
     }
 
+    /// A quorum of voters speaks, and none of them promises a lease to anybody.
+    pub(super) fn lease_is_over(&self) -> bool {
+        let voters = || self.said().filter(|r| r.vote.votes);
+        voters().count() >= self.quorum() && voters().all(|r| r.vote.lease_left == Span::ZERO)
+    }
+
     /// Some voter has the release of that epoch.
     pub(super) fn released(&self, epoch: Epoch, holder: &Member) -> bool {
         let reports = self.nodes.values().filter_map(|m| m.report.as_ref());
@@ -320,9 +326,12 @@ impl Engine {
                 });
             if mind.verdict == Verdict::Failed && !own_word {
                 // Nobody here hears it: others may, and its lease may run.
-                let why =
-                    format!("{primary} failed: it takes writes no longer than its lease lasts");
-                return (ClusterState::Critical, why);
+                let lease = if self.lease_is_over() {
+                    "no voter that is heard promises it its lease any more"
+                } else {
+                    "it takes writes no longer than its lease lasts"
+                };
+                return (ClusterState::Critical, format!("{primary} failed: {lease}"));
             }
             // Said of what was heard, never of now: a database that was found running may accept
             // writes for as long as an earlier promise lasts, one that was stopped or a standby may

@@ -48,6 +48,7 @@ mod tests;
 pub use decision::{Decision, Durable, Effect, RuleId};
 pub use input::{Input, PersonOrder};
 pub use refused::{RefusedRequest, Strangers};
+pub use run::confidence;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

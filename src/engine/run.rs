@@ -720,7 +720,7 @@ impl Engine {
 
 /// 0 to 100: the weights of the parts that held. A real write is worth most, and what was not
 /// looked at counts as not held.
-pub(super) fn confidence(parts: &[(String, bool, String)]) -> u64 {
+pub fn confidence(parts: &[(String, bool, String)]) -> u64 {
     let weight = |name: &str| match name {
         "write" => 30,
         "consistency" => 20,

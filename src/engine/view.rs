@@ -80,6 +80,10 @@ impl Engine {
             _ if is_primary => Role::Primary,
             Role::Primary | Role::Secondary => Role::Secondary,
         };
+        // Of a database that does not answer nobody knows how far it is.
+        let state = mind.report.as_ref().map(|r| &r.resource.state);
+        let answers = matches!(state, Some(ResourceState::Standby | ResourceState::Primary));
+        let follows = answers && role == Role::Secondary;
         let seen = self.primary().and_then(|p| self.nodes.get(&p)).and_then(|m| m.report.as_ref());
         let replay_lag = seen.zip(mind.report.as_ref()).and_then(|(p, r)| r.replay_lag_behind(p));
         let lag = seen
@@ -97,13 +101,8 @@ impl Engine {
             votes: super::quorum::votes(&self.cluster, &self.nodes, &node.node_id, self.now),
             closed: self.closed_to(&node.node_id),
             report: mind.report.clone(),
-            lag_bytes: mind
-                .lags
-                .back()
-                .copied()
-                .flatten()
-                .filter(|_| heard && role == Role::Secondary),
-            replay_lag_bytes: replay_lag.filter(|_| heard && role == Role::Secondary),
+            lag_bytes: mind.lags.back().copied().flatten().filter(|_| heard && follows),
+            replay_lag_bytes: replay_lag.filter(|_| heard && follows),
             lag: lag.filter(|_| role == Role::Secondary),
             lag_history: mind.lags.iter().copied().collect(),
             interval: mind.detector.interval(),

@@ -67,6 +67,8 @@ impl Engine {
         } else {
             self.ways_to_health(&mut ways);
         }
+        // Whatever may still lose nothing comes before what is known to risk it.
+        ways.sort_by_key(|w| matches!(&w.act, Act::Propose(what) if what.accept_unknown_loss));
         if ways.is_empty() {
             let text = match self.durable.phase {
                 Phase::NeedsPerson => {
@@ -130,7 +132,7 @@ impl Engine {
             return String::new();
         }
         let quorum = format!("{} voters ({} in reach)", self.quorum(), self.reachable_voters());
-        if plan.kind == PlanKind::Failover && !self.is_released() {
+        if plan.kind == PlanKind::Failover && !self.is_released() && !self.lease_is_over() {
             let promise = crate::lease::Terms::for_duration(self.cluster.lease).promise();
             let from = plan.demoted().map_or("nobody", NodeId::as_str);
             return format!("{quorum}, and the lease of {from} to have run out: at most {promise}");
@@ -267,7 +269,11 @@ impl Engine {
             let mut words = format!(
                 "{} of {} voters are in reach and {} are needed",
                 self.reachable_voters(),
-                self.voter_set().1,
+                // Where nobody speaks, nobody says how many there are.
+                match self.voter_set().1 {
+                    0 => self.cluster.nodes.len(),
+                    voters => voters,
+                },
                 self.quorum()
             );
             // Its own agent does it, without a plan and without this plane.
@@ -288,7 +294,8 @@ impl Engine {
         }
         let data: Vec<NodeId> =
             silent.iter().filter(|n| **n != holder.node && self.is_data(n)).cloned().collect();
-        if !data.is_empty() {
+        // Of one that held the role last and speaks, nobody lacks anything.
+        if !data.is_empty() && silent.contains(&holder.node) {
             why.push(format!("{} may have what the others lack", list(&data)));
         }
         if why.is_empty() {

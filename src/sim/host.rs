@@ -126,9 +126,8 @@ pub(super) struct Host {
     /// Why commits here were not confirmed as ordered, and up to where the log has to be confirmed
     /// before that is over.
     pub(super) doubt: Option<(Suspicion, Option<Lsn>)>,
-    /// When its agent last reported, and its database last acknowledged.
+    /// When its agent last reported.
     pub(super) reported_at: Timestamp,
-    pub(super) acked_at: Timestamp,
     /// Its database was found writable without a lease, and was not rebuilt since.
     pub(super) stray: bool,
     /// The start of its database after which its log was compared.
@@ -172,7 +171,6 @@ impl Host {
             by_hand_at: Timestamp(0),
             doubt: None,
             reported_at: Timestamp(0),
-            acked_at: Timestamp(0),
             stray: false,
             compared: 0,
             asked: String::new(),

@@ -30,8 +30,6 @@ pub(super) const ROUNDING: Span = Span::millis(1);
 const FRESH: Span = Span::secs(5);
 /// Whoever falls silent is suspected within this.
 const SILENCE_MAX: Span = Span::secs(2);
-/// What a screen says was true so long ago at most: a report and a look.
-const SCREEN_AGE: Span = Span::millis(500);
 
 /// What a look makes of the doubt here: it begins with a wrong setting of a primary, and ends when
 /// enough of the synchronous set has what was written until it was corrected, or when the log here
@@ -83,8 +81,6 @@ impl World {
             return;
         }
         let loose = here.loose;
-        self.hosts[host].acked_at = self.now;
-        let here = &self.hosts[host];
         if !loose && self.now > here.lease_end + ROUNDING {
             let age = self.now.since(here.lease_end);
             let seen = format!("{name} acknowledged write {} {age} after its lease", commit.write);
@@ -187,9 +183,6 @@ impl World {
                     continue;
                 }
                 self.check_screen(plane);
-            } else {
-                // What is on it is of before; it is judged once it was drawn again.
-                self.planes[plane].no_writes_since = None;
             }
         }
     }
@@ -212,15 +205,6 @@ impl World {
             let text = "the cluster is shown healthy, and no database accepts writes";
             wrong.push(format!("{text} for {writerless}"));
         }
-        let since = self.planes[plane].no_writes_since.unwrap_or(self.now);
-        let since = view.why.contains("no writes").then_some(since);
-        let recent = |h: &&super::host::Host| self.now.since(h.acked_at) < SCREEN_AGE;
-        if let Some(since) = since
-            && self.now.since(since) > SCREEN_AGE
-            && let Some(host) = self.hosts.iter().find(recent)
-        {
-            wrong.push(format!("{}, and {} acknowledges", view.why, host.node.node_id));
-        }
         if let Some(run) = &view.run
             && matches!(run.rpo, Some(LossAccount::None { .. }))
             && run.body.to.node.as_str() == self.oracle.newest().who
@@ -238,7 +222,6 @@ impl World {
                 "a write asked for {asked} ago is shown as read back; the last was made {made} ago"
             ));
         }
-        self.planes[plane].no_writes_since = since;
         for seen in wrong {
             self.oracle.broken(self.now, SAID, seen);
         }

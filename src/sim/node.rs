@@ -156,7 +156,6 @@ impl World {
         let jitter = self.random.below(2_000_000);
         self.after(LOOK_INTERVAL + Span(jitter), Event::Look { host, born });
         self.keep_alive(host);
-        self.compare_log(host);
         self.mind_stray(host);
         self.observe(host);
         self.agent_done(host);
@@ -164,6 +163,7 @@ impl World {
 
     /// What the adapter sees goes into the machine.
     pub(super) fn observe(&mut self, host: usize) {
+        self.compare_log(host);
         if self.hosts[host].accepts_writes() {
             self.writable_at = self.now;
         }

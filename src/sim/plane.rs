@@ -29,8 +29,6 @@ pub(super) struct Plane {
     asked: Option<Digest>,
     /// While it looks, no database accepts writes since then.
     pub(super) writerless_since: Option<Timestamp>,
-    /// Its screen says "no writes", of whom and since when.
-    pub(super) no_writes_since: Option<Timestamp>,
     /// Its screen names nothing but waiting, since when.
     pub(super) waits_since: Option<Timestamp>,
 }
@@ -56,7 +54,6 @@ impl Plane {
             wake: Timestamp(0),
             asked: None,
             writerless_since: None,
-            no_writes_since: None,
             waits_since: None,
         }
     }

@@ -4,6 +4,7 @@ pub mod channel;
 pub mod credentials;
 pub mod feed;
 pub mod message;
+mod proving;
 pub mod refusals;
 pub mod tls;
 

@@ -521,6 +521,8 @@ impl Machine {
             self.note_refusal(claim.account(), &why);
             return self.abandon(&why, turn);
         }
+        // Whatever it gave up before, it holds the role now.
+        self.complaint.clear();
         turn.effects.push(Effect::Note(format!(
             "won epoch {epoch}; fence: {}; loss: {}",
             win.fence_words(),

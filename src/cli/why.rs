@@ -1,7 +1,6 @@
 //! `quorate why`, `verify` and `acknowledge`: why it is as it is, whether it holds together, and "I
 //! have seen it".
 
-
 use clap::Args;
 use color_eyre::Result;
 use color_eyre::eyre::eyre;

@@ -319,10 +319,10 @@ impl World {
     /// source has on disk.
     fn rebuild(&mut self, host: usize, source: usize) {
         let from = self.hosts[source].db.clone();
-        let stray = self.hosts[host].stray;
+        let (stray, known) = (self.hosts[host].stray, self.is_known_log(host));
         let db = &mut self.hosts[host].db;
         // A stray is cloned: its line may bear the number of another.
-        let shares = db.has_data && !stray;
+        let shares = db.has_data && !stray && known;
         let fork = db.fork_from(&from.history).filter(|_| shares).unwrap_or(Lsn(0));
         db.cut_log(fork);
         let keep = from.log.partition_point(|e| e.end <= db.end);
@@ -434,6 +434,16 @@ impl World {
             self.next_step(host, Task::Begin, Span::millis(200));
         }
         self.agent_done(host);
+    }
+
+    /// It is proved to be the log that this node had.
+    fn is_known_log(&self, host: usize) -> bool {
+        let here = &self.hosts[host];
+        let mark = &here.durable_record.data;
+        let Some(had) = mark.print.filter(|_| !mark.pardoned && !planted(Bug::AnyLog)) else {
+            return true;
+        };
+        here.db.print(had.at.lsn).is_some_and(|print| print.hash == had.hash)
     }
 
     /// Once of every server that was started: is its log the one that this node had?

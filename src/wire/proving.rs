@@ -31,7 +31,9 @@ impl Client {
         };
         let order = PersonOrder::Verify { reason: reason.to_owned() };
         let refused = match self.call(&CallRequest::Order(order)).await? {
-            CallReply::Refused { check, why } => Some(format!("not made: refused ({check}): {why}")),
+            CallReply::Refused { check, why } => {
+                Some(format!("not made: refused ({check}): {why}"))
+            }
             _ => None,
         };
         let until = tokio::time::Instant::now() + WRITE_MAX;

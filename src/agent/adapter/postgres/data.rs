@@ -114,7 +114,7 @@ impl Driver {
         }
         self.compared = server;
         let pardoned = self.expected.borrow().pardoned;
-        if !pardoned && print::differs(&self.setup.config.data_dir, &had) {
+        if !pardoned && print::matches(&self.setup.config.data_dir, &had) == Some(false) {
             self.give_up_line(format!(
                 "its log is not the one that this node had: what it says up to {} differs (an \
                  older copy that somebody ran by hand, on the same timeline); what it has is not \
@@ -180,7 +180,18 @@ impl Driver {
     pub(super) fn must_be_cloned(&self, history: &TimelineHistory, control: &Control) -> bool {
         let data = &self.resource.data;
         let behind = |l: &TimelineHistory| l.timeline != control.checkpoint.timeline;
-        data.stray || self.is_another_line(history) || data.line.as_ref().is_some_and(behind)
+        data.stray
+            || self.is_another_line(history)
+            || data.line.as_ref().is_some_and(behind)
+            || !self.is_known_log()
+    }
+
+    /// A rewind keeps all that is before the point at which the histories part, whatever it says:
+    /// only where it is proved to be what this node had.
+    fn is_known_log(&self) -> bool {
+        let expected = self.expected.borrow();
+        let Some(had) = expected.print.filter(|_| !expected.pardoned) else { return true };
+        print::matches(&self.setup.config.data_dir, &had) == Some(true)
     }
 
     /// Whether the data here is on the way of that history.

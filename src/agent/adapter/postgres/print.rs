@@ -58,17 +58,17 @@ pub(super) fn take(data_dir: &Path, at: Position) -> Option<LogPrint> {
     Some(LogPrint { at, hash: hash(size, &all, at.timeline, at.lsn.0)? })
 }
 
-/// Whether the log here, which reaches that place, is another one. Where it is not here any more,
-/// nobody can tell. Around a switch of timelines a segment is here under more than one number, the
-/// newest perhaps not filled yet: one that matches is enough.
-pub(super) fn differs(data_dir: &Path, print: &LogPrint) -> bool {
-    let Some((size, all)) = segments(data_dir) else { return false };
+/// Whether the log here says the same up to that place; `None`: it is not here any more, so nobody
+/// can tell. Around a switch of timelines a segment is here under more than one number, the newest
+/// perhaps not filled yet: one that matches is enough.
+pub(super) fn matches(data_dir: &Path, print: &LogPrint) -> Option<bool> {
+    let (size, all) = segments(data_dir)?;
     let mut numbers: Vec<u32> = all.iter().map(|s| s.timeline).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let found: Vec<u64> =
         numbers.iter().filter_map(|t| hash(size, &all, *t, print.at.lsn.0)).collect();
-    !found.is_empty() && !found.contains(&print.hash)
+    (!found.is_empty()).then(|| found.contains(&print.hash))
 }
 
 #[cfg(test)]
@@ -99,16 +99,16 @@ mod tests {
         // In the middle of a segment, and across the border of two.
         for lsn in [2 * SIZE + 60_000, 2 * SIZE + 100] {
             let print = take(dir.path(), at(2, lsn)).unwrap();
-            assert!(!differs(dir.path(), &print));
+            assert_eq!(matches(dir.path(), &print), Some(true));
             // What comes after it is another matter.
             write(dir.path(), "000000020000000000000002", |i| {
                 if i + 2 * SIZE < lsn { pattern(i) } else { 1 }
             });
-            assert!(!differs(dir.path(), &print));
+            assert_eq!(matches(dir.path(), &print), Some(true));
             write(dir.path(), "000000020000000000000002", |i| {
                 if i + 2 * SIZE < lsn - 20 { pattern(i) } else { 1 }
             });
-            assert!(differs(dir.path(), &print), "{lsn}");
+            assert_eq!(matches(dir.path(), &print), Some(false), "{lsn}");
             write(dir.path(), "000000020000000000000002", pattern);
         }
     }
@@ -119,7 +119,7 @@ mod tests {
         write(dir.path(), "000000020000000000000001", pattern);
         let print = take(dir.path(), at(2, SIZE + 60_000)).unwrap();
         write(dir.path(), "000000030000000000000001", |i| if i < 100 { pattern(i) } else { 0 });
-        assert!(!differs(dir.path(), &print));
+        assert_eq!(matches(dir.path(), &print), Some(true));
     }
 
     #[test]
@@ -129,6 +129,6 @@ mod tests {
         assert_eq!(take(dir.path(), at(2, 2 * SIZE + 100)), None, "the segment before is gone");
         let print = take(dir.path(), at(2, 2 * SIZE + 60_000)).unwrap();
         std::fs::remove_file(dir.path().join("pg_wal/000000020000000000000002")).unwrap();
-        assert!(!differs(dir.path(), &print));
+        assert_eq!(matches(dir.path(), &print), None);
     }
 }

@@ -63,7 +63,9 @@ impl Engine {
                 format!("{primary} failed, and nothing is done: {}", self.refusal)
             }
             (_, Verdict::Failed) => format!("{primary} failed ({}): a target is sought", mind.why),
-            (_, Verdict::Suspect) => format!("{primary} is suspect and not failed: {}", mind.why),
+            (_, Verdict::Suspect) => {
+                format!("{primary} is suspect, nobody concluded that it failed: {}", mind.why)
+            }
             (_, Verdict::Unknown) => format!("{primary} was not heard yet: unknown is not failed"),
             (Phase::Steady | Phase::Stabilising, _) => {
                 let ready = candidates.iter().filter(|c| c.eligible).count();

@@ -203,7 +203,11 @@ impl Engine {
                 "nothing moves by itself while this holds".to_owned()
             }
             Phase::Suspecting => {
-                "a failover begins when a quorum of observers concludes that it failed".to_owned()
+                let what = match self.policy.strategy {
+                    Strategy::Manual => "a plan for a person is made",
+                    Strategy::Automatic | Strategy::QuorumBased => "a failover begins",
+                };
+                format!("{what} when a quorum of observers concludes that it failed")
             }
             Phase::Deciding => "a plan is made from the best candidate".to_owned(),
             Phase::AwaitingApproval => {
@@ -222,7 +226,15 @@ impl Engine {
                 let left = Span(self.policy.approval_timeout.0.saturating_sub(waited));
                 format!("nothing by itself while a plan waits for a person; it expires in {left}")
             }
-            Phase::NeedsPerson if self.refusal.is_empty() => "nothing; a person decides".to_owned(),
+            Phase::NeedsPerson if self.refusal.is_empty() => {
+                let left = Span(self.retry_at.0.saturating_sub(self.now.0));
+                let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
+                if failed && left > Span::ZERO {
+                    format!("a person decides; by itself a new plan is made in {left}")
+                } else {
+                    "nothing; a person decides".to_owned()
+                }
+            }
             Phase::NeedsPerson => format!(
                 "a move is looked for every {RETRY_AFTER} while: {}",
                 self.refusal,

@@ -8,7 +8,7 @@ use super::files::{self, Control};
 use super::sql::StandbyLook;
 use super::stop::STARTED_BY_OTHERS;
 use super::{Done, Driver, failed, print, reset};
-use crate::agent::host;
+use crate::agent::host::{self, FolderId};
 use crate::agent::machine::{Goal, Upstream};
 use crate::model::observation::{Found, ResourceState, StopEvidence};
 use crate::model::{DataFound, Lsn, Position, Span, TimelineHistory};
@@ -177,21 +177,34 @@ impl Driver {
     /// Whether following that history takes a clone: `pg_rewind` compares the timelines of the last
     /// checkpoints, so it sees nothing to do where a line has the number of another, or where its
     /// first checkpoint never came (pg_rewind.c, `main`).
-    pub(super) fn must_be_cloned(&self, history: &TimelineHistory, control: &Control) -> bool {
+    pub(super) fn must_be_cloned(&mut self, history: &TimelineHistory, control: &Control) -> bool {
+        let known = self.is_known_log();
         let data = &self.resource.data;
         let behind = |l: &TimelineHistory| l.timeline != control.checkpoint.timeline;
         data.stray
             || self.is_another_line(history)
             || data.line.as_ref().is_some_and(behind)
-            || !self.is_known_log()
+            || !known
     }
 
     /// A rewind keeps all that is before the point at which the histories part, whatever it says:
-    /// only where it is proved to be what this node had.
-    fn is_known_log(&self) -> bool {
-        let expected = self.expected.borrow();
-        let Some(had) = expected.print.filter(|_| !expected.pardoned) else { return true };
-        print::matches(&self.setup.config.data_dir, &had) == Some(true)
+    /// only where it is proved to be what this node had. Once is enough for these files: the server's
+    /// own recovery may recycle the place.
+    fn is_known_log(&mut self) -> bool {
+        let had = {
+            let expected = self.expected.borrow();
+            expected.print.filter(|_| !expected.pardoned)
+        };
+        let Some(had) = had else { return true };
+        let data_dir = &self.setup.config.data_dir;
+        // A copy brings a control file of its own.
+        let of = FolderId::of(&data_dir.join("global/pg_control")).ok().map(|file| (file, had));
+        if of.is_some() && self.proved == of {
+            return true;
+        }
+        let known = print::matches(data_dir, &had) == Some(true);
+        self.proved = of.filter(|_| known);
+        known
     }
 
     /// Whether the data here is on the way of that history.

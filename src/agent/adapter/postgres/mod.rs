@@ -56,14 +56,14 @@ use self::session::Session;
 use self::start::Starting;
 use self::upstream::Thirst;
 use super::{ONE_WRITER, Port, Seen, Words};
-use crate::agent::host;
+use crate::agent::host::{self, FolderId};
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{Blocked, ResourceFacts, ResourceState, Setback};
 use crate::model::serving::{ArchiveFails, Slot};
 use crate::model::topology::Unsynchronised;
-use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
+use crate::model::{DataMark, LogPrint, NodeId, Position, Span, SyncSet, Timestamp};
 
 /// The first pause after a try that failed.
 const RETRY: Duration = Duration::from_millis(300);
@@ -155,6 +155,8 @@ struct Driver {
     printed: Timestamp,
     /// The server whose log was compared with the print that the voter keeps.
     compared: Option<u32>,
+    /// The control file beside a log that was proved to be this node's, and by what.
+    proved: Option<(FolderId, LogPrint)>,
     /// What of the server is watched against what was ordered.
     watch: Watch,
     /// The user's archive, and whether log is fetched from it.
@@ -203,6 +205,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         inserted: None,
         printed: Timestamp(0),
         compared: None,
+        proved: None,
         watch: Watch::default(),
         archive: Archive::default(),
         thirst: Thirst::default(),

@@ -225,8 +225,10 @@ impl Engine {
         match self.nodes[to].well_since.map(|since| self.now.since(since)) {
             Some(well) if well >= failback.healthy_for => Ok(()),
             Some(well) => Err(format!(
-                "{to} has been well (score ≥ {least}) for {well}, the policy wants {}",
-                failback.healthy_for
+                "{to} has been well (score ≥ {least}) for {well}, the policy wants {}: {} more; a \
+                 switchover there need not wait",
+                failback.healthy_for,
+                Span(failback.healthy_for.0 - well.0)
             )),
             None => Err(format!(
                 "{to} is not well: healthy with a score of at least {least} is wanted for {}",
@@ -235,7 +237,6 @@ impl Engine {
         }
     }
 
-    /// Who notices, in words.
     /// Logical consumers lose their place with a slot that the successor has not.
     fn slots_lost(&self, from: &NodeId, to: &NodeId) -> Option<String> {
         let of = |node: &NodeId| self.nodes[node].report.as_ref()?.resource.serving.as_ref();

@@ -238,7 +238,6 @@ impl Engine {
         self.speaks(node) && self.nodes[node].detector.silence(self.now) <= detector::Silence::None
     }
 
-    /// The silent nodes, and what each of them would bring.
     /// What a person does for silent nodes. Where a host answers, it is not the host that is down.
     fn to_start(&self, silent: &[NodeId], between: &str) -> String {
         let (closed, dark): (Vec<&NodeId>, Vec<&NodeId>) =
@@ -257,6 +256,7 @@ impl Engine {
         words.join("; or ")
     }
 
+    /// The silent nodes, and what each of them would bring.
     fn way_by_starting(&self, holder: &Member, ways: &mut Vec<WayOut>) {
         let silent: Vec<NodeId> =
             self.nodes.keys().filter(|n| !self.is_heard(n)).cloned().collect();

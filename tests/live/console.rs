@@ -111,6 +111,12 @@ fn a_person_fails_over_from_the_console() {
     terminal.keys(&["6"]);
     terminal.wait("✓ INTACT");
     let view = cluster.calm();
+    // A real write, and on record.
+    terminal.write(":verify");
+    terminal.wait(":verify_");
+    terminal.keys(&["Enter"]);
+    terminal.wait("a write came back, confidence 100");
+    terminal.wait("operator wants a real write");
     assert_ne!(view.primary.unwrap().as_str(), "node-1");
 
     // The plane goes: the picture says so, then an agent serves, and the console never left.

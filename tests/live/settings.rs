@@ -436,7 +436,9 @@ fn a_failover_out_of_a_doubt_never_says_none() {
         v.state == quorate::model::view::ClusterState::Critical
             || v.primary.as_ref().is_some_and(|p| p.as_str() != primary)
     });
-    assert_eq!(seen.primary.unwrap().as_str(), primary, "the policy allows no unknown loss");
+    // Once its last word is old nobody is called the primary.
+    let elsewhere = seen.primary.filter(|p| p.as_str() != primary);
+    assert_eq!(elsewhere, None, "the policy allows no unknown loss");
     let account = cluster.account();
     assert!(
         matches!(&account, LossAccount::Unknown { why } if why.contains("role etl")),
@@ -491,7 +493,9 @@ fn commits_that_waited_for_nobody_are_not_called_proved() {
         v.state == ClusterState::Critical
             || v.primary.as_ref().is_some_and(|p| p.as_str() != primary)
     });
-    assert_eq!(seen.primary.unwrap().as_str(), primary, "the policy allows no unknown loss");
+    // Once its last word is old nobody is called the primary.
+    let elsewhere = seen.primary.filter(|p| p.as_str() != primary);
+    assert_eq!(elsewhere, None, "the policy allows no unknown loss");
     let account = cluster.account();
     assert!(matches!(&account, LossAccount::Unknown { .. }), "{account}");
     // Its host returns: everything is there, and nobody had to decide.

@@ -119,7 +119,8 @@ fn may_do(model: &Model, ways: &[Way], width: usize) -> Panel<'static> {
             lines.extend(parts::said(model, &more, 5, width));
         }
     }
-    let needed = lines.len();
+    // The best ways; the rest has what room the nodes leave.
+    let needed = lines.len().min(8);
     let mark = model.glyphs.mark(crate::picture::band::Mark::Yours);
     Panel::marked("ways", format!("{mark} WHAT YOU MAY DO"), lines, marks)
         .ink(Ink::Warn)

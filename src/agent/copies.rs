@@ -9,12 +9,9 @@ use super::host::{FolderId, processes};
 /// Lines of `postmaster.pid` (miscinit.c): the process, the folder, the start, the port.
 const PORT: usize = 3;
 
-/// What a server is called in the process table.
-const NAMES: &[&str] = &["postgres", "postmaster"];
-
 /// Each in words. `others` are ports on this host of other nodes of the cluster: in a lab.
 pub(super) fn look(data_dir: &Path, others: &[u16]) -> Vec<String> {
-    among(NAMES, data_dir, others)
+    among(processes::POSTGRES, data_dir, others)
 }
 
 fn among(names: &[&str], data_dir: &Path, others: &[u16]) -> Vec<String> {

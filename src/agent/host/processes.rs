@@ -151,10 +151,13 @@ pub fn command_of(raw: u32) -> String {
     }
 }
 
-/// By its command.
+/// What a server is called in the process table.
+pub(crate) const POSTGRES: &[&str] = &["postgres", "postmaster"];
+
+/// By its command: rather one too many.
 pub fn is_postgres(raw: u32) -> bool {
     let command = command_of(raw);
-    ["postgres", "postmaster"].iter().any(|name| command.contains(name))
+    POSTGRES.iter().any(|name| command.contains(name))
 }
 
 pub(crate) fn all() -> impl Iterator<Item = u32> {

@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 use super::files::{self, Control};
 use super::sql::StandbyLook;
 use super::stop::STARTED_BY_OTHERS;
-use super::{Done, Driver, failed, print, reset};
-use crate::agent::host::{self, FolderId};
+use super::{Done, Driver, failed, reset};
+use crate::agent::host;
 use crate::agent::machine::{Goal, Upstream};
 use crate::model::observation::{Found, ResourceState, StopEvidence};
-use crate::model::{DataFound, Lsn, Position, Span, TimelineHistory};
-
-/// Between two prints of the log.
-const PRINT_INTERVAL: Span = Span::secs(1);
+use crate::model::{DataFound, Lsn, Position, TimelineHistory};
 
 /// Inside the data directory of a database that was writable without a lease; a clone or rewind
 /// takes it away with the data.
@@ -88,42 +85,6 @@ impl Driver {
         }
     }
 
-    /// What the log says up to where it is flushed, once a second while it moves.
-    pub(super) fn take_print(&mut self) {
-        let now = host::now();
-        let data = &self.resource.data;
-        if let Some(flushed) = data.flushed
-            && data.print.is_none_or(|print| print.at != flushed)
-            && now.since(self.printed) >= PRINT_INTERVAL
-        {
-            self.printed = now;
-            let print = print::take(&self.setup.config.data_dir, flushed);
-            self.resource.data.print = print.or(self.resource.data.print);
-        }
-    }
-
-    /// Once of every server that was started: is its log the one that this node had?
-    pub(super) fn compare_log(&mut self, replayed: Position) {
-        let server = self.exit.as_ref().map(|(pid, _)| *pid);
-        let Some(had) = self.expected.borrow().print else { return };
-        let line = self.resource.data.line.as_ref();
-        // A shorter log is an older copy, another line a foreign one: said elsewhere.
-        let comparable = line.is_some_and(|l| l.continues(had.at)) && replayed.lsn >= had.at.lsn;
-        if server.is_none() || self.compared == server || !comparable || self.resource.data.stray {
-            return;
-        }
-        self.compared = server;
-        let pardoned = self.expected.borrow().pardoned;
-        if !pardoned && print::matches(&self.setup.config.data_dir, &had) == Some(false) {
-            self.give_up_line(format!(
-                "its log is not the one that this node had: what it says up to {} differs (an \
-                 older copy that somebody ran by hand, on the same timeline); what it has is not \
-                 taken for the cluster's history",
-                had.at
-            ));
-        }
-    }
-
     /// The data was rewound or cloned: it is another now.
     pub(super) fn note_rebuilt(&mut self) -> Done {
         let mark = stray_mark(&self.setup.config.data_dir);
@@ -185,26 +146,6 @@ impl Driver {
             || self.is_another_line(history)
             || data.line.as_ref().is_some_and(behind)
             || !known
-    }
-
-    /// A rewind keeps all that is before the point at which the histories part, whatever it says:
-    /// only where it is proved to be what this node had. Once is enough for these files: the server's
-    /// own recovery may recycle the place.
-    fn is_known_log(&mut self) -> bool {
-        let had = {
-            let expected = self.expected.borrow();
-            expected.print.filter(|_| !expected.pardoned)
-        };
-        let Some(had) = had else { return true };
-        let data_dir = &self.setup.config.data_dir;
-        // A copy brings a control file of its own.
-        let of = FolderId::of(&data_dir.join("global/pg_control")).ok().map(|file| (file, had));
-        if of.is_some() && self.proved == of {
-            return true;
-        }
-        let known = print::matches(data_dir, &had) == Some(true);
-        self.proved = of.filter(|_| known);
-        known
     }
 
     /// Whether the data here is on the way of that history.
@@ -329,7 +270,7 @@ impl Driver {
         Ok(())
     }
 
-    fn give_up_line(&mut self, why: String) {
+    pub(super) fn give_up_line(&mut self, why: String) {
         tracing::error!("{why}");
         self.mark_stray(&why);
         self.note_found(why, "kept as a fork when it is rebuilt".into());

@@ -48,6 +48,7 @@ use tokio::sync::watch;
 use self::archive::Archive;
 use self::mending::Watch;
 use self::pace::{LOOK_INTERVAL, Pace};
+use self::print::Prints;
 use self::pulse::Pulse;
 use self::receivers::Receivers;
 use self::rewinding::Rewinding;
@@ -56,14 +57,14 @@ use self::session::Session;
 use self::start::Starting;
 use self::upstream::Thirst;
 use super::{ONE_WRITER, Port, Seen, Words};
-use crate::agent::host::{self, FolderId};
+use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::agent::ours::Ours;
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{Blocked, ResourceFacts, ResourceState, Setback};
 use crate::model::serving::{ArchiveFails, Slot};
 use crate::model::topology::Unsynchronised;
-use crate::model::{DataMark, LogPrint, NodeId, Position, Span, SyncSet, Timestamp};
+use crate::model::{DataMark, NodeId, Position, Span, SyncSet, Timestamp};
 
 /// The first pause after a try that failed.
 const RETRY: Duration = Duration::from_millis(300);
@@ -151,12 +152,8 @@ struct Driver {
     receivers: Receivers,
     /// Where a primary inserted at the last look.
     inserted: Option<Position>,
-    /// When the log's print was taken last.
-    printed: Timestamp,
-    /// The server whose log was compared with the print that the voter keeps.
-    compared: Option<u32>,
-    /// The control file beside a log that was proved to be this node's, and by what.
-    proved: Option<(FolderId, LogPrint)>,
+    /// What was done about prints of the log.
+    prints: Prints,
     /// What of the server is watched against what was ordered.
     watch: Watch,
     /// The user's archive, and whether log is fetched from it.
@@ -203,9 +200,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         words: port.words,
         receivers: Receivers::default(),
         inserted: None,
-        printed: Timestamp(0),
-        compared: None,
-        proved: None,
+        prints: Prints::default(),
         watch: Watch::default(),
         archive: Archive::default(),
         thirst: Thirst::default(),

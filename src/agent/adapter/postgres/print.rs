@@ -7,12 +7,27 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::files;
-use crate::model::{LogPrint, Position};
+use super::{Driver, files};
+use crate::agent::host::{self, FolderId};
+use crate::model::{LogPrint, Position, Span, Timestamp};
 
 /// Bytes that are compared. Records carry a checksum and the place of the one before (PostgreSQL,
 /// `xlogrecord.h`), so two histories differ in any page that both wrote.
 const LENGTH: u64 = 8_192;
+
+/// Between two prints of the log.
+const INTERVAL: Span = Span::secs(1);
+
+/// What was done about prints by this process.
+#[derive(Debug, Default)]
+pub(super) struct Prints {
+    /// When one was taken last.
+    taken: Timestamp,
+    /// The server whose log was compared with the print that the voter keeps.
+    compared: Option<u32>,
+    /// The control file beside a log that was proved to be this node's, and by what.
+    proved: Option<(FolderId, LogPrint)>,
+}
 
 /// A segment of the log that is here.
 struct Segment {
@@ -54,7 +69,7 @@ fn hash(size: u64, all: &[Segment], newest: u32, end: u64) -> Option<u64> {
 }
 
 /// The print of the log that ends at `at`; `None`: not enough of it is here.
-pub(super) fn take(data_dir: &Path, at: Position) -> Option<LogPrint> {
+fn take(data_dir: &Path, at: Position) -> Option<LogPrint> {
     let (size, all) = segments(data_dir)?;
     Some(LogPrint { at, hash: hash(size, &all, at.timeline, at.lsn.0)? })
 }
@@ -62,7 +77,7 @@ pub(super) fn take(data_dir: &Path, at: Position) -> Option<LogPrint> {
 /// Whether the log here says the same up to that place; `None`: it is not here any more, so nobody
 /// can tell. Around a switch of timelines a segment is here under more than one number, the newest
 /// perhaps not filled yet: one that matches is enough.
-pub(super) fn matches(data_dir: &Path, print: &LogPrint) -> Option<bool> {
+fn matches(data_dir: &Path, print: &LogPrint) -> Option<bool> {
     let (size, all) = segments(data_dir)?;
     let mut numbers: Vec<u32> = all.iter().map(|s| s.timeline).collect();
     numbers.sort_unstable();
@@ -70,6 +85,68 @@ pub(super) fn matches(data_dir: &Path, print: &LogPrint) -> Option<bool> {
     let found: Vec<u64> =
         numbers.iter().filter_map(|t| hash(size, &all, *t, print.at.lsn.0)).collect();
     (!found.is_empty()).then(|| found.contains(&print.hash))
+}
+
+impl Driver {
+    /// What the log says up to where it is flushed, once a second while it moves.
+    pub(super) fn take_print(&mut self) {
+        let now = host::now();
+        let data = &self.resource.data;
+        if let Some(flushed) = data.flushed
+            && data.print.is_none_or(|print| print.at != flushed)
+            && now.since(self.prints.taken) >= INTERVAL
+        {
+            self.prints.taken = now;
+            let print = take(&self.setup.config.data_dir, flushed);
+            self.resource.data.print = print.or(self.resource.data.print);
+        }
+    }
+
+    /// Once of every server that was started: is its log the one that this node had?
+    pub(super) fn compare_log(&mut self, replayed: Position) {
+        let server = self.exit.as_ref().map(|(pid, _)| *pid);
+        let Some(had) = self.expected.borrow().print else { return };
+        let line = self.resource.data.line.as_ref();
+        // A shorter log is an older copy, another line a foreign one: said elsewhere.
+        let comparable = line.is_some_and(|l| l.continues(had.at)) && replayed.lsn >= had.at.lsn;
+        if server.is_none()
+            || self.prints.compared == server
+            || !comparable
+            || self.resource.data.stray
+        {
+            return;
+        }
+        self.prints.compared = server;
+        let pardoned = self.expected.borrow().pardoned;
+        if !pardoned && matches(&self.setup.config.data_dir, &had) == Some(false) {
+            self.give_up_line(format!(
+                "its log is not the one that this node had: what it says up to {} differs (an \
+                 older copy that somebody ran by hand, on the same timeline); what it has is not \
+                 taken for the cluster's history",
+                had.at
+            ));
+        }
+    }
+
+    /// A rewind keeps all that is before the point at which the histories part, whatever it says:
+    /// only where it is proved to be what this node had. Once is enough for these files: the server's
+    /// own recovery may recycle the place.
+    pub(super) fn is_known_log(&mut self) -> bool {
+        let had = {
+            let expected = self.expected.borrow();
+            expected.print.filter(|_| !expected.pardoned)
+        };
+        let Some(had) = had else { return true };
+        let data_dir = &self.setup.config.data_dir;
+        // A copy brings a control file of its own.
+        let of = FolderId::of(&data_dir.join("global/pg_control")).ok().map(|file| (file, had));
+        if of.is_some() && self.prints.proved == of {
+            return true;
+        }
+        let known = matches(data_dir, &had) == Some(true);
+        self.prints.proved = of.filter(|_| known);
+        known
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use quorate::lab::{Options, What};
 use quorate::model::loss::LossAccount;
 use quorate::model::view::ClusterView;
 
-use crate::{Cluster, NODES, quick};
+use crate::{Cluster, NODES, free_port, quick};
 
 /// Where PostgreSQL's programs are: those that the labs of these tests run.
 pub fn programs() -> Option<PathBuf> {
@@ -277,7 +277,7 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
     for node in NODES {
         cluster.lab().kill(node, What::Host).unwrap();
     }
-    let by_hand = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let by_hand = free_port();
     let line =
         format!("-p {by_hand} -c unix_socket_directories={folder} -c synchronous_standby_names=");
     let log = format!("{folder}/by-hand.log");
@@ -300,13 +300,12 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
         cluster.client_sees("every acknowledged row", 20, || cluster.count(node, "e") == 500);
         assert!(cluster.ask(node, "table foreign_rows").is_err(), "{node}");
     }
-    let found = cluster.until("what was found", 20, |v| {
+    cluster.until("what was found", 20, |v| {
         v.nodes.iter().any(|n| {
             let found = n.report.iter().flat_map(|r| &r.resource.found);
             found.into_iter().any(|f| f.what.contains("is not the one that this node had"))
         })
     });
-    drop(found);
 }
 
 #[test]
@@ -622,8 +621,7 @@ fn a_copy_that_takes_writes_elsewhere_is_said_and_not_touched() {
     }
     let data = copy.display().to_string();
     let log = format!("{data}/by-hand.log");
-    // Any port that is free: the kernel says which.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let line = format!("-p {port} -c unix_socket_directories={data}");
     cluster.postgres("pg_ctl", &["-D", &data, "-l", &log, "-o", &line, "-w", "start"]);
     let seen = cluster.until("the copy", 30, |v| {

@@ -14,7 +14,7 @@ use quorate::wire::message::{CallReply, CallRequest};
 use rustix::process::Signal;
 
 use crate::plane::Load;
-use crate::{Cluster, quick};
+use crate::{Cluster, free_port, quick};
 
 /// Commits wait for nobody.
 fn asynchronous() -> Options {
@@ -183,7 +183,7 @@ fn our_directory_started_by_hand_on_another_port_is_ended() {
     for name in ["postmaster.pid", "standby.signal"] {
         let _ = std::fs::remove_file(data.join(name));
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let folder = data.display().to_string();
     let log = format!("{folder}/by-hand.log");
     let line = format!("-p {port} -c unix_socket_directories={folder}");

@@ -133,6 +133,11 @@ fn quick() -> Options {
     Options { stabilise_s: 1, postgres, ..Options::default() }
 }
 
+/// The kernel says which.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// What must hold whatever happened to the primary.
 fn nothing_lost(report: &quorate::lab::load::Report) {
     assert_eq!(report.unverified, "", "{report:?}");

@@ -2,7 +2,7 @@
 //! the role goes, and are not left on a node that lost it.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use quorate::lab::{What, measure};
 use tokio_postgres::NoTls;
 
 use crate::fencing::comes_true;
-use crate::{Cluster, NODES, quick};
+use crate::{Cluster, NODES, free_port, quick};
 
 struct Router {
     process: Child,
@@ -24,10 +24,6 @@ impl Drop for Router {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One request, as a health check makes it; its code and all that was answered.

@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 use quorate::agent::host;
 use quorate::lab::{Options, What, measure};
 use quorate::model::view::ClusterState;
-
 use rustix::process::Signal;
 
-use crate::{Cluster, NODES, quick};
+use crate::{Cluster, NODES, free_port, quick};
 
 /// The copied host, with a process table of its own, as another machine has.
-struct Copy(Child, PathBuf);
+struct Copied(Child, PathBuf);
 
-impl Copy {
+impl Copied {
     fn start(config: &Path) -> Self {
         let path = config.with_file_name("copy.log");
         let log = std::fs::File::create(&path).unwrap();
@@ -48,7 +47,7 @@ impl Copy {
     }
 }
 
-impl Drop for Copy {
+impl Drop for Copied {
     fn drop(&mut self) {
         // A change of user ends unshare's own care for its child, the first process in there.
         let children = format!("/proc/{0}/task/{0}/children", self.0.id());
@@ -58,10 +57,6 @@ impl Drop for Copy {
         self.0.wait().unwrap();
         println!("the copy: {}", std::fs::read_to_string(&self.1).unwrap());
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One write as a client that came to that port, whoever is there.
@@ -118,7 +113,7 @@ fn a_primarys_host_that_comes_back_twice_costs_nothing_that_was_acknowledged() {
     cluster.lab().kill_plane().unwrap();
     cluster.lab().kill("node-1", What::Host).unwrap();
     let (ours, config) = cluster.copy_host();
-    let second = Copy::start(&config);
+    let second = Copied::start(&config);
     cluster.lab().heal("node-1").unwrap();
     second.says("agent started");
     cluster.lab().start_plane().unwrap();
@@ -159,7 +154,7 @@ fn asynchronous_a_snapshot_of_the_primarys_host_acknowledges_nothing() {
     let _ = std::fs::remove_file(config.with_file_name("data").join("postmaster.pid"));
     let load = cluster.load();
     load.reach(200);
-    let second = Copy::start(&config);
+    let second = Copied::start(&config);
     second.says("agent started");
     second.says("was restored from an older copy");
     let seen = cluster.until("that there are two", 30, |v| {

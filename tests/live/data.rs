@@ -251,9 +251,10 @@ fn an_older_copy_of_the_data_has_no_position() {
 #[test]
 fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
-    cluster.ok("node-1", "create table e as select generate_series(1,100)");
-    let port = cluster.lab().postgres_ports()["node-1"].to_string();
+    let former = primary(&cluster.calm());
+    let former = former.as_str();
+    cluster.ok(former, "create table e as select generate_series(1,100)");
+    let port = cluster.lab().postgres_ports()[former].to_string();
     let copies = cluster.folder.path().join("lab/copies");
     cluster.own_folder(&copies);
     let copy = copies.join("data");
@@ -262,7 +263,7 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
     cluster.postgres("pg_basebackup", &from);
     // Its mark passes what the copy has.
     let mark = |v: &ClusterView| {
-        let node = v.nodes.iter().find(|n| n.node.as_str() == "node-1");
+        let node = v.nodes.iter().find(|n| n.node.as_str() == former);
         node.and_then(|n| n.report.as_ref()?.mark)
     };
     for round in 0..4 {
@@ -270,7 +271,7 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
             "insert into e select generate_series({round} * 100 + 101, {round} * 100 + 200)"
         );
         let before = mark(&cluster.until("a mark", 10, |v| mark(v).is_some()));
-        cluster.ok("node-1", &insert);
+        cluster.ok(former, &insert);
         cluster.until("its mark to follow", 30, |v| mark(v) > before);
     }
     cluster.lab().kill_plane().unwrap();
@@ -286,7 +287,7 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
     let much = "create table foreign_rows as select generate_series(1,200000)";
     cluster.postgres("psql", &[&place, "-c", much]);
     cluster.postgres("pg_ctl", &["-D", &folder, "-m", "fast", "-w", "stop"]);
-    let data = cluster.dir("node-1").join("data");
+    let data = cluster.dir(former).join("data");
     std::fs::remove_dir_all(&data).unwrap();
     std::fs::rename(&copy, &data).unwrap();
     for node in NODES {
@@ -294,8 +295,7 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
     }
     cluster.lab().start_plane().unwrap();
     let view = cluster.calm();
-    let primary = primary(&view);
-    assert_ne!(primary, "node-1", "{}", cluster.logs());
+    assert_ne!(primary(&view), former, "{}", cluster.logs());
     for node in NODES {
         cluster.client_sees("every acknowledged row", 20, || cluster.count(node, "e") == 500);
         assert!(cluster.ask(node, "table foreign_rows").is_err(), "{node}");

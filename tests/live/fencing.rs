@@ -48,7 +48,7 @@ impl Cluster {
         let end = Instant::now() + Duration::from_secs(60);
         let mut last = String::new();
         loop {
-            assert!(Instant::now() < end, "the role stays on {from}: {last}\n{}", self.logs());
+            assert!(Instant::now() < end, "the role stays on {from}: {last}");
             std::thread::sleep(Duration::from_millis(50));
             let view = self.until("the picture", 10, |_| true);
             if view.primary.as_ref().is_some_and(|p| p.as_str() != from) {

@@ -73,7 +73,7 @@ impl Cluster {
     fn once(&mut self, event: measure::Event) -> quorate::lab::load::Report {
         let lab = self.lab.as_mut().unwrap();
         let report = self.runtime.block_on(measure::once(lab, &self.client, &self.identity, event));
-        let report = report.unwrap_or_else(|e| panic!("{e}\n{}", self.logs()));
+        let report = report.unwrap_or_else(|e| panic!("{e}"));
         println!("{event:?}: {report:?}");
         report
     }
@@ -89,12 +89,12 @@ impl Cluster {
             what,
             holds,
         ));
-        found.unwrap_or_else(|e| panic!("{e}\n{}", self.logs()))
+        found.unwrap_or_else(|e| panic!("{e}"))
     }
     fn calm(&self) -> quorate::model::view::ClusterView {
         self.until("a healthy, steady cluster", 90, measure::is_calm)
     }
-    /// The ends of all logs, for a failed test's message.
+    /// The ends of all logs, said when a test fails.
     fn logs(&self) -> String {
         let lab = self.folder.path().join("lab");
         let mut text = String::new();
@@ -114,12 +114,21 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let broken = self.laws.take().map_or(vec![], laws::Laws::broken);
         let memory = laws::memory_of_servers(&self.folder.path().join("lab"));
+        let failed = std::thread::panicking();
+        let kept = failed && std::env::var_os("QUORATE_TEST_KEEP").is_some();
+        if failed {
+            eprintln!("{}", self.logs());
+        }
         if let Some(lab) = self.lab.take()
-            && let Err(error) = lab.down(false)
+            && let Err(error) = lab.down(kept)
         {
             eprintln!("ending the lab: {error}");
         }
-        if !std::thread::panicking() {
+        if kept {
+            self.folder.disable_cleanup(true);
+            eprintln!("its folder is kept: {}", self.folder.path().display());
+        }
+        if !failed {
             assert!(broken.is_empty(), "said, and not so: {broken:#?}");
             let left: Vec<_> = memory.intersection(&laws::memory_segments()).copied().collect();
             assert!(left.is_empty(), "a lab that ended left shared memory behind: {left:?}");

@@ -29,7 +29,7 @@ impl Cluster {
     }
     pub(crate) fn runs_as(&self, person: &str, arguments: &[&str]) -> String {
         let (code, out, err) = self.quorate_as(person, arguments);
-        assert_eq!(code, 0, "{arguments:?}: {out}{err}\n{}", self.logs());
+        assert_eq!(code, 0, "{arguments:?}: {out}{err}");
         out
     }
 }

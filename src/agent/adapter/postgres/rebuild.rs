@@ -56,6 +56,7 @@ impl Driver {
             let clean = control.is_clean_primary() && history.continues(control.checkpoint);
             if control.was_standby() && !self.can_start(&control) {
                 // It can say nothing any more, and no rewind begins with what does not start.
+                tracing::warn!("what is here has to replay log that its own history left: cloning");
                 self.keep_fork(history, &control)?;
                 return self.reclone(upstream).await;
             }

@@ -70,7 +70,7 @@ impl Drop for Terminal {
 #[test]
 fn a_person_fails_over_from_the_console() {
     let mut cluster = Cluster::start(Options { strategy: Strategy::Manual, ..quick() });
-    cluster.calm();
+    cluster.calm_at("node-1");
     let identity = cluster.lab().identity("operator");
     let command =
         format!("{} console --identity {}", env!("CARGO_BIN_EXE_quorate"), identity.display());

@@ -156,7 +156,7 @@ fn put_foreign(cluster: &Cluster, node: &str) {
 #[test]
 fn another_clusters_data_is_neither_deleted_nor_promoted() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     cluster
         .ok("node-1", "create table real(i int); insert into real select generate_series(1,500)");
 
@@ -204,7 +204,7 @@ fn another_clusters_data_is_neither_deleted_nor_promoted() {
 #[test]
 fn an_older_copy_of_the_data_has_no_position() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     // A backup of node-3.
     cluster.lab().kill("node-3", What::Host).unwrap();
     let (data, backup) = (cluster.dir("node-3").join("data"), cluster.dir("node-3").join("backup"));
@@ -311,7 +311,7 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
 #[test]
 fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     cluster.ok("node-3", "select pg_promote(false)");
     cluster.until("what was found is in the audit", 20, |v| {
         v.nodes.iter().any(|n| {
@@ -354,7 +354,7 @@ fn a_standby_promoted_by_hand_is_stopped_and_its_line_counts_for_nothing() {
 #[test]
 fn a_former_holder_promoted_by_hand_is_found_out_though_its_checkpoint_is_its_own() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     cluster.runs(&["switchover", "--to", "node-2", "--confirm", "node-1"]);
     cluster.calm();
     cluster.lab().kill("node-1", What::Agent).unwrap();
@@ -404,7 +404,7 @@ fn what_was_given_up_can_be_looked_up(cluster: &Cluster, node: &str) {
 #[test]
 fn asynchronous_a_stray_does_not_acknowledge_beside_the_primary() {
     let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
-    cluster.calm();
+    cluster.calm_at("node-1");
     cluster.ok("node-1", "create table e(i int)");
     cluster.client_sees("the table on node-3", 10, || cluster.ask("node-3", "table e").is_ok());
     cluster.ok("node-3", "select pg_promote(false)");
@@ -420,7 +420,7 @@ fn asynchronous_a_stray_does_not_acknowledge_beside_the_primary() {
 #[test]
 fn a_restored_store_makes_a_stranger() {
     let mut cluster = Cluster::start(quick());
-    let before = cluster.calm();
+    let before = cluster.calm_at("node-1");
     let member = |v: &ClusterView| {
         v.nodes
             .iter()
@@ -453,7 +453,7 @@ fn a_restored_store_makes_a_stranger() {
 #[test]
 fn asynchronous_a_server_restarted_by_hand_does_not_write_without_a_lease() {
     let cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
-    cluster.calm();
+    cluster.calm_at("node-1");
     cluster.ok("node-1", "create table e(i int primary key)");
     let (data, log) =
         (cluster.dir("node-1").join("data"), cluster.dir("node-1").join("by-hand.log"));

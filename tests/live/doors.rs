@@ -18,7 +18,7 @@ fn verdict<'a>(view: &'a ClusterView, node: &str) -> (Verdict, &'a str) {
 #[test]
 fn a_postmaster_that_stands_still_loses_the_role() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     let server = cluster.server("node-1");
     let load = cluster.load();
     host::signal(server.pid, Signal::STOP);
@@ -38,7 +38,7 @@ fn a_postmaster_that_stands_still_loses_the_role() {
 #[test]
 fn a_server_without_a_free_connection_is_degraded_and_keeps_the_role() {
     let mut cluster = Cluster::start(quick());
-    let before = cluster.calm();
+    let before = cluster.calm_at("node-1");
     let port = cluster.lab().postgres_ports()["node-1"];
     let load = cluster.load();
     let settings = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres");

@@ -46,6 +46,7 @@ fn the_primarys_whole_host_dies() {
 #[test]
 fn the_primarys_agent_freezes_and_the_guard_fences() {
     let mut cluster = Cluster::start(quick());
+    cluster.calm_at("node-1");
     nothing_lost(&cluster.once(Event::Freeze));
     let evidence = cluster.folder.path().join("lab/node-1/state/guard.evidence");
     let text = std::fs::read_to_string(evidence).expect("the guard left its evidence");
@@ -56,6 +57,7 @@ fn the_primarys_agent_freezes_and_the_guard_fences() {
 #[test]
 fn the_primary_is_cut_off_from_everyone() {
     let mut cluster = Cluster::start(quick());
+    cluster.calm_at("node-1");
     nothing_lost(&cluster.once(Event::Cut));
     // Healed by then: it rejoins by itself, as a standby, its forked log kept.
     let view = cluster.calm();

@@ -91,7 +91,7 @@ fn edit(path: &Path, from: &str, to: &str) {
 /// 74 writes were acknowledged after the new epoch's first: nothing was found by the name.
 fn a_data_directory_vanishes(vanish: impl FnOnce(&mut Cluster, &Path)) {
     let mut cluster = Cluster::start(asynchronous());
-    cluster.calm();
+    cluster.calm_at("node-1");
     let data = cluster.node("node-1").join("data");
     let (folder, server) = (FolderId::of(&data).unwrap(), cluster.server("node-1"));
     let load = cluster.load();
@@ -128,7 +128,7 @@ fn the_data_directory_of_a_live_primary_is_removed_and_its_agent_starts_again() 
 #[test]
 fn a_guard_follows_a_volume_that_was_moved() {
     let mut cluster = Cluster::start(Options { lease_ms: 10_000, ..asynchronous() });
-    cluster.calm();
+    cluster.calm_at("node-1");
     let (node, server) = (cluster.node("node-1"), cluster.server("node-1"));
     let load = cluster.load();
     cluster.lab().kill("node-1", What::Agent).unwrap();
@@ -155,7 +155,7 @@ fn a_guard_follows_a_volume_that_was_moved() {
 #[test]
 fn a_server_in_another_directory_than_the_configured_one_is_ended() {
     let mut cluster = Cluster::start(asynchronous());
-    cluster.calm();
+    cluster.calm_at("node-1");
     let (node, server) = (cluster.node("node-1"), cluster.server("node-1"));
     let load = cluster.load();
     cluster.lab().kill("node-1", What::Agent).unwrap();
@@ -175,7 +175,7 @@ fn a_server_in_another_directory_than_the_configured_one_is_ended() {
 #[test]
 fn our_directory_started_by_hand_on_another_port_is_ended() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     cluster.ok("node-1", "create table elsewhere(i int)");
     cluster.client_sees("the table", 20, || cluster.ask("node-3", "table elsewhere").is_ok());
     cluster.lab().kill("node-3", What::Host).unwrap();
@@ -212,7 +212,7 @@ fn our_directory_started_by_hand_on_another_port_is_ended() {
 #[test]
 fn without_a_guard_a_primary_that_is_cut_off_still_ends_in_time() {
     let mut cluster = Cluster::start(asynchronous());
-    cluster.calm();
+    cluster.calm_at("node-1");
     let (state, server) = (cluster.node("node-1").join("state"), cluster.server("node-1"));
     let load = cluster.load();
     let guard = cluster.lab().status()[0].pids.guard.unwrap();
@@ -235,7 +235,7 @@ fn without_a_guard_a_primary_that_is_cut_off_still_ends_in_time() {
 #[test]
 fn a_primary_without_a_guard_lets_its_lease_run_out() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     let socket = cluster.node("node-1").join("state/guard.sock");
     let load = cluster.load();
     let guard = cluster.lab().status()[0].pids.guard.unwrap();

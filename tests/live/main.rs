@@ -94,6 +94,19 @@ impl Cluster {
     fn calm(&self) -> quorate::model::view::ClusterView {
         self.until("a healthy, steady cluster", 90, measure::is_calm)
     }
+    /// Calm, and the role on that node: a machine under load may have moved it in the meantime.
+    fn calm_at(&self, node: &str) -> quorate::model::view::ClusterView {
+        for _ in 0..3 {
+            let view = self.calm();
+            let holder = view.primary.as_ref().expect("a calm cluster has one");
+            if holder.as_str() == node {
+                return view;
+            }
+            // What a refusal says is in the logs.
+            self.quorate(&["switchover", "--to", node, "--confirm", holder.as_str()]);
+        }
+        panic!("{node} does not get the role")
+    }
     /// The ends of all logs, said when a test fails.
     fn logs(&self) -> String {
         let lab = self.folder.path().join("lab");

@@ -42,7 +42,7 @@ fn voters(view: &ClusterView) -> usize {
 #[test]
 fn a_node_leaves_comes_back_reinstalled_and_is_readmitted() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     let (code, _, err) = cluster.quorate(&["node", "remove", "node-1"]);
     assert_eq!(code, 3, "the holder does not remove itself: {err}");
     cluster.runs(&["node", "remove", "node-3", "--reason", "new disks"]);
@@ -73,7 +73,7 @@ fn a_node_leaves_comes_back_reinstalled_and_is_readmitted() {
 #[test]
 fn a_region_is_evacuated_by_a_plan_of_plans() {
     let cluster = Cluster::start(Options { regions: 3, ..quick() });
-    let before = cluster.calm().primary.unwrap();
+    let before = cluster.calm_at("node-1").primary.unwrap();
     let plan = cluster.runs(&[
         "evacuate",
         "--leave",

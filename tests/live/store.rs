@@ -108,13 +108,7 @@ fn a_voter_without_room_is_out_of_reach_and_says_so_before_it_is_needed() {
 #[test]
 fn a_holder_without_room_keeps_the_role_and_asks_to_be_moved() {
     let (mut cluster, disk) = with_small_disk("node-1");
-    let mut view = cluster.calm();
-    if view.primary.as_ref().is_some_and(|p| p.as_str() != "node-1") {
-        let from = view.primary.unwrap();
-        cluster.runs(&["switchover", "--to", "node-1", "--confirm", from.as_str()]);
-        view = cluster.calm();
-    }
-    assert_eq!(view.primary.as_ref().unwrap().as_str(), "node-1");
+    let view = cluster.calm_at("node-1");
     let load = cluster.load();
     disk.fill();
     let asks = |v: &ClusterView| {
@@ -199,6 +193,7 @@ fn a_voter_whose_disk_fails_ends_and_votes_again_only_from_a_new_file() {
         quorate::lab::measure::is_calm(v)
             && report(v, "node-3").is_some_and(|r| r.pids.agent == agent && r.vote.votes)
     });
+    cluster.calm_at("node-1");
     let load = cluster.load();
     std::fs::write(&flag, "").unwrap();
     cluster.runs(&["switchover", "--to", "node-2", "--confirm", "node-1"]);
@@ -238,7 +233,7 @@ fn a_stores_log_that_is_deleted_under_its_agent_is_written_anew() {
 
 fn deleted_under_its_agent(files: &[&str]) {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     let stores = ["node-1", "node-2", "node-3"].map(|node| cluster.dir(node).join("state"));
     for folder in &stores {
         for name in files {
@@ -268,7 +263,7 @@ fn deleted_under_its_agent(files: &[&str]) {
 #[test]
 fn nothing_is_founded_on_data_of_an_epoch_that_nobody_remembers() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     for node in ["node-1", "node-2", "node-3"] {
         cluster.lab().kill(node, What::Host).unwrap();
         let state = cluster.dir(node).join("state");

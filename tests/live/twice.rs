@@ -107,7 +107,7 @@ impl Cluster {
 #[test]
 fn a_primarys_host_that_comes_back_twice_costs_nothing_that_was_acknowledged() {
     let mut cluster = Cluster::start(quick());
-    cluster.calm();
+    cluster.calm_at("node-1");
     cluster.ok("node-1", "create table twice(row text primary key)");
     // Without a plane nobody moves the role meanwhile: it is node-1's to take back.
     cluster.lab().kill_plane().unwrap();
@@ -147,7 +147,7 @@ fn a_primarys_host_that_comes_back_twice_costs_nothing_that_was_acknowledged() {
 #[test]
 fn asynchronous_a_snapshot_of_the_primarys_host_acknowledges_nothing() {
     let mut cluster = Cluster::start(Options { synchronous_standbys: 0, ..quick() });
-    let before = cluster.calm();
+    let before = cluster.calm_at("node-1");
     cluster.ok("node-1", "create table twice(row text primary key)");
     cluster.ok("node-1", "checkpoint");
     let (ours, config) = cluster.copy_host();

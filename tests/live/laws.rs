@@ -1,6 +1,6 @@
-//! What a plane says beside what the host shows, in every live test: *stopped* and *healthy* are
-//! compared with processes and control files, without a connection to any database; *none (proved)*
-//! with what an independent client wrote (`ledger`).
+//! What a plane says beside what the host shows, in every live test: *stopped*, *fenced* and
+//! *healthy* (the cluster and each node) are compared with processes and control files, without a
+//! connection to any database; *none (proved)* with what an independent client wrote (`ledger`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quorate::config::Identity;
 use quorate::lab::measure;
+use quorate::model::loss::FenceRung;
 use quorate::model::observation::ResourceState;
-use quorate::model::view::{ClusterState, ClusterView};
+use quorate::model::topology::Role;
+use quorate::model::view::{ClusterState, ClusterView, NodeView, Verdict};
+use quorate::model::{Digest, NodeId};
 use quorate::wire::Client;
 
 use crate::ledger::Ledger;
@@ -24,7 +27,7 @@ const SLACK: Duration = Duration::from_secs(1);
 /// tells in whole seconds.
 const USER_HZ: u64 = 100;
 const CLOCKS: Duration = Duration::from_secs(2);
-/// "Healthy" without a primary for so long is not so, by whatever clock.
+/// "Healthy" without a primary, or without its own server, for so long is not so, by whatever clock.
 const HEALTHY_MAX: Duration = Duration::from_secs(5);
 
 /// Looks until it is ended.
@@ -79,30 +82,39 @@ impl Laws {
 struct Eyes {
     /// Since when the cluster is called healthy and no database is open for writing.
     writerless: Option<Instant>,
+    /// Since when a node is called healthy and has no server.
+    serverless: BTreeMap<NodeId, Instant>,
+    /// The server that was open for writing last, of each node.
+    writers: BTreeMap<NodeId, u32>,
+    /// Moves whose fence was looked at, and the server that each says is stopped.
+    fenced: BTreeMap<Digest, Option<(NodeId, u32)>>,
     broken: Vec<String>,
 }
 
 impl Eyes {
     fn compare(&mut self, lab: &Path, view: &ClusterView) {
-        let mut open = false;
+        self.note_fence(view);
+        let (mut open, mut serverless) = (false, BTreeMap::new());
         for node in &view.nodes {
-            let data = lab.join(node.node.as_str()).join("data");
+            let data = data_dir(&lab.join(node.node.as_str()));
             let runs = postmaster(&data);
-            open |= runs.is_some() && in_production(&data);
-            let Some(report) = &node.report else { continue };
-            let (ResourceState::Stopped(evidence), Some((pid, since))) =
-                (&report.resource.state, runs)
-            else {
-                continue;
-            };
-            let said = UNIX_EPOCH + Duration::from_millis(evidence.at.0.unsigned_abs());
-            if evidence.how != "empty" && since + CLOCKS < said {
-                self.note(format!(
-                    "{} says stopped ({}) at {}, and its process {pid} runs since before",
-                    node.node,
-                    evidence.how,
-                    evidence.at.rfc3339()
-                ));
+            if let Some((pid, _)) = runs
+                && in_production(&data)
+            {
+                open = true;
+                self.writers.insert(node.node.clone(), pid);
+            }
+            if runs.is_none() && node.verdict == Verdict::Healthy && node.declared != Role::Witness
+            {
+                let since = self.serverless.get(&node.node).copied();
+                serverless.insert(node.node.clone(), since.unwrap_or_else(Instant::now));
+            }
+            self.compare_stopped(node, runs);
+        }
+        self.serverless = serverless;
+        for (node, since) in self.serverless.clone() {
+            if since.elapsed() > HEALTHY_MAX {
+                self.note(format!("{node} is called healthy, and has no server"));
             }
         }
         if open || view.state != ClusterState::Healthy {
@@ -112,11 +124,49 @@ impl Eyes {
         }
     }
 
+    fn compare_stopped(&mut self, node: &NodeView, runs: Option<(u32, SystemTime)>) {
+        let (Some(report), Some((pid, since))) = (&node.report, runs) else { return };
+        if self.fenced.values().flatten().any(|(n, old)| (n, *old) == (&node.node, pid)) {
+            self.note(format!(
+                "a move says fenced: {} stopped, and its process {pid} runs",
+                node.node
+            ));
+        }
+        let ResourceState::Stopped(evidence) = &report.resource.state else { return };
+        let said = UNIX_EPOCH + Duration::from_millis(evidence.at.0.unsigned_abs());
+        if evidence.how != "empty" && since + CLOCKS < said {
+            self.note(format!(
+                "{} says stopped ({}) at {}, and its process {pid} runs since before",
+                node.node,
+                evidence.how,
+                evidence.at.rfc3339()
+            ));
+        }
+    }
+
+    /// Which server a move's fence says is stopped: the one that was seen writing there last.
+    fn note_fence(&mut self, view: &ClusterView) {
+        let Some(run) = view.run.as_ref().filter(|r| r.fence == Some(FenceRung::Stopped)) else {
+            return;
+        };
+        let Some(from) = run.body.from.as_ref().map(|m| &m.node) else { return };
+        let same = *from == run.body.to.node;
+        let writer = self.writers.get(from).filter(|_| !same).map(|pid| (from.clone(), *pid));
+        self.fenced.entry(run.plan.clone()).or_insert(writer);
+    }
+
     fn note(&mut self, what: String) {
         if !self.broken.contains(&what) {
             self.broken.push(what);
         }
     }
+}
+
+/// Where the node's own file says that its data is.
+fn data_dir(node: &Path) -> PathBuf {
+    let text = std::fs::read_to_string(node.join("agent.yaml")).unwrap_or_default();
+    let named = text.lines().find_map(|line| line.trim().strip_prefix("data_dir: "));
+    node.join(named.unwrap_or("data"))
 }
 
 /// The server of that folder, and since when it runs.

@@ -543,12 +543,11 @@ fn end(run: &RunView) {
 
 /// A plan in full.
 fn show(plan: &Plan, digest: &Digest) {
-    let from = plan.demoted().map_or("nobody", |n| n.as_str());
     say!(
-        "plan {}  {} {from} → {}  epoch {}  asked for by {}",
+        "plan {}  {} {}  epoch {}  asked for by {}",
         digest.short(),
         plan.kind.word(),
-        plan.to.node,
+        plan.nodes("→"),
         plan.epoch,
         plan.requested_by
     );

@@ -35,6 +35,9 @@ pub(super) fn is_empty(state: &ResourceState) -> bool {
     matches!(state, ResourceState::Stopped(stop) if stop.how == "empty")
 }
 
+/// Bytes of log that a standby has caught up with before anybody would notice.
+const NEAR: u64 = 1 << 20;
+
 /// A report older than this says too little to choose a node by.
 pub const FRESH: Span = Span::secs(2);
 
@@ -91,8 +94,16 @@ impl Engine {
         // What the order is made of is looked up once for each, not once for each comparison.
         let place =
             |list: &[String], word: &str| list.iter().position(|w| w == word).unwrap_or(list.len());
+        // While the log grows, reports of different moments make no order by a few bytes.
+        let grows = self.said().any(|r| r.holding.is_some());
+        let unit = if grows { NEAR } else { 1 };
+        let place_in_log = |at: Position| {
+            let behind = furthest.map_or(0, |end| end.lsn.bytes_since(at.lsn));
+            (at.timeline, Reverse(behind / unit))
+        };
         let key = |(candidate, node): &(Candidate, &Node)| {
-            let position = self.nodes[&node.node_id].report.as_ref().map(|r| r.resource.position);
+            let report = self.nodes[&node.node_id].report.as_ref();
+            let position = report.map(|r| place_in_log(r.resource.position));
             let first = if self.policy.constraints.data_first { position } else { None };
             let places = (
                 place(&self.policy.region_priority, &node.region),
@@ -317,4 +328,35 @@ pub(super) fn heard_check(age: Option<Span>, mends: &'static str) -> Check {
 /// A score for people: 0.85.
 pub(super) fn milli(score: u64) -> String {
     format!("{}.{:02}", score / 1_000, score % 1_000 / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{World, gave_back, report};
+    use super::*;
+    use crate::model::Lsn;
+    use crate::model::topology::Strategy;
+
+    /// The sentence about the next primary changed its name with every report.
+    #[test]
+    fn a_few_bytes_make_no_order_while_the_log_grows() {
+        let mut world = World::calm(Strategy::Manual);
+        let at = |node: &str, lsn: u64| {
+            let mut r = if lsn == 0 { gave_back(node) } else { report(node) };
+            r.resource.position.lsn = Lsn(lsn.max(100));
+            r
+        };
+        let first = |world: &World| {
+            let table = world.engine.candidates(Some(&"n1".into()));
+            table.first().map(|c| c.node.clone())
+        };
+        world.hear(at("n3", 5_000));
+        assert_eq!(first(&world), Some("n2".into()));
+        world.hear(at("n3", 5_000 + 2 * NEAR));
+        assert_eq!(first(&world), Some("n3".into()), "it has megabytes more");
+        // Nothing is added to it any more: every byte counts.
+        world.hear(at("n3", 5_000));
+        world.hear(at("n1", 0));
+        assert_eq!(first(&world), Some("n3".into()));
+    }
 }

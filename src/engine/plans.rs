@@ -457,5 +457,5 @@ pub fn summary(plan: &Plan) -> String {
     if plan.kind == PlanKind::Resume {
         return format!("resume: {from} takes the role back, loss {}", plan.loss.short());
     }
-    format!("{} {from} → {}, loss {}", plan.kind.word(), plan.to.node, plan.loss.short())
+    format!("{} {}, loss {}", plan.kind.word(), plan.nodes("→"), plan.loss.short())
 }

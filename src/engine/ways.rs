@@ -119,6 +119,10 @@ impl Engine {
             return None;
         }
         let text = match plan.kind {
+            PlanKind::Resume if self.policy.strategy != Strategy::Manual => format!(
+                "{} takes the role back; its agent tries so by itself every {}",
+                plan.to.node, self.policy.reclaim_after
+            ),
             PlanKind::Resume => format!("{} takes the role back", plan.to.node),
             _ if !plan.shares.is_empty() => summary(&plan),
             kind => format!("{} to {}", kind.word(), plan.to.node),

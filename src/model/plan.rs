@@ -220,6 +220,14 @@ impl Plan {
         let of = self.shares.iter().map(|s| (s.node.clone(), s.after)).collect();
         Shares { epoch: self.epoch.next(), plan: Some(self.digest()), of }
     }
+    /// From whom to whom, with that arrow; of a resume only who takes its role back.
+    pub fn nodes(&self, arrow: &str) -> String {
+        let from = self.demoted().map_or("nobody", NodeId::as_str);
+        match self.kind {
+            PlanKind::Resume => from.to_owned(),
+            _ => format!("{from} {arrow} {}", self.to.node),
+        }
+    }
     /// The node that is demoted, whose name a person types to confirm.
     pub fn demoted(&self) -> Option<&NodeId> {
         self.from.as_ref().map(|m| &m.node)

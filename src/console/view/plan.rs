@@ -18,9 +18,8 @@ pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
         lines.truncate(3);
         return lines;
     };
-    let from = plan.demoted().map_or("nobody", |n| n.as_str());
-    let first = Said::text(format!("{} {from} {} ", plan.kind.word(), model.glyphs.to()))
-        .say(Ink::Strong, plan.to.node.as_str())
+    let first = Said::text(format!("{} ", plan.kind.word()))
+        .say(Ink::Strong, plan.nodes(model.glyphs.to()))
         .then(1, "; ")
         .say(Ink::Text, "nothing has begun");
     let cost = band::cost(view, model.since());

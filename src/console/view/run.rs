@@ -18,9 +18,7 @@ pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
         lines.truncate(3);
         return lines;
     };
-    let to = model.glyphs.to();
-    let from = run.body.demoted().map_or("nobody", |n| n.as_str());
-    let what = format!("{} {from} {to} {}", run.body.kind.word(), run.body.to.node);
+    let what = format!("{} {}", run.body.kind.word(), run.body.nodes(model.glyphs.to()));
     let Some(outcome) = run.outcome else {
         let at = run.steps.iter().position(|s| s.state != StepState::Done);
         let mut first = Said::new().say(Ink::Text, what);
@@ -52,7 +50,10 @@ pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
             Said::text("the role moved; the proof is missing: see what did not hold")
         }
         Outcome::Aborted => Said::text("nothing moved"),
-        Outcome::RolledBack => Said::text(format!("it was undone: {from} has the role again")),
+        Outcome::RolledBack => {
+            let from = run.body.demoted().map_or("nobody", |n| n.as_str());
+            Said::text(format!("it was undone: {from} has the role again"))
+        }
         Outcome::Unknown => Said::text("nobody knows how it ended: a person must look"),
     };
     let said = said.then(1, " · ").say(Ink::Muted, what);

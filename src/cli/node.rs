@@ -3,7 +3,6 @@
 //! powered off.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use color_eyre::Result;
@@ -15,12 +14,12 @@ use super::person::{Person, approval_key};
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
-use crate::model::command::{HistoryOrder, OverrideOrder, VoterOrder};
-use crate::model::observation::NodeReport;
+use crate::model::command::{HistoryOrder, OverrideOrder};
 use crate::model::plan::Approval;
 use crate::model::view::ClusterView;
-use crate::model::{Digest, Member, NodeId, VoterSet, WallTime};
+use crate::model::{Digest, NodeId, VoterSet, WallTime};
 use crate::wire::Client;
+use crate::wire::changing::{Changed, GOOD_FOR_MS, NodeChange, member};
 use crate::wire::message::{CallReply, CallRequest};
 
 #[derive(Debug, Args)]
@@ -132,118 +131,43 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Signed<T> {
     }
 }
 
-/// A signature over a change is good for so long, in milliseconds.
-const GOOD_FOR_MS: i64 = 15 * 60_000;
-
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     match &arguments.what {
-        What::Add(change) => voters(change, |view, change| {
-            let new = member(view, &change.node)?;
-            match holder(view)?.vote.members.iter().find(|m| m.node == new.node) {
-                Some(old) if *old == new => {
-                    Err(eyre!("{} votes already: nothing to add", change.node))
-                }
-                Some(_) => {
-                    Err(eyre!("{} voted before it was reinstalled: readmit it", change.node))
-                }
-                None => Ok((None, Some(new))),
-            }
-        }),
-        What::Remove(change) => {
-            voters(change, |view, change| Ok((Some(voter(view, &change.node)?), None)))
-        }
-        What::Readmit(change) => voters(change, |view, change| {
-            // An override may have removed what it was before.
-            let (old, new) = (voter(view, &change.node).ok(), member(view, &change.node)?);
-            if old.as_ref() == Some(&new) {
-                return Err(eyre!("{} votes already, as it is: nothing to readmit", change.node));
-            }
-            Ok((old, Some(new)))
-        }),
-        What::Drain(change) => drain(change, true),
-        What::Undrain(change) => drain(change, false),
-        What::Restart(change) => restart(change),
+        What::Add(one) => change(one, NodeChange::Add),
+        What::Remove(one) => change(one, NodeChange::Remove),
+        What::Readmit(one) => change(one, NodeChange::Readmit),
+        What::Drain(one) => change(one, NodeChange::Drain),
+        What::Undrain(one) => change(one, NodeChange::Undrain),
+        What::Restart(one) => change(one, NodeChange::Restart),
         What::Override(o) => override_voters(o),
         What::History(h) => take_history(h),
     }
 }
 
-fn drain(change: &Change, drain: bool) -> Result<Outcome> {
-    let identity = change.person.identity()?;
-    let node = NodeId::from(change.node.as_str());
-    let reason = drain.then(|| change.reason.clone());
-    let order = CallRequest::Order(PersonOrder::Drain { node, reason });
-    let (reply, now) = super::runtime()?.block_on(async {
+fn change(one: &Change, what: NodeChange) -> Result<Outcome> {
+    let identity = one.person.identity()?;
+    let node = NodeId::from(one.node.as_str());
+    let signed = matches!(what, NodeChange::Add | NodeChange::Remove | NodeChange::Readmit);
+    let key = if signed { Some(approval_key(&identity)?) } else { None };
+    let key = key.as_ref().map(|key| (key, identity.name.as_str()));
+    let ended = super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        let reply = Person::call(&client, order).await?;
-        Ok::<_, color_eyre::Report>((reply, view(&client).await?))
+        Ok::<_, color_eyre::Report>(client.change_node(what, &node, &one.reason, key).await?)
     })?;
-    match reply {
-        CallReply::Accepted { .. } => {
-            let node = &change.node;
-            if drain {
-                let noted = now.records.iter().rev().find(|r| r.record.rule == DRAINED);
-                say!("{}", noted.map_or("", |r| &r.record.text));
-                say!(
-                    "{node} is no target now, and its host may be stopped: the others are enough to \
-                     vote and to confirm commits. Afterwards: quorate node undrain {node}"
-                );
-            } else {
-                say!("{node} is drained no more: it may take the role again");
-            }
-            Ok(Outcome::Done)
+    Ok(match ended {
+        Changed::Done(words) => {
+            say!("{words}");
+            Outcome::Done
         }
-        CallReply::Refused { check, why } => {
-            eprintln!("quorate: refused ({check}): {why}");
-            Ok(Outcome::Refused)
+        Changed::Refused(why) => {
+            eprintln!("quorate: refused {why}");
+            Outcome::Refused
         }
-        other => Err(eyre!("unexpected answer: {other:?}")),
-    }
-}
-
-/// A restarted server follows again within this, or somebody looks.
-const RESTARTS_WITHIN: Duration = Duration::from_secs(120);
-
-fn restart(change: &Change) -> Result<Outcome> {
-    let identity = change.person.identity()?;
-    let node = NodeId::from(change.node.as_str());
-    let found = |view: &ClusterView| -> Option<NodeReport> {
-        view.nodes.iter().find(|n| n.node == node)?.report.clone()
-    };
-    super::runtime()?.block_on(async {
-        let client = Person::client(&identity)?;
-        let before = view(&client).await?;
-        let postmaster = found(&before).and_then(|r| r.pids.postmaster);
-        let (node, reason) = (node.clone(), change.reason.clone());
-        let order = CallRequest::Order(PersonOrder::Restart { node: node.clone(), reason });
-        match Person::call(&client, order).await? {
-            CallReply::Accepted { .. } => {}
-            CallReply::Refused { check, why } => {
-                eprintln!("quorate: refused ({check}): {why}");
-                return Ok(Outcome::Refused);
-            }
-            other => return Err(eyre!("unexpected answer: {other:?}")),
+        Changed::NotAsked(why) => return Err(eyre!(why)),
+        Changed::Unknown(what) => {
+            eprintln!("quorate: unknown: {what}. Look with `quorate why`");
+            Outcome::Unknown
         }
-        let began = Instant::now();
-        while began.elapsed() < RESTARTS_WITHIN {
-            let now = view(&client).await?;
-            let mut new = now.records.iter().rev().filter(|r| r.number > before.record_count);
-            if let Some(refused) = new.find(|r| r.record.rule == REFUSED) {
-                eprintln!("quorate: refused: {}", refused.record.text);
-                return Ok(Outcome::Refused);
-            }
-            let follows = |r: &NodeReport| {
-                let another = r.pids.postmaster.is_some() && r.pids.postmaster != postmaster;
-                another && r.resource.receiving_from.is_some()
-            };
-            if found(&now).as_ref().is_some_and(follows) {
-                say!("the server of {node} was restarted, and follows again");
-                return Ok(Outcome::Done);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        eprintln!("quorate: unknown: {node} does not follow yet; quorate why says more");
-        Ok(Outcome::Unknown)
     })
 }
 
@@ -252,110 +176,11 @@ fn approve(identity: &Identity, digest: Digest, reason: &str) -> Result<Approval
     approval_key(identity)?.approve(digest, &identity.name, reason, expires).map_err(|e| eyre!(e))
 }
 
-/// The node as its agent reports itself now.
-fn member(view: &ClusterView, node: &str) -> Result<Member> {
-    let found = view.nodes.iter().find(|n| n.node.as_str() == node);
-    let found = found.ok_or_else(|| {
-        eyre!("{node} is not in the cluster file: declare it there first, and start its agent")
-    })?;
-    let report = found
-        .report
-        .as_ref()
-        .filter(|_| found.heartbeat_age.is_some_and(|a| a < crate::model::Span::secs(5)));
-    Ok(report.ok_or_else(|| eyre!("{node}'s agent is not heard: start it first"))?.member.clone())
-}
-
-/// What the holder reports now; a dead one's last word is no word about now.
-fn holder(view: &ClusterView) -> Result<&NodeReport> {
-    let node = view.nodes.iter().find(|n| Some(&n.node) == view.primary.as_ref());
-    let report = node.and_then(|n| n.report.as_ref()).filter(|r| r.holding.is_some());
-    report.ok_or_else(|| eyre!("no node that is heard holds the write role"))
-}
-
-/// The rule of a refusal by an agent.
-const REFUSED: u16 = crate::engine::rules::REFUSED;
-
-/// The rule of a node that was drained.
-const DRAINED: u16 = crate::engine::rules::DRAINED;
-
-/// The node as it is in the voter set.
-fn voter(view: &ClusterView, node: &str) -> Result<Member> {
-    let found = holder(view)?.vote.members.iter().find(|m| m.node.as_str() == node);
-    Ok(found.ok_or_else(|| eyre!("{node} is not in the voter set"))?.clone())
-}
-
 async fn view(client: &Client) -> Result<ClusterView> {
     match Person::call(client, CallRequest::View).await? {
         CallReply::View(view) => Ok(*view),
         other => Err(eyre!("unexpected answer: {other:?}")),
     }
-}
-
-type Members = (Option<Member>, Option<Member>);
-
-fn voters(
-    change: &Change,
-    members: impl Fn(&ClusterView, &Change) -> Result<Members>,
-) -> Result<Outcome> {
-    let identity = change.person.identity()?;
-    super::runtime()?.block_on(async {
-        let client = Person::client(&identity)?;
-        let now = view(&client).await?;
-        let (remove, add) = members(&now, change)?;
-        let from_version = holder(&now)?.vote.voters_version;
-        let order = VoterOrder {
-            cluster: now.cluster.clone(),
-            from_version,
-            remove,
-            add,
-            reason: change.reason.clone(),
-        };
-        let approval = approve(&identity, order.digest(), &change.reason)?;
-        let words = order.words();
-        let before = now.record_count;
-        match Person::call(
-            &client,
-            CallRequest::Order(PersonOrder::Voters { order: order.clone(), approval }),
-        )
-        .await?
-        {
-            CallReply::Accepted { .. } => {}
-            CallReply::Refused { check, why } => {
-                eprintln!("quorate: refused ({check}): {why}");
-                return Ok(Outcome::Refused);
-            }
-            other => return Err(eyre!("unexpected answer: {other:?}")),
-        }
-        let until = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < until {
-            let now = view(&client).await?;
-            let holder = holder(&now).ok();
-            if let Some(refusal) =
-                now.records.iter().rev().find(|r| r.record.rule == REFUSED && r.number > before)
-            {
-                eprintln!("quorate: refused: {}", refusal.record.text);
-                return Ok(Outcome::Refused);
-            }
-            let done = holder.is_some_and(|r| {
-                let out = order.remove.as_ref().is_none_or(|m| !r.vote.members.contains(m));
-                let inside = order.add.as_ref().is_none_or(|m| r.vote.members.contains(m));
-                out && inside && r.activity.is_empty() && r.vote.voters_version > from_version
-            });
-            if done {
-                let report = holder
-                    .map(|r| (r.vote.voters_version, r.vote.members.len()))
-                    .unwrap_or_default();
-                say!("done: {words}; voter set version {} has {} voters", report.0, report.1);
-                return Ok(Outcome::Done);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        eprintln!(
-            "quorate: unknown: {words} was ordered and is not done after a minute. Look \
-            with `quorate why`"
-        );
-        Ok(Outcome::Unknown)
-    })
 }
 
 fn override_voters(o: &Override) -> Result<Outcome> {
@@ -427,7 +252,7 @@ fn take_history(h: &History) -> Result<Outcome> {
         (None, Some(node)) => {
             let now =
                 super::runtime()?.block_on(async { view(&Person::client(&identity)?).await })?;
-            let member = member(&now, node)?;
+            let member = member(&now, &NodeId::from(node.as_str())).map_err(|e| eyre!(e))?;
             let found = now.nodes.iter().find(|n| n.node == member.node);
             let data = found.and_then(|n| n.report.as_ref()).map(|r| &r.data);
             let line = data.and_then(|d| d.line.as_ref());

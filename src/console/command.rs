@@ -3,6 +3,7 @@
 
 use super::event::Link;
 use super::model::{Access, Model, Screen};
+use crate::wire::changing::NodeChange;
 
 macro_rules! actions {
     ($($name:ident $text:literal $short:literal $doc:literal;)*) => {
@@ -63,6 +64,12 @@ actions! {
     Execute "execute" "execute" "execute the plan that waits: opens the gate where the name is typed";
     Dismiss "dismiss" "dismiss" "drop the plan that waits";
     Acknowledge "acknowledge" "acknowledge" "say that what happened is known: acknowledge WORDS; cooldown and rate count anew";
+    Drain "drain" "drain" "a node's host is to be stopped: drain NODE [WORDS]; it is no target until it is undrained";
+    Undrain "undrain" "undrain" "a drained node is one like the others again: undrain NODE";
+    Restart "restart" "restart" "a standby's server stops cleanly and starts again: restart NODE [WORDS]";
+    Add "add" "add" "a declared node votes, and confirms commits if it holds data: add NODE [WORDS]";
+    Remove "remove" "remove" "a node neither votes nor confirms any more: remove NODE [WORDS]";
+    Readmit "readmit" "readmit" "a reinstalled node takes the place of its former self: readmit NODE [WORDS]";
     Verify "verify" "verify" "prove the present state with a real write that is read back";
     Approvals "approvals" "approvals" "plans that wait for another person's word";
     Region "region" "region" "a region: its clusters, and what leaves if it is lost";
@@ -98,7 +105,20 @@ impl Action {
                 | Action::Dismiss
                 | Action::Acknowledge
                 | Action::Verify
-        )
+        ) || self.of_a_node().is_some()
+    }
+
+    /// What it asks of one node: done as soon as it is said, so its name is typed in full.
+    pub fn of_a_node(self) -> Option<NodeChange> {
+        Some(match self {
+            Action::Drain => NodeChange::Drain,
+            Action::Undrain => NodeChange::Undrain,
+            Action::Restart => NodeChange::Restart,
+            Action::Add => NodeChange::Add,
+            Action::Remove => NodeChange::Remove,
+            Action::Readmit => NodeChange::Readmit,
+            _ => return None,
+        })
     }
 
     /// Its place is kept: the screen behind it does not exist yet.
@@ -122,7 +142,7 @@ impl Action {
     /// In words, with the nearest name.
     pub fn parse(input: &str) -> Result<(Action, &str), String> {
         let (word, rest) = input.trim().split_once(' ').unwrap_or((input.trim(), ""));
-        let begins = |a: &Action| a.name().starts_with(word);
+        let begins = |a: &Action| a.name().starts_with(word) && a.of_a_node().is_none();
         if let Some(action) =
             Action::by_name(word).or_else(|| Action::ALL.iter().copied().find(begins))
             && !word.is_empty()
@@ -149,6 +169,12 @@ impl Action {
             Action::Execute => "quorate execute DIGEST --confirm NODE",
             Action::Acknowledge => "quorate acknowledge --reason WORDS",
             Action::Verify => "quorate verify",
+            Action::Drain => "quorate node drain NODE",
+            Action::Undrain => "quorate node undrain NODE",
+            Action::Restart => "quorate node restart NODE",
+            Action::Add => "quorate node add NODE",
+            Action::Remove => "quorate node remove NODE",
+            Action::Readmit => "quorate node readmit NODE",
             Action::Why => "quorate why",
             Action::Audit => "quorate audit",
             Action::Cluster => "quorate status",
@@ -216,7 +242,8 @@ mod tests {
         assert_eq!(Action::parse("why"), Ok((Action::Why, "")));
         assert_eq!(Action::parse("switchover node-2 now"), Ok((Action::Switchover, "node-2 now")));
         assert_eq!(Action::parse("exe").map(|(a, _)| a), Ok(Action::Execute));
-        for unknown in ["start", "stop node-1", "show", ""] {
+        assert_eq!(Action::parse("remove node-2"), Ok((Action::Remove, "node-2")));
+        for unknown in ["start", "stop node-1", "show", "", "remov node-2", "dra node-2"] {
             assert!(Action::parse(unknown).is_err(), "{unknown:?}");
         }
         assert!(Action::parse("audti").unwrap_err().contains("did you mean audit?"));

@@ -8,7 +8,8 @@ use super::settings::Settings;
 use crate::model::plan::Proposal;
 use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
-use crate::model::{Digest, Timestamp, WallTime};
+use crate::model::{Digest, NodeId, Timestamp, WallTime};
+use crate::wire::changing::{Changed, NodeChange};
 use crate::wire::message::CallReply;
 
 /// One happening. Time comes in with it.
@@ -28,6 +29,8 @@ pub enum Event {
     View(Box<ClusterView>),
     /// The answer to a call, or why there is none.
     Reply(Result<CallReply, CallFailed>),
+    /// How a change of a node ended.
+    Changed(Changed),
     /// A step of a lab that is being started.
     Progress(String),
     /// The lab could not be started.
@@ -96,6 +99,8 @@ pub enum Command {
     Acknowledge(String),
     /// Prove the present state with a real write.
     Verify,
+    /// Change one node, for that reason.
+    ChangeNode(NodeChange, NodeId, String),
     /// Try the connection now.
     Retry,
     /// Put text on the clipboard of the terminal (OSC 52).

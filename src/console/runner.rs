@@ -27,7 +27,8 @@ use crate::access::ApprovalKey;
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
-use crate::model::{Span, Timestamp, WallTime};
+use crate::model::{NodeId, Span, Timestamp, WallTime};
+use crate::wire::changing::{Changed, NodeChange};
 use crate::wire::message::{CallReply, CallRequest};
 use crate::wire::{Client, Refused};
 
@@ -372,6 +373,7 @@ impl Runner {
             Command::Verify => {
                 self.ask(|client| async move { client.prove("asked for in the console").await })
             }
+            Command::ChangeNode(change, node, reason) => self.change_node(change, node, reason),
             Command::Retry => self.now.notify_one(),
             Command::Dismiss(plan) => {
                 self.call(CallRequest::Order(PersonOrder::Dismiss {
@@ -421,15 +423,37 @@ impl Runner {
         tokio::spawn(async move { events.send(event).await });
     }
 
-    fn sign(&self, proof: &super::confirm::TypedProof) -> Result<CallRequest, String> {
+    fn approval_key(&self) -> Result<(ApprovalKey, String), String> {
         let identity = self.identity.as_ref().ok_or("no identity")?;
         let path = identity.approval_key.as_ref().ok_or("this identity has no approval key")?;
-        let key = ApprovalKey::from_hex(
-            &std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?,
-        )?;
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok((ApprovalKey::from_hex(&text)?, identity.name.clone()))
+    }
+
+    /// In a task of its own, which says how it ended once that was looked at.
+    fn change_node(&self, change: NodeChange, node: NodeId, reason: String) {
+        let Some(identity) = &self.identity else { return };
+        let client = Client::new(&identity.plane, "plane", &identity.tls);
+        let (events, key) = (self.events.clone(), self.approval_key().ok());
+        tokio::spawn(async move {
+            let key = key.as_ref().map(|(key, who)| (key, who.as_str()));
+            let ended = match client {
+                Ok(client) => client.change_node(change, &node, &reason, key).await,
+                Err(refused) => Err(refused),
+            };
+            let ended = ended.unwrap_or_else(|refused| {
+                let why = refused.to_string();
+                if refused.outcome_unknown { Changed::Unknown(why) } else { Changed::NotAsked(why) }
+            });
+            events.send(Event::Changed(ended)).await
+        });
+    }
+
+    fn sign(&self, proof: &super::confirm::TypedProof) -> Result<CallRequest, String> {
+        let (key, name) = self.approval_key()?;
         let expires = WallTime(host::wall().0 + 300_000);
         let approval =
-            key.approve(proof.plan().clone(), &identity.name, "confirmed in the console", expires)?;
+            key.approve(proof.plan().clone(), &name, "confirmed in the console", expires)?;
         Ok(CallRequest::Order(PersonOrder::Execute {
             plan: proof.plan().clone(),
             demoted: proof.demoted().as_str().to_owned(),

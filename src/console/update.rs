@@ -13,8 +13,10 @@ use super::model::{Model, Overlay, Screen, Seen};
 use super::settings::Bell;
 use super::view;
 use crate::model::plan::Proposal;
+use crate::model::view::ClusterView;
 use crate::model::{NodeId, Span};
 use crate::picture::summary::{Attention, attention};
+use crate::wire::changing::{Changed, NodeChange};
 use crate::wire::message::CallReply;
 
 /// More keys than this, each within [`BURST_GAP`] of the one before, are a paste without brackets.
@@ -53,6 +55,10 @@ pub fn update(model: &mut Model, moment: Moment, event: Event) -> Vec<Command> {
         Event::View(view) => on_view(model, Seen { view: view.into(), at: moment.now }),
         Event::Reply(reply) => {
             on_reply(model, reply);
+            vec![]
+        }
+        Event::Changed(ended) => {
+            on_changed(model, ended);
             vec![]
         }
         Event::Progress(step) => {
@@ -171,6 +177,19 @@ fn on_reply(model: &mut Model, reply: Result<CallReply, CallFailed>) {
             true,
         ),
         Err(failed) => model.tell(format!("not done: {}; nothing was changed", failed.why), true),
+    }
+}
+
+fn on_changed(model: &mut Model, ended: Changed) {
+    model.calling = None;
+    match ended {
+        Changed::Done(words) => model.tell(words, false),
+        Changed::Refused(why) => model.tell(format!("refused {why}"), true),
+        Changed::NotAsked(why) => model.tell(format!("not asked for: {why}"), true),
+        Changed::Unknown(what) => {
+            model
+                .tell(format!("UNKNOWN: {what}; look at why and audit before anything else"), true);
+        }
     }
 }
 
@@ -496,9 +515,39 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
             model.calling = Some(model.moment.now);
             return vec![Command::Verify];
         }
-        other => return go::act(model, other, argument),
+        other => {
+            return match other.of_a_node() {
+                Some(change) => change_node(model, argument, other, change),
+                None => go::act(model, other, argument),
+            };
+        }
     }
     vec![]
+}
+
+/// A node by its name, then the reason in words.
+fn change_node(
+    model: &mut Model,
+    argument: &str,
+    action: Action,
+    change: NodeChange,
+) -> Vec<Command> {
+    let (node, words) = argument.split_once(' ').unwrap_or((argument, ""));
+    let known = |v: &ClusterView| v.nodes.iter().any(|n| n.node.as_str() == node);
+    if !model.view().is_some_and(known) {
+        let why = match node {
+            "" => format!("{0}: which node? {0} NODE [WORDS]", action.name()),
+            _ => format!("there is no node {node}; nothing was asked for"),
+        };
+        model.tell(why, true);
+        return vec![];
+    }
+    let reason = match words.trim() {
+        "" => "asked for in the console".to_owned(),
+        words => words.to_owned(),
+    };
+    model.calling = Some(model.moment.now);
+    vec![Command::ChangeNode(change, NodeId::new(node), reason)]
 }
 
 /// A node where the command takes one, then the reason in words.

@@ -46,6 +46,7 @@ fn command(act: &Act) -> Option<String> {
                 None => name.to_owned(),
             }
         }
+        Act::Readmit { node } => format!(":readmit {node}"),
         Act::Execute { .. } => ":execute".to_owned(),
         Act::Dismiss { .. } => ":dismiss".to_owned(),
         Act::Acknowledge => ":acknowledge WORDS".to_owned(),

@@ -1,5 +1,6 @@
 //! The wire: generated code, envelopes, TLS and identities. No other room sees protobuf.
 
+pub mod changing;
 pub mod channel;
 pub mod credentials;
 pub mod feed;

@@ -3,7 +3,7 @@
 
 use super::super::command::Action;
 use super::super::contrast;
-use super::super::model::{Model, Screen};
+use super::super::model::{Access, Model, Screen};
 use super::super::theme::{BUILT_IN as THEMES, Role};
 use super::super::update::suggestions;
 use super::*;
@@ -65,6 +65,29 @@ fn pages_scroll_to_their_end() {
     // Read all holds what the band had no room for.
     press(&mut m, 260, KeyCode::Char(' '));
     assert!(text(&m).contains("ALL OF IT"), "{}", text(&m));
+}
+
+/// It is done as soon as it is said: command and node are named in full.
+#[test]
+fn a_node_is_changed_by_its_whole_name() {
+    use crate::wire::changing::{Changed, NodeChange};
+    let mut m = model((80, 24), &[night::orders_eu()]);
+    let node = m.view().unwrap().nodes[1].node.clone();
+    let asked = command(&mut m, 0, &format!("drain {node} new disks"));
+    let wanted = [Command::ChangeNode(NodeChange::Drain, node.clone(), "new disks".into())];
+    assert_eq!(asked, wanted);
+    feed(&mut m, 20, Event::Changed(Changed::Unknown("it does not follow yet".into())));
+    assert!(text(&m).contains("UNKNOWN: it does not follow yet"), "{}", text(&m));
+    for (line, said) in [
+        (format!("remov {node}"), "there is no command"),
+        ("remove nobody".into(), "there is no node nobody"),
+        ("restart".into(), "which node?"),
+    ] {
+        assert_eq!(command(&mut m, 40, &line), []);
+        assert!(text(&m).contains(said), "{said}: {}", text(&m));
+    }
+    m.access = Access::ReadOnly;
+    assert_eq!(command(&mut m, 60, &format!("remove {node}")), []);
 }
 
 #[test]

@@ -13,11 +13,14 @@ const RETURNS: u32 = 3;
 /// Two are two until one was silent for so long.
 const PATIENCE: Span = Span::secs(4);
 
+/// More than this are no more than several.
+const MOST: usize = 16;
+
 /// The processes that were heard as one node, by their agents' numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Voices {
-    last: u64,
-    former: u64,
+    /// Heard within the patience, the newest last.
+    heard: Vec<(u64, Timestamp)>,
     returns: u32,
     returned: Timestamp,
 }
@@ -25,15 +28,22 @@ pub(super) struct Voices {
 impl Voices {
     /// A report came, whether it is taken or not.
     pub(super) fn hear(&mut self, now: Timestamp, process: u64) {
-        if process == self.last {
+        if let Some((last, at)) = self.heard.last_mut()
+            && *last == process
+        {
+            *at = now;
             return;
         }
-        if process == self.former {
+        self.heard.retain(|(_, at)| now.since(*at) <= PATIENCE);
+        if let Some(at) = self.heard.iter().position(|(p, _)| *p == process) {
+            self.heard.remove(at);
             let soon = now.since(self.returned) <= PATIENCE;
             self.returns = if soon { self.returns.saturating_add(1) } else { 1 };
             self.returned = now;
+        } else if self.heard.len() == MOST {
+            self.heard.remove(0);
         }
-        (self.former, self.last) = (self.last, process);
+        self.heard.push((process, now));
     }
 
     /// Two processes report as this node.
@@ -80,5 +90,8 @@ mod tests {
         assert!(!voices.are_two(now), "a late word of the one before");
         let (voices, now) = after(&[(1, 7), (12, 8), (23, 7), (34, 8), (45, 7), (56, 8)]);
         assert!(!voices.are_two(now), "each return long after the last");
+        let rounds: Vec<(u64, u64)> = (0..12).map(|i| (1 + i / 4, 7 + i % 3)).collect();
+        let (voices, now) = after(&rounds);
+        assert!(voices.are_two(now), "three that take turns are no restarts");
     }
 }

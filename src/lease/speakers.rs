@@ -16,7 +16,7 @@ pub(super) struct Speakers {
 }
 
 /// More copies than this of one host are no more than "several".
-const MAX: usize = 4;
+const MAX: usize = 16;
 
 impl Speakers {
     /// A message of `process` in the name of `who`. False: it does not count. A process of 0 is not
@@ -40,8 +40,13 @@ impl Speakers {
         }
         match self.heard.iter().position(|(p, _)| *p == process) {
             None => {
+                // Whoever was heard long ago, and speaks again, is a newcomer beside the last.
+                if self.heard.len() == MAX {
+                    self.heard.retain(|(_, at)| now.since(*at) < patience);
+                }
                 if self.heard.len() == MAX {
                     self.heard.remove(0);
+                    self.twice = true;
                 }
                 self.heard.push((process, now));
             }
@@ -78,6 +83,13 @@ mod tests {
         assert!(said(&mut s, 0, 7) && said(&mut s, 10, 7));
         assert!(said(&mut s, 20, 8) && said(&mut s, 30, 8));
         assert!(s.is_last(&Member::new("n1", "a"), 8) && !s.is_last(&Member::new("n1", "a"), 7));
+    }
+
+    #[test]
+    fn many_that_take_turns_are_not_forgotten() {
+        let mut s = Speakers::default();
+        let turns = (0..60).map(|i| said(&mut s, i, 7 + i % 20));
+        assert!(!turns.last().unwrap());
     }
 
     #[test]

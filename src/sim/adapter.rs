@@ -207,7 +207,8 @@ impl World {
             }
             (_, Some(upstream)) => {
                 let position = self.hosts[host].db.position();
-                if known.is_some_and(|h| self.hosts[host].stray || !h.continues(position)) {
+                let apart = self.hosts[host].stray || self.hosts[host].unknown_log;
+                if known.is_some_and(|h| apart || !h.continues(position)) {
                     if self.source(host, upstream).is_none() {
                         return self.fail(host, "the source of the rebuild is not reachable");
                     }
@@ -286,8 +287,10 @@ impl World {
                 }
             };
         }
+        self.hosts[host].unknown_log = !self.is_known_log(host);
         let position = self.hosts[host].db.position();
-        let forked = known.is_some_and(|h| self.hosts[host].stray || !h.continues(position));
+        let apart = self.hosts[host].stray || self.hosts[host].unknown_log;
+        let forked = known.is_some_and(|h| apart || !h.continues(position));
         if forked && upstream.is_some_and(|u| self.source(host, u).is_some()) {
             return begin_rebuild(self, host, 250, 1_200);
         }
@@ -341,7 +344,7 @@ impl World {
         db.cut_log(from.flushed);
         db.flushed = db.end;
         self.hosts[host].durable_log = self.hosts[host].db.end;
-        self.hosts[host].stray = false;
+        (self.hosts[host].stray, self.hosts[host].unknown_log) = (false, false);
         let text =
             format!("rebuilt from {} up to {}", self.name(source), self.hosts[host].db.position());
         let name = self.name(host);
@@ -456,6 +459,7 @@ impl World {
         }
         here.compared = db.starts;
         let differs = db.print(had.at.lsn).is_some_and(|print| print.hash != had.hash);
+        let differs = differs || here.unknown_log;
         here.stray |= differs && !here.durable_record.data.pardoned;
     }
 

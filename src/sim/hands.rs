@@ -148,7 +148,9 @@ impl World {
                 db.cut_log(end);
                 let same_line = db.log.last().is_some_and(|e| e.timeline == timeline);
                 if with == Replacement::RunByHand && same_line {
-                    while db.end.0 < was.0 + 10 * WRITE_BYTES {
+                    // It may end before, at or after the end of what it replaces.
+                    let most = (was.0 - end.0) / WRITE_BYTES + 10;
+                    for _ in 0..=self.random.below(most) {
                         db.append(0);
                     }
                 }
@@ -164,7 +166,7 @@ impl World {
             }
         }
         self.hosts[host].durable_log = self.hosts[host].db.end;
-        self.hosts[host].stray = false;
+        (self.hosts[host].stray, self.hosts[host].unknown_log) = (false, false);
         let text = format!("its data is another now, up to {}", self.hosts[host].db.position());
         let name = self.name(host);
         self.fact(name, 0, text);

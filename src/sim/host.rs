@@ -130,6 +130,8 @@ pub(super) struct Host {
     pub(super) reported_at: Timestamp,
     /// Its database was found writable without a lease, and was not rebuilt since.
     pub(super) stray: bool,
+    /// Its log was not proved to be this node's when its database was started last.
+    pub(super) unknown_log: bool,
     /// The start of its database after which its log was compared.
     pub(super) compared: u64,
     pub(super) db: Database,
@@ -172,6 +174,7 @@ impl Host {
             doubt: None,
             reported_at: Timestamp(0),
             stray: false,
+            unknown_log: false,
             compared: 0,
             asked: String::new(),
             db: Database::empty(),

@@ -10,6 +10,7 @@ use crate::agent::host;
 use crate::engine::{PersonOrder, rules};
 use crate::model::command::VoterOrder;
 use crate::model::observation::NodeReport;
+use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
 use crate::model::{Member, NodeId, Span, WallTime};
 
@@ -121,7 +122,7 @@ impl Client {
                 .then(|| format!("the server of {node} was restarted, and follows again"))
         };
         let unknown = format!("{node} does not follow yet");
-        self.found(before.record_count, RESTARTS_WITHIN, done, unknown).await
+        self.found((node, before.record_count), RESTARTS_WITHIN, done, unknown).await
     }
 
     async fn change_voters(
@@ -161,13 +162,18 @@ impl Client {
             })
         };
         let unknown = format!("{words} was ordered and is not done yet");
-        self.found(before.record_count, VOTERS_WITHIN, done, unknown).await
+        let holds = match holder(&before) {
+            Ok(report) => &report.member.node,
+            Err(why) => return Ok(Changed::Unknown(why)),
+        };
+        self.found((holds, before.record_count), VOTERS_WITHIN, done, unknown).await
     }
 
-    /// Looks until it is `done`, an agent refused it (a record after that many), or the time is up.
+    /// Looks until it is `done`, the agent that was asked refused (a record after that many), or the
+    /// time is up.
     async fn found(
         &self,
-        records: u64,
+        (asked, records): (&NodeId, u64),
         within: Duration,
         done: impl Fn(&ClusterView) -> Option<String>,
         unknown: String,
@@ -175,12 +181,15 @@ impl Client {
         let until = tokio::time::Instant::now() + within;
         while tokio::time::Instant::now() < until {
             let now = self.now().await?;
-            let mut new = now.records.iter().rev().filter(|r| r.number > records);
-            if let Some(refused) = new.find(|r| r.record.rule == rules::REFUSED) {
-                return Ok(Changed::Refused(format!(": {}", refused.record.text)));
-            }
             if let Some(words) = done(&now) {
                 return Ok(Changed::Done(words));
+            }
+            let mut new = now.records.iter().rev().filter(|r| r.number > records);
+            let its = |r: &&ChainedRecord| {
+                r.record.rule == rules::REFUSED && r.record.actor == asked.as_str()
+            };
+            if let Some(refused) = new.find(its) {
+                return Ok(Changed::Refused(format!(": {}", refused.record.text)));
             }
             tokio::time::sleep(LOOK).await;
         }

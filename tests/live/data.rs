@@ -250,6 +250,23 @@ fn an_older_copy_of_the_data_has_no_position() {
 /// others.
 #[test]
 fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
+    let cluster = with_a_copy_run_by_hand(200_000);
+    cluster.until("what was found", 20, |v| {
+        v.nodes.iter().any(|n| {
+            let found = n.report.iter().flat_map(|r| &r.resource.found);
+            found.into_iter().any(|f| f.what.contains("is not the one that this node had"))
+        })
+    });
+}
+
+/// One whose log is still shorter: the receiver wrote the upstream's log over the place that would
+/// have told, and what the copy had replayed stayed.
+#[test]
+fn a_shorter_copy_that_was_run_by_hand_is_cloned_before_it_streams() {
+    with_a_copy_run_by_hand(20);
+}
+
+fn with_a_copy_run_by_hand(rows: u32) -> Cluster {
     let mut cluster = Cluster::start(quick());
     let former = primary(&cluster.calm());
     let former = former.as_str();
@@ -272,6 +289,8 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
         );
         let before = mark(&cluster.until("a mark", 10, |v| mark(v).is_some()));
         cluster.ok(former, &insert);
+        // Longer than what is done to a copy with few rows.
+        cluster.ok(former, "select pg_logical_emit_message(true, 'x', repeat('y', 200000))");
         cluster.until("its mark to follow", 30, |v| mark(v) > before);
     }
     cluster.lab().kill_plane().unwrap();
@@ -284,8 +303,8 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
     let log = format!("{folder}/by-hand.log");
     cluster.postgres("pg_ctl", &["-D", &folder, "-l", &log, "-o", &line, "-w", "start"]);
     let place = format!("host=127.0.0.1 port={by_hand} user=postgres dbname=postgres");
-    let much = "create table foreign_rows as select generate_series(1,200000)";
-    cluster.postgres("psql", &[&place, "-c", much]);
+    let theirs = format!("create table foreign_rows as select generate_series(1,{rows})");
+    cluster.postgres("psql", &[&place, "-c", &theirs]);
     cluster.postgres("pg_ctl", &["-D", &folder, "-m", "fast", "-w", "stop"]);
     let data = cluster.dir(former).join("data");
     std::fs::remove_dir_all(&data).unwrap();
@@ -300,12 +319,50 @@ fn a_copy_that_was_run_by_hand_on_the_same_line_is_another_history() {
         cluster.client_sees("every acknowledged row", 20, || cluster.count(node, "e") == 500);
         assert!(cluster.ask(node, "table foreign_rows").is_err(), "{node}");
     }
-    cluster.until("what was found", 20, |v| {
-        v.nodes.iter().any(|n| {
-            let found = n.report.iter().flat_map(|r| &r.resource.found);
-            found.into_iter().any(|f| f.what.contains("is not the one that this node had"))
-        })
+    cluster
+}
+
+/// What a standby has flushed it has confirmed, replayed or not: a snapshot of its volume from before
+/// won the role and "none (proved)" without it.
+#[test]
+fn a_snapshot_of_a_standby_whose_replay_was_paused_is_an_older_copy() {
+    let mut cluster = Cluster::start(quick());
+    cluster.calm_at("node-1");
+    cluster.laws.as_ref().unwrap().without_client();
+    cluster.ok("node-1", "create table e as select 1 as generate_series");
+    cluster.client_sees("the table", 20, || cluster.ask("node-3", "table e").is_ok());
+    cluster.ok("node-3", "checkpoint");
+    cluster.ok("node-3", "select pg_wal_replay_pause()");
+    let (data, snapshot) =
+        (cluster.dir("node-3").join("data"), cluster.dir("node-3").join("before"));
+    cluster.copy(&data, &snapshot);
+    cluster.lab().kill("node-2", What::Host).unwrap();
+    cluster.ok("node-1", "insert into e select generate_series(2,501)");
+    let end: u64 = {
+        let lsn = "select pg_current_wal_flush_lsn() - '0/0'::pg_lsn";
+        cluster.ok("node-1", lsn)[0].parse().unwrap()
+    };
+    cluster.until("its mark to have all that it confirmed", 30, |v| {
+        let node = v.nodes.iter().find(|n| n.node.as_str() == "node-3");
+        node.and_then(|n| n.report.as_ref()?.mark).is_some_and(|mark| mark.lsn.0 >= end)
     });
+    for node in ["node-1", "node-3"] {
+        cluster.lab().kill(node, What::Host).unwrap();
+    }
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&snapshot, &data).unwrap();
+    let _ = std::fs::remove_file(data.join("postmaster.pid"));
+    for node in ["node-3", "node-2"] {
+        cluster.lab().heal(node).unwrap();
+    }
+    cluster.until("what is wrong with it", 60, |v| {
+        cluster.why_of(v, "node-3").contains("an older copy")
+    });
+    cluster.lab().heal("node-1").unwrap();
+    cluster.calm();
+    for node in NODES {
+        cluster.client_sees("every acknowledged row", 30, || cluster.count(node, "e") == 501);
+    }
 }
 
 #[test]

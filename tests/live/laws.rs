@@ -85,7 +85,7 @@ struct Eyes {
     /// Since when a node is called healthy and has no server.
     serverless: BTreeMap<NodeId, Instant>,
     /// The server that was open for writing last, of each node.
-    writers: BTreeMap<NodeId, u32>,
+    writers: BTreeMap<NodeId, (u32, SystemTime)>,
     /// Moves whose fence was looked at, and the server that each says is stopped.
     fenced: BTreeMap<Digest, Option<(NodeId, u32)>>,
     broken: Vec<String>,
@@ -98,11 +98,11 @@ impl Eyes {
         for node in &view.nodes {
             let data = data_dir(&lab.join(node.node.as_str()));
             let runs = postmaster(&data);
-            if let Some((pid, _)) = runs
+            if let Some(server) = runs
                 && in_production(&data)
             {
                 open = true;
-                self.writers.insert(node.node.clone(), pid);
+                self.writers.insert(node.node.clone(), server);
             }
             if runs.is_none() && node.verdict == Verdict::Healthy && node.declared != Role::Witness
             {
@@ -125,7 +125,10 @@ impl Eyes {
     }
 
     fn compare_stopped(&mut self, node: &NodeView, runs: Option<(u32, SystemTime)>) {
-        let (Some(report), Some((pid, since))) = (&node.report, runs) else { return };
+        // One whose folder was renamed or removed is not found by its name any more.
+        let writer = self.writers.get(&node.node).copied();
+        let writer = writer.filter(|(pid, since)| started(*pid) == Some(*since));
+        let (Some(report), Some((pid, since))) = (&node.report, writer.or(runs)) else { return };
         if self.fenced.values().flatten().any(|(n, old)| (n, *old) == (&node.node, pid)) {
             self.note(format!(
                 "a move says fenced: {} stopped, and its process {pid} runs",
@@ -151,7 +154,7 @@ impl Eyes {
         };
         let Some(from) = run.body.from.as_ref().map(|m| &m.node) else { return };
         let same = *from == run.body.to.node;
-        let writer = self.writers.get(from).filter(|_| !same).map(|pid| (from.clone(), *pid));
+        let writer = self.writers.get(from).filter(|_| !same).map(|(pid, _)| (from.clone(), *pid));
         self.fenced.entry(run.plan.clone()).or_insert(writer);
     }
 
@@ -178,6 +181,11 @@ fn postmaster(data: &Path) -> Option<(u32, SystemTime)> {
     if !command.split(|b| *b == 0).any(|argument| argument == folder) {
         return None;
     }
+    Some((pid, started(pid)?))
+}
+
+/// Since when that process runs.
+fn started(pid: u32) -> Option<SystemTime> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = after.get(19)?.parse().ok()?;
@@ -189,7 +197,7 @@ fn postmaster(data: &Path) -> Option<(u32, SystemTime)> {
         .parse()
         .ok()?;
     let since = UNIX_EPOCH + Duration::from_secs(booted + ticks / USER_HZ);
-    (*after.first()? != "Z").then_some((pid, since))
+    (*after.first()? != "Z").then_some(since)
 }
 
 /// `DBState` of the control file (`pg_control.h`).

@@ -93,6 +93,7 @@ impl Driver {
         }
         self.resource.data.rebuilt += 1;
         (self.resource.data.flushed, self.resource.data.print) = (None, None);
+        self.prints.rebuilt(&self.setup.config.data_dir, self.expected.borrow().print);
         self.find_data();
         Ok(())
     }
@@ -139,7 +140,7 @@ impl Driver {
     /// checkpoints, so it sees nothing to do where a line has the number of another, or where its
     /// first checkpoint never came (pg_rewind.c, `main`).
     pub(super) fn must_be_cloned(&mut self, history: &TimelineHistory, control: &Control) -> bool {
-        let known = self.is_known_log();
+        let known = !self.prints.unknown && self.is_known_log();
         let data = &self.resource.data;
         let behind = |l: &TimelineHistory| l.timeline != control.checkpoint.timeline;
         data.stray

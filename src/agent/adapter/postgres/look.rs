@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Driver;
+use super::records;
 use super::session::Session;
 use super::sql::{self, Look, LookError, PrimaryLook, StandbyLook};
 use crate::agent::host;
@@ -23,7 +24,12 @@ impl Driver {
         // What is replayed was flushed before, and ends with a whole record.
         if look.replayed > Lsn(0) {
             let replayed = Position { timeline, lsn: look.replayed };
-            self.resource.data.flushed = Some(replayed);
+            let seen = self.prints.ends.filter(|e| e.timeline == timeline && *e > replayed);
+            let from = seen.unwrap_or(replayed);
+            let flushed = look.received.filter(|_| look.syncs).unwrap_or_default();
+            let ends = records::last_end(&self.setup.config.data_dir, from, flushed);
+            self.prints.ends = Some(ends);
+            self.resource.data.flushed = Some(ends);
             self.compare_log(replayed);
             self.take_print();
         }

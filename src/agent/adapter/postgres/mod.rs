@@ -20,6 +20,7 @@ mod promotion;
 mod pulse;
 mod rebuild;
 mod receivers;
+mod records;
 pub mod release;
 mod reset;
 mod rewinding;

@@ -11,8 +11,9 @@ use super::{Driver, files};
 use crate::agent::host::{self, FolderId};
 use crate::model::{LogPrint, Position, Span, Timestamp};
 
-/// Bytes that are compared. Records carry a checksum and the place of the one before (PostgreSQL,
-/// `xlogrecord.h`), so two histories differ in any page that both wrote.
+/// Bytes that are compared, or fewer at the beginning of a segment: the one before may be recycled
+/// while this one is still needed. Records carry a checksum and the place of the one before
+/// (PostgreSQL, `xlogrecord.h`), so two histories differ in any page that both wrote.
 const LENGTH: u64 = 8_192;
 
 /// Between two prints of the log.
@@ -27,16 +28,36 @@ pub(super) struct Prints {
     compared: Option<u32>,
     /// The control file beside a log that was proved to be this node's, and by what.
     proved: Option<(FolderId, LogPrint)>,
+    /// What is here was started without that proof: a receiver would write the upstream's log over
+    /// the place that tells, so there is none before it is cloned.
+    pub(super) unknown: bool,
+    /// Where a record ends that is flushed here and perhaps not replayed.
+    pub(super) ends: Option<Position>,
+}
+
+impl Prints {
+    /// What is here now was rewound or cloned: it is right whatever the voter still knows of what was
+    /// here before.
+    pub(super) fn rebuilt(&mut self, data_dir: &Path, had: Option<LogPrint>) {
+        (self.unknown, self.ends) = (false, None);
+        self.proved = control_file(data_dir).zip(had);
+    }
+}
+
+/// A copy brings a control file of its own.
+fn control_file(data_dir: &Path) -> Option<FolderId> {
+    FolderId::of(&data_dir.join("global/pg_control")).ok()
 }
 
 /// A segment of the log that is here.
-struct Segment {
-    path: PathBuf,
-    timeline: u32,
-    begins: u64,
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) timeline: u32,
+    pub(super) begins: u64,
 }
 
-fn segments(data_dir: &Path) -> Option<(u64, Vec<Segment>)> {
+/// Their size, and all of them.
+pub(super) fn segments(data_dir: &Path) -> Option<(u64, Vec<Segment>)> {
     let all: Vec<_> =
         files::segments(data_dir).into_iter().filter(|(_, name)| name.len() == 24).collect();
     // A copy that was cut short leaves a shorter file.
@@ -51,19 +72,16 @@ fn segments(data_dir: &Path) -> Option<(u64, Vec<Segment>)> {
     Some((size, all.into_iter().filter_map(segment).collect()))
 }
 
-/// The hash of what is before `end`, read from segments of timelines up to `newest`.
+/// The hash of what is before `end`, read from the newest segment of timelines up to `newest`.
 fn hash(size: u64, all: &[Segment], newest: u32, end: u64) -> Option<u64> {
-    let (mut at, mut bytes) = (end.checked_sub(LENGTH)?, Vec::new());
-    while at < end {
-        let begins = at - at % size;
-        let here = all.iter().filter(|s| s.begins == begins && s.timeline <= newest);
-        let segment = here.max_by_key(|s| s.timeline)?;
-        let mut part = vec![0; usize::try_from((begins + size).min(end) - at).ok()?];
-        let file = std::fs::File::open(&segment.path).ok()?;
-        file.read_exact_at(&mut part, at - begins).ok()?;
-        at += part.len() as u64;
-        bytes.append(&mut part);
-    }
+    let last = end.checked_sub(1)?;
+    let begins = last - last % size;
+    let at = begins.max(end.saturating_sub(LENGTH));
+    let here = all.iter().filter(|s| s.begins == begins && s.timeline <= newest);
+    let segment = here.max_by_key(|s| s.timeline)?;
+    let mut bytes = vec![0; usize::try_from(end - at).ok()?];
+    let file = std::fs::File::open(&segment.path).ok()?;
+    file.read_exact_at(&mut bytes, at - begins).ok()?;
     let first = Sha256::digest(&bytes).first_chunk().copied()?;
     Some(u64::from_be_bytes(first))
 }
@@ -118,7 +136,9 @@ impl Driver {
         }
         self.prints.compared = server;
         let pardoned = self.expected.borrow().pardoned;
-        if !pardoned && matches(&self.setup.config.data_dir, &had) == Some(false) {
+        let differs =
+            self.prints.unknown || matches(&self.setup.config.data_dir, &had) == Some(false);
+        if !pardoned && differs {
             self.give_up_line(format!(
                 "its log is not the one that this node had: what it says up to {} differs (an \
                  older copy that somebody ran by hand, on the same timeline); what it has is not \
@@ -126,6 +146,11 @@ impl Driver {
                 had.at
             ));
         }
+    }
+
+    /// Before anything is started on these files.
+    pub(super) fn note_log(&mut self) {
+        self.prints.unknown = !self.is_known_log();
     }
 
     /// A rewind keeps all that is before the point at which the histories part, whatever it says:
@@ -138,8 +163,7 @@ impl Driver {
         };
         let Some(had) = had else { return true };
         let data_dir = &self.setup.config.data_dir;
-        // A copy brings a control file of its own.
-        let of = FolderId::of(&data_dir.join("global/pg_control")).ok().map(|file| (file, had));
+        let of = control_file(data_dir).zip(Some(had));
         if of.is_some() && self.prints.proved == of {
             return true;
         }
@@ -174,8 +198,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "000000020000000000000001", pattern);
         write(dir.path(), "000000020000000000000002", pattern);
-        // In the middle of a segment, and across the border of two.
-        for lsn in [2 * SIZE + 60_000, 2 * SIZE + 100] {
+        // In the middle of a segment, at its beginning, and at its end.
+        for lsn in [2 * SIZE + 60_000, 2 * SIZE + 100, 3 * SIZE] {
             let print = take(dir.path(), at(2, lsn)).unwrap();
             assert_eq!(matches(dir.path(), &print), Some(true));
             // What comes after it is another matter.
@@ -205,8 +229,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "000000020000000000000002", pattern);
         std::fs::write(dir.path().join("pg_wal/000000020000000000000003"), [1; 3]).unwrap();
-        assert_eq!(take(dir.path(), at(2, 2 * SIZE + 100)), None, "the segment before is gone");
-        let print = take(dir.path(), at(2, 2 * SIZE + 60_000)).unwrap();
+        assert_eq!(take(dir.path(), at(2, 3 * SIZE + 60_000)), None, "it was cut short");
+        let print =
+            take(dir.path(), at(2, 2 * SIZE + 100)).expect("the segment before is not asked");
         std::fs::remove_file(dir.path().join("pg_wal/000000020000000000000002")).unwrap();
         assert_eq!(matches(dir.path(), &print), None);
     }

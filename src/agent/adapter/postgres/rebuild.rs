@@ -52,7 +52,7 @@ impl Driver {
             return self.reclone(upstream).await;
         }
         let control = Control::read(&self.setup.programs, &data_dir).await?;
-        if !self.is_apart(history) {
+        if !self.is_apart(history) && !self.prints.unknown {
             let clean = control.is_clean_primary() && history.continues(control.checkpoint);
             if control.was_standby() && !self.can_start(&control) {
                 // It can say nothing any more, and no rewind begins with what does not start.
@@ -96,7 +96,8 @@ impl Driver {
     pub(super) async fn rejoin(&mut self, upstream: &Upstream, position: Position) -> Done {
         let Some(history) = &upstream.history else { return Ok(()) };
         tracing::warn!(
-            "{position} is not on the way of {}'s timeline {}: rewinding",
+            "what is here up to {position} is not on the way of {}'s timeline {}, or not proved to \
+             be: rewinding",
             upstream.node,
             history.timeline
         );

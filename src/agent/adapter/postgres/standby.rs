@@ -87,6 +87,7 @@ impl Driver {
             }
             if files::has_data(&data_dir) {
                 self.mark_if_opened().await?;
+                self.note_log();
                 self.drop_histories_it_left().await?;
             }
             if let Some(upstream) = upstream
@@ -219,7 +220,7 @@ impl Driver {
             let look = self.certain_look().await?;
             self.archive_is_quiet();
             let position = self.note_standby(&look);
-            if !self.fits(history, position) {
+            if !self.fits(history, position) || self.prints.unknown {
                 self.rejoin(upstream, position).await?;
                 return failed(REBUILT);
             }

@@ -184,6 +184,8 @@ pub struct Model {
     pub settings: Settings,
     /// The look.
     pub theme: Arc<Theme>,
+    /// Whether the terminal's own ground is light, where it said so.
+    pub on_light: Option<bool>,
     /// The keys.
     pub keymap: Arc<Keymap>,
     /// The characters.
@@ -225,6 +227,7 @@ impl Model {
             told: None,
             log: VecDeque::new(),
             calling: None,
+            on_light: None,
             dismissing: false,
             starting: vec![],
             prefix: None,

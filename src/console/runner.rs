@@ -172,7 +172,7 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     // The first frame waits for nothing.
     runner.draw();
     let guessed = !asked && Theme::for_light(depth).is_some();
-    let mut ground = if guessed { Ground::ask() } else { Ground::default() };
+    let mut ground = Ground::ask();
     let mut starting = None;
     match source {
         Source::Identity(identity) => runner.connect(*identity),
@@ -198,9 +198,10 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
                     }
                     Taken::Part => None,
                     Taken::Ground { light } => {
-                        if let Some(theme) = Theme::for_light(depth).filter(|_| light) {
+                        runner.model.on_light = Some(light);
+                        dirty = true;
+                        if let Some(theme) = Theme::for_light(depth).filter(|_| light && guessed) {
                             runner.model.theme = Arc::new(theme);
-                            dirty = true;
                         }
                         None
                     }

@@ -128,7 +128,8 @@ impl Depth {
 pub struct Theme {
     /// Its name.
     pub name: String,
-    /// The ground that it is made for, as it was written; a terminal keeps its own.
+    /// The ground that it is made for, as it was written; a terminal keeps its own unless that is
+    /// known to be of the other kind.
     pub ground: Option<(u8, u8, u8)>,
     depth: Depth,
     styles: BTreeMap<Role, Style>,
@@ -235,6 +236,15 @@ impl Theme {
             Depth::Indexed | Depth::True if matches!(ground, Some("7" | "15")) => "light",
             Depth::Indexed | Depth::True => "dark",
         }
+    }
+
+    /// What is painted below everything on a terminal whose ground is known to be light, or dark;
+    /// `None`: the terminal's own will do.
+    pub fn ground_on(&self, light: Option<bool>) -> Option<Color> {
+        let (r, g, b) = self.ground.filter(|_| self.depth != Depth::None)?;
+        let own_is_light = super::contrast::ink_is_dark((r, g, b));
+        light.filter(|light| *light != own_is_light)?;
+        Some(reduce(Color::Rgb(r, g, b), self.depth))
     }
 
     /// The theme for a light ground, where this one was a guess that it is dark.

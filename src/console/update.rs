@@ -220,7 +220,9 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
     let (last, count) = model.burst;
     model.burst =
         (model.moment.now, if model.moment.now.since(last) > BURST_GAP { 1 } else { count + 1 });
-    if model.burst.1 > BURST_KEYS {
+    // In a line of text it is text, and runs nothing.
+    let line = matches!(model.overlay, Some(Overlay::Palette { .. } | Overlay::Filter(_)));
+    if model.burst.1 > BURST_KEYS && !(line && matches!(key.code, KeyCode::Char(_))) {
         on_paste(model, "");
         return vec![];
     }
@@ -419,8 +421,8 @@ fn on_palette(
             match parsed {
                 // What leads to a change is run by its whole name only; a beginning just fills the
                 // name in.
-                Ok((action, _)) if action.is_mutating() && whole.is_none() => {
-                    let input = Input::new(format!("{} ", action.name()));
+                Ok((action, rest)) if action.is_mutating() && whole.is_none() => {
+                    let input = Input::new(format!("{} {rest}", action.name()));
                     model.overlay = Some(Overlay::Palette { input, selected: 0 });
                 }
                 Ok((action, rest)) => return act(model, action, rest),

@@ -120,8 +120,17 @@ pub fn from_agents(
         plan: None,
         run: None,
         outlook: Outlook {
-            next: "the primary keeps its role while a majority of voters promises; start a plane to fail over".into(),
-            if_primary_died: "no plane: nobody would be promoted; its agent would take the role back when it can".into(),
+            next: match primary {
+                Some(_) => {
+                    "the primary keeps its role while a majority of voters promises; a failover \
+                            takes a plane: start one"
+                }
+                None => "nobody fails over without a plane: start one",
+            }
+            .into(),
+            if_primary_died:
+                "no plane: nobody would be promoted; its agent would take the role back when it can"
+                    .into(),
             ..Outlook::default()
         },
         records: vec![],

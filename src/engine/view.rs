@@ -200,7 +200,15 @@ impl Engine {
         let best = candidates.iter().find(|c| c.rank == 1);
         let next = match self.durable.phase {
             Phase::Steady if self.durable.pending.is_none() => {
-                "nothing moves by itself while this holds".to_owned()
+                let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
+                let critical = self.state >= ClusterState::Critical || failed;
+                match (critical, self.policy.strategy) {
+                    (false, _) => "nothing moves by itself while this holds".to_owned(),
+                    (true, Strategy::Manual) => "what can be done is judged now".to_owned(),
+                    (true, Strategy::Automatic | Strategy::QuorumBased) => {
+                        "it is judged now whether a failover begins".to_owned()
+                    }
+                }
             }
             Phase::Suspecting => {
                 let what = match self.policy.strategy {
@@ -214,10 +222,16 @@ impl Engine {
                 let left = self.durable.pending.as_ref().map(|p| {
                     Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))
                 });
+                let fails = match self.policy.strategy {
+                    Strategy::Manual => "",
+                    Strategy::Automatic | Strategy::QuorumBased => {
+                        " (if the primary fails, a failover begins)"
+                    }
+                };
                 left.map_or("nothing by itself".to_owned(), |left| {
                     format!(
-                        "nothing, until a person executes or dismisses the plan; it expires in \
-                            {left}"
+                        "nothing, until a person executes or dismisses the plan{fails}; it expires \
+                            in {left}"
                     )
                 })
             }
@@ -326,8 +340,8 @@ impl Engine {
                         check.name, check.value, check.would_change
                     ),
                     None if by_itself && !loss.within(self.policy.max_loss_bytes) => format!(
-                        "{if_died} → nothing by itself: the loss would be {} and the policy \
-                            tolerates {} B; a person may accept it",
+                        "{if_died} → nothing by itself, as things are: the loss would be {} and the \
+                            policy tolerates {} B; a person may accept it{host}",
                         loss.short(),
                         self.policy.max_loss_bytes
                     ),

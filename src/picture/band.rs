@@ -6,7 +6,9 @@ use super::said::{Gauge, Ink, Said};
 use super::summary::{Attention, attention};
 use super::ways;
 use crate::model::plan::StepKind;
-use crate::model::view::{ClusterState, ClusterView, NodeView, Phase, RunView, StepState, Verdict};
+use crate::model::view::{
+    ClusterState, ClusterView, ForecastView, NodeView, Phase, RunView, StepState, Verdict,
+};
 use crate::model::{NodeId, Span};
 
 /// A glyph with a meaning; a window has a character for it, and an ASCII twin.
@@ -124,11 +126,17 @@ pub fn verdict(view: &ClusterView) -> Said {
                 Some(_) => "commits wait for no standby".to_owned(),
                 None => "commits are confirmed as configured".to_owned(),
             };
-            writes
-                .then(1, "; ")
-                .say(Ink::Text, "every node is well")
-                .then(2, "; ")
-                .say(Ink::Text, confirmed)
+            let drained: Vec<&str> = view
+                .nodes
+                .iter()
+                .filter(|n| n.drained.is_some())
+                .map(|n| n.node.as_str())
+                .collect();
+            let nodes = match drained.as_slice() {
+                [] => "every node is well".to_owned(),
+                names => format!("every node is well, drained: {}", names.join(", ")),
+            };
+            writes.then(1, "; ").say(Ink::Text, nodes).then(2, "; ").say(Ink::Text, confirmed)
         }
         _ => unwell(view, writes),
     }
@@ -328,7 +336,7 @@ pub fn cost(view: &ClusterView, since: Span) -> Line {
     if let Some(plan) = &view.plan {
         let mut said = ways::loss(&plan.loss);
         if let Some(f) = view.outlook.forecast.as_ref().filter(|f| f.read_only == 0) {
-            said = said.then(0, " · ").and(0, "", rto(f.outage_p50, view.rto));
+            said = said.then(0, " · ").and(0, "", rto(f, view.rto));
         }
         for words in &plan.blast_radius {
             said = said.then(1, " · ").say(Ink::Text, words.clone());
@@ -344,16 +352,19 @@ pub fn cost(view: &ClusterView, since: Span) -> Line {
         let rank = u8::from(i > 1);
         said = said.then(if i == 0 { 0 } else { rank }, " · ");
         said = match forecast.filter(|_| clause.starts_with("RTO ≈")) {
-            Some(f) => said.and(rank, "", rto(f.outage_p50, view.rto)),
+            Some(f) => said.and(rank, "", rto(f, view.rto)),
             None => said.say(Ink::Text, clause),
         };
     }
     Line::quiet(label, said)
 }
 
-fn rto(about: Span, limit: Span) -> Said {
-    let ink = if about > limit { Ink::Bad } else { Ink::Text };
-    let over = if about > limit { "!" } else { "" };
+/// Of its whole host, where that takes longer than of its database alone: nobody knows beforehand
+/// which it will be.
+fn rto(f: &ForecastView, limit: Span) -> Said {
+    let host = Some(f.host_p50).filter(|_| f.host_read_only == 0).unwrap_or_default();
+    let about = f.outage_p50.max(host);
+    let (ink, over) = if about > limit { (Ink::Bad, "!") } else { (Ink::Text, "") };
     Said::new().say(
         ink,
         format!(

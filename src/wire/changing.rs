@@ -154,11 +154,9 @@ impl Client {
             let inside = order.add.as_ref().is_none_or(|m| vote.members.contains(m));
             let newer = vote.voters_version > order.from_version;
             (out && inside && newer && report.activity.is_empty()).then(|| {
-                format!(
-                    "done: {words}; voter set version {} has {} voters",
-                    vote.voters_version,
-                    vote.members.len()
-                )
+                let voters = vote.members.len();
+                let may_fail = voters.saturating_sub(1) / 2;
+                format!("done: {words}; of {voters} voters now {may_fail} may fail")
             })
         };
         let unknown = format!("{words} was ordered and is not done yet");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use quorate::config::Identity;
 use quorate::lab::measure;
 use quorate::model::loss::FenceRung;
-use quorate::model::observation::ResourceState;
+use quorate::model::observation::{NodeReport, ResourceState};
 use quorate::model::topology::Role;
 use quorate::model::view::{ClusterState, ClusterView, NodeView, Verdict};
 use quorate::model::{Digest, NodeId};
@@ -102,7 +102,14 @@ impl Eyes {
                 && in_production(&data)
             {
                 open = true;
-                self.writers.insert(node.node.clone(), server);
+                // A server that starts has not replaced yet what the one before it left there.
+                let it_says = |r: &NodeReport| {
+                    r.pids.postmaster == Some(server.0)
+                        && r.resource.state == ResourceState::Primary
+                };
+                if node.report.as_ref().is_some_and(it_says) {
+                    self.writers.insert(node.node.clone(), server);
+                }
             }
             if runs.is_none() && node.verdict == Verdict::Healthy && node.declared != Role::Witness
             {

@@ -213,7 +213,7 @@ fn the_first_screen_answers_the_five_questions() {
             "takes writes",
             "nothing moves by itself",
             "pg-dub-2 promotes",
-            "RTO ≈ 9.2 s of 30 s",
+            "RTO ≈ 9.9 s of 30 s",
         ],
     );
 }

@@ -78,13 +78,15 @@ fn a_node_is_changed_by_its_whole_name() {
     assert_eq!(asked, wanted);
     feed(&mut m, 20, Event::Changed(Changed::Unknown("it does not follow yet".into())));
     assert!(text(&m).contains("UNKNOWN: it does not follow yet"), "{}", text(&m));
+    let filled = format!(":remove {node}");
     for (line, said) in [
-        (format!("remov {node}"), "there is no command"),
+        (format!("remov {node}"), filled.as_str()),
         ("remove nobody".into(), "there is no node nobody"),
         ("restart".into(), "which node?"),
     ] {
         assert_eq!(command(&mut m, 40, &line), []);
         assert!(text(&m).contains(said), "{said}: {}", text(&m));
+        press(&mut m, 900, KeyCode::Esc);
     }
     m.access = Access::ReadOnly;
     assert_eq!(command(&mut m, 60, &format!("remove {node}")), []);

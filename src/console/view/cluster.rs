@@ -217,9 +217,10 @@ fn clock(view: &ClusterView, since: Span) -> Said {
         }
         return said;
     }
+    let acts = if p.owner == "the observers" { "act" } else { "acts" };
     let mut said = Said::new()
         .say(Ink::Strong, p.owner.clone())
-        .say(Ink::Text, format!(" acts since {}", number::since(age)));
+        .say(Ink::Text, format!(" {acts} since {}", number::since(age)));
     if let Some(left) = p.deadline {
         let left = Span(left.0.saturating_sub(since.0));
         let whole = p.age.0 + p.deadline.map_or(0, |d| d.0);
@@ -316,6 +317,14 @@ fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a>
     .least(rows.len().min(9) + 1)
 }
 
+/// That a node is no target stands where its state stands.
+fn word(node: &NodeView) -> &'static str {
+    match (&node.drained, node.verdict) {
+        (Some(_), Verdict::Healthy) => "drained",
+        (_, verdict) => verdict.word(),
+    }
+}
+
 fn row(
     model: &Model,
     view: &ClusterView,
@@ -356,7 +365,7 @@ fn row(
             left(node.node.as_str(), name),
         ),
         piece(model, Ink::Text, format!(" {:<9} ", node.role.word())),
-        piece(model, ink, format!("{mark} {:<8} ", node.verdict.word())),
+        piece(model, ink, format!("{mark} {:<8} ", word(node))),
         piece(model, database_ink, format!("{database:<10} ")),
         piece(model, heard_ink, right(&heard, 6)),
         piece(model, Ink::Text, format!(" {:>3} ", number::phi(node.phi_milli))),

@@ -18,7 +18,9 @@ mod why;
 mod zones;
 
 use ratatui::Frame;
+use ratatui::buffer::Cell;
 use ratatui::layout::Rect;
+use ratatui::style::Color;
 use ratatui::text::Span as Text;
 use ratatui::widgets::{Clear, Paragraph};
 
@@ -48,6 +50,11 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
     }
     if model.glyphs == Glyphs::Ascii {
         glyph::twins(frame.buffer_mut());
+    }
+    if let Some(ground) = model.theme.ground_on(model.on_light) {
+        let bare = |cell: &&mut Cell| cell.bg == Color::Reset;
+        let cells = frame.buffer_mut().content.iter_mut();
+        cells.filter(bare).for_each(|cell| _ = cell.set_bg(ground));
     }
 }
 

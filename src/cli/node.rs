@@ -19,7 +19,7 @@ use crate::model::plan::Approval;
 use crate::model::view::ClusterView;
 use crate::model::{Digest, NodeId, VoterSet, WallTime};
 use crate::wire::Client;
-use crate::wire::changing::{Changed, GOOD_FOR_MS, NodeChange, member};
+use crate::wire::changing::{Changed, GOOD_FOR_MS, NodeChange, Signer, member};
 use crate::wire::message::{CallReply, CallRequest};
 
 #[derive(Debug, Args)]
@@ -149,18 +149,19 @@ fn change(one: &Change, what: NodeChange) -> Result<Outcome> {
     let node = NodeId::from(one.node.as_str());
     let signed = matches!(what, NodeChange::Add | NodeChange::Remove | NodeChange::Readmit);
     let key = if signed { Some(approval_key(&identity)?) } else { None };
-    let key = key.as_ref().map(|key| (key, identity.name.as_str()));
+    let expires = WallTime(host::wall().0 + GOOD_FOR_MS);
+    let signer = key.as_ref().map(|key| Signer { key, name: &identity.name, expires });
     let ended = super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        Ok::<_, color_eyre::Report>(client.change_node(what, &node, &one.reason, key).await?)
+        Ok::<_, color_eyre::Report>(client.change_node(what, &node, &one.reason, signer).await?)
     })?;
     Ok(match ended {
         Changed::Done(words) => {
             say!("{words}");
             Outcome::Done
         }
-        Changed::Refused(why) => {
-            eprintln!("quorate: refused {why}");
+        Changed::Refused { check, why } => {
+            eprintln!("quorate: refused ({check}): {why}");
             Outcome::Refused
         }
         Changed::NotAsked(why) => return Err(eyre!(why)),

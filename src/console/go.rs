@@ -42,7 +42,7 @@ pub(super) fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Comm
         Action::Run => to(model, Screen::Run),
         Action::Audit => to(model, Screen::Audit),
         Action::WhatIf if model.place() == Screen::Why => {
-            model.tell("this is it: what would happen stands here under what is so now", false);
+            model.tell("what would happen is on this page already, below what is so now", false);
         }
         Action::Why | Action::WhatIf => to(model, Screen::Why),
         Action::Log => to(model, Screen::Log),

@@ -28,7 +28,7 @@ use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
 use crate::model::{NodeId, Span, Timestamp, WallTime};
-use crate::wire::changing::{Changed, NodeChange};
+use crate::wire::changing::{Changed, GOOD_FOR_MS, NodeChange, Signer};
 use crate::wire::message::{CallReply, CallRequest};
 use crate::wire::{Client, Refused};
 
@@ -437,9 +437,10 @@ impl Runner {
         let client = Client::new(&identity.plane, "plane", &identity.tls);
         let (events, key) = (self.events.clone(), self.approval_key().ok());
         tokio::spawn(async move {
-            let key = key.as_ref().map(|(key, who)| (key, who.as_str()));
+            let expires = WallTime(host::wall().0 + GOOD_FOR_MS);
+            let signer = key.as_ref().map(|(key, name)| Signer { key, name, expires });
             let ended = match client {
-                Ok(client) => client.change_node(change, &node, &reason, key).await,
+                Ok(client) => client.change_node(change, &node, &reason, signer).await,
                 Err(refused) => Err(refused),
             };
             let ended = ended.unwrap_or_else(|refused| {

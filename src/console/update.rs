@@ -146,12 +146,7 @@ fn on_reply(model: &mut Model, reply: Result<CallReply, CallFailed>) {
                 false,
             );
         }
-        Ok(CallReply::Refused { check, why }) => {
-            model.tell(format!("refused by {check}: {why}"), true);
-            if model.overlay.is_none() {
-                model.overlay = Some(Overlay::Refused { check, why });
-            }
-        }
+        Ok(CallReply::Refused { check, why }) => refused(model, check, why),
         Ok(CallReply::Verified { parts, confidence }) => {
             let at = model.clock(model.moment.wall);
             // The write first: it is what was asked for.
@@ -180,11 +175,18 @@ fn on_reply(model: &mut Model, reply: Result<CallReply, CallFailed>) {
     }
 }
 
+fn refused(model: &mut Model, check: String, why: String) {
+    model.tell(format!("refused by {check}: {why}"), true);
+    if model.overlay.is_none() {
+        model.overlay = Some(Overlay::Refused { check, why });
+    }
+}
+
 fn on_changed(model: &mut Model, ended: Changed) {
     model.calling = None;
     match ended {
         Changed::Done(words) => model.tell(words, false),
-        Changed::Refused(why) => model.tell(format!("refused {why}"), true),
+        Changed::Refused { check, why } => refused(model, check, why),
         Changed::NotAsked(why) => model.tell(format!("not asked for: {why}"), true),
         Changed::Unknown(what) => {
             model

@@ -79,7 +79,7 @@ impl Engine {
             if self.shares_traffic() {
                 format!("{reachable} of {} agents are in reach", self.nodes.len())
             } else {
-                format!("{reachable} of {} voters are in reach", self.voter_set().1)
+                format!("{reachable} of {} voters are in reach", self.voters())
             },
             format!(
                 "{} to {}",
@@ -253,6 +253,14 @@ impl Engine {
         in_force
             .or_else(|| versions.last_key_value())
             .map_or((0, 0), |(version, (voters, _))| (*version, *voters))
+    }
+
+    /// How many vote; where nobody speaks, nobody says, and it is as declared.
+    pub(super) fn voters(&self) -> usize {
+        match self.voter_set().1 {
+            0 => self.cluster.nodes.len(),
+            voters => voters,
+        }
     }
 
     /// Votes that win an epoch: as configured while every declared node votes, else the majority of

@@ -57,9 +57,8 @@ impl Engine {
             return refuse("holder", "no node that is heard holds the write role".into());
         };
         if primary == *node {
-            let why = format!(
-                "{node} holds the write role: move it first (quorate switchover), then drain it"
-            );
+            let why =
+                format!("{node} holds the write role: a switchover moves it first; then drain it");
             return refuse("role", why);
         }
         // One that took the role all the same is not away.

@@ -276,8 +276,9 @@ impl Engine {
             .collect();
         if !followers.is_empty() {
             words.push(format!(
-                "{} follow {to} afterwards; their readers go on",
-                followers.join(", ")
+                "{} {} {to} afterwards; readers there go on",
+                followers.join(", "),
+                if followers.len() == 1 { "follows" } else { "follow" }
             ));
         }
         words.extend(self.slots_lost(from, to));

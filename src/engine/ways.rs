@@ -273,11 +273,7 @@ impl Engine {
             let mut words = format!(
                 "{} of {} voters are in reach and {} are needed",
                 self.reachable_voters(),
-                // Where nobody speaks, nobody says how many there are.
-                match self.voter_set().1 {
-                    0 => self.cluster.nodes.len(),
-                    voters => voters,
-                },
+                self.voters(),
                 self.quorum()
             );
             // Its own agent does it, without a plan and without this plane.

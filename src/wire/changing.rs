@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::channel::{Client, Refused};
 use super::message::{CallReply, CallRequest};
 use crate::access::ApprovalKey;
-use crate::agent::host;
 use crate::engine::{PersonOrder, rules};
 use crate::model::command::VoterOrder;
 use crate::model::observation::NodeReport;
@@ -41,13 +40,29 @@ pub enum NodeChange {
     Readmit,
 }
 
+/// Who signs a change of the voters.
+#[derive(Debug)]
+pub struct Signer<'a> {
+    /// With this key.
+    pub key: &'a ApprovalKey,
+    /// By this name.
+    pub name: &'a str,
+    /// Until when the signature is good.
+    pub expires: WallTime,
+}
+
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     /// As asked, and found to be so.
     Done(String),
-    /// By a check or an agent, and nothing was changed; goes after the word *refused*.
-    Refused(String),
+    /// By that check, or an agent; nothing was changed.
+    Refused {
+        /// Which.
+        check: String,
+        /// Why.
+        why: String,
+    },
     /// There was nothing to ask for.
     NotAsked(String),
     /// It was ordered, and is not found to be so.
@@ -55,8 +70,7 @@ pub enum Changed {
 }
 
 impl Client {
-    /// Asks for it and waits for what is found. `key`: the approval key and the name of who signs,
-    /// which a change of the voters takes.
+    /// Asks for it and waits for what is found. A change of the voters takes a `signer`.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -65,18 +79,18 @@ impl Client {
         change: NodeChange,
         node: &NodeId,
         reason: &str,
-        key: Option<(&ApprovalKey, &str)>,
+        signer: Option<Signer<'_>>,
     ) -> Result<Changed, Refused> {
         match change {
             NodeChange::Drain => self.drain(node, Some(reason)).await,
             NodeChange::Undrain => self.drain(node, None).await,
             NodeChange::Restart => self.restart(node, reason).await,
             NodeChange::Add | NodeChange::Remove | NodeChange::Readmit => {
-                let Some(key) = key else {
+                let Some(signer) = signer else {
                     let why = "a change of the voters is signed, and there is no approval key";
                     return Ok(Changed::NotAsked(why.into()));
                 };
-                self.change_voters(change, node, reason, key).await
+                self.change_voters(change, node, reason, signer).await
             }
         }
     }
@@ -130,15 +144,15 @@ impl Client {
         change: NodeChange,
         node: &NodeId,
         reason: &str,
-        (key, who): (&ApprovalKey, &str),
+        signer: Signer<'_>,
     ) -> Result<Changed, Refused> {
         let before = self.now().await?;
         let order = match voter_order(&before, change, node, reason) {
             Ok(order) => order,
             Err(why) => return Ok(Changed::NotAsked(why)),
         };
-        let expires = WallTime(host::wall().0 + GOOD_FOR_MS);
-        let approval = match key.approve(order.digest(), who, reason, expires) {
+        let Signer { key, name, expires } = signer;
+        let approval = match key.approve(order.digest(), name, reason, expires) {
             Ok(approval) => approval,
             Err(why) => return Ok(Changed::NotAsked(why)),
         };
@@ -187,7 +201,8 @@ impl Client {
                 r.record.rule == rules::REFUSED && r.record.actor == asked.as_str()
             };
             if let Some(refused) = new.find(its) {
-                return Ok(Changed::Refused(format!(": {}", refused.record.text)));
+                let (check, why) = ("agent".into(), refused.record.text.clone());
+                return Ok(Changed::Refused { check, why });
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -198,7 +213,7 @@ impl Client {
     async fn order(&self, order: PersonOrder) -> Result<Result<(), Changed>, Refused> {
         Ok(match self.call(&CallRequest::Order(order)).await? {
             CallReply::Accepted { .. } => Ok(()),
-            CallReply::Refused { check, why } => Err(Changed::Refused(format!("({check}): {why}"))),
+            CallReply::Refused { check, why } => Err(Changed::Refused { check, why }),
             _ => return Err(self.refused(&unexpected())),
         })
     }

@@ -13,7 +13,7 @@ fn a_drained_host_is_stopped_and_comes_back() {
     let mut standbys = ["node-1", "node-2", "node-3"].into_iter().filter(|n| *n != primary);
     let (first, second) = (standbys.next().unwrap(), standbys.next().unwrap());
     let (code, _, err) = cluster.quorate(&["node", "drain", &primary]);
-    assert!(code == 3 && err.contains("quorate switchover"), "{err}");
+    assert!(code == 3 && err.contains("a switchover moves it first"), "{err}");
     let said = cluster.runs(&["node", "drain", first, "--reason", "a new kernel"]);
     assert!(
         said.contains("operator: drains") && said.contains("its host may be stopped"),

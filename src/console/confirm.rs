@@ -11,6 +11,8 @@ use crate::picture::number;
 pub const STALE: Span = Span::secs(3);
 /// Nobody reads a gate faster.
 pub const READ_FOR: Span = Span::secs(1);
+/// Said of an Enter that came sooner.
+pub const READ_FIRST: &str = "read it first: it was opened less than a second ago";
 /// Typed before the name where the loss is unknown.
 const UNKNOWN: &str = "unknown";
 
@@ -198,7 +200,7 @@ impl Confirm {
             return Entered::Next;
         }
         if now < self.ready_at() {
-            return Entered::Wrong("read it first: it was opened less than a second ago".into());
+            return Entered::Wrong(READ_FIRST.into());
         }
         Entered::Proof(TypedProof { plan: self.digest.clone(), demoted: self.demoted.clone() })
     }

@@ -4,7 +4,8 @@
 //! `event` is everything that may change the screen; `update` turns an event into a new model and
 //! commands, `go` is its part that moves around; `view` draws a model: what it says comes from
 //! `picture`, what it looks like from `theme`. Keys become named commands through the keymap in
-//! force; help, the last row and the palette are made from the same list. `confirm` is the gate.
+//! force; help, the last row and the palette are made from the same list. `confirm` is the gate,
+//! `sure` the question before a vote is taken away.
 //!
 //! Deliberately absent: any key that changes production, I/O outside `link` and `terminal`, a clock
 //! inside update or view.
@@ -24,6 +25,7 @@ pub mod model;
 mod paint;
 mod runner;
 pub mod settings;
+pub mod sure;
 mod terminal;
 pub mod theme;
 pub mod update;

@@ -9,6 +9,7 @@ use super::confirm::{Confirm, STALE};
 use super::event::{Link, Moment};
 use super::keymap::{Key, Keymap};
 use super::settings::Settings;
+use super::sure::Sure;
 use super::theme::Theme;
 use super::view::Glyphs;
 use crate::model::record::ChainedRecord;
@@ -102,6 +103,8 @@ pub enum Overlay {
     },
     /// The gate before an execution.
     Confirm(Box<Confirm>),
+    /// The question before a vote is taken away.
+    Sure(Box<Sure>),
 }
 
 /// A picture and when it came.

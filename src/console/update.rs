@@ -11,6 +11,7 @@ use super::go;
 use super::keymap::{Found, Key};
 use super::model::{Model, Overlay, Screen, Seen};
 use super::settings::Bell;
+use super::sure::Sure;
 use super::view;
 use crate::model::plan::Proposal;
 use crate::model::view::ClusterView;
@@ -201,6 +202,10 @@ fn on_paste(model: &mut Model, text: &str) {
             confirm.typed.clear();
             "a paste is not taken here: type the name".clone_into(&mut confirm.hint);
         }
+        Some(Overlay::Sure(sure)) => {
+            sure.typed.clear();
+            "a paste is not taken here: type the name".clone_into(&mut sure.hint);
+        }
         // A filter and a command are only text: control characters are left out.
         Some(Overlay::Palette { input, .. } | Overlay::Filter(input)) => {
             for c in text.chars().filter(|c| !c.is_control()).take(128) {
@@ -246,6 +251,7 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
         Some(Overlay::Filter(input)) => on_filter(model, key, input),
         Some(Overlay::Palette { input, selected }) => on_palette(model, key, input, selected),
         Some(Overlay::Confirm(confirm)) => on_confirm(model, key, confirm),
+        Some(Overlay::Sure(sure)) => on_sure(model, key, sure),
     }
 }
 
@@ -401,6 +407,40 @@ fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> V
     vec![]
 }
 
+fn on_sure(model: &mut Model, key: &KeyEvent, mut sure: Box<Sure>) -> Vec<Command> {
+    sure.hint.clear();
+    match key.code {
+        KeyCode::Enter if sure.typed.is_empty() => {
+            model.tell("cancelled; nothing was asked for", false);
+            return vec![];
+        }
+        KeyCode::Enter => match sure.enter(model.moment.now) {
+            Err(why) => sure.hint = why,
+            Ok(()) => match Action::Remove.unavailable(model) {
+                Some(why) => sure.hint = why,
+                None => {
+                    model.calling = Some(model.moment.now);
+                    let change = NodeChange::Remove;
+                    return vec![Command::ChangeNode(change, sure.node, sure.reason)];
+                }
+            },
+        },
+        KeyCode::Backspace => {
+            sure.typed.pop();
+        }
+        KeyCode::Char(c)
+            if key.kind != KeyEventKind::Repeat
+                && !key.modifiers.contains(KeyModifiers::CONTROL)
+                && sure.typed.len() < 256 =>
+        {
+            sure.typed.push(c);
+        }
+        _ => {}
+    }
+    model.overlay = Some(Overlay::Sure(sure));
+    vec![]
+}
+
 fn on_palette(
     model: &mut Model,
     key: &KeyEvent,
@@ -426,6 +466,11 @@ fn on_palette(
                 Ok((action, rest)) if action.is_mutating() && whole.is_none() => {
                     let input = Input::new(format!("{} {rest}", action.name()));
                     model.overlay = Some(Overlay::Palette { input, selected: 0 });
+                }
+                // It came together with the text, as from a paste without brackets.
+                Ok((action, _)) if action.is_mutating() && model.burst.1 > 1 => {
+                    model.tell("Enter came together with the text: press it by itself", true);
+                    model.overlay = Some(Overlay::Palette { input, selected });
                 }
                 Ok((action, rest)) => return act(model, action, rest),
                 Err(why) => {
@@ -550,8 +595,16 @@ fn change_node(
         "" => "asked for in the console".to_owned(),
         words => words.to_owned(),
     };
+    let node = NodeId::new(node);
+    if change == NodeChange::Remove
+        && let Some(view) = model.view()
+    {
+        let sure = Sure::ask(view, node, reason, model.moment.now);
+        model.overlay = Some(Overlay::Sure(Box::new(sure)));
+        return vec![];
+    }
     model.calling = Some(model.moment.now);
-    vec![Command::ChangeNode(change, NodeId::new(node), reason)]
+    vec![Command::ChangeNode(change, node, reason)]
 }
 
 /// A node where the command takes one, then the reason in words.

@@ -127,6 +127,22 @@ impl Engine {
         voters().count() >= self.quorum() && voters().all(|r| r.vote.lease_left == Span::ZERO)
     }
 
+    /// What is known of the lease of a holder that nobody here hears.
+    fn lease_left(&self) -> String {
+        if self.lease_is_over() {
+            return "no voter that is heard promises it its lease any more".into();
+        }
+        let heard: Vec<_> = self.said().filter(|r| r.vote.votes).collect();
+        if heard.iter().any(|r| r.vote.lease_left > Span::ZERO) {
+            return "it takes writes no longer than its lease lasts".into();
+        }
+        let (all, silent) = (self.voters(), self.voters().saturating_sub(heard.len()));
+        format!(
+            "whether it takes writes is not known: {silent} of {all} voters are not heard, and may \
+             promise it its lease"
+        )
+    }
+
     /// Some voter has the release of that epoch.
     pub(super) fn released(&self, epoch: Epoch, holder: &Member) -> bool {
         let reports = self.nodes.values().filter_map(|m| m.report.as_ref());
@@ -326,12 +342,10 @@ impl Engine {
                 });
             if mind.verdict == Verdict::Failed && !own_word {
                 // Nobody here hears it: others may, and its lease may run.
-                let lease = if self.lease_is_over() {
-                    "no voter that is heard promises it its lease any more"
-                } else {
-                    "it takes writes no longer than its lease lasts"
-                };
-                return (ClusterState::Critical, format!("{primary} failed: {lease}"));
+                return (
+                    ClusterState::Critical,
+                    format!("{primary} failed: {}", self.lease_left()),
+                );
             }
             // Said of what was heard, never of now: a database that was found running may accept
             // writes for as long as an earlier promise lasts, one that was stopped or a standby may

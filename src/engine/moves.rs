@@ -7,7 +7,8 @@ use super::{
     plans, remember, rules,
 };
 use crate::model::constraints::DecisionClass;
-use crate::model::plan::{Plan, PlanKind};
+use crate::model::observation::{NodeReport, ResourceState};
+use crate::model::plan::{Plan, PlanKind, Proposal};
 use crate::model::record::shape;
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Phase, Verdict};
@@ -16,6 +17,10 @@ use crate::model::{NodeId, Span};
 /// A waiting plan is not held against a report that is a moment late, nor against a score that
 /// crosses its limit and comes back: only what has been otherwise for so long.
 const MOVED_FOR: Span = Span::secs(3);
+
+/// So often the former holder's agent has tried in vain to take the role back before a person is
+/// asked.
+const RECLAIMS: u64 = 3;
 
 /// Why the plane would move something by itself although nobody failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -372,10 +377,42 @@ impl Engine {
                         data,
                     );
                     self.refusal = refusal.why;
+                }
+                if self.durable.phase != Phase::Deciding || self.comes_back().is_none() {
                     self.set_phase(Phase::NeedsPerson);
                 }
             }
         }
+    }
+
+    /// A node with data that may end the outage by itself before long, and what it does: nobody is
+    /// asked to accept a loss meanwhile, nor kept from it.
+    pub(super) fn comes_back(&self) -> Option<(NodeId, String)> {
+        if self.said().any(|r| r.holding.is_some()) {
+            return None;
+        }
+        // One that cannot start says so (a setback).
+        let starts = |r: &&NodeReport| {
+            r.resource.state == ResourceState::Starting && r.resource.setback.is_none()
+        };
+        if let Some(report) = self.said().find(starts) {
+            let node = &report.member.node;
+            return Some((node.clone(), self.nodes[node].why.clone()));
+        }
+        let holder = self.durable.holder.as_ref()?;
+        let tries = self.policy.strategy != Strategy::Manual
+            && self
+                .failed_at
+                .is_some_and(|at| self.now.since(at).0 < self.policy.reclaim_after.0 * RECLAIMS);
+        let resume = Proposal { resume: true, ..Proposal::default() };
+        let could = || {
+            let plan = self.draft(&plans::Wish::of("a person", resume.clone())).ok();
+            plan.is_some_and(|plan| plan.to.node == holder.node)
+        };
+        (tries && could()).then(|| {
+            let every = self.policy.reclaim_after;
+            (holder.node.clone(), format!("its agent tries to take the role back every {every}"))
+        })
     }
 
     /// After a release the others cut themselves off and say where their log ends; that is worth a

@@ -55,13 +55,21 @@ impl Engine {
             _ => self.last_writable,
         };
         let (digest, now) = (plan.digest(), self.now);
-        self.durable.pending = None;
+        let other = self.durable.pending.take().filter(|p| p.digest != digest);
         let known_from = match (plan.kind.is_planned(), self.failed_at) {
             (true, _) => waited,
             // A plane that was started since knows of the failure no later than of the plan.
             (false, failed) => failed.filter(|at| *at >= outage_from).or(waited),
         };
-        (self.moved_since, self.plan_news) = (None, String::new());
+        self.moved_since = None;
+        self.plan_news = other.map_or(String::new(), |other| {
+            format!(
+                "plan {} is void: plan {} began instead: {}",
+                other.digest.short(),
+                digest.short(),
+                super::plans::summary(&plan)
+            )
+        });
         self.gathering_since = None;
         self.durable.run = Some(Run {
             plan,

@@ -159,6 +159,9 @@ impl Engine {
             ways.push(mend(None, text));
             return;
         }
+        if let Some((node, what)) = self.comes_back() {
+            ways.push(way(Act::Wait, format!("{node} comes back by itself: {what}")));
+        }
         let moves =
             [Proposal::default(), Proposal { resume: true, ..Proposal::default() }].into_iter();
         let mut moves: Vec<WayOut> = moves.filter_map(|what| self.proposed(what)).collect();

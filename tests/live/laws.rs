@@ -16,6 +16,7 @@ use quorate::model::topology::Role;
 use quorate::model::view::{ClusterState, ClusterView, NodeView, Verdict};
 use quorate::model::{Digest, NodeId};
 use quorate::wire::Client;
+use quorate::wire::message::{CallReply, CallRequest};
 
 use crate::ledger::Ledger;
 
@@ -58,6 +59,13 @@ impl Laws {
                         }
                     }
                     tokio::time::sleep(LOOK).await;
+                }
+                // Whoever is down at the end of a test is not asked.
+                let audit = CallRequest::Audit { first: 1, limit: 10_000 };
+                if let Ok(Ok(CallReply::Audit { records, .. })) =
+                    tokio::time::timeout(SLACK, client.call(&audit)).await
+                {
+                    ledger.read(&records);
                 }
                 eyes.broken.extend(ledger.broken().await);
                 eyes.broken

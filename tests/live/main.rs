@@ -29,6 +29,7 @@ mod release;
 mod routers;
 mod serving;
 mod settings;
+mod sources;
 mod stops;
 mod store;
 mod twice;

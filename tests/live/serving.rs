@@ -44,7 +44,7 @@ impl Cluster {
             self.sql(node, &[&sql, "SELECT pg_reload_conf()"]).unwrap();
         }
     }
-    fn others(&self) -> (String, [String; 2]) {
+    pub fn others(&self) -> (String, [String; 2]) {
         let primary = self.primary();
         let others: Vec<String> =
             NODES.iter().filter(|n| **n != primary).map(|n| (*n).to_owned()).collect();

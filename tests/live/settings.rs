@@ -1,7 +1,7 @@
-//! The server's own settings, from every source, on both roles: either the right value is in force,
-//! or the account says that it is unknown. Generated from the table that the agent uses.
+//! What settings do to the account: where they were wrong for a while, or for some sessions, it says
+//! *unknown* until that is over. Every setting from every source is in `sources`.
 
-use quorate::agent::adapter::postgres::settings::{self, Kind, Setting, Want};
+use quorate::agent::adapter::postgres::settings;
 use quorate::lab::What;
 use quorate::lab::measure::Event;
 use quorate::model::loss::LossAccount;
@@ -9,15 +9,8 @@ use quorate::model::view::{ClusterState, ClusterView};
 use quorate::wire::message::{CallReply, CallRequest};
 use tokio_postgres::NoTls;
 
+use crate::sources::{check_fixed, major};
 use crate::{Cluster, nothing_lost, quick};
-
-/// Of the programs that these tests run.
-fn major() -> u32 {
-    let postgres = crate::data::programs().expect("PostgreSQL").join("postgres");
-    let said = std::process::Command::new(postgres).arg("--version").output().unwrap();
-    let said = String::from_utf8(said.stdout).unwrap();
-    said.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse().ok()).expect("a version")
-}
 
 impl Cluster {
     /// Runs statements on a node's database, one transaction each; the last column of the last row.
@@ -86,133 +79,6 @@ pub fn doubt(view: &ClusterView) -> Option<String> {
     holding.filter_map(|h| h.doubt.why.clone()).next()
 }
 
-/// A value that must not come into force.
-fn wrong_value(setting: &Setting) -> String {
-    match (setting.name, setting.want) {
-        ("recovery_target", _) => "immediate".into(),
-        ("recovery_target_time", _) => "2020-01-01".into(),
-        ("recovery_target_xid", _) => "3".into(),
-        ("recovery_target_lsn", _) => "0/1".into(),
-        ("recovery_target_timeline", _) => "current".into(),
-        ("wal_level", _) => "minimal".into(),
-        // Less is no value at all: the server does not start with it, whoever starts it.
-        ("max_locks_per_transaction", _) => "10".into(),
-        (_, Want::Is("on")) => "off".into(),
-        (_, Want::Is("off")) => "on".into(),
-        (_, Want::Is("")) => "/tmp/other".into(),
-        (_, Want::Is(_)) => "30s".into(),
-        (_, Want::OneOf(_)) => "off".into(),
-        (_, Want::AtLeast(_)) => "1".into(),
-        (_, Want::Port) => "1".into(),
-        (_, Want::SocketDir | Want::DataDir | Want::Ordered) => "/nowhere".into(),
-    }
-}
-
-fn fixed() -> Vec<&'static Setting> {
-    settings::known(major()).filter(|s| s.kind == Kind::Fixed).collect()
-}
-
-fn check_fixed(cluster: &mut Cluster, node: &str, when: &str) {
-    let config = quorate::config::AgentConfig::read(&cluster.file(node, "agent.yaml")).unwrap();
-    let config = config.postgres.unwrap();
-    for setting in fixed() {
-        let sql = format!("SELECT setting FROM pg_settings WHERE name = '{}'", setting.name);
-        let found = cluster.sql(node, &[&sql]).unwrap();
-        assert!(
-            setting.is_right(&config, &found),
-            "{when}, {node}: {} is {found}, wanted {}",
-            setting.name,
-            setting.wanted(&config)
-        );
-    }
-}
-
-#[test]
-fn no_source_beats_a_fixed_setting_on_either_role() {
-    let mut cluster = Cluster::start(quick());
-    let primary = cluster.primary();
-    let nodes = ["node-1", "node-2", "node-3"];
-    let lines: Vec<String> =
-        fixed().iter().map(|s| format!("{} = '{}'", s.name, wrong_value(s))).collect();
-    for node in nodes {
-        cluster.append(node, "data/postgresql.conf", &lines.join("\n"));
-        std::fs::create_dir(cluster.file(node, "data/conf.d")).unwrap();
-        cluster.append(node, "data/conf.d/site.conf", &lines.join("\n"));
-        cluster.append(node, "data/postgresql.conf", "include_dir 'conf.d'");
-    }
-    for node in nodes {
-        cluster.sql(node, &["SELECT pg_reload_conf()"]).unwrap();
-    }
-    // ALTER SYSTEM refuses what cannot be; what it takes is written by hand as well.
-    for node in nodes {
-        let mut taken = vec![];
-        for setting in fixed().into_iter().filter(|s| s.name != "data_directory") {
-            let sql = format!("ALTER SYSTEM SET {} = '{}'", setting.name, wrong_value(setting));
-            if cluster.sql(node, &[&sql]).is_ok() {
-                taken.push(setting.name);
-            }
-        }
-        assert!(taken.len() + 3 > fixed().len(), "{taken:?}");
-        cluster.sql(node, &["SELECT pg_reload_conf()"]).unwrap();
-    }
-    for node in nodes {
-        check_fixed(&mut cluster, node, "after a reload");
-    }
-    // And at a start, as standby and as primary.
-    for node in nodes.iter().filter(|n| **n != primary) {
-        cluster.lab().kill(node, What::Postgres).unwrap();
-        cluster.until_sql(node, "SELECT status FROM pg_stat_wal_receiver", "streaming");
-        check_fixed(&mut cluster, node, "after a restart as standby");
-    }
-    nothing_lost(&cluster.once(Event::Kill));
-    cluster.calm();
-    for node in nodes {
-        check_fixed(&mut cluster, node, "after a failover");
-    }
-}
-
-#[test]
-fn a_moving_setting_is_put_right_whoever_changed_it_where() {
-    let mut cluster = Cluster::start(quick());
-    let primary = cluster.primary();
-    let lines = "primary_conninfo = 'host=192.0.2.1'\nprimary_slot_name = 'x'\n\
-        synchronous_standby_names = ''\nrestore_command = 'false'";
-    let sql = |name: &str| format!("SELECT setting FROM pg_settings WHERE name = '{name}'");
-    for node in ["node-1", "node-2", "node-3"] {
-        let moving: Vec<(&str, String)> = settings::known(major())
-            .filter(|s| s.kind == Kind::Moving)
-            .map(|s| (s.name, cluster.sql(node, &[&sql(s.name)]).unwrap()))
-            .collect();
-        assert_eq!(moving.len(), 4);
-        cluster.append(node, "data/postgresql.conf", lines);
-        cluster.sql(node, &["SELECT pg_reload_conf()"]).unwrap();
-        for (name, value) in &moving {
-            let wrong = if *name == "synchronous_standby_names" { "" } else { "host=192.0.2.1" };
-            let change = format!("ALTER SYSTEM SET {name} = '{wrong}'");
-            let reload = "SELECT pg_reload_conf()";
-            // A slot's name may not be a conninfo; nor need it be.
-            let change =
-                change.replace("primary_slot_name = 'host=192.0.2.1'", "primary_slot_name = 'x'");
-            cluster.sql(node, &[&change, reload]).unwrap();
-            cluster.until_sql(node, &sql(name), value);
-            if *name == "synchronous_standby_names" && node == primary {
-                let seen = cluster.until("a doubt", 20, |v| doubt(v).is_some());
-                assert!(doubt(&seen).unwrap().contains("synchronous_standby_names was \"\""));
-                assert_eq!(seen.state, ClusterState::Degraded, "{}", seen.why);
-                assert!(matches!(cluster.account(), LossAccount::Unknown { .. }));
-            }
-            // RESET takes the agent's own line away, and a file would win.
-            let reset = format!("ALTER SYSTEM RESET {name}");
-            cluster.sql(node, &[&reset, reload]).unwrap();
-            cluster.until_sql(node, &sql(name), value);
-        }
-    }
-    // The doubt ends by itself: nothing older runs, and everything is flushed.
-    cluster.calm();
-    let proved = cluster.account();
-    assert!(matches!(proved, LossAccount::None { .. }), "{proved}");
-}
-
 /// `ALTER SYSTEM SET synchronous_commit = off` lost 546 acknowledged rows under "none (proved)".
 #[test]
 fn commits_wait_whatever_alter_system_says() {
@@ -225,58 +91,10 @@ fn commits_wait_whatever_alter_system_says() {
 }
 
 #[test]
-fn a_role_or_database_that_does_not_wait_is_named_or_listed() {
+fn commits_of_a_role_that_the_policy_lists_are_outside_the_account() {
     let mut cluster = Cluster::start(quick());
     let primary = cluster.primary();
-    let subscription = "CREATE SUBSCRIPTION feed CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p \
-        WITH (connect = false, slot_name = 'feed')";
-    let new = ["CREATE ROLE etl LOGIN", "CREATE DATABASE logs", subscription];
-    cluster.sql(&primary, &new).unwrap();
-    for (set, reset, whose) in [
-        (
-            "ALTER ROLE etl SET synchronous_commit = off",
-            "ALTER ROLE \"etl\" RESET synchronous_commit",
-            "for role etl",
-        ),
-        (
-            "ALTER DATABASE logs SET synchronous_commit = local",
-            "ALTER DATABASE \"logs\" RESET synchronous_commit",
-            "for database logs",
-        ),
-        (
-            "ALTER ROLE etl IN DATABASE logs SET synchronous_commit = remote_write",
-            "ALTER ROLE \"etl\" IN DATABASE \"logs\" RESET synchronous_commit",
-            "for role etl in database logs",
-        ),
-        (
-            "ALTER ROLE ALL SET synchronous_commit = off",
-            "ALTER ROLE ALL RESET synchronous_commit",
-            "for all roles",
-        ),
-        (
-            "ALTER SUBSCRIPTION feed ENABLE",
-            "ALTER SUBSCRIPTION \"feed\" SET (synchronous_commit = on)",
-            "for subscription feed in database postgres",
-        ),
-    ] {
-        cluster.sql(&primary, &[set]).unwrap();
-        let seen = cluster.until(whose, 20, |v| {
-            v.state == ClusterState::Degraded && doubt(v).is_some_and(|d| d.contains(whose))
-        });
-        assert!(seen.why.contains("cannot be accounted for"), "{}", seen.why);
-        let account = cluster.account();
-        assert!(
-            matches!(account, LossAccount::Unknown { .. })
-                && account.reason().contains(&format!("mend: {reset}")),
-            "{account}"
-        );
-        let said = cluster.runtime.block_on(cluster.client.call(&CallRequest::Verify)).unwrap();
-        let CallReply::Verified { parts, .. } = said else { panic!("{said:?}") };
-        assert!(parts.iter().any(|(name, held, _)| name == "loss" && !held), "{parts:?}");
-        cluster.sql(&primary, &[reset]).unwrap();
-        cluster.calm();
-    }
-    // Listed in the policy: outside the account, by name.
+    cluster.sql(&primary, &["CREATE ROLE etl LOGIN"]).unwrap();
     let policy = cluster.folder.path().join("lab/policy.yaml");
     let text = std::fs::read_to_string(&policy).unwrap();
     std::fs::write(&policy, format!("{text}unsynchronised: {{roles: [etl]}}\n")).unwrap();

@@ -125,7 +125,9 @@ fn a_stopped_plane_is_unknown_until_it_goes_on() {
     assert!(!screen.contains("● HEALTHY"), "{screen}");
     assert!(screen.contains("it was HEALTHY"), "{screen}");
     // What is stale cannot fire anything.
-    terminal.write(":switchover node-2\r");
+    terminal.write(":switchover node-2");
+    terminal.wait(":switchover node-2");
+    terminal.write("\r");
     terminal.wait("✗");
     terminal.write("\x1b\x1b");
     watched.plane(Signal::CONT);

@@ -76,6 +76,12 @@ const SCENES: [Scene; 19] = [
         feed(&mut m, 42_000, Event::Link(lost));
         m
     }),
+    ("sure", |s| {
+        let mut m = at(s, &[night::pay_ledger()], Screen::Cluster);
+        command(&mut m, 0, "remove pg-dub-2");
+        write(&mut m, 500, "pg-dub");
+        m
+    }),
     ("settings", |s| at(s, &[night::pay_ledger()], Screen::Settings)),
     ("refused", |s| {
         let mut m = at(s, &[night::ledger_us()], Screen::Plan);

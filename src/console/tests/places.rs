@@ -92,6 +92,41 @@ fn a_node_is_changed_by_its_whole_name() {
     assert_eq!(command(&mut m, 60, &format!("remove {node}")), []);
 }
 
+/// A vote is not given back by the next key.
+#[test]
+fn a_vote_is_taken_away_by_the_nodes_name_typed_again() {
+    let mut m = model((80, 24), &[night::orders_eu()]);
+    let node = m.view().unwrap().nodes[1].node.clone();
+    let ask = |m: &mut Model, ms| assert_eq!(command(m, ms, &format!("remove {node} sold")), []);
+    ask(&mut m, 0);
+    assert!(text(&m).contains("may fail"), "{}", text(&m));
+    assert_eq!(press(&mut m, 900, KeyCode::Enter), [], "Enter alone cancels");
+    assert!(m.overlay.is_none());
+    ask(&mut m, 1_000);
+    write(&mut m, 2_000, "another");
+    assert_eq!(press(&mut m, 2_300, KeyCode::Enter), []);
+    assert!(text(&m).contains("is not"), "{}", text(&m));
+    feed(&mut m, 2_400, Event::Paste(node.as_str().into()));
+    assert_eq!(press(&mut m, 2_500, KeyCode::Enter), [], "a paste is nobody's word");
+    ask(&mut m, 2_600);
+    write(&mut m, 2_800, node.as_str());
+    let asked = press(&mut m, 4_800, KeyCode::Enter);
+    let change = crate::wire::changing::NodeChange::Remove;
+    assert_eq!(asked, [Command::ChangeNode(change, node, "sold".into())], "{}", text(&m));
+}
+
+/// A terminal without bracketed paste sends a clipboard as keys, within a moment.
+#[test]
+fn an_enter_that_comes_with_the_text_changes_nothing() {
+    let mut m = model((80, 24), &[night::pay_ledger()]);
+    for c in ":drain pg-dub-2".chars() {
+        press(&mut m, 100, KeyCode::Char(c));
+    }
+    assert_eq!(press(&mut m, 100, KeyCode::Enter), []);
+    assert!(text(&m).contains("press it by itself"), "{}", text(&m));
+    assert!(matches!(press(&mut m, 900, KeyCode::Enter).as_slice(), [Command::ChangeNode(..)]));
+}
+
 #[test]
 fn only_names_are_commands() {
     assert_eq!(suggestions("exe").first(), Some(&Action::Execute));

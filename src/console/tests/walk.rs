@@ -27,6 +27,7 @@ fn shape(m: &Model) -> String {
         m.screen,
         m.overlay.as_ref().map(|o| match o {
             Overlay::Confirm(c) => format!("gate {} {:?} {:?}", c.typed, c.field, c.broken),
+            Overlay::Sure(s) => format!("sure {}", s.typed),
             Overlay::Palette { input, selected } => format!("palette {} {selected}", input.value()),
             Overlay::Filter(input) => format!("filter {}", input.value()),
             other => format!("{other:?}"),
@@ -55,6 +56,10 @@ fn starts() -> Vec<Model> {
     // All but the last letter.
     write(&mut gate, 300, "pg-iad-");
     all.push(gate);
+    let mut sure = model((80, 24), &[night::pay_ledger()]);
+    command(&mut sure, 0, "remove pg-dub-2");
+    write(&mut sure, 300, "pg-dub-");
+    all.push(sure);
     all
 }
 
@@ -81,6 +86,11 @@ fn no_short_walk_of_keys_changes_production() {
                         | Command::Dismiss(_)
                         | Command::Acknowledge(_)
                         | Command::Verify => panic!("{command:?} from {}", shape(model)),
+                        Command::ChangeNode(_, node, _) => {
+                            let typed = matches!(&model.overlay, Some(Overlay::Sure(s))
+                                if s.typed == node.as_str());
+                            assert!(typed && *code == KeyCode::Enter, "{}", shape(model));
+                        }
                         Command::Quit => {
                             let typed = matches!(model.overlay, Some(Overlay::Palette { .. }));
                             assert!(typed || *code == KeyCode::Char('q'), "{}", shape(model));

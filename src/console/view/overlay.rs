@@ -10,6 +10,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::super::command::Action;
 use super::super::event::Moment;
 use super::super::model::{Model, Overlay};
+use super::super::sure::Sure;
 use super::super::theme::Role;
 use super::super::update::suggestions;
 use super::glyph::Border;
@@ -32,6 +33,7 @@ pub(super) fn draw(model: &Model, page: &Page<'_>, frame: &mut Frame<'_>, area: 
         Some(Overlay::ReadAll { scroll }) => read_all(model, page, frame, area, *scroll),
         Some(Overlay::Refused { check, why }) => refused(model, frame, area, check, why),
         Some(Overlay::Confirm(confirm)) => gate::draw(model, frame, area, confirm),
+        Some(Overlay::Sure(sure)) => self::sure(model, frame, area, sure),
     }
 }
 
@@ -286,6 +288,38 @@ fn refused(model: &Model, frame: &mut Frame<'_>, area: Rect, check: &str, why: &
     let height = u16::try_from(lines.len() + 1).unwrap_or(8);
     let title = format!("REFUSED: {check}");
     let inside = window(model, frame, area, (78, height), &title, Border::Light, Role::Bad);
+    scrolled(model, lines, 0, inside, frame);
+}
+
+fn sure(model: &Model, frame: &mut Frame<'_>, area: Rect, sure: &Sure) {
+    let width = usize::from(area.width.min(78)).saturating_sub(4);
+    let mut lines = vec![Line::default()];
+    let (before, after) = sure.may_fail();
+    let left = sure.voters.saturating_sub(1);
+    let to = model.glyphs.to();
+    let what = Said::new().say(Ink::Strong, sure.node.as_str()).say(
+        Ink::Text,
+        " neither votes nor confirms commits any more; its database is not stopped.",
+    );
+    lines.extend(parts::said(model, &what, 2, width));
+    let cost = Said::text(format!("voters {} {to} {left} · may fail {before} {to} ", sure.voters))
+        .say(if after < before { Ink::Bad } else { Ink::Text }, after.to_string());
+    lines.extend(parts::said(model, &cost, 2, width));
+    lines.push(Line::default());
+    lines.extend(parts::said(model, &Said::text("Type the node's name to remove it:"), 2, width));
+    lines.push(Line::from(vec![
+        piece(model, Ink::Warn, "  remove "),
+        piece(model, Ink::Strong, format!(" {}_", sure.typed)),
+    ]));
+    let said = if sure.hint.is_empty() {
+        Said::new().say(Ink::Muted, "paste is refused · Enter alone or Esc cancels")
+    } else {
+        Said::new().say(Ink::Bad, sure.hint.clone()).say(Ink::Text, ". Nothing was asked for.")
+    };
+    lines.extend(parts::said(model, &said, 2, width));
+    let height = u16::try_from(lines.len()).unwrap_or(10);
+    let title = format!("{} LOSES ITS VOTE", sure.node);
+    let inside = window(model, frame, area, (78, height), &title, Border::Light, Role::Warn);
     scrolled(model, lines, 0, inside, frame);
 }
 

@@ -190,8 +190,14 @@ fn none<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Page<'a> {
                 .say(Ink::Text, " makes one; asking changes nothing.");
         }
     }
+    let mut lines = parts::said(model, &said, 1, width);
+    if !view.outlook.plan_news.is_empty() {
+        let news = Said::new().say(Ink::Warn, view.outlook.plan_news.clone());
+        lines.extend(parts::said(model, &news, 1, width));
+    }
+    let least = lines.len().min(4);
     let mut page = Page::new(vec![
-        Panel::lines("cost", "NO PLAN", parts::said(model, &said, 1, width)).least(1),
+        Panel::lines("cost", "NO PLAN", lines).least(least),
         candidates(model, &view.outlook.candidates, width),
     ]);
     page.typed =

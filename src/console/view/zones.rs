@@ -346,7 +346,7 @@ pub(super) fn keys(model: &Model, page: &Page<'_>, frame: &mut Frame<'_>, area: 
         Some(Overlay::Confirm(confirm)) if confirm.broken.is_some() => {
             vec![typed("Esc", "close; nothing happened")]
         }
-        Some(Overlay::Confirm(_)) => vec![
+        Some(Overlay::Confirm(_) | Overlay::Sure(_)) => vec![
             typed("type the name", ""),
             typed("Enter", "only with the whole name"),
             typed("Esc", "cancel, nothing happened"),

@@ -471,7 +471,7 @@ impl Agent {
             Effect::Restart => {
                 if let Some(postmaster) = self.postmaster {
                     tracing::info!(postmaster, "a person has the server restarted");
-                    host::signal(postmaster, rustix::process::Signal::INT);
+                    tokio::spawn(adapter::postgres::end_for_restart(postmaster));
                 }
             }
             Effect::Renounce(why) => self.renounce(&why),

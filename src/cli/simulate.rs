@@ -322,6 +322,8 @@ pub(super) fn print_course(outcome: &sim::Outcome) {
         say!("loss account: {account}");
     }
     say!("{} writes acknowledged, {} of them lost", outcome.acknowledged, outcome.lost.len());
+    let walked = &outcome.walked;
+    say!("{} states that were not healthy, {} ways out of them tried", walked.states, walked.ways);
     if outcome.met > 0 {
         say!(
             "{} of them met another write to the same key that they had not seen: of each pair one is gone",

@@ -197,14 +197,18 @@ fn open(model: &mut Model) -> Vec<Command> {
     vec![]
 }
 
-/// What is typed for the way in that row, where it is no part of the plan that waits: written out,
+/// What is typed for the way of that name, where it is no part of the plan that waits: written out,
 /// not run.
-fn order_of(model: &Model, row: &str) -> Option<String> {
+fn order_of(model: &Model, name: &str) -> Option<String> {
     let ways = crate::picture::ways::ways(model.view()?);
-    let command = ways.get(row.parse::<usize>().ok()?)?.command.as_deref()?.strip_prefix(':')?;
+    let way = ways.iter().find(|w| w.name == name)?;
+    let command = way.command.as_deref()?.strip_prefix(':')?;
     let of_the_plan = [Action::Execute, Action::Dismiss].iter().any(|a| a.name() == command);
-    // What the person has to add is left open.
-    (!of_the_plan).then(|| command.strip_suffix("WORDS").unwrap_or(command).to_owned())
+    // What the person has to add is left open, and the name of a node that is changed at once.
+    let (name, _) = command.split_once(' ').unwrap_or((command, ""));
+    let at_once = Action::by_name(name).is_some_and(|a| a.of_a_node().is_some());
+    let command = if at_once { format!("{name} ") } else { command.replace("WORDS", "") };
+    (!of_the_plan).then_some(command)
 }
 
 /// Takes the next value of a setting.

@@ -151,7 +151,7 @@ impl NodeMind {
             // Never heard since the plane started: the observers' word alone, once they had time to
             // speak.
             return if now.since(started) >= NEVER_HEARD && against >= needed && against * 2 > of {
-                (Verdict::Failed, format!("never heard; {against} of {of} observers do not see it"))
+                (Verdict::Failed, format!("never heard; {}", unseen_by(against, of)))
             } else {
                 (Verdict::Unknown, "never heard".into())
             };
@@ -176,18 +176,17 @@ impl NodeMind {
         let against = of - sees;
         match silence {
             Silence::None | Silence::Unknown | Silence::Suspect => {
-                (Verdict::Suspect, format!("silent for {age}; seen by {sees} of {of} observers"))
+                (Verdict::Suspect, format!("silent for {age}; {}", seen_by(sees, of)))
             }
             // Votes bind: a majority that still sees it vetoes, and without a quorum against it
             // nothing is concluded.
-            Silence::Failed if against >= needed && against * 2 > of => (
-                Verdict::Failed,
-                format!("silent for {age}; {against} of {of} observers do not see it"),
-            ),
-            Silence::Failed => (
-                Verdict::Suspect,
-                format!("silent for {age}, but seen by {sees} of {of} observers"),
-            ),
+            Silence::Failed if against >= needed && against * 2 > of => {
+                (Verdict::Failed, format!("silent for {age}; {}", unseen_by(against, of)))
+            }
+            Silence::Failed => {
+                let but = if sees > 0 { ", but" } else { ";" };
+                (Verdict::Suspect, format!("silent for {age}{but} {}", seen_by(sees, of)))
+            }
         }
     }
 
@@ -229,4 +228,14 @@ fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
         || a.resource.unproved != b.resource.unproved
         || streams(a) != streams(b)
         || a.armed != b.armed
+}
+
+const NO_OBSERVER: &str = "no observer of it is heard";
+
+fn seen_by(sees: usize, of: usize) -> String {
+    if of == 0 { NO_OBSERVER.into() } else { format!("seen by {sees} of {of} observers") }
+}
+
+fn unseen_by(against: usize, of: usize) -> String {
+    if of == 0 { NO_OBSERVER.into() } else { format!("{against} of {of} observers do not see it") }
 }

@@ -1,9 +1,12 @@
 //! The picture an agent can give when there is no plane: what it and its peers report, with ages,
 //! and no conclusions beyond what the voters' own promises prove.
 
+use super::ways::{list, mend, way};
 use crate::model::observation::{NodeReport, ResourceFacts, ResourceState};
 use crate::model::topology::{Cluster, Policy, Role};
-use crate::model::view::{ClusterState, ClusterView, NodeView, Outlook, PhaseView, Verdict};
+use crate::model::view::{
+    Act, ClusterState, ClusterView, NodeView, Outlook, PhaseView, Verdict, WayOut,
+};
 use crate::model::{Epoch, NodeId, Span, WallTime};
 
 /// A report and how old it is.
@@ -107,7 +110,11 @@ pub fn from_agents(
         made,
         state,
         why,
-        phase: PhaseView { owner: "nobody: no plane".into(), ..PhaseView::default() },
+        phase: PhaseView {
+            owner: "nobody: no plane".into(),
+            ways_out: ways_out(primary, heard, cluster),
+            ..PhaseView::default()
+        },
         epoch,
         primary: primary.map(|p| p.member.node.clone()),
         votes: primary.and_then(|p| p.holding.as_ref()).map_or(0, |h| h.promised_by.len()),
@@ -137,6 +144,30 @@ pub fn from_agents(
         record_count: 0,
         chain: "the audit is the plane's".into(),
     }
+}
+
+/// What hands can do where no plane takes an order.
+fn ways_out(primary: Option<&NodeReport>, heard: &[Heard], cluster: &Cluster) -> Vec<WayOut> {
+    let mut ways = vec![mend(
+        None,
+        "start the plane on its host (systemctl start quorate-plane), or mend the network to it: \
+         only a plane fails over, and takes a person's order",
+    )];
+    if primary.is_some() {
+        return ways;
+    }
+    let speaks = |n: &NodeId| heard.iter().any(|h| h.report.member.node == *n && h.age < STALE);
+    let all = cluster.nodes.iter().map(|n| &n.node_id);
+    let nodes: Vec<NodeId> = all.filter(|n| !speaks(n)).cloned().collect();
+    if !nodes.is_empty() {
+        let text = format!(
+            "start the host or the agent of {}, or mend the network to it: who held the role last \
+             takes it back by itself once a majority of voters is in reach",
+            list(&nodes)
+        );
+        ways.push(way(Act::Start { nodes }, text));
+    }
+    ways
 }
 
 /// What a node's own report says of it.

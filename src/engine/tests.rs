@@ -606,6 +606,54 @@ fn a_run_ends_as_soon_as_its_winner_is_known_to_have_failed() {
     assert!(world.rules.contains(&rules::STEP_LATE));
 }
 
+/// A loss stood there to be accepted while the node with everything was starting.
+#[test]
+fn nobody_is_asked_while_the_last_holder_comes_back_by_itself() {
+    let mut world = World::calm(Strategy::Automatic);
+    let tick = |world: &mut World, why: &str| {
+        for node in ["n1", "n2", "n3"] {
+            let mut r = gave_back(node);
+            r.resource.version = "15".into();
+            if node == "n1" {
+                r.resource.state = ResourceState::Starting;
+                let setback = || Setback::after(None, why, WallTime(0));
+                r.resource.setback = (!why.is_empty()).then(setback);
+            } else {
+                // No candidate.
+                r.resource.version = "14".into();
+            }
+            world.hear(r);
+        }
+        world.pass(100);
+    };
+    // Longer than its agent's tries, were there nothing that starts.
+    for _ in 0..400 {
+        tick(&mut world, "");
+        let view = world.engine.view();
+        let words = (world.engine.refusal(), &world.rules);
+        assert_ne!(view.phase.phase, Phase::NeedsPerson, "{words:?}");
+    }
+    let first = &world.engine.view().phase.ways_out[0];
+    assert!(first.act == Act::Wait && first.text.contains("n1 comes back by itself"), "{first:?}");
+    (0..100).for_each(|_| tick(&mut world, "no space left on device"));
+    assert_eq!(world.engine.view().phase.phase, Phase::NeedsPerson);
+}
+
+/// Its page was empty, and nobody had said why.
+#[test]
+fn a_waiting_plan_that_a_failover_makes_void_is_named() {
+    let mut world = World::calm(Strategy::Automatic);
+    let what = crate::model::plan::Proposal { to: Some("n3".into()), ..Default::default() };
+    let asked = PersonOrder::Propose(what);
+    world.input(Input::Person { who: "alice".into(), order: asked });
+    let waits = world.engine.view().plan.as_ref().expect("it waits").digest();
+    fail(&mut world);
+    (0..50).for_each(|_| fail(&mut world));
+    let news = &world.engine.view().outlook.plan_news;
+    assert!(world.engine.view().run.is_some(), "{}", world.engine.refusal());
+    assert!(news.contains(waits.short()) && news.contains("began instead"), "{news}");
+}
+
 /// 290 epochs in five minutes: the plane said "none (proved)", the candidate "unknown", every 0.6 s.
 #[test]
 fn equal_refusals_end_until_the_evidence_changes_and_a_person_is_asked() {

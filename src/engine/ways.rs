@@ -14,15 +14,15 @@ use crate::model::{Member, NodeId, VoterSet};
 /// Whoever looks; what they may is checked when they ask.
 const SOMEBODY: &str = "a person";
 
-fn way(act: Act, text: impl Into<String>) -> WayOut {
+pub(super) fn way(act: Act, text: impl Into<String>) -> WayOut {
     WayOut { act, text: text.into(), loss: None, needs: String::new() }
 }
 
-fn mend(node: Option<&NodeId>, text: impl Into<String>) -> WayOut {
+pub(super) fn mend(node: Option<&NodeId>, text: impl Into<String>) -> WayOut {
     way(Act::Mend { node: node.cloned() }, text)
 }
 
-fn list(nodes: &[NodeId]) -> String {
+pub(super) fn list(nodes: &[NodeId]) -> String {
     nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ")
 }
 

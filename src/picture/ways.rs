@@ -8,6 +8,8 @@ use crate::model::view::{Act, ClusterView};
 /// A way out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Way {
+    /// Tells it from the others, also when measured numbers in it change.
+    pub name: String,
     /// What it is.
     pub what: Said,
     /// What acknowledged data it loses; empty where it loses none by its nature or nobody said.
@@ -71,11 +73,14 @@ pub fn ways(view: &ClusterView) -> Vec<Way> {
                 what = what.say(Ink::Warn, format!("; needs {}", way.needs));
             }
             let moves = matches!(way.act, Act::Propose(_) | Act::Execute { .. });
+            let command = command(&way.act);
+            let name = || crate::model::record::shape(&way.text).join(" ");
             Way {
+                name: command.clone().unwrap_or_else(name),
                 what,
                 loss: way.loss.as_ref().map_or_else(Said::new, loss),
                 back: if moves { back.clone() } else { Said::new() },
-                command: command(&way.act),
+                command,
             }
         })
         .collect()

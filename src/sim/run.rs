@@ -67,6 +67,8 @@ pub struct Outcome {
     pub took: Span,
     /// Events that were simulated.
     pub events: u64,
+    /// States that were not healthy, and ways out of them that were tried.
+    pub walked: super::Walked,
     /// The course of events.
     pub facts: Vec<Fact>,
 }
@@ -249,6 +251,7 @@ fn play(mut world: World, scenario: &Scenario, seed: u64) -> Outcome {
         unmet: vec![],
         took: end.since(begin),
         events: world.events,
+        walked: world.walked,
         facts: vec![],
     };
     outcome.unmet = scenario

@@ -34,13 +34,14 @@ fn all() -> Vec<(String, String)> {
 #[test]
 fn scenarios_end_as_their_files_say() {
     let only = std::env::var("SCENARIO").ok();
-    let mut wrong = vec![];
+    let (mut wrong, mut walked) = (vec![], Walked::default());
     let wanted = |name: &str| only.as_ref().is_none_or(|o| o.split(',').any(|o| o == name));
     for (name, text) in all().iter().filter(|(n, _)| wanted(n)) {
         let (cluster, policy, scenario) = stage(text);
         assert_eq!(scenario.name, *name);
         for seed in 1..=5 {
             let outcome = run(&cluster, &policy, &Conditions::default(), &scenario, seed);
+            walked += outcome.walked;
             if !outcome.violations.is_empty() || !outcome.unmet.is_empty() {
                 wrong.push(format!(
                     "{name} seed {seed}: {:?} {:?}",
@@ -61,6 +62,7 @@ fn scenarios_end_as_their_files_say() {
             }
         }
     }
+    println!("{walked:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

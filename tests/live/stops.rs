@@ -57,6 +57,12 @@ fn a_standbys_server_is_restarted_with_the_settings_of_its_files() {
     let said = cluster.runs(&["node", "restart", standby, "--reason", "more memory"]);
     assert!(said.contains("follows again"), "{said}");
     assert_eq!(cluster.ok(standby, "show shared_buffers"), ["48MB"]);
+    // One that hangs takes up no signal but the last.
+    let file = std::fs::read_to_string(cluster.file(standby, "data/postmaster.pid")).unwrap();
+    let mut stop = std::process::Command::new("kill");
+    assert!(stop.args(["-STOP", file.lines().next().unwrap()]).status().unwrap().success());
+    let said = cluster.runs(&["node", "restart", standby, "--reason", "it hangs"]);
+    assert!(said.contains("follows again"), "{said}");
     let (code, _, err) = cluster.quorate(&["node", "restart", &primary]);
     assert!(code == 3 && err.contains("holds the write role"), "{err}");
     cluster.calm();

@@ -24,7 +24,7 @@ fn all() -> Vec<ClusterView> {
     vec![night::failing_over(), night::orders_eu(), night::ledger_us()]
 }
 
-const SCENES: [Scene; 19] = [
+const SCENES: [Scene; 20] = [
     ("fleet", |s| at(s, &all(), Screen::Fleet)),
     ("cluster_healthy", |s| at(s, &[night::pay_ledger()], Screen::Cluster)),
     ("cluster_failing_over", |s| at(s, &[night::failing_over()], Screen::Cluster)),

@@ -108,6 +108,7 @@ fn a_vote_is_taken_away_by_the_nodes_name_typed_again() {
     assert!(text(&m).contains("is not"), "{}", text(&m));
     feed(&mut m, 2_400, Event::Paste(node.as_str().into()));
     assert_eq!(press(&mut m, 2_500, KeyCode::Enter), [], "a paste is nobody's word");
+    feed(&mut m, 2_600, Event::View(Box::new(night::orders_eu())));
     ask(&mut m, 2_600);
     write(&mut m, 2_800, node.as_str());
     let asked = press(&mut m, 4_800, KeyCode::Enter);

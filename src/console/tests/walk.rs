@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::command::Action;
 use super::super::model::{Model, Screen};
 use super::*;
 
@@ -23,7 +24,8 @@ fn alphabet() -> Vec<KeyCode> {
 /// What tells two states of the model apart for keys.
 fn shape(m: &Model) -> String {
     format!(
-        "{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{}",
+        "{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{}",
+        m.cluster,
         m.screen,
         m.overlay.as_ref().map(|o| match o {
             Overlay::Confirm(c) => format!("gate {} {:?} {:?}", c.typed, c.field, c.broken),
@@ -82,10 +84,15 @@ fn no_short_walk_of_keys_changes_production() {
                         Command::Execute(_) => {
                             assert!(whole_name && *code == KeyCode::Enter, "{}", shape(model));
                         }
-                        Command::Propose(_)
-                        | Command::Dismiss(_)
-                        | Command::Acknowledge(_)
-                        | Command::Verify => panic!("{command:?} from {}", shape(model)),
+                        // A plan, which changes nothing, from a line that says so in full.
+                        Command::Propose(_) => {
+                            let whole = matches!(&model.overlay, Some(Overlay::Palette { input, .. })
+                                if Action::by_name(input.value().split(' ').next().unwrap()).is_some());
+                            assert!(whole && *code == KeyCode::Enter, "{}", shape(model));
+                        }
+                        Command::Dismiss(_) | Command::Acknowledge(_) | Command::Verify => {
+                            panic!("{command:?} from {}", shape(model))
+                        }
                         Command::ChangeNode(_, node, _) => {
                             let typed = matches!(&model.overlay, Some(Overlay::Sure(s))
                                 if s.typed == node.as_str());

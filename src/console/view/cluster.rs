@@ -101,8 +101,8 @@ pub(super) fn picture_age(model: &Model, view: &ClusterView) -> Said {
 /// Each way in a sentence; below it what it loses, when writes are back, and what is typed.
 fn may_do(model: &Model, ways: &[Way], width: usize) -> Panel<'static> {
     let (mut lines, mut marks) = (vec![], vec![]);
-    for (i, way) in ways.iter().enumerate() {
-        marks.push((lines.len(), i.to_string()));
+    for way in ways {
+        marks.push((lines.len(), way.name.clone()));
         // Digits are keys, and lead elsewhere.
         lines.extend(parts::labelled(model, " -", Ink::Muted, &way.what, 5, width));
         let mut more = Said::new();

@@ -216,9 +216,9 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Rows for each panel in a sheet of `height` lines inside: first every title, then what each
-/// needs at least, the one that is looked at before the others, then what it has, from above; what
-/// is left goes to the last. A panel without room is closed: only its title stays.
+/// Rows for each panel in a sheet of `height` lines inside: first every title and a line below it,
+/// then what each needs at least, the one that is looked at before the others, then what it has,
+/// from above; what is left goes to the last. A panel without room is closed: only its title stays.
 pub(crate) fn arrange(panels: &[Panel<'_>], height: u16, focus: Option<&str>) -> Vec<Option<u16>> {
     let has = |p: &Panel<'_>| u16::try_from(p.len()).unwrap_or(u16::MAX);
     let mut room: Vec<Option<u16>> = vec![None; panels.len()];
@@ -232,10 +232,14 @@ pub(crate) fn arrange(panels: &[Panel<'_>], height: u16, focus: Option<&str>) ->
             room[*i] = Some(0);
         }
     }
-    for i in order {
-        if let Some(given) = &mut room[i] {
-            *given = has(&panels[i]).min(panels[i].least).min(left);
-            left -= *given;
+    for least in [1, u16::MAX] {
+        for i in &order {
+            if let Some(given) = &mut room[*i] {
+                let panel = &panels[*i];
+                let more = has(panel).min(panel.least).min(least).saturating_sub(*given).min(left);
+                *given += more;
+                left -= more;
+            }
         }
     }
     for (panel, given) in panels.iter().zip(&mut room) {

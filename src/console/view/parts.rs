@@ -96,20 +96,21 @@ pub(super) fn facts<'a>(
     most: usize,
     width: usize,
 ) -> (Vec<Line<'static>>, Vec<(usize, String)>) {
-    let mut kept: Vec<(&ChainedRecord, u32)> = vec![];
+    // The newest of equal ones, how many they are, and the oldest: its number stays.
+    let mut kept: Vec<(&ChainedRecord, u32, u64)> = vec![];
     for record in records {
-        let again = kept.last().is_some_and(|(last, _)| same(last, record));
-        if let Some((_, times)) = kept.last_mut().filter(|_| again) {
-            *times += 1;
+        let again = kept.last().is_some_and(|(last, ..)| same(last, record));
+        if let Some((_, times, oldest)) = kept.last_mut().filter(|_| again) {
+            (*times, *oldest) = (*times + 1, record.number);
         } else if kept.len() < most {
-            kept.push((record, 1));
+            kept.push((record, 1, record.number));
         } else {
             break;
         }
     }
     let (mut lines, mut marks) = (vec![], vec![]);
-    for (record, times) in kept {
-        marks.push((lines.len(), record.number.to_string()));
+    for (record, times, oldest) in kept {
+        marks.push((lines.len(), oldest.to_string()));
         let again = if times > 1 { format!(" · {times} times") } else { String::new() };
         let text = Said::new().say(Ink::Text, record.record.text.clone()).say(Ink::Muted, again);
         let rule = match record.record.rule {

@@ -39,6 +39,7 @@ pub(in crate::agent) use data::is_in_production;
 pub use data::system_identifier;
 pub use files::{begins, begins_fork};
 pub use programs::{ProgramError, Programs};
+pub(in crate::agent) use stop::end_for_restart;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

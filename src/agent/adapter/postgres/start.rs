@@ -27,6 +27,8 @@ pub(super) struct Starting {
     still: Stillness,
     /// Of its log; 0: not known.
     segment_bytes: u64,
+    /// Where the words of this start begin in the server's log, in bytes.
+    log_from: u64,
 }
 
 impl Starting {
@@ -66,6 +68,8 @@ impl Driver {
         // Statements stand in it, and what they hold.
         let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
         let log = file.map_err(|e| Failed(format!("the server's log {}: {e}", log.display())))?;
+        // What stands there of earlier starts says nothing about this one.
+        self.starting.log_from = log.metadata()?.len();
         let mut command = std::process::Command::new(self.setup.programs.path("postgres"));
         command
             .arg("-D")
@@ -91,7 +95,7 @@ impl Driver {
                 _ = looked.tick() => self.stands_still(upstream).await?,
                 () = self.exited() => {
                     self.exit = None;
-                    let last = last_line(&self.log_path());
+                    let last = last_line(&self.log_path(), self.starting.log_from);
                     return failed(format!("the server did not start: {last}"));
                 }
                 () = tokio::time::sleep(Duration::from_millis(10)) => {
@@ -128,7 +132,7 @@ impl Driver {
             return Ok(());
         }
         self.starting.got_on();
-        let last = last_line(&self.log_path());
+        let last = last_line(&self.log_path(), self.starting.log_from);
         let Some(upstream) = upstream.filter(|u| u.history.is_some()) else {
             return failed(format!(
                 "it lets nobody in and has got nowhere for {still}: if it waits for log, there is \
@@ -257,9 +261,11 @@ fn has_replayed_all(titles: &[(u32, String)], segment_bytes: u64) -> bool {
     begins.zip(received).is_some_and(|(begins, Lsn(at))| segment(begins) == segment(at))
 }
 
-/// Why a server did not start, by its log: for people only, nothing rests on it.
-fn last_line(path: &Path) -> String {
-    reason(&std::fs::read_to_string(path).unwrap_or_default()).to_owned()
+/// Why a server did not start, by its log from that byte on: for people only, nothing rests on it.
+fn last_line(path: &Path, from: u64) -> String {
+    let log = std::fs::read(path).unwrap_or_default();
+    let new = log.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+    reason(&String::from_utf8_lossy(new)).to_owned()
 }
 
 /// What the process said that the server names as the one that ended, else the last that is no
@@ -280,7 +286,7 @@ fn reason(log: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_replayed_all, reason};
+    use super::{has_replayed_all, last_line, reason};
 
     #[test]
     fn a_client_that_came_too_early_is_not_why_a_server_did_not_start() {
@@ -293,6 +299,18 @@ mod tests {
         let port = "t [27] LOG:  could not bind: Address already in use\n";
         assert_eq!(reason(port), port.trim_end());
         assert_eq!(reason(""), "it said nothing");
+    }
+
+    #[test]
+    fn an_earlier_starts_words_are_not_this_ones() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let old = "t [28] FATAL:  lock file \"postmaster.pid\" already exists\n";
+        std::fs::write(log.path(), old).unwrap();
+        let before = u64::try_from(old.len()).unwrap();
+        assert_eq!(last_line(log.path(), before), "it said nothing");
+        let new = "t [30] FATAL:  could not open file \"\u{e9}\"\n";
+        std::fs::write(log.path(), [old, new].concat()).unwrap();
+        assert_eq!(last_line(log.path(), before), new.trim_end());
     }
 
     #[test]

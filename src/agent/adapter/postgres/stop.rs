@@ -18,6 +18,24 @@ pub(super) const STARTED_BY_OTHERS: &str =
 /// An archiver may finish what it has begun for so long after everything else has ended.
 const ARCHIVER_MAX: Span = Span::millis(500);
 
+/// Has a standby's server end, so that its agent starts it again: fast, immediate, kill. A server
+/// that hangs takes up no signal but the last.
+pub(in crate::agent) async fn end_for_restart(pid: u32) {
+    let Some(gone) = host::watch_exit(pid) else { return };
+    let exit = Some((pid, gone));
+    for (signal, limit) in [
+        (Signal::INT, FAST_STOP_MAX),
+        (Signal::QUIT, IMMEDIATE_STOP_MAX),
+        (Signal::KILL, IMMEDIATE_STOP_MAX),
+    ] {
+        host::signal(pid, signal);
+        if tokio::time::timeout(limit.std(), exited(exit.as_ref())).await.is_ok() {
+            return;
+        }
+    }
+    tracing::error!(pid, "the server that has to be restarted does not end");
+}
+
 impl Driver {
     /// Finds the running server and watches it. One that somebody else started is not adopted: its
     /// settings are not those that this agent starts it with.

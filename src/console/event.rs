@@ -82,14 +82,10 @@ pub enum Link {
     },
 }
 
-/// What the console asks the world to do.
+/// What the console asks a plane to do.
 #[derive(Debug, PartialEq)]
-pub enum Command {
-    /// Leave.
-    Quit,
-    /// Put the console into the background of the shell.
-    Suspend,
-    /// Ask the plane for a plan.
+pub enum Change {
+    /// Make a plan.
     Propose(Proposal),
     /// Sign and execute a plan. Only a typed proof makes this.
     Execute(TypedProof),
@@ -100,7 +96,18 @@ pub enum Command {
     /// Prove the present state with a real write.
     Verify,
     /// Change one node, for that reason.
-    ChangeNode(NodeChange, NodeId, String),
+    Node(NodeChange, NodeId, String),
+}
+
+/// What the console asks the world to do.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// Leave.
+    Quit,
+    /// Put the console into the background of the shell.
+    Suspend,
+    /// Change something. A read-only console has nothing that could carry this out.
+    Change(Change),
     /// Try the connection now.
     Retry,
     /// Put text on the clipboard of the terminal (OSC 52).

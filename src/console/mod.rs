@@ -5,7 +5,7 @@
 //! commands, `go` is its part that moves around; `view` draws a model: what it says comes from
 //! `picture`, what it looks like from `theme`. Keys become named commands through the keymap in
 //! force; help, the last row and the palette are made from the same list. `confirm` is the gate,
-//! `sure` the question before a vote is taken away.
+//! `sure` the question before a vote is taken away, `hands` what carries a change out.
 //!
 //! Deliberately absent: any key that changes production, I/O outside `link` and `terminal`, a clock
 //! inside update or view.
@@ -18,6 +18,8 @@ pub mod event;
 pub mod export;
 mod go;
 mod ground;
+mod hands;
+mod history;
 mod kept;
 pub mod keymap;
 mod link;

@@ -7,6 +7,7 @@ use tui_input::Input;
 
 use super::confirm::{Confirm, STALE};
 use super::event::{Link, Moment};
+use super::history::Lag;
 use super::keymap::{Key, Keymap};
 use super::settings::Settings;
 use super::sure::Sure;
@@ -153,6 +154,8 @@ pub struct Model {
     pub clusters: BTreeMap<ClusterId, Seen>,
     /// Which cluster is looked at.
     pub cluster: Option<ClusterId>,
+    /// How far each node was behind, lately.
+    pub lags: BTreeMap<(ClusterId, NodeId), Lag>,
     /// The frozen picture, and how many came since.
     pub frozen: Option<(Seen, u32)>,
     /// Which screen.
@@ -217,6 +220,7 @@ impl Model {
             link: Link::Idle,
             tries: VecDeque::new(),
             clusters: BTreeMap::new(),
+            lags: BTreeMap::new(),
             cluster: None,
             frozen: None,
             screen: Screen::Cluster,

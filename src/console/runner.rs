@@ -14,8 +14,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::StreamExt as _;
 
 use super::alarm::Alarm;
-use super::event::{CallFailed, Command, Event, Moment};
+use super::event::{Command, Event, Moment};
 use super::ground::{Ground, Taken};
+use super::hands::Hands;
 use super::keymap::Keymap;
 use super::model::{Access, Model};
 use super::paint::Paint;
@@ -23,14 +24,9 @@ use super::theme::{Depth, Theme};
 use super::update::update;
 use super::watched::Watched;
 use super::{export, kept, link, terminal, view};
-use crate::access::ApprovalKey;
 use crate::agent::host;
 use crate::config::Identity;
-use crate::engine::PersonOrder;
-use crate::model::{NodeId, Span, Timestamp, WallTime};
-use crate::wire::changing::{Changed, GOOD_FOR_MS, NodeChange, Signer};
-use crate::wire::message::{CallReply, CallRequest};
-use crate::wire::{Client, Refused};
+use crate::model::{Span, Timestamp};
 
 /// Where pictures come from.
 pub enum Source {
@@ -72,8 +68,11 @@ const COUNTDOWN: Span = Span::millis(200);
 struct Runner {
     model: Model,
     terminal: Terminal<Paint<std::io::Stdout>>,
-    identity: Option<Identity>,
+    /// Whose pictures are kept for the next start.
+    plane: Option<String>,
     read_only: bool,
+    /// What can change something; a read-only console has none.
+    hands: Option<Hands>,
     events: mpsc::Sender<Event>,
     /// The next try of the connection at once.
     now: Arc<Notify>,
@@ -158,7 +157,8 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     let mut runner = Runner {
         model,
         terminal,
-        identity: None,
+        plane: None,
+        hands: None,
         read_only: options.read_only,
         events,
         now: Arc::new(Notify::new()),
@@ -256,8 +256,8 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
     }
     terminal::mouse(false);
     drop(guard);
-    if let (Some(identity), Some(seen)) = (&runner.identity, runner.model.seen()) {
-        kept::keep_picture(&identity.plane, &seen.view);
+    if let (Some(plane), Some(seen)) = (&runner.plane, runner.model.seen()) {
+        kept::keep_picture(plane, &seen.view);
     }
     Ok(())
 }
@@ -303,10 +303,12 @@ impl Runner {
     fn connect(&mut self, identity: Identity) {
         self.model.who.clone_from(&identity.name);
         self.model.context.clone_from(&identity.context);
-        let approver = identity.approval_key.is_some() && !self.read_only;
+        let acts = !self.read_only;
+        self.hands = acts.then(|| Hands::of(&identity, self.events.clone())).flatten();
+        let approver = self.hands.is_some();
         self.model.access = if approver { Access::Approver } else { Access::ReadOnly };
-        tokio::spawn(link::run(identity.clone(), self.events.clone(), self.now.clone()));
-        self.identity = Some(identity);
+        self.plane = Some(identity.plane.clone());
+        tokio::spawn(link::run(identity, self.events.clone(), self.now.clone()));
     }
 
     fn escape(&mut self) {
@@ -365,29 +367,11 @@ impl Runner {
         match command {
             Command::Quit => self.quit = true,
             Command::Suspend => self.suspend(),
-            Command::Propose(what) => {
-                self.call(CallRequest::Order(PersonOrder::Propose(what)));
-            }
-            Command::Acknowledge(reason) => {
-                self.call(CallRequest::Order(PersonOrder::Acknowledge { reason }));
-            }
-            Command::Verify => {
-                self.ask(|client| async move { client.prove("asked for in the console").await })
-            }
-            Command::ChangeNode(change, node, reason) => self.change_node(change, node, reason),
-            Command::Retry => self.now.notify_one(),
-            Command::Dismiss(plan) => {
-                self.call(CallRequest::Order(PersonOrder::Dismiss {
-                    plan,
-                    reason: "dropped in the console".into(),
-                }));
-            }
-            Command::Execute(proof) => match self.sign(&proof) {
-                Ok(request) => self.call(request),
-                Err(why) => {
-                    self.tell(Event::Reply(Err(CallFailed { why, outcome_unknown: false })))
-                }
+            Command::Change(change) => match &self.hands {
+                Some(hands) => hands.carry_out(change),
+                None => self.model.tell("this console is read-only", true),
             },
+            Command::Retry => self.now.notify_one(),
             Command::Copy(text) => self.copy(&text),
             Command::CopyScreen => {
                 let text = self.screen(export::text);
@@ -417,73 +401,6 @@ impl Runner {
                     std::io::stdout().write_all(b"\x07").and_then(|()| std::io::stdout().flush());
             }
         }
-    }
-
-    fn tell(&self, event: Event) {
-        let events = self.events.clone();
-        tokio::spawn(async move { events.send(event).await });
-    }
-
-    fn approval_key(&self) -> Result<(ApprovalKey, String), String> {
-        let identity = self.identity.as_ref().ok_or("no identity")?;
-        let path = identity.approval_key.as_ref().ok_or("this identity has no approval key")?;
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        Ok((ApprovalKey::from_hex(&text)?, identity.name.clone()))
-    }
-
-    /// In a task of its own, which says how it ended once that was looked at.
-    fn change_node(&self, change: NodeChange, node: NodeId, reason: String) {
-        let Some(identity) = &self.identity else { return };
-        let client = Client::new(&identity.plane, "plane", &identity.tls);
-        let (events, key) = (self.events.clone(), self.approval_key().ok());
-        tokio::spawn(async move {
-            let expires = WallTime(host::wall().0 + GOOD_FOR_MS);
-            let signer = key.as_ref().map(|(key, name)| Signer { key, name, expires });
-            let ended = match client {
-                Ok(client) => client.change_node(change, &node, &reason, signer).await,
-                Err(refused) => Err(refused),
-            };
-            let ended = ended.unwrap_or_else(|refused| {
-                let why = refused.to_string();
-                if refused.outcome_unknown { Changed::Unknown(why) } else { Changed::NotAsked(why) }
-            });
-            events.send(Event::Changed(ended)).await
-        });
-    }
-
-    fn sign(&self, proof: &super::confirm::TypedProof) -> Result<CallRequest, String> {
-        let (key, name) = self.approval_key()?;
-        let expires = WallTime(host::wall().0 + 300_000);
-        let approval =
-            key.approve(proof.plan().clone(), &name, "confirmed in the console", expires)?;
-        Ok(CallRequest::Order(PersonOrder::Execute {
-            plan: proof.plan().clone(),
-            demoted: proof.demoted().as_str().to_owned(),
-            approval,
-        }))
-    }
-
-    /// Calls the plane in a task of its own. Nothing that writes is tried again by itself.
-    fn call(&self, request: CallRequest) {
-        self.ask(move |client| async move { client.call(&request).await });
-    }
-
-    fn ask<R>(&self, what: impl FnOnce(Client) -> R + Send + 'static)
-    where
-        R: Future<Output = Result<CallReply, Refused>> + Send,
-    {
-        let Some(identity) = &self.identity else { return };
-        let client = Client::new(&identity.plane, "plane", &identity.tls);
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let reply = match client {
-                Ok(client) => what(client).await,
-                Err(refused) => Err(refused),
-            };
-            let reply = reply
-                .map_err(|r| CallFailed { why: r.to_string(), outcome_unknown: r.outcome_unknown });
-            events.send(Event::Reply(reply)).await
-        });
     }
 
     fn copy(&mut self, text: &str) {

@@ -6,8 +6,9 @@ use tui_input::backend::crossterm::EventHandler as _;
 
 use super::command::Action;
 use super::confirm::{Confirm, Entered};
-use super::event::{CallFailed, Command, Event, Link, Moment};
+use super::event::{CallFailed, Change, Command, Event, Link, Moment};
 use super::go;
+use super::history::Lag;
 use super::keymap::{Found, Key};
 use super::model::{Model, Overlay, Screen, Seen};
 use super::settings::Bell;
@@ -104,9 +105,21 @@ fn on_view(model: &mut Model, seen: Seen) -> Vec<Command> {
     if model.cluster.is_none() {
         model.cluster = Some(seen.view.cluster.clone());
     }
+    note_lags(model, &seen);
     model.clusters.insert(seen.view.cluster.clone(), seen);
     model.starting.clear();
     if rings { vec![Command::Bell] } else { vec![] }
+}
+
+fn note_lags(model: &mut Model, seen: &Seen) {
+    let cluster = &seen.view.cluster;
+    let known = |node: &NodeId| seen.view.nodes.iter().any(|n| n.node == *node);
+    model.lags.retain(|(of, node), _| of != cluster || known(node));
+    for node in &seen.view.nodes {
+        let begin = || Lag::begin(&node.lag_history, seen.at);
+        let lag = model.lags.entry((cluster.clone(), node.node.clone())).or_insert_with(begin);
+        lag.note(seen.at, node.lag_bytes);
+    }
 }
 
 /// The gate's field closes when what it was opened for changes; what changed is named inside it.
@@ -385,7 +398,7 @@ fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> V
                 model.calling = Some(model.moment.now);
                 model.dismissing = false;
                 go::to(model, Screen::Run);
-                return vec![Command::Execute(proof)];
+                return vec![Command::Change(Change::Execute(proof))];
             }
         },
         _ if confirm.broken.is_some() => {}
@@ -421,7 +434,7 @@ fn on_sure(model: &mut Model, key: &KeyEvent, mut sure: Box<Sure>) -> Vec<Comman
                 None => {
                     model.calling = Some(model.moment.now);
                     let change = NodeChange::Remove;
-                    return vec![Command::ChangeNode(change, sure.node, sure.reason)];
+                    return vec![Command::Change(Change::Node(change, sure.node, sure.reason))];
                 }
             },
         },
@@ -550,7 +563,7 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
                 let digest = plan.digest();
                 model.calling = Some(model.moment.now);
                 model.dismissing = true;
-                return vec![Command::Dismiss(digest)];
+                return vec![Command::Change(Change::Dismiss(digest))];
             }
         }
         Action::Acknowledge if argument.is_empty() => {
@@ -558,11 +571,11 @@ pub fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Command> {
         }
         Action::Acknowledge => {
             model.calling = Some(model.moment.now);
-            return vec![Command::Acknowledge(argument.to_owned())];
+            return vec![Command::Change(Change::Acknowledge(argument.to_owned()))];
         }
         Action::Verify => {
             model.calling = Some(model.moment.now);
-            return vec![Command::Verify];
+            return vec![Command::Change(Change::Verify)];
         }
         other => {
             return match other.of_a_node() {
@@ -604,7 +617,7 @@ fn change_node(
         return vec![];
     }
     model.calling = Some(model.moment.now);
-    vec![Command::ChangeNode(change, node, reason)]
+    vec![Command::Change(Change::Node(change, node, reason))]
 }
 
 /// A node where the command takes one, then the reason in words.
@@ -626,12 +639,12 @@ fn propose(model: &mut Model, argument: &str, action: Action) -> Vec<Command> {
     let words = words.trim();
     let reason = if words.is_empty() { "asked for in the console" } else { words };
     model.calling = Some(model.moment.now);
-    vec![Command::Propose(Proposal {
+    vec![Command::Change(Change::Propose(Proposal {
         to,
         reason: reason.to_owned(),
         accept_unknown_loss: action == Action::AcceptLoss,
         failback: action == Action::Failback,
         resume: action == Action::Resume,
         ..Proposal::default()
-    })]
+    }))]
 }

@@ -26,7 +26,9 @@ fn the_typed_name_and_nothing_else_executes() {
     write(&mut m, 2_100, "pg-iad-1");
     assert!(text(&m).contains("Enter executes it"), "{}", text(&m));
     let commands = press(&mut m, 2_500, KeyCode::Enter);
-    let [Command::Execute(proof)] = commands.as_slice() else { panic!("{commands:?}") };
+    let [Command::Change(Change::Execute(proof))] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
     let plan = night::ledger_us().plan.unwrap();
     assert_eq!((proof.demoted().as_str(), proof.plan()), ("pg-iad-1", &plan.digest()));
 }
@@ -38,7 +40,10 @@ fn nobody_reads_a_gate_in_less_than_a_second() {
     write(&mut m, 210, "pg-iad-1");
     assert_eq!(press(&mut m, 400, KeyCode::Enter), []);
     assert!(text(&m).contains("read it first"), "{}", text(&m));
-    assert!(matches!(press(&mut m, 1_300, KeyCode::Enter).as_slice(), [Command::Execute(_)]));
+    assert!(matches!(
+        press(&mut m, 1_300, KeyCode::Enter).as_slice(),
+        [Command::Change(Change::Execute(_))]
+    ));
 }
 
 #[test]
@@ -105,7 +110,10 @@ fn an_unknown_loss_is_accepted_by_its_word_before_the_name() {
     write(&mut m, 1_600, "unknown");
     assert_eq!(press(&mut m, 2_000, KeyCode::Enter), []);
     write(&mut m, 2_100, "pg-iad-1");
-    assert!(matches!(press(&mut m, 2_500, KeyCode::Enter).as_slice(), [Command::Execute(_)]));
+    assert!(matches!(
+        press(&mut m, 2_500, KeyCode::Enter).as_slice(),
+        [Command::Change(Change::Execute(_))]
+    ));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::event::{Command, Event, Link, Moment};
+use super::event::{Change, Command, Event, Link, Moment};
 use super::keymap::{BUILT_IN as KEYMAPS, Keymap};
 use super::model::{Access, Model, Overlay};
 use super::theme::{Depth, Theme};

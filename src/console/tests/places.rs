@@ -74,7 +74,8 @@ fn a_node_is_changed_by_its_whole_name() {
     let mut m = model((80, 24), &[night::orders_eu()]);
     let node = m.view().unwrap().nodes[1].node.clone();
     let asked = command(&mut m, 0, &format!("drain {node} new disks"));
-    let wanted = [Command::ChangeNode(NodeChange::Drain, node.clone(), "new disks".into())];
+    let wanted =
+        [Command::Change(Change::Node(NodeChange::Drain, node.clone(), "new disks".into()))];
     assert_eq!(asked, wanted);
     feed(&mut m, 20, Event::Changed(Changed::Unknown("it does not follow yet".into())));
     assert!(text(&m).contains("UNKNOWN: it does not follow yet"), "{}", text(&m));
@@ -113,7 +114,7 @@ fn a_vote_is_taken_away_by_the_nodes_name_typed_again() {
     write(&mut m, 2_800, node.as_str());
     let asked = press(&mut m, 4_800, KeyCode::Enter);
     let change = crate::wire::changing::NodeChange::Remove;
-    assert_eq!(asked, [Command::ChangeNode(change, node, "sold".into())], "{}", text(&m));
+    assert_eq!(asked, [Command::Change(Change::Node(change, node, "sold".into()))], "{}", text(&m));
 }
 
 /// A terminal without bracketed paste sends a clipboard as keys, within a moment.
@@ -125,7 +126,10 @@ fn an_enter_that_comes_with_the_text_changes_nothing() {
     }
     assert_eq!(press(&mut m, 100, KeyCode::Enter), []);
     assert!(text(&m).contains("press it by itself"), "{}", text(&m));
-    assert!(matches!(press(&mut m, 900, KeyCode::Enter).as_slice(), [Command::ChangeNode(..)]));
+    assert!(matches!(
+        press(&mut m, 900, KeyCode::Enter).as_slice(),
+        [Command::Change(Change::Node(..))]
+    ));
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn only_names_are_commands() {
     assert!(text(&m).contains(":switchover"), "{}", text(&m));
     let commands = press(&mut m, 2_400, KeyCode::Enter);
     assert!(
-        matches!(commands.as_slice(), [Command::Propose(what)] if what.to.is_none()),
+        matches!(commands.as_slice(), [Command::Change(Change::Propose(what))] if what.to.is_none()),
         "{commands:?}"
     );
 }
@@ -162,11 +166,16 @@ fn a_plan_is_asked_for_by_a_node_that_exists() {
     assert_eq!(command(&mut m, 0, "switchover pg-dub-9"), []);
     assert!(text(&m).contains("there is no node pg-dub-9"), "{}", text(&m));
     let commands = command(&mut m, 1_000, "accept-loss pg-dub-2 both hosts burnt");
-    let [Command::Propose(what)] = commands.as_slice() else { panic!("{commands:?}") };
+    let [Command::Change(Change::Propose(what))] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
     assert!(what.accept_unknown_loss && what.to == Some("pg-dub-2".into()), "{what:?}");
     assert_eq!(what.reason, "both hosts burnt");
     let commands = command(&mut m, 2_200, "resume");
-    assert!(matches!(commands.as_slice(), [Command::Propose(what)] if what.resume), "{commands:?}");
+    assert!(
+        matches!(commands.as_slice(), [Command::Change(Change::Propose(what))] if what.resume),
+        "{commands:?}"
+    );
 }
 
 #[test]

@@ -81,19 +81,21 @@ fn no_short_walk_of_keys_changes_production() {
                 // Two seconds apart would be read; the picture stays fresh by being received.
                 for command in press(&mut m, 1_200 + 100 * depth, *code) {
                     match command {
-                        Command::Execute(_) => {
+                        Command::Change(Change::Execute(_)) => {
                             assert!(whole_name && *code == KeyCode::Enter, "{}", shape(model));
                         }
                         // A plan, which changes nothing, from a line that says so in full.
-                        Command::Propose(_) => {
+                        Command::Change(Change::Propose(_)) => {
                             let whole = matches!(&model.overlay, Some(Overlay::Palette { input, .. })
                                 if Action::by_name(input.value().split(' ').next().unwrap()).is_some());
                             assert!(whole && *code == KeyCode::Enter, "{}", shape(model));
                         }
-                        Command::Dismiss(_) | Command::Acknowledge(_) | Command::Verify => {
+                        Command::Change(Change::Dismiss(_))
+                        | Command::Change(Change::Acknowledge(_))
+                        | Command::Change(Change::Verify) => {
                             panic!("{command:?} from {}", shape(model))
                         }
-                        Command::ChangeNode(_, node, _) => {
+                        Command::Change(Change::Node(_, node, _)) => {
                             let typed = matches!(&model.overlay, Some(Overlay::Sure(s))
                                 if s.typed == node.as_str());
                             assert!(typed && *code == KeyCode::Enter, "{}", shape(model));

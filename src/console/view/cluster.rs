@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::super::command::Action;
 use super::super::model::Model;
 use super::page::{Page, Panel, fit, left, right};
-use super::{parts, piece};
+use super::{chart, parts, piece};
 use crate::model::Span;
 use crate::model::observation::ResourceState;
 use crate::model::topology::{Role, Strategy};
@@ -46,6 +46,7 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
     panels.push(nodes(model, view, width));
     if !yours {
         panels.push(detail(model, view, width));
+        panels.extend(chart::lag(model, view, model.chosen("nodes"), width));
         // While something moves by itself, nobody is asked to do anything.
         if !ways.is_empty() && view.phase.phase == Phase::Steady {
             panels.push(may_do(model, &ways, width).least(2));

@@ -3,6 +3,7 @@
 //! there; a wider screen adds, it never rearranges.
 
 mod audit;
+mod chart;
 mod cluster;
 mod fleet;
 mod gate;

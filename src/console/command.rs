@@ -64,7 +64,7 @@ actions! {
     Execute "execute" "execute" "execute the plan that waits: opens the gate where the name is typed";
     Dismiss "dismiss" "dismiss" "drop the plan that waits";
     Acknowledge "acknowledge" "acknowledge" "say that what happened is known: acknowledge WORDS; cooldown and rate count anew";
-    Drain "drain" "drain" "a node's host is to be stopped: drain NODE [WORDS]; it is no target until it is undrained";
+    Drain "drain" "drain" "a node's host is to be stopped: drain NODE [WORDS]; no target, of a failover only where nobody else is left";
     Undrain "undrain" "undrain" "a drained node is one like the others again: undrain NODE";
     Restart "restart" "restart" "a standby's server stops cleanly and starts again: restart NODE [WORDS]";
     Add "add" "add" "a declared node votes, and confirms commits if it holds data: add NODE [WORDS]";

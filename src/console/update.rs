@@ -612,6 +612,10 @@ fn change_node(
     if change == NodeChange::Remove
         && let Some(view) = model.view()
     {
+        if view.primary.as_ref() == Some(&node) {
+            model.tell(format!("{node} holds the write role: move it first"), true);
+            return vec![];
+        }
         let sure = Sure::ask(view, node, reason, model.moment.now);
         model.overlay = Some(Overlay::Sure(Box::new(sure)));
         return vec![];

@@ -215,19 +215,19 @@ impl Engine {
         }
         if !shares {
             let word = match (report.vote.votes, report.cannot_save()) {
-                (true, _) => "in",
-                (false, true) => "cannot save what it promises, as one of",
-                (false, false) => "not in",
+                (true, _) => "yes",
+                (false, true) => "no: it cannot save what it promises",
+                (false, false) => "no: it is not in the voter set",
             };
             measured(check(
                 "votes",
                 report.vote.votes,
-                format!("{word} voter set version {}", report.vote.voters_version),
-                "a voter of this cluster",
+                word,
+                "yes",
                 if report.cannot_save() {
                     "its state folder takes its record again"
                 } else {
-                    "it is admitted to the voter set"
+                    "it is readmitted"
                 },
             ));
             let same_line = furthest.is_none_or(|f| f.timeline == resource.position.timeline);

@@ -59,12 +59,15 @@ impl Engine {
         }
         let mind = &self.nodes[&primary];
         match (self.durable.phase, mind.verdict) {
-            (_, _) if failed && self.reachable_voters() < self.quorum() => format!(
-                "nobody may hold the role: {} voters are in reach and {} are needed; {primary} held \
-                    it last",
-                self.reachable_voters(),
-                self.quorum()
-            ),
+            (_, _) if self.is_stuck() || failed && self.reachable_voters() < self.quorum() => {
+                format!(
+                    "nobody may hold the role: {} of {} voters in reach, {} needed; {primary} held it \
+                 last",
+                    self.reachable_voters(),
+                    self.voters(),
+                    self.quorum()
+                )
+            }
             (_, _) if failed && !self.refusal.is_empty() => {
                 format!("{primary} failed, and nothing is done: {}", self.refusal)
             }

@@ -13,13 +13,25 @@ use crate::model::{Epoch, Member, NodeId, Span};
 /// cluster is in.
 const FIRST_WORD: Span = Span::secs(2);
 
+/// What is said of a holder that was promoted in its epoch, and whose server answers that it starts
+/// or shuts down.
+pub(super) fn lets_nobody_in(report: &NodeReport) -> Option<String> {
+    let epoch = report.holding.as_ref()?.epoch;
+    let promoted = report.vote.history.iter().any(|h| h.epoch == epoch && h.promoted);
+    let closed = promoted && report.resource.state == ResourceState::Starting;
+    let said = &report.resource.trouble;
+    closed.then(|| format!("holds the role, and its server lets nobody in: {said}"))
+}
+
 impl Engine {
     /// Verdicts, cluster state, then at most one step of the failover machine.
     pub(super) fn judge(&mut self, making: &mut Making) {
         if self.shares_traffic() {
             self.judge_shares();
         } else {
+            let before = (self.durable.epoch, self.durable.holder.clone());
             self.judge_holder();
+            self.record_role(making, before);
         }
         self.record_found(making);
         self.record_strangers(making);
@@ -49,6 +61,21 @@ impl Engine {
             self.note(making, rules::FOUND, "plane", "found", text, data);
             self.durable.found.insert(node, found.at);
         }
+    }
+
+    /// An epoch that no run here was to win: who has the role now, and from whom.
+    fn record_role(&self, making: &mut Making, before: (Epoch, Option<Member>)) {
+        let (Some(former), Some(holder)) = (before.1, &self.durable.holder) else { return };
+        if self.durable.epoch == before.0 || self.durable.run.is_some() {
+            return;
+        }
+        let (node, epoch) = (&holder.node, self.durable.epoch);
+        let text = if former.node == *node {
+            format!("{node} took the role back by itself: epoch {epoch}")
+        } else {
+            format!("{node} won epoch {epoch} after {}, by no plan of this plane", former.node)
+        };
+        self.note(making, rules::ROLE_TAKEN, node.as_str(), "role", text, serde_json::Value::Null);
     }
 
     /// Who holds the role: the newest epoch that a holder itself reports as held.
@@ -133,10 +160,11 @@ impl Engine {
             return "no voter that is heard promises it its lease any more".into();
         }
         let heard: Vec<_> = self.said().filter(|r| r.vote.votes).collect();
-        if heard.iter().any(|r| r.vote.lease_left > Span::ZERO) {
+        let (all, silent) = (self.voters(), self.voters().saturating_sub(heard.len()));
+        let promised = heard.iter().any(|r| r.vote.lease_left > Span::ZERO);
+        if promised && silent < self.quorum() {
             return "it takes writes no longer than its lease lasts".into();
         }
-        let (all, silent) = (self.voters(), self.voters().saturating_sub(heard.len()));
         format!(
             "whether it takes writes is not known: {silent} of {all} voters are not heard, and may \
              promise it its lease"
@@ -361,12 +389,14 @@ impl Engine {
             let report = mind.report.as_ref().filter(|_| speaks);
             let until = match report.map(|r| (&r.resource.state, r)) {
                 Some((ResourceState::Standby, _)) => "its database was a standby when last heard",
+                Some((ResourceState::Starting, _)) => "its database was starting when last heard",
                 Some((
                     ResourceState::None | ResourceState::Stopped(_) | ResourceState::Rebuilding,
                     r,
                 )) if another(r) || vote_is_of_now(r) && !claims(r) => {
                     "its database was stopped when last heard"
                 }
+                _ if self.lease_is_over() => "no voter that is heard promises it one any more",
                 _ => "it may take writes until the last one has run out",
             };
             return (
@@ -374,6 +404,9 @@ impl Engine {
                 format!("{primary} does not hold a confirmed lease: {until}"),
             );
         };
+        if let Some(why) = lets_nobody_in(report) {
+            return (ClusterState::Critical, format!("{primary} {why}"));
+        }
         if matches!(report.resource.state, ResourceState::Standby | ResourceState::Starting) {
             let why = format!("{primary} has won the role, and its database is not promoted yet");
             return (ClusterState::Critical, why);

@@ -32,6 +32,9 @@ pub(super) struct NodeMind {
     pub(super) lags: VecDeque<Option<u64>>,
     pub(super) lag_at: Timestamp,
     pub(super) latencies: Latencies,
+    /// Since when it speaks again after a silence.
+    #[serde(default)]
+    pub(super) back_since: Option<Timestamp>,
     /// Since when it should accept writes, by its shares, and does not by its own word.
     pub(super) stuck_since: Option<Timestamp>,
     /// Since when it is ordered to take shares and has not.
@@ -60,6 +63,7 @@ impl NodeMind {
             lags: VecDeque::with_capacity(LAGS_MAX),
             lag_at: Timestamp(0),
             latencies: Latencies::new(),
+            back_since: None,
             stuck_since: None,
             ordered_since: None,
             well_since: None,
@@ -89,6 +93,9 @@ impl NodeMind {
         let news = self.report.as_ref().is_none_or(|have| is_news(have, &report))
             || self.verdict != Verdict::Healthy;
         if let Some(now) = now {
+            if self.age(now).is_none_or(|age| age >= WORD_MAX) {
+                self.back_since = Some(now);
+            }
             self.detector.heartbeat(now);
             self.heard = Some(now);
         }

@@ -244,7 +244,7 @@ pub struct Engine {
     /// The world has not been the waiting plan's since then.
     moved_since: Option<Timestamp>,
     /// What became of the plan that waited before, for whoever read it.
-    plan_news: String,
+    plan_news: Option<(String, Timestamp)>,
     /// Agents that are in reach keep different shares since then.
     apart_since: Option<Timestamp>,
     /// What the fleet's guard said last: why automatic action pauses, or nothing; `None` while no
@@ -376,7 +376,7 @@ impl Engine {
             stalemate: Stalemate::default(),
             withheld: BTreeMap::new(),
             moved_since: None,
-            plan_news: String::new(),
+            plan_news: None,
             apart_since: None,
             fleet_pause: None,
             own_certificates: vec![],

@@ -12,11 +12,14 @@ use crate::model::plan::{Plan, PlanKind, Proposal};
 use crate::model::record::shape;
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Phase, Verdict};
-use crate::model::{NodeId, Span};
+use crate::model::{Digest, NodeId, Span};
 
 /// A waiting plan is not held against a report that is a moment late, nor against a score that
 /// crosses its limit and comes back: only what has been otherwise for so long.
 const MOVED_FOR: Span = Span::secs(3);
+
+/// A server that starts is waited for so long before a person is asked.
+pub(super) const COMES_BACK_MAX: Span = Span::secs(60);
 
 /// So often the former holder's agent has tried in vain to take the role back before a person is
 /// asked.
@@ -87,12 +90,9 @@ impl Engine {
                 self.gathering_since = None;
                 if self.durable.pending.as_ref().is_some_and(|p| p.plan.kind == PlanKind::Failover)
                 {
-                    let whom = self
-                        .durable
-                        .pending
-                        .take()
-                        .and_then(|p| p.plan.demoted().cloned())
-                        .unwrap_or(primary.clone());
+                    let plan = self.durable.pending.as_ref().map(|p| &p.plan);
+                    let whom = plan.and_then(|p| p.demoted()).unwrap_or(&primary).clone();
+                    self.drop_pending("is void", &format!("{whom} is heard again"));
                     self.enter(
                         making,
                         rules::WORLD_MOVED,
@@ -116,7 +116,7 @@ impl Engine {
                             .as_ref()
                             .is_some_and(|p| p.plan.epoch != self.durable.epoch) =>
                     {
-                        self.durable.pending = None;
+                        self.drop_pending("is void", "its epoch is over");
                         self.enter(
                             making,
                             rules::WORLD_MOVED,
@@ -208,12 +208,12 @@ impl Engine {
         let instead = ours(&pending)
             .then(|| self.draft(&plans::Wish::by_policy(&pending.plan.requested_by, "")).ok())
             .flatten();
-        self.plan_news = match instead {
+        self.say_of_plan(match instead {
             Some(new) => format!("plan changed: {}, because {why}; review it again", {
                 changed(&pending.plan, &new)
             }),
             None => format!("plan {} is void, because {why}", pending.digest.short()),
-        };
+        });
         let text =
             format!("plan {} waited for a person, and is void: {why}", pending.digest.short());
         let phase = if self.durable.phase == Phase::AwaitingApproval {
@@ -283,7 +283,7 @@ impl Engine {
                 let text = format!("{reason}: plan {}: {}", digest.short(), plans::summary(&plan));
                 self.note(making, rule, "plane", "plan", text, data);
                 if self.policy.strategy == Strategy::Manual {
-                    self.durable.pending = Some(Pending { plan, digest, since: self.now });
+                    self.wait_for_a_person(plan, digest);
                     self.set_phase(Phase::AwaitingApproval);
                 } else {
                     self.begin(making, plan, vec![], None);
@@ -349,7 +349,7 @@ impl Engine {
                         format!("plan {}: {summary}; waits for a person", digest.short()),
                         data,
                     );
-                    self.durable.pending = Some(Pending { plan, digest, since: self.now });
+                    self.wait_for_a_person(plan, digest);
                     self.set_phase(Phase::AwaitingApproval);
                 } else {
                     self.note(
@@ -366,52 +366,56 @@ impl Engine {
             Err(refusal) => {
                 self.retry_at = self.now + RETRY_AFTER;
                 // A changing age is no news.
-                if is_news(&refusal.why, &self.refusal) {
+                let news = is_news(&refusal.why, &self.refusal);
+                self.refusal = refusal.why;
+                if news {
                     let data = serde_json::to_value(&refusal.checks).unwrap_or_default();
-                    self.note(
-                        making,
-                        refusal.rule,
-                        "plane",
-                        "refusal",
-                        format!("nothing is done: {}", refusal.why),
-                        data,
-                    );
-                    self.refusal = refusal.why;
+                    let text = format!("nothing is done: {}", self.refusal);
+                    self.note(making, refusal.rule, "plane", "refusal", text, data);
                 }
-                if self.durable.phase != Phase::Deciding || self.comes_back().is_none() {
-                    self.set_phase(Phase::NeedsPerson);
-                }
+                let waits = match self.comes_back() {
+                    Some(_) => Phase::Deciding,
+                    None => Phase::NeedsPerson,
+                };
+                self.set_phase(waits);
             }
         }
     }
 
     /// A node with data that may end the outage by itself before long, and what it does: nobody is
-    /// asked to accept a loss meanwhile, nor kept from it.
+    /// asked to accept a loss meanwhile, nor kept from it. What takes longer is no longer waited for.
     pub(super) fn comes_back(&self) -> Option<(NodeId, String)> {
         if self.said().any(|r| r.holding.is_some()) {
             return None;
         }
-        // One that cannot start says so (a setback).
+        let failed = self.failed_at.unwrap_or(self.durable.phase_since);
+        let lately = |node: &NodeId, most: Span| {
+            let back = self.nodes.get(node).and_then(|m| m.back_since);
+            self.now.since(back.map_or(failed, |back| back.max(failed))) < most
+        };
+        // One that cannot start says so (a setback), and one whose data does not count helps nobody.
         let starts = |r: &&NodeReport| {
-            r.resource.state == ResourceState::Starting && r.resource.setback.is_none()
+            r.resource.state == ResourceState::Starting
+                && r.resource.setback.is_none()
+                && r.data_fault.is_none()
+                && r.vote.votes
+                && lately(&r.member.node, COMES_BACK_MAX)
         };
         if let Some(report) = self.said().find(starts) {
             let node = &report.member.node;
             return Some((node.clone(), self.nodes[node].why.clone()));
         }
-        let holder = self.durable.holder.as_ref()?;
+        let holder = &self.durable.holder.as_ref()?.node;
+        let every = self.policy.reclaim_after;
         let tries = self.policy.strategy != Strategy::Manual
-            && self
-                .failed_at
-                .is_some_and(|at| self.now.since(at).0 < self.policy.reclaim_after.0 * RECLAIMS);
+            && lately(holder, Span(every.0.saturating_mul(RECLAIMS)));
         let resume = Proposal { resume: true, ..Proposal::default() };
         let could = || {
             let plan = self.draft(&plans::Wish::of("a person", resume.clone())).ok();
-            plan.is_some_and(|plan| plan.to.node == holder.node)
+            plan.is_some_and(|plan| plan.to.node == *holder)
         };
         (tries && could()).then(|| {
-            let every = self.policy.reclaim_after;
-            (holder.node.clone(), format!("its agent tries to take the role back every {every}"))
+            (holder.clone(), format!("its agent tries to take the role back every {every}"))
         })
     }
 
@@ -441,6 +445,25 @@ impl Engine {
         })
     }
 
+    /// What became of a plan that waited, for whoever reads its page or its gate.
+    pub(super) fn say_of_plan(&mut self, news: String) {
+        self.plan_news = Some((news, self.now));
+    }
+
+    /// What was said of an earlier plan is not this one's, unless it says that it took its place.
+    fn wait_for_a_person(&mut self, plan: Plan, digest: Digest) {
+        let now = self.now;
+        self.plan_news = self.plan_news.take().filter(|(_, at)| now.since(*at) < MOVED_FOR);
+        self.durable.pending = Some(Pending { plan, digest, since: now });
+    }
+
+    /// The plan that waits is no more.
+    pub(super) fn drop_pending(&mut self, word: &str, because: &str) {
+        if let Some(pending) = self.durable.pending.take() {
+            self.say_of_plan(format!("plan {} {word}: {because}", pending.digest.short()));
+        }
+    }
+
     fn expire_pending(&mut self, making: &mut Making) {
         let Some(pending) = &self.durable.pending else { return };
         if self.now.since(pending.since) >= self.policy.approval_timeout {
@@ -449,10 +472,10 @@ impl Engine {
                 pending.digest.short(),
                 self.policy.approval_timeout
             );
-            self.plan_news = format!("{text}, and expired; ask for a new one");
+            self.say_of_plan(format!("{text}, and expired; ask for a new one"));
             self.durable.pending = None;
-            // Nobody is waited for where nothing is wrong.
-            let well = self.state == ClusterState::Healthy;
+            // Nobody is waited for where clients can write.
+            let well = matches!(self.state, ClusterState::Healthy | ClusterState::Degraded);
             let phase = if well { Phase::Steady } else { Phase::NeedsPerson };
             self.enter(making, rules::APPROVAL_TIMEOUT, phase, text);
             self.retry_at = self.now + self.policy.approval_timeout;

@@ -336,13 +336,14 @@ impl Engine {
                             super::plans::summary(&plan)
                         );
                         let before = self.durable.pending.as_ref().map(|p| p.digest.short());
-                        self.plan_news = before.map_or(String::new(), |before| {
-                            format!(
-                                "plan {before} gave way to plan {}, which {who} asked for; \
-                                    review it",
-                                digest.short()
-                            )
-                        });
+                        self.plan_news = None;
+                        if let Some(before) = before {
+                            let now = digest.short();
+                            self.say_of_plan(format!(
+                                "plan {before} gave way to plan {now}, which {who} asked for; \
+                                 review it"
+                            ));
+                        }
                         self.note(making, rules::PROPOSED, who, "plan", text, data);
                         self.durable.pending = Some(Pending { plan, digest, since: self.now });
                     }
@@ -445,7 +446,7 @@ impl Engine {
             PersonOrder::Drain { node, reason } => self.drain(making, who, node, reason),
             PersonOrder::Dismiss { plan, reason } => {
                 if self.durable.pending.as_ref().is_some_and(|p| p.digest == plan) {
-                    self.durable.pending = None;
+                    self.drop_pending("was dropped", &format!("by {who}"));
                     self.note(
                         making,
                         rules::DISMISSED,

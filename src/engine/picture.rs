@@ -3,7 +3,7 @@
 
 use super::ways::{list, mend, way};
 use crate::model::observation::{NodeReport, ResourceFacts, ResourceState};
-use crate::model::topology::{Cluster, Policy, Role};
+use crate::model::topology::{Cluster, Policy, Role, Strategy};
 use crate::model::view::{
     Act, ClusterState, ClusterView, NodeView, Outlook, PhaseView, Verdict, WayOut,
 };
@@ -112,11 +112,12 @@ pub fn from_agents(
         why,
         phase: PhaseView {
             owner: "nobody: no plane".into(),
-            ways_out: ways_out(primary, heard, cluster),
+            ways_out: ways_out(primary, heard, cluster, policy.strategy),
             ..PhaseView::default()
         },
         epoch,
         primary: primary.map(|p| p.member.node.clone()),
+        last_primary: last_holder(heard),
         votes: primary.and_then(|p| p.holding.as_ref()).map_or(0, |h| h.promised_by.len()),
         voters: cluster.nodes.len(),
         quorum: cluster.quorum_size,
@@ -135,9 +136,14 @@ pub fn from_agents(
                 None => "nobody fails over without a plane: start one",
             }
             .into(),
-            if_primary_died:
-                "no plane: nobody would be promoted; its agent would take the role back when it can"
-                    .into(),
+            if_primary_died: match policy.strategy {
+                Strategy::Manual => "no plane: nobody would be promoted",
+                Strategy::Automatic | Strategy::QuorumBased => {
+                    "no plane: nobody would be promoted; its agent would take the role back when \
+                     it can"
+                }
+            }
+            .into(),
             ..Outlook::default()
         },
         records: vec![],
@@ -146,8 +152,20 @@ pub fn from_agents(
     }
 }
 
+/// By the newest epoch that a voter saw won.
+fn last_holder(heard: &[Heard]) -> Option<NodeId> {
+    let votes = heard.iter().map(|h| &h.report.vote).filter(|v| v.won);
+    let newest = votes.max_by_key(|v| v.epoch)?;
+    newest.holder.as_ref().map(|h| h.node.clone())
+}
+
 /// What hands can do where no plane takes an order.
-fn ways_out(primary: Option<&NodeReport>, heard: &[Heard], cluster: &Cluster) -> Vec<WayOut> {
+fn ways_out(
+    primary: Option<&NodeReport>,
+    heard: &[Heard],
+    cluster: &Cluster,
+    strategy: Strategy,
+) -> Vec<WayOut> {
     let mut ways = vec![mend(
         None,
         "start the plane on its host (systemctl start quorate-plane), or mend the network to it: \
@@ -160,9 +178,15 @@ fn ways_out(primary: Option<&NodeReport>, heard: &[Heard], cluster: &Cluster) ->
     let all = cluster.nodes.iter().map(|n| &n.node_id);
     let nodes: Vec<NodeId> = all.filter(|n| !speaks(n)).cloned().collect();
     if !nodes.is_empty() {
+        let then = match strategy {
+            Strategy::Manual => "a plane asks a person then who takes the role",
+            Strategy::Automatic | Strategy::QuorumBased => {
+                "who held the role last tries to take it back by itself once a majority of voters \
+                 is in reach"
+            }
+        };
         let text = format!(
-            "start the host or the agent of {}, or mend the network to it: who held the role last \
-             takes it back by itself once a majority of voters is in reach",
+            "start the host or the agent of {}, or mend the network to it: {then}",
             list(&nodes)
         );
         ways.push(way(Act::Start { nodes }, text));

@@ -18,6 +18,8 @@ rules! {
     CLUSTER_STATE = 103, "The cluster's state changed.";
     FOUND = 105, "On a node something was found that nobody ordered: what it was, and what was \
         done about it.";
+    ROLE_TAKEN = 106, "A node holds a newer epoch that no run of this plane was to win: it took its \
+        role back by itself, or another plane moved it.";
     SUSPECTING = 201, "The primary is silent or contradicted, and a quorum has not concluded that \
         it failed.";
     HEARD_AGAIN = 202, "The primary holds the role again before anything was begun: nothing moves.";

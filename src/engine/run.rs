@@ -62,14 +62,15 @@ impl Engine {
             (false, failed) => failed.filter(|at| *at >= outage_from).or(waited),
         };
         self.moved_since = None;
-        self.plan_news = other.map_or(String::new(), |other| {
-            format!(
+        self.plan_news = None;
+        if let Some(other) = other {
+            self.say_of_plan(format!(
                 "plan {} is void: plan {} began instead: {}",
                 other.digest.short(),
                 digest.short(),
                 super::plans::summary(&plan)
-            )
-        });
+            ));
+        }
         self.gathering_since = None;
         self.durable.run = Some(Run {
             plan,

@@ -1,5 +1,6 @@
 //! Input → decision: what moves, what waits, what is refused, what a restart takes up.
 
+use super::moves::COMES_BACK_MAX;
 use super::*;
 use crate::model::command::{Command, CommandReply, Order};
 use crate::model::observation::{
@@ -626,8 +627,8 @@ fn nobody_is_asked_while_the_last_holder_comes_back_by_itself() {
         }
         world.pass(100);
     };
-    // Longer than its agent's tries, were there nothing that starts.
-    for _ in 0..400 {
+    let wait = COMES_BACK_MAX.as_millis() / 100;
+    for _ in 0..wait - 20 {
         tick(&mut world, "");
         let view = world.engine.view();
         let words = (world.engine.refusal(), &world.rules);
@@ -635,8 +636,54 @@ fn nobody_is_asked_while_the_last_holder_comes_back_by_itself() {
     }
     let first = &world.engine.view().phase.ways_out[0];
     assert!(first.act == Act::Wait && first.text.contains("n1 comes back by itself"), "{first:?}");
-    (0..100).for_each(|_| tick(&mut world, "no space left on device"));
+    // For ever it is not waited for: a passphrase may be asked for that nobody gives.
+    (0..100).for_each(|_| tick(&mut world, ""));
     assert_eq!(world.engine.view().phase.phase, Phase::NeedsPerson);
+    let mut world = World::calm(Strategy::Automatic);
+    (0..200).for_each(|_| tick(&mut world, "no space left on device"));
+    assert_eq!(world.engine.view().phase.phase, Phase::NeedsPerson, "it says that it cannot");
+}
+
+/// It had been promoted long ago, and was said to be "not promoted yet", and to come back by itself.
+#[test]
+fn a_holder_that_shuts_down_is_no_candidate_that_starts() {
+    let mut world = World::calm(Strategy::Manual);
+    for _ in 0..20 {
+        let mut r = report("n1");
+        r.resource.state = ResourceState::Starting;
+        r.resource.trouble = "the database system is shutting down".into();
+        world.hear(r);
+        world.hear(report("n2"));
+        world.hear(report("n3"));
+        world.pass(100);
+    }
+    let view = world.engine.view();
+    assert!(view.why.contains("lets nobody in"), "{}", view.why);
+    let ways: Vec<&str> = view.phase.ways_out.iter().map(|w| w.text.as_str()).collect();
+    assert!(ways.iter().all(|w| !w.contains("comes back by itself")), "{ways:#?}");
+    assert!(ways.iter().any(|w| w.contains("archive_command")), "{ways:#?}");
+}
+
+/// A gate that closed gave the end of an earlier plan as the reason.
+#[test]
+fn what_is_said_of_one_plan_is_not_said_of_the_next() {
+    let mut world = World::calm(Strategy::Manual);
+    fail(&mut world);
+    let first = world.engine.snapshot().pending.clone().unwrap().digest;
+    let drop = PersonOrder::Dismiss { plan: first.clone(), reason: "not now".into() };
+    world.input(Input::Person { who: "alice".into(), order: drop });
+    let news = world.engine.view().outlook.plan_news.clone();
+    assert!(news.contains(first.short()) && news.contains("by alice"), "{news}");
+    let timeout = world.engine.policy.approval_timeout.as_millis() / 100;
+    (0..timeout + 20).for_each(|_| {
+        fail(&mut world);
+        world.pass(100);
+    });
+    let second = world.engine.snapshot().pending.clone().unwrap().digest;
+    assert_eq!(world.engine.view().outlook.plan_news, "", "{}", second.short());
+    (0..20).for_each(|_| world.everybody());
+    let news = world.engine.view().outlook.plan_news.clone();
+    assert!(news.contains(second.short()) && news.contains("heard again"), "{news}");
 }
 
 /// Its page was empty, and nobody had said why.

@@ -9,6 +9,9 @@ use crate::model::view::{
 };
 use crate::model::{Epoch, Span, WallTime};
 
+/// Observers have spoken within this, or they will not by themselves.
+const STUCK_AFTER: Span = Span::secs(4);
+
 pub(super) fn blank(cluster: &Cluster, policy: &Policy, made: WallTime) -> ClusterView {
     ClusterView {
         cluster: cluster.cluster_id.clone(),
@@ -22,6 +25,7 @@ pub(super) fn blank(cluster: &Cluster, policy: &Policy, made: WallTime) -> Clust
         phase: PhaseView::default(),
         epoch: Epoch(0),
         primary: None,
+        last_primary: None,
         votes: 0,
         voters: cluster.nodes.len(),
         quorum: cluster.quorum_size,
@@ -54,6 +58,7 @@ impl Engine {
             .filter(|r| r.holding.is_some())
             // By its last word it would hold the role for ever.
             .filter(|r| self.nodes[&r.member.node].age(self.now).is_some_and(|a| a <= promise));
+        view.last_primary = self.durable.holder.as_ref().map(|h| h.node.clone());
         view.primary = holding.map(|r| r.member.node.clone());
         view.quorum = self.quorum();
         view.voters = holding.map_or(view.voters, |r| r.vote.voters.max(1));
@@ -166,6 +171,7 @@ impl Engine {
                 }),
                 "the plan is dropped",
             ),
+            (Phase::Suspecting, None) if self.is_stuck() => ("a person".to_owned(), None, ""),
             (Phase::Suspecting, None) => ("the observers".to_owned(), None, ""),
             (Phase::Stabilising | Phase::Aborted | Phase::RolledBack, None) => (
                 "plane".to_owned(),
@@ -192,6 +198,21 @@ impl Engine {
         PhaseView { phase, owner, age, deadline, at_deadline, ways_out }
     }
 
+    /// The primary is silent for a while, and too few are left to conclude that it failed.
+    pub(super) fn is_stuck(&self) -> bool {
+        let too_few = self.reachable_voters() < self.quorum();
+        self.durable.phase == Phase::Suspecting
+            && too_few
+            && self.now.since(self.durable.phase_since) >= STUCK_AFTER
+    }
+
+    /// What became of a plan lately.
+    fn plan_news(&self) -> String {
+        let news = self.plan_news.as_ref();
+        let fresh = news.filter(|(_, at)| self.now.since(*at) < self.policy.approval_timeout);
+        fresh.map_or(String::new(), |(news, _)| news.clone())
+    }
+
     fn outlook(&self) -> Outlook {
         let Some(primary) = self.subject() else {
             return Outlook { next: "waits for a first primary".into(), ..Outlook::default() };
@@ -210,6 +231,13 @@ impl Engine {
                     }
                 }
             }
+            Phase::Suspecting if self.is_stuck() => format!(
+                "nothing by itself: {} of {} voters are in reach, and {} are needed to conclude \
+                 that {primary} failed",
+                self.reachable_voters(),
+                self.voters(),
+                self.quorum()
+            ),
             Phase::Suspecting => {
                 let what = match self.policy.strategy {
                     Strategy::Manual => "a plan for a person is made",
@@ -382,10 +410,11 @@ impl Engine {
         });
         Outlook {
             next,
-            plan_news: self.plan_news.clone(),
+            plan_news: self.plan_news(),
             if_primary_died,
             candidates,
             answer,
+            stuck: self.is_stuck(),
             constraints,
             // Simulated from a cluster that serves and could fail over: of another it says nothing.
             forecast: self.forecast.clone().filter(|_| foreseen),

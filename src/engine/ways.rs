@@ -198,6 +198,15 @@ impl Engine {
                 empty.push(candidate.node.clone());
                 continue;
             }
+            // It is looked at, or comes back by itself.
+            let comes = |r: &NodeReport| match r.resource.state {
+                ResourceState::Unknown => true,
+                ResourceState::Starting => r.resource.setback.is_none(),
+                _ => false,
+            };
+            if report.is_some_and(comes) && !ways.is_empty() {
+                continue;
+            }
             // What else is not to be had of a database that does not run is no task of its own.
             let runs = failing().all(|k| k.name != super::candidates::RUNS);
             let of_one_that_runs = ["lag", "health", super::serves::FOLLOWED];
@@ -358,9 +367,10 @@ impl Engine {
         }
         let names: Vec<NodeId> = remove.iter().map(|m| m.node.clone()).collect();
         let text = format!(
-            "if {} are powered off for good, or were reinstalled: two persons attest it and remove \
-                them",
-            list(&names)
+            "if {} {} powered off for good, or reinstalled: two persons attest it and remove {}",
+            list(&names),
+            if names.len() == 1 { "was" } else { "were" },
+            if names.len() == 1 { "it" } else { "them" }
         );
         ways.push(way(Act::Override { remove }, text));
     }
@@ -405,17 +415,37 @@ impl Engine {
             let text = self.to_start(&silent, ", ");
             ways.push(way(Act::Start { nodes: silent }, text));
         }
+        if let Some(drained) = primary.as_ref().filter(|p| self.durable.draining.contains_key(p)) {
+            let text = format!(
+                "{drained} holds the role and is drained: undrain it, or move the role away before \
+                 its host is stopped"
+            );
+            ways.push(mend(Some(drained), text));
+        }
         for report in self.said() {
             let node = &report.member.node;
             if let Some(order) = self.readmission(report)
                 && self.would_change_voters(&order).is_ok()
             {
-                let text = format!("{node} was reinstalled and does not vote: readmit it");
+                let text = if order.remove.is_some() {
+                    format!("{node} was reinstalled and does not vote: readmit it")
+                } else {
+                    format!("{node} does not vote: it was removed; readmit it if it is to count")
+                };
                 ways.push(way(Act::Readmit { node: node.clone() }, text));
             }
             if self.is_heard(node) && unwell(node) {
                 let why = &self.nodes[node].why;
+                let closed = super::judge::lets_nobody_in(report);
                 ways.push(match report.resource.state {
+                    _ if closed.is_some() => mend(
+                        Some(node),
+                        format!(
+                            "mend {node}: it {}; if it is shutting down, end what it waits for \
+                             (archive_command, a session), or move the role",
+                            closed.unwrap_or_default()
+                        ),
+                    ),
                     ResourceState::Starting | ResourceState::Rebuilding
                         if report.resource.setback.is_none() =>
                     {

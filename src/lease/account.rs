@@ -14,6 +14,10 @@ pub const UNSYNCHRONISED: &str = "commits whose wait was cancelled (warning 0100
 /// What no account speaks of: it is not in the log.
 pub const UNLOGGED: &str = "unlogged tables (no standby has them, a crash empties them)";
 
+/// A final position is where the last checkpoint's record begins; whoever received it ends behind
+/// that record (`CheckPoint` of 88 bytes, and headers), in bytes.
+const CHECKPOINT_RECORD_MAX: u64 = 256;
+
 /// The evidence behind one account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
@@ -176,14 +180,15 @@ impl Account {
 
     /// Granters whose log may count. A former holder that went its own way does not, once its
     /// standbys' grants show that what only it has was never acknowledged: no log from before could
-    /// be continued by it.
+    /// be continued by it. Under a doubt they show nothing.
     fn sources(&self) -> impl Iterator<Item = (&NodeId, Position)> {
         let own = self.own_position();
         let open = self.open_epochs();
         self.said.iter().filter_map(move |(voter, said)| {
             let position = said.position?;
             let alone = open.iter().any(|e| {
-                e.holder == *voter && e.holder != self.candidate && self.is_sync_fenced(e)
+                let shown = e.doubt.why.is_none() && self.is_sync_fenced(e);
+                e.holder == *voter && e.holder != self.candidate && shown
             });
             let ahead = own.is_some_and(|own| position.timeline > own.timeline);
             (!(alone && ahead)).then_some((&voter.node, position))
@@ -268,7 +273,15 @@ impl Account {
             }));
         }
         let reached = self.best().map(|(_, p)| p);
-        if let Some((end, reached)) = release.and_then(|r| r.final_position).zip(reached) {
+        // Log beyond a final position was written by a server that somebody started since.
+        let beyond = |end: &Position| {
+            let after = |p: Position| {
+                p.timeline == end.timeline && p.lsn.bytes_since(end.lsn) > CHECKPOINT_RECORD_MAX
+            };
+            self.said.values().filter_map(|said| said.position).any(after)
+        };
+        let end = release.and_then(|r| r.final_position).filter(|end| !beyond(end));
+        if let Some((end, reached)) = end.zip(reached) {
             let missing = end.lsn.bytes_since(reached.lsn);
             // A clean stop ends the log with a checkpoint that every connected standby receives
             // before it stops.
@@ -303,7 +316,10 @@ impl Account {
         }
         // What it acknowledged it had flushed before, and whoever has less fetches it.
         let own = self.said.get(&entry.holder).and_then(|g| g.position);
-        if own.zip(reached).is_some_and(|(own, reached)| own.timeline == reached.timeline) {
+        let has_all = |(own, reached): (Position, Position)| {
+            own.timeline == reached.timeline && own.lsn <= reached.lsn
+        };
+        if own.zip(reached).is_some_and(has_all) {
             return Some(doubted_here(entry).unwrap_or_else(|| LossAccount::None {
                 proof: format!(
                     "{holder} itself {}, and the candidate has all of its log, flushed before it \

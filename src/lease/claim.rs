@@ -205,7 +205,7 @@ impl Claim {
     }
 
     /// Who has more than the claimant.
-    fn fetch(&self) -> Option<(NodeId, Position)> {
+    pub(super) fn fetch(&self) -> Option<(NodeId, Position)> {
         let own = self.own_position();
         self.account.best().filter(|(node, best)| {
             *node != self.request.candidate.node && own.is_some_and(|own| own < *best)

@@ -611,6 +611,62 @@ fn a_received_line_closes_what_was_before_its_epoch() {
     assert!(matches!(on(2, true), LossAccount::Unknown { .. }), "{}", on(2, true));
 }
 
+/// Its line is newer than the candidate's, and one of its standbys has a part of it: that part was
+/// fetched and called all of its log.
+#[test]
+fn under_a_doubt_the_holders_own_log_counts_to_its_end() {
+    let doubt = Doubt {
+        number: 1,
+        why: Some("synchronous_standby_names was ''".into()),
+        own_log: false,
+        excluded: vec![],
+        loose: vec![],
+    };
+    let of = |doubt: Doubt, others: &[(u8, u64)]| {
+        let held = EpochSync { epoch: Epoch(2), doubt, ..won_history().remove(0) };
+        let mut c = Claim::new(claim(3, 2, sync(&[1, 3], 1)), set(), Timestamp(0), false);
+        for (voter, line, lsn) in
+            std::iter::once((2, 1, 50)).chain(others.iter().map(|(n, lsn)| (*n, 2, *lsn)))
+        {
+            let mut grant = Grant { epoch: Epoch(3), ..grant(voter, lsn, vec![held.clone()]) };
+            grant.said.position = Some(Position { timeline: line, lsn: Lsn(lsn) });
+            c.grant(grant);
+        }
+        (c.account().loss(), c.fetch())
+    };
+    let (loss, fetch) = of(doubt.clone(), &[(1, 100), (3, 60)]);
+    assert!(matches!(loss, LossAccount::None { .. }), "{loss}");
+    assert_eq!(fetch.map(|(_, p)| p.lsn), Some(Lsn(100)), "from the holder itself");
+    let (loss, _) = of(doubt, &[(3, 60)]);
+    assert!(matches!(loss, LossAccount::Unknown { .. }), "{loss}");
+    // Without a doubt what it alone has was never acknowledged.
+    let (loss, fetch) = of(Doubt::default(), &[(1, 100), (3, 60)]);
+    assert!(matches!(loss, LossAccount::None { .. }), "{loss}");
+    assert_eq!(fetch.map(|(_, p)| p.lsn), Some(Lsn(60)));
+}
+
+/// A stopped server was started by hand, and a standby that was not told followed it.
+#[test]
+fn log_beyond_a_final_position_makes_it_none() {
+    let mut request = claim(2, 2, sync(&[1, 3], 1));
+    request.released = vec![ReleaseNotice {
+        epoch: Epoch(1),
+        holder: member(1),
+        final_position: Some(Position { timeline: 1, lsn: Lsn(1_000) }),
+        promoted: true,
+        since: None,
+        process: 0,
+    }];
+    let of = |lsn| {
+        let mut c = Claim::new(request.clone(), set(), Timestamp(0), false);
+        c.grant(grant(2, lsn, won_history()));
+        c.grant(blind(1, won_history()));
+        c.account().loss()
+    };
+    assert!(matches!(of(1_120), LossAccount::None { .. }), "the checkpoint itself: {}", of(1_120));
+    assert!(matches!(of(9_000), LossAccount::Unknown { .. }), "{}", of(9_000));
+}
+
 /// Of 12,000 claims that were never won every list kept every one, in every record, hello and
 /// claim.
 #[test]

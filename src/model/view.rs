@@ -502,6 +502,9 @@ pub struct Outlook {
     pub plan_news: String,
     /// The candidate table for now.
     pub candidates: Vec<Candidate>,
+    /// Nothing ends this by itself although nobody was asked yet: too few observers are left.
+    #[serde(default)]
+    pub stuck: bool,
     /// In one sentence: what happens, or why nothing does.
     #[serde(default)]
     pub answer: String,
@@ -576,6 +579,9 @@ pub struct ClusterView {
     pub epoch: Epoch,
     /// Who holds the write role.
     pub primary: Option<NodeId>,
+    /// Who held it last, also where nobody does now.
+    #[serde(default)]
+    pub last_primary: Option<NodeId>,
     /// Voters whose promise binds them to the holder now.
     pub votes: usize,
     /// Voters in all.

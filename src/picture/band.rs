@@ -132,14 +132,27 @@ pub fn verdict(view: &ClusterView) -> Said {
                 .filter(|n| n.drained.is_some())
                 .map(|n| n.node.as_str())
                 .collect();
-            let nodes = match drained.as_slice() {
-                [] => "every node is well".to_owned(),
-                names => format!("every node is well, drained: {}", names.join(", ")),
+            let named = |word: &str, names: &[&str]| match names {
+                [] => String::new(),
+                names => format!(", {word}: {}", names.join(", ")),
             };
+            let voteless: Vec<&str> =
+                view.nodes.iter().filter(|n| has_no_vote(n)).map(|n| n.node.as_str()).collect();
+            let nodes = format!(
+                "every node is well{}{}",
+                named("drained", &drained),
+                named("without a vote", &voteless)
+            );
             writes.then(1, "; ").say(Ink::Text, nodes).then(2, "; ").say(Ink::Text, confirmed)
         }
         _ => unwell(view, writes),
     }
+}
+
+/// It speaks, and does not count: it was removed, or not admitted yet.
+pub fn has_no_vote(node: &NodeView) -> bool {
+    let report = node.report.as_ref();
+    report.is_some_and(|r| !r.vote.votes && r.shares.is_none() && r.vote.voters > 0)
 }
 
 fn takes_writes(node: &NodeView) -> bool {

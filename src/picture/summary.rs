@@ -31,6 +31,7 @@ pub fn attention(view: &ClusterView) -> Attention {
     }
     match (view.phase.phase, view.state) {
         (Phase::AwaitingApproval | Phase::NeedsPerson, _) => Attention::Yours,
+        (Phase::Suspecting, _) if view.outlook.stuck => Attention::Yours,
         (Phase::Steady, ClusterState::Critical) => Attention::Stopped,
         (Phase::Steady, ClusterState::Unknown) => Attention::Unknown,
         (Phase::Steady, ClusterState::Degraded) => Attention::Degraded,

@@ -108,10 +108,11 @@ impl Client {
         }
         let now = self.now().await?;
         let noted = now.records.iter().rev().find(|r| r.record.rule == rules::DRAINED);
-        let noted = noted.map_or(String::new(), |r| format!("{}\n", r.record.text));
+        let noted = noted.map_or(String::new(), |r| format!("; {}", r.record.text));
         Ok(Changed::Done(format!(
-            "{noted}{node} is no target now, and its host may be stopped: the others are enough to \
-             vote and to confirm commits. Afterwards it is undrained"
+            "{node} is no target now (of a failover only where nobody else is left), and its host \
+             may be stopped: the others are enough to vote and to confirm commits; undrain it \
+             afterwards{noted}"
         )))
     }
 

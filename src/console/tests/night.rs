@@ -240,6 +240,7 @@ pub(super) fn pay_ledger() -> ClusterView {
         },
         epoch: Epoch(41),
         primary: Some("pg-dub-1".into()),
+        last_primary: Some("pg-dub-1".into()),
         votes: 5,
         voters: 5,
         quorum: 3,
@@ -264,6 +265,7 @@ pub(super) fn pay_ledger() -> ClusterView {
                 take it"
                 .into(),
             plan_news: String::new(),
+            stuck: false,
             constraints: vec![
                 check("strategy", true, "automatic", "–"),
                 check("cooldown", true, "none runs", "600 s"),
@@ -570,6 +572,7 @@ pub(super) fn orders_eu() -> ClusterView {
             tolerates 0 B"
             .into(),
         plan_news: String::new(),
+        stuck: false,
         constraints: vec![lost, check("quorum", true, "3 of 5 in reach", "3")],
         forecast: None,
     };

@@ -58,7 +58,8 @@ pub(super) fn lag(
     let top = worst(samples).max(limit).max(LEAST);
     let points: Vec<(f64, f64)> =
         samples.iter().map(|(ago, bytes)| ((SECONDS - 1 - ago) as f64, root(*bytes))).collect();
-    let line: Vec<(f64, f64)> = (0..SECONDS).step_by(8).map(|x| (x as f64, root(limit))).collect();
+    let last = (SECONDS - 1) as f64;
+    let line = [(0.0, root(limit)), (last, root(limit))];
     let ascii = model.glyphs == Glyphs::Ascii;
     let marker = if ascii { Marker::Dot } else { Marker::Braille };
     let mut sets = vec![
@@ -72,7 +73,7 @@ pub(super) fn lag(
         sets.push(
             Dataset::default()
                 .marker(marker)
-                .graph_type(GraphType::Scatter)
+                .graph_type(GraphType::Line)
                 .style(model.theme.style(Role::Warn))
                 .data(&line),
         );
@@ -85,7 +86,6 @@ pub(super) fn lag(
             quiet,
         )
     };
-    let last = (SECONDS - 1) as f64;
     let chart = Chart::new(sets)
         .x_axis(
             Axis::default()

@@ -10,7 +10,8 @@ use super::{chart, parts, piece};
 use crate::model::Span;
 use crate::model::observation::ResourceState;
 use crate::model::topology::{Role, Strategy};
-use crate::model::view::{ClusterView, NodeView, Phase, Verdict};
+use crate::model::view::{Act, ClusterView, NodeView, Phase, Verdict};
+use crate::picture::band::has_no_vote;
 use crate::picture::rail::{self, Stop};
 use crate::picture::summary::{Attention, attention};
 use crate::picture::ways::{self, Way};
@@ -79,6 +80,10 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
 /// The words to type for what matters here, if there is something.
 pub(super) fn act(view: &ClusterView) -> Option<String> {
     if !matches!(attention(view), Attention::Yours | Attention::Stopped) {
+        return None;
+    }
+    // While something comes back by itself nobody is led to accept a loss.
+    if view.phase.ways_out.first().is_some_and(|w| w.act == Act::Wait) {
         return None;
     }
     // Only what is typed here.
@@ -316,12 +321,14 @@ fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a>
     .fact(ink, fact)
     .first(sight.or(primary).or(Some(0)))
     .least(rows.len().min(9) + 1)
+    .before(rows.len().min(5) + 1)
 }
 
-/// That a node is no target stands where its state stands.
+/// That a node is no target, or does not count, stands where its state stands.
 fn word(node: &NodeView) -> &'static str {
     match (&node.drained, node.verdict) {
         (Some(_), Verdict::Healthy) => "drained",
+        (None, Verdict::Healthy) if has_no_vote(node) => "no vote",
         (_, verdict) => verdict.word(),
     }
 }
@@ -340,6 +347,8 @@ fn row(
     let resource = node.report.as_ref().map(|r| &r.resource).filter(|_| fresh);
     let (database_ink, database) = database(resource.map(|r| &r.state));
     let failed = node.verdict == Verdict::Failed;
+    let former = view.primary.is_none() && view.last_primary.as_ref() == Some(&node.node);
+    let role = if former { "former" } else { node.role.word() };
     let glyph = if failed { " " } else { model.glyphs.role(node.role) };
     let (heard_ink, heard) = match node.heartbeat_age.map(|a| a + since) {
         None => (Ink::Unknown, "never".to_owned()),
@@ -365,7 +374,7 @@ fn row(
             if is_primary { Ink::Strong } else { Ink::Text },
             left(node.node.as_str(), name),
         ),
-        piece(model, Ink::Text, format!(" {:<9} ", node.role.word())),
+        piece(model, Ink::Text, format!(" {role:<9} ")),
         piece(model, ink, format!("{mark} {:<8} ", word(node))),
         piece(model, database_ink, format!("{database:<10} ")),
         piece(model, heard_ink, right(&heard, 6)),

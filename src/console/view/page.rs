@@ -53,6 +53,8 @@ pub(crate) struct Panel<'a> {
     body: Body<'a>,
     /// Lines it needs at least.
     least: u16,
+    /// Lines that it has before any other has what it needs at least.
+    before: u16,
     /// The row that is selected while the person chose none.
     first: Option<usize>,
 }
@@ -90,7 +92,17 @@ impl<'a> Panel<'a> {
         panel
     }
     fn new(id: &'static str, title: String, body: Body<'a>) -> Self {
-        Self { id, title, ink: Ink::Strong, fact: vec![], head: None, body, least: 1, first: None }
+        Self {
+            id,
+            title,
+            ink: Ink::Strong,
+            fact: vec![],
+            head: None,
+            body,
+            least: 1,
+            before: 1,
+            first: None,
+        }
     }
     /// The fact at the right of its title.
     pub(crate) fn fact(mut self, ink: Ink, fact: impl Into<String>) -> Self {
@@ -110,6 +122,11 @@ impl<'a> Panel<'a> {
     /// It needs so many lines at least, or all that it has.
     pub(crate) fn least(mut self, lines: usize) -> Self {
         self.least = u16::try_from(lines).unwrap_or(u16::MAX);
+        self
+    }
+    /// It has so many lines before any other has what it needs at least.
+    pub(crate) fn before(mut self, lines: usize) -> Self {
+        self.before = u16::try_from(lines).unwrap_or(u16::MAX);
         self
     }
     /// The row that is selected while the person chose none.
@@ -216,8 +233,8 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Rows for each panel in a sheet of `height` lines inside: first every title and a line below it,
-/// then what each needs at least, the one that is looked at before the others, then what it has,
+/// Rows for each panel in a sheet of `height` lines inside: first every title and a line below it
+/// (of the nodes a few), then what each needs at least, the one that is looked at before the others, then what it has,
 /// from above; what is left goes to the last. A panel without room is closed: only its title stays.
 pub(crate) fn arrange(panels: &[Panel<'_>], height: u16, focus: Option<&str>) -> Vec<Option<u16>> {
     let has = |p: &Panel<'_>| u16::try_from(p.len()).unwrap_or(u16::MAX);
@@ -232,11 +249,12 @@ pub(crate) fn arrange(panels: &[Panel<'_>], height: u16, focus: Option<&str>) ->
             room[*i] = Some(0);
         }
     }
-    for least in [1, u16::MAX] {
+    for all in [false, true] {
         for i in &order {
             if let Some(given) = &mut room[*i] {
                 let panel = &panels[*i];
-                let more = has(panel).min(panel.least).min(least).saturating_sub(*given).min(left);
+                let least = if all { panel.least } else { panel.least.min(panel.before) };
+                let more = has(panel).min(least).saturating_sub(*given).min(left);
                 *given += more;
                 left -= more;
             }

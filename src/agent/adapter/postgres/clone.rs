@@ -83,6 +83,7 @@ impl Driver {
         let folders = places.folders(&data_dir);
         sweep(&folders)?;
         has_room(&data_dir, &places, &theirs)?;
+        let disks = Disks::of(&folders)?;
         let Some(source) = self.conninfo(&upstream.node, rebuild::TOOL) else {
             return failed("no way to it is configured");
         };
@@ -99,7 +100,7 @@ impl Driver {
         })
         .await?;
         self.point_home(&places)?;
-        rustix::fs::sync();
+        disks.flush()?;
         configuration::keep(&data_dir, &self.setup.state_dir)?;
         if self.adopt() {
             self.stop_gracefully().await?;
@@ -142,11 +143,12 @@ impl Driver {
     }
 
     fn exchange(&self, mut exchange: Exchange) -> Done {
+        let disks = Disks::of(&exchange.folders)?;
         if exchange.out {
             for folder in &exchange.folders {
                 move_out(folder, &exchange.stays)?;
             }
-            rustix::fs::sync();
+            disks.flush()?;
             exchange.out = false;
             unfinished::write(&self.setup, &Unfinished::Exchange(exchange.clone()))?;
         }
@@ -154,7 +156,7 @@ impl Driver {
             move_in(folder)?;
         }
         configuration::put_back(&self.setup.config.data_dir, &self.setup.state_dir)?;
-        rustix::fs::sync();
+        disks.flush()?;
         unfinished::remove(&self.setup)?;
         Ok(sweep(&exchange.folders)?)
     }
@@ -328,6 +330,30 @@ fn sweep(folders: &[PathBuf]) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The file systems of some folders, from a moment on: what could not be written to one of them
+/// since then is found when it is flushed (`syncfs(2)`, Linux 5.8; `sync(2)` reports nothing).
+struct Disks(Vec<(PathBuf, std::fs::File)>);
+
+impl Disks {
+    fn of(folders: &[PathBuf]) -> std::io::Result<Self> {
+        let open = |f: &PathBuf| Ok((f.clone(), std::fs::File::open(f)?));
+        folders.iter().map(open).collect::<std::io::Result<_>>().map(Self)
+    }
+
+    fn flush(&self) -> Done {
+        for (folder, file) in &self.0 {
+            rustix::fs::syncfs(file).map_err(|error| {
+                Failed(format!(
+                    "the disk of {} did not take the copy ({error}): what was here before stays; \
+                     look at that disk",
+                    folder.display()
+                ))
+            })?;
+        }
+        Ok(())
+    }
 }
 
 fn move_out(folder: &Path, stays: &[String]) -> std::io::Result<()> {

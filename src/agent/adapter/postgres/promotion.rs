@@ -61,7 +61,7 @@ impl Driver {
                     break;
                 }
                 if host::now() > until {
-                    return failed(format!("the server has not promoted within {PROMOTE_MAX}"));
+                    return failed(self.why_not_promoted().await);
                 }
                 // Sessions that were let in after the last look may hold it up too.
                 if host::now().since(asked) >= FREE_INTERVAL {
@@ -97,6 +97,22 @@ impl Driver {
             self.confirm_under(epoch, sync).await?;
         }
         Ok(())
+    }
+
+    /// A command of the user's runs at the end of recovery, and a promotion waits for it.
+    async fn why_not_promoted(&mut self) -> String {
+        let sql = "SELECT current_setting('recovery_end_command') <> ''";
+        let command = match self.client().await {
+            Ok(client) => client.query_one(sql, &[]).await.is_ok_and(|row| row.get(0)),
+            Err(_) => false,
+        };
+        let waits = if command {
+            "; a promotion waits for recovery_end_command, which is set here: mend it, or take it \
+             out of the configuration"
+        } else {
+            ""
+        };
+        format!("the server has not promoted within {PROMOTE_MAX}{waits}")
     }
 
     async fn sync_in_force(&mut self) -> Result<String, Failed> {

@@ -128,6 +128,16 @@ impl Pty {
         let mut input = self.input.lock().expect("nobody panics with it");
         let _ = input.write_all(bytes.as_ref()).and_then(|()| input.flush());
     }
+    /// Enter in the palette, by itself: a test types faster than a person, and what comes within a
+    /// moment of the text counts as pasted.
+    pub fn enter(&mut self) {
+        self.write("\r");
+        let pasted = "press it by itself";
+        let taken = |screen: &str| !screen.contains("COMMAND ·") || screen.contains(pasted);
+        if self.until("Enter to be taken", taken).contains(pasted) {
+            self.write("\r");
+        }
+    }
     /// Another size, up to the one it was started with: what is shown stands at its left and top.
     pub fn resize(&self, to: (u16, u16)) {
         self.master.resize(size(to)).expect("a terminal can be resized");

@@ -127,7 +127,7 @@ fn a_stopped_plane_is_unknown_until_it_goes_on() {
     // What is stale cannot fire anything.
     terminal.write(":switchover node-2");
     terminal.wait(":switchover node-2");
-    terminal.write("\r");
+    terminal.enter();
     terminal.wait("✗");
     terminal.write("\x1b\x1b");
     watched.plane(Signal::CONT);
@@ -145,7 +145,7 @@ fn a_plane_that_goes_in_the_middle_of_a_call_leaves_an_unknown() {
     terminal.write(":switchover node-2");
     terminal.wait(":switchover node-2");
     watched.plane(Signal::STOP);
-    terminal.write("\r");
+    terminal.enter();
     // Where the call had no connection yet, nothing was said, and nothing can have been done.
     terminal.until("unknown, or never said", |screen| {
         screen.contains("UNKNOWN: ") || screen.contains("cannot be reached: did not answer")

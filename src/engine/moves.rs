@@ -385,7 +385,9 @@ impl Engine {
     /// A node with data that may end the outage by itself before long, and what it does: nobody is
     /// asked to accept a loss meanwhile, nor kept from it. What takes longer is no longer waited for.
     pub(super) fn comes_back(&self) -> Option<(NodeId, String)> {
-        if self.said().any(|r| r.holding.is_some()) {
+        // Whoever comes back ends nothing without a quorum.
+        let too_few = self.reachable_voters() < self.quorum();
+        if too_few || self.said().any(|r| r.holding.is_some()) {
             return None;
         }
         let failed = self.failed_at.unwrap_or(self.durable.phase_since);
@@ -395,7 +397,8 @@ impl Engine {
         };
         // One that cannot start says so (a setback), and one whose data does not count helps nobody.
         let starts = |r: &&NodeReport| {
-            r.resource.state == ResourceState::Starting
+            // Its agent has only begun to look, or its server starts.
+            matches!(r.resource.state, ResourceState::Unknown | ResourceState::Starting)
                 && r.resource.setback.is_none()
                 && r.data_fault.is_none()
                 && r.vote.votes

@@ -49,6 +49,7 @@ impl Engine {
             Phase::Steady | Phase::Stabilising | Phase::Aborted | Phase::RolledBack
         );
         if self.state == ClusterState::Healthy && calm {
+            self.ways_to_full_strength(&mut ways);
             return ways;
         }
         if self.nodes.values().all(|m| m.report.is_none()) {
@@ -396,6 +397,35 @@ impl Engine {
         }
     }
 
+    /// Nodes that do not vote, or are no targets: nothing is wrong, and less may fail.
+    fn ways_to_full_strength(&self, ways: &mut Vec<WayOut>) {
+        for report in self.said() {
+            let node = &report.member.node;
+            if let Some(order) = self.readmission(report)
+                && self.would_change_voters(&order).is_ok()
+            {
+                let text = if order.remove.is_some() {
+                    format!("{node} was reinstalled and does not vote: readmit it")
+                } else {
+                    format!("{node} does not vote: it was removed; readmit it if it is to count")
+                };
+                ways.push(way(Act::Readmit { node: node.clone() }, text));
+            }
+        }
+        let primary = self.primary();
+        for node in self.durable.draining.keys().filter(|n| self.speaks(n)) {
+            let text = if primary.as_ref() == Some(node) {
+                format!(
+                    "{node} holds the role and is drained: undrain it, or move the role away before \
+                     its host is stopped"
+                )
+            } else {
+                format!("{node} is drained: undrain it when its host is back for good")
+            };
+            ways.push(way(Act::Undrain { node: node.clone() }, text));
+        }
+    }
+
     /// The role is held, or several share it: what else is wrong.
     fn ways_to_health(&self, ways: &mut Vec<WayOut>) {
         let primary = self.primary().filter(|_| !self.shares_traffic());
@@ -415,25 +445,9 @@ impl Engine {
             let text = self.to_start(&silent, ", ");
             ways.push(way(Act::Start { nodes: silent }, text));
         }
-        if let Some(drained) = primary.as_ref().filter(|p| self.durable.draining.contains_key(p)) {
-            let text = format!(
-                "{drained} holds the role and is drained: undrain it, or move the role away before \
-                 its host is stopped"
-            );
-            ways.push(mend(Some(drained), text));
-        }
+        self.ways_to_full_strength(ways);
         for report in self.said() {
             let node = &report.member.node;
-            if let Some(order) = self.readmission(report)
-                && self.would_change_voters(&order).is_ok()
-            {
-                let text = if order.remove.is_some() {
-                    format!("{node} was reinstalled and does not vote: readmit it")
-                } else {
-                    format!("{node} does not vote: it was removed; readmit it if it is to count")
-                };
-                ways.push(way(Act::Readmit { node: node.clone() }, text));
-            }
             if self.is_heard(node) && unwell(node) {
                 let why = &self.nodes[node].why;
                 let closed = super::judge::lets_nobody_in(report);
@@ -463,7 +477,7 @@ impl Engine {
         }
         let doubt = holds.and_then(|r| r.holding.as_ref()).and_then(|h| h.doubt.why.as_ref());
         if let Some((why, primary)) = doubt.zip(primary.as_ref()) {
-            ways.push(mend(Some(primary), format!("mend {primary}: {why}")));
+            ways.push(mend(Some(primary), format!("{primary}: {why}")));
         }
         if self.state != ClusterState::Healthy && ways.is_empty() {
             ways.push(mend(primary.as_ref(), format!("mend it: {}", self.state_why)));
@@ -517,6 +531,7 @@ impl Engine {
                 let order = report.and_then(|r| self.readmission(r)).ok_or("nothing to readmit")?;
                 said(self.would_change_voters(&order))
             }
+            Act::Undrain { node } => said(self.would_drain(node, false)),
             Act::Override { .. } | Act::History { .. } => {
                 let mut now = vec![];
                 self.way_by_override(&mut now);

@@ -191,6 +191,11 @@ pub enum Act {
         /// Which.
         node: NodeId,
     },
+    /// A drained node is one like the others again.
+    Undrain {
+        /// Which.
+        node: NodeId,
+    },
     /// Remove voters that two persons attest to be powered off.
     Override {
         /// Which.
@@ -233,6 +238,7 @@ impl Act {
             Act::Dismiss { plan } => format!("quorate dismiss {}", plan.short()),
             Act::Acknowledge => "quorate acknowledge --reason 'WHAT WAS FOUND'".into(),
             Act::Readmit { node } => format!("quorate node readmit {node}"),
+            Act::Undrain { node } => format!("quorate node undrain {node}"),
             Act::Override { remove } => format!(
                 "quorate node override --remove {} --attest 'HOW' --sign order.json",
                 names(remove)

@@ -143,7 +143,9 @@ pub fn verdict(view: &ClusterView) -> Said {
                 named("drained", &drained),
                 named("without a vote", &voteless)
             );
-            writes.then(1, "; ").say(Ink::Text, nodes).then(2, "; ").say(Ink::Text, confirmed)
+            // Who is well and counts less is never left out.
+            let rank = u8::from(drained.is_empty() && voteless.is_empty());
+            writes.then(rank, "; ").say(Ink::Text, nodes).then(2, "; ").say(Ink::Text, confirmed)
         }
         _ => unwell(view, writes),
     }
@@ -362,8 +364,10 @@ pub fn cost(view: &ClusterView, since: Span) -> Line {
     let mut said = Said::new();
     for (i, clause) in rest.split(" · ").enumerate() {
         let forecast = view.outlook.forecast.as_ref().filter(|f| f.read_only == 0);
-        let rank = u8::from(i > 1);
-        said = said.then(if i == 0 { 0 } else { rank }, " · ");
+        // That the half of what may happen cannot be survived is never left out.
+        let fatal = clause.contains("nobody could");
+        let rank = if i <= 1 || fatal { 0 } else { 1 };
+        said = said.then(rank, " · ");
         said = match forecast.filter(|_| clause.starts_with("RTO ≈")) {
             Some(f) => said.and(rank, "", rto(f, view.rto)),
             None => said.say(Ink::Text, clause),

@@ -49,6 +49,7 @@ fn command(act: &Act) -> Option<String> {
             }
         }
         Act::Readmit { node } => format!(":readmit {node}"),
+        Act::Undrain { node } => format!(":undrain {node}"),
         Act::Execute { .. } => ":execute".to_owned(),
         Act::Dismiss { .. } => ":dismiss".to_owned(),
         Act::Acknowledge => ":acknowledge WORDS".to_owned(),

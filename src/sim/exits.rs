@@ -108,6 +108,7 @@ impl World {
                 self.person_changes_voters(super::fault::Membership::Readmit, host);
             }
             Act::Dismiss { .. }
+            | Act::Undrain { .. }
             | Act::Override { .. }
             | Act::History { .. }
             | Act::Start { .. }

@@ -102,9 +102,7 @@ impl Client {
             return Ok(ended);
         }
         if !drains {
-            return Ok(Changed::Done(format!(
-                "{node} is drained no more: it may take the role again"
-            )));
+            return Ok(Changed::Done(format!("{node} is drained no more")));
         }
         let now = self.now().await?;
         let noted = now.records.iter().rev().find(|r| r.record.rule == rules::DRAINED);

@@ -2,6 +2,7 @@
 //! for a setting that wants a start.
 
 use quorate::lab::What;
+use quorate::model::view::ClusterState;
 
 use crate::{Cluster, quick};
 
@@ -66,4 +67,33 @@ fn a_standbys_server_is_restarted_with_the_settings_of_its_files() {
     let (code, _, err) = cluster.quorate(&["node", "restart", &primary]);
     assert!(code == 3 && err.contains("holds the write role"), "{err}");
     cluster.calm();
+}
+
+/// A proof that waited for a standby kept its agent from looking: it gave the role up, although the
+/// database wrote, and said that commits were confirmed.
+#[test]
+fn a_verification_while_commits_wait_costs_nothing() {
+    let mut cluster = Cluster::start(quick());
+    let primary = cluster.primary();
+    let epoch = cluster.calm().epoch;
+    let standbys: Vec<&str> =
+        ["node-1", "node-2", "node-3"].into_iter().filter(|n| *n != primary).collect();
+    for node in &standbys {
+        let receivers = "SELECT pid FROM pg_stat_wal_receiver";
+        let receiver = cluster.sql(node, &[receivers]).unwrap();
+        // Nothing is confirmed any more, and nobody fails.
+        let mut stop = std::process::Command::new("kill");
+        assert!(stop.args(["-STOP", &receiver]).status().unwrap().success());
+    }
+    let asked = cluster.quorate(&["verify"]);
+    assert_ne!(asked.0, 0, "{asked:?}");
+    let view = cluster.until("it is said", 60, |v| v.state == ClusterState::Critical);
+    assert_eq!((view.epoch, view.primary.unwrap().as_str()), (epoch, primary.as_str()));
+    let report = view.nodes.iter().find(|n| n.node.as_str() == primary).unwrap().report.clone();
+    assert!(!report.unwrap().complaint.contains("lease"), "it goes on renewing");
+    for node in standbys {
+        cluster.lab().kill(node, What::Postgres).unwrap();
+    }
+    let view = cluster.calm();
+    assert_eq!(view.epoch, epoch, "the role never moved");
 }

@@ -2,6 +2,7 @@
 
 pub mod none;
 pub mod postgres;
+mod proving;
 pub mod sim;
 
 use std::collections::BTreeMap;

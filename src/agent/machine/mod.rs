@@ -232,6 +232,8 @@ pub struct Machine {
     /// What it promises can be made durable.
     saves: bool,
     complaint: String,
+    /// The complaint says why the lease is not renewed.
+    withholds: bool,
     /// Peers whose store says less than it did: neither their promises nor their grants count.
     restored: BTreeSet<Member>,
     /// When it heard how often each peer's store was written.
@@ -297,6 +299,7 @@ impl Machine {
             unguarded: None,
             saves: true,
             complaint: String::new(),
+            withholds: false,
             restored: BTreeSet::new(),
             learned: BTreeMap::new(),
             marked_at: now,

@@ -282,6 +282,7 @@ impl Machine {
                     "the database has not completed a write for a whole lease: letting the lease \
                         run out"
                         .clone_into(&mut self.complaint);
+                    self.withholds = true;
                     *renew_at = now + interval;
                     return;
                 }
@@ -291,6 +292,7 @@ impl Machine {
                          out",
                         now.since(since)
                     );
+                    self.withholds = true;
                     *renew_at = now + interval;
                     return;
                 }
@@ -306,6 +308,10 @@ impl Machine {
         }
         *renew_at = now + interval;
         let mut holder = holder.clone();
+        if std::mem::take(&mut self.withholds) {
+            // It renews again.
+            self.complaint.clear();
+        }
         self.send_renewal(now, &mut holder, promoted, turn);
         if let Tenure::Holding { holder: kept, .. } | Tenure::Resuming { holder: kept, .. } =
             &mut self.tenure

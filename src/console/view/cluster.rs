@@ -64,7 +64,8 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
     page.foot = picture_age(model, view);
     page.typed = act(view);
     page.keys = if yours {
-        vec![Action::Open, Action::Plan, Action::ReadAll, Action::Why]
+        let plan = if view.plan.is_some() { Action::Plan } else { Action::Audit };
+        vec![Action::Open, plan, Action::ReadAll, Action::Why]
     } else if view.phase.phase == Phase::Steady {
         vec![Action::Open, Action::ReadAll, Action::Why, Action::Audit, Action::Earlier]
     } else {
@@ -327,8 +328,8 @@ fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a>
 /// That a node is no target, or does not count, stands where its state stands.
 fn word(node: &NodeView) -> &'static str {
     match (&node.drained, node.verdict) {
+        (_, Verdict::Healthy) if has_no_vote(node) => "no vote",
         (Some(_), Verdict::Healthy) => "drained",
-        (None, Verdict::Healthy) if has_no_vote(node) => "no vote",
         (_, verdict) => verdict.word(),
     }
 }

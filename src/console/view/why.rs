@@ -11,7 +11,6 @@ use crate::picture::{Ink, Said};
 
 pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
     let mut lines = band::of(view, model.since());
-    lines.truncate(3);
     if !view.outlook.answer.is_empty() {
         lines[0].said = Said::from_words(&view.outlook.answer, Ink::Text);
     }
@@ -51,7 +50,7 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
     );
     let mut page = Page::new(panels);
     page.typed = super::cluster::act(view);
-    page.keys = vec![Action::NextPanel, Action::ReadAll, Action::WhatIf, Action::Back];
+    page.keys = vec![Action::NextPanel, Action::ReadAll, Action::Audit, Action::Back];
     page.foot = super::cluster::picture_age(model, view);
     page.detail = vec![
         Said::from_words(&view.outlook.answer, Ink::Text),

@@ -92,10 +92,13 @@ impl Doubt {
                     Some(Scope::Sessions) => "sessions",
                     Some(Scope::Transactions) | None => "transactions",
                 };
-                format!("{what} (corrected; {left} older than that still run)")
+                format!("corrected, and {left} older than that still run; before: {what}")
             }
             State::Flushing { end } => {
-                format!("{what} (corrected; not everything up to {end} is on its standbys yet)")
+                format!(
+                    "corrected, and not everything up to {end} is on its standbys yet; before: \
+                     {what}"
+                )
             }
         })
     }

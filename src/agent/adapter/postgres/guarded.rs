@@ -73,8 +73,8 @@ pub(super) fn own_settings(
         // publisher what is flushed here.
         let by_session = own.subscription.is_none();
         let what = format!(
-            "synchronous_commit = {} for {}: its commits are acknowledged before a standby has \
-             them; mend: {}",
+            "synchronous_commit = {} for {} (mend: {}): its commits are acknowledged before a \
+             standby has them",
             own.value,
             own.whose(),
             own.mend()

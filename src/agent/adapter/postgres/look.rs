@@ -7,8 +7,8 @@ use super::records;
 use super::session::Session;
 use super::sql::{self, Look, LookError, PrimaryLook, StandbyLook};
 use crate::agent::host;
-use crate::model::observation::{CheckTimes, ResourceState, Unproved, WriteProof};
-use crate::model::{Epoch, Lsn, Position, Span};
+use crate::model::observation::{CheckTimes, ResourceState};
+use crate::model::{Lsn, Position, Span};
 
 /// SQLSTATE of a server that starts, recovers or shuts down.
 const CANNOT_CONNECT_NOW: &str = "57P03";
@@ -76,20 +76,6 @@ impl Driver {
         if signs.silent_since.is_some() {
             self.facts.check = CheckTimes::default();
             self.note(format!("nobody gets in: {}", self.facts.refuses));
-        }
-    }
-
-    /// Only what was asked for counts: an older proof is put away first.
-    pub(super) async fn prove(&mut self, epoch: Epoch, asked: String) {
-        (self.facts.proof, self.facts.unproved) = (None, None);
-        let at = host::wall();
-        match sql::prove(&self.setup.config, epoch.0).await {
-            Ok(took) => self.facts.proof = Some(WriteProof { epoch, took, at, asked }),
-            Err(error) => {
-                let why = error.to_string();
-                self.note(format!("the proving write failed: {why}"));
-                self.facts.unproved = Some(Unproved { asked, why, at });
-            }
         }
     }
 

@@ -279,6 +279,10 @@ impl Driver {
             let words = format!("{name} was {has:?} instead of {wanted:?}: put right");
             tracing::warn!("{words}");
             self.note(words);
+            self.note_found(
+                format!("{name} was {has:?} instead of {wanted:?}"),
+                "put right".into(),
+            );
         }
         let moving = Moving { restore: self.restore_command(), ..ordered };
         if let Err(failure) = self.reload(moving) {

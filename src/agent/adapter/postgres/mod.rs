@@ -58,6 +58,7 @@ use self::serving::{Holding, Reaches};
 use self::session::Session;
 use self::start::Starting;
 use self::upstream::Thirst;
+use super::proving::Proving;
 use super::{ONE_WRITER, Port, Seen, Words};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
@@ -240,6 +241,7 @@ fn default_sync(setup: &Setup) -> SyncSet {
 impl Driver {
     /// Reaches the goal and then watches, until it is dropped for another goal.
     async fn pursue(&mut self, id: u64, goal: &Goal, prove: &mut watch::Receiver<String>) {
+        let mut proving: Option<Proving> = None;
         self.resource.failure.clear();
         self.facts.setback = None;
         self.resource.deaf = false;
@@ -294,10 +296,22 @@ impl Driver {
                             Goal::Primary { .. } | Goal::Sharing { .. } | Goal::Stopped(_) => {}
                         }
                     }
-                    changed = prove.changed() => {
+                    changed = prove.changed(), if proving.is_none() => {
                         if changed.is_ok() && let Goal::Primary { epoch, .. } = goal {
                             let asked = prove.borrow_and_update().clone();
-                            self.prove(*epoch, asked).await;
+                            let (config, epoch) = (self.setup.config.clone(), *epoch);
+                            let write = async move {
+                                sql::prove(&config, epoch.0).await.map_err(|e| e.to_string())
+                            };
+                            proving = Some(Proving::begin(&mut self.facts, epoch, asked, write));
+                        }
+                    }
+                    said = Proving::end(&mut proving) => {
+                        if let Some(proof) = proving.take() {
+                            if let Err(why) = &said {
+                                self.note(format!("the proving write failed: {why}"));
+                            }
+                            proof.note(&mut self.facts, said);
                             self.tell().await;
                         }
                     }

@@ -13,15 +13,15 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::proving::Proving;
 use super::{ONE_WRITER, Port, Seen};
 use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{
-    CheckTimes, Found, ResourceFacts, ResourceState, Setback, StandbyFacts, StopEvidence, Unproved,
-    WriteProof,
+    CheckTimes, Found, ResourceFacts, ResourceState, Setback, StandbyFacts, StopEvidence,
 };
-use crate::model::{Epoch, Lsn, NodeId, Span, SyncSet, Timestamp};
+use crate::model::{Lsn, NodeId, Span, SyncSet, Timestamp};
 use database::{Answer, Request, Status};
 use log::Write;
 
@@ -86,8 +86,35 @@ pub async fn run(
     }
 }
 
+async fn say(port: u16, request: &Request, limit: Duration) -> Result<Answer, String> {
+    let text = serde_json::to_string(request).map_err(|e| e.to_string())? + "\n";
+    let talk = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(text.as_bytes()).await?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    match tokio::time::timeout(limit, talk).await {
+        Ok(Ok(answer)) => serde_json::from_str(&answer)
+            .map_err(|_| "the simulated database said nothing".to_owned()),
+        Ok(Err(error)) => Err(format!("the simulated database: {error}")),
+        Err(_) => Err("the simulated database does not answer".into()),
+    }
+}
+
+/// A real write, confirmed as every other.
+async fn prove_on(port: u16) -> Result<Span, String> {
+    let began = host::now();
+    match say(port, &Request::Write(PROOF), ANSWER_MAX * 5).await? {
+        Answer::Wrote(_) => Ok(host::now().since(began)),
+        other => Err(format!("it answered {other:?}")),
+    }
+}
+
 impl Driver {
     async fn pursue(&mut self, id: u64, goal: &Goal, prove: &mut watch::Receiver<String>) {
+        let mut proving: Option<Proving> = None;
         loop {
             if id > 0 {
                 match self.reach(goal).await {
@@ -115,11 +142,15 @@ impl Driver {
                         std::future::pending::<()>().await;
                     }
                 }
-                changed = prove.changed() => if changed.is_ok()
+                changed = prove.changed(), if proving.is_none() => if changed.is_ok()
                     && let Goal::Primary { epoch, .. } = goal
                 {
                     let asked = prove.borrow_and_update().clone();
-                    self.prove(*epoch, asked).await;
+                    let write = prove_on(self.config.port);
+                    proving = Some(Proving::begin(&mut self.facts, *epoch, asked, write));
+                },
+                said = Proving::end(&mut proving) => if let Some(proof) = proving.take() {
+                    proof.note(&mut self.facts, said);
                 },
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
@@ -288,44 +319,12 @@ impl Driver {
         }
     }
 
-    async fn say(&self, request: &Request, limit: Duration) -> Result<Answer, String> {
-        let text = serde_json::to_string(request).map_err(|e| e.to_string())? + "\n";
-        let talk = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.config.port)).await?;
-            stream.write_all(text.as_bytes()).await?;
-            let mut answer = String::new();
-            BufReader::new(stream).read_line(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        match tokio::time::timeout(limit, talk).await {
-            Ok(Ok(answer)) => serde_json::from_str(&answer)
-                .map_err(|_| "the simulated database said nothing".to_owned()),
-            Ok(Err(error)) => Err(format!("the simulated database: {error}")),
-            Err(_) => Err("the simulated database does not answer".into()),
-        }
-    }
-
     async fn order(&self, request: &Request) -> Result<Status, String> {
-        match self.say(request, ANSWER_MAX).await? {
+        match say(self.config.port, request, ANSWER_MAX).await? {
             Answer::Status(status) => Ok(status),
             Answer::Failed(why) => Err(format!("the simulated database: {why}")),
             other => Err(format!("the simulated database answered {other:?}")),
         }
-    }
-
-    /// A real write, confirmed as every other.
-    async fn prove(&mut self, epoch: Epoch, asked: String) {
-        let (began, at) = (host::now(), host::wall());
-        let why = match self.say(&Request::Write(PROOF), ANSWER_MAX * 5).await {
-            Ok(Answer::Wrote(_)) => {
-                let took = host::now().since(began);
-                self.facts.proof = Some(WriteProof { epoch, took, at, asked });
-                return;
-            }
-            Ok(other) => format!("it answered {other:?}"),
-            Err(why) => why,
-        };
-        self.facts.unproved = Some(Unproved { asked, why, at });
     }
 
     fn state(&mut self, state: ResourceState) {

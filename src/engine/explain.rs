@@ -61,8 +61,8 @@ impl Engine {
         match (self.durable.phase, mind.verdict) {
             (_, _) if self.is_stuck() || failed && self.reachable_voters() < self.quorum() => {
                 format!(
-                    "nobody may hold the role: {} of {} voters in reach, {} needed; {primary} held it \
-                 last",
+                    "nobody may hold the role: {} of {} voters in reach, {} needed; {primary} \
+                     held it last",
                     self.reachable_voters(),
                     self.voters(),
                     self.quorum()

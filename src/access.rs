@@ -137,7 +137,7 @@ pub fn check_authority(
     allowlist: &Allowlist,
     now: WallTime,
 ) -> Result<(), String> {
-    let by_policy = plan.requested_by.starts_with("policy ");
+    let by_policy = plan.is_by_policy();
     if by_policy && strategy != Strategy::Manual && !plan.accept_unknown_loss {
         // A plane has a policy of its own; this node's word stands, or a person's.
         if plan.max_loss_bytes <= max_loss_bytes {

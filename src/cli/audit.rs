@@ -11,7 +11,7 @@ use super::Outcome;
 use super::output::{self, Format, say};
 use super::person::Person;
 use crate::audit::Verifier;
-use crate::model::record::ChainedRecord;
+use crate::model::record::{ChainVerdict, ChainedRecord};
 use crate::wire::message::{CallReply, CallRequest};
 
 /// A plane hands out so many records at once.
@@ -90,8 +90,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         return Err(eyre!("no record has the number or the hash {id}"));
     }
     if arguments.command.is_some() {
-        say!("{chain}");
-        return Ok(if chain.contains("breaks") { Outcome::NotDone } else { Outcome::Done });
+        say!("the chain: {chain}");
+        return Ok(if chain.holds() { Outcome::Done } else { Outcome::NotDone });
     }
     match Format::or_default(arguments.output) {
         Format::Json => {
@@ -110,14 +110,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                     r.record.text
                 );
             }
-            say!("{chain}");
+            say!("the chain: {chain}");
         }
     }
     Ok(Outcome::Done)
 }
 
 /// What was read, with the verdict on the chain; or which check refused it, and why.
-type Read = Result<(Vec<ChainedRecord>, String), (String, String)>;
+type Read = Result<(Vec<ChainedRecord>, ChainVerdict), (String, String)>;
 
 /// Page by page, up to `limit` or the end.
 async fn read(
@@ -201,7 +201,7 @@ mod tests {
         const COUNT: u64 = 25_000;
         let page = async |first: u64, limit: usize| {
             let records = (first..=COUNT).take(limit.min(PAGE)).map(record).collect();
-            Ok(CallReply::Audit { records, chain: "verifies".into() })
+            Ok(CallReply::Audit { records, chain: ChainVerdict::Verified { to: COUNT } })
         };
         let runtime = crate::cli::runtime().unwrap();
         let numbers = |first, limit, wanted: fn(&ChainedRecord) -> bool| -> Vec<u64> {

@@ -79,6 +79,9 @@ enum Command {
         /// How often.
         #[arg(long, default_value_t = 20)]
         runs: usize,
+        /// The same in turn on two servers without any manager, and the ratio.
+        #[arg(long)]
+        floor: bool,
         /// `json` for tools.
         #[arg(long, default_value = "table")]
         output: String,
@@ -190,7 +193,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                 say!("overlaps        {:>10}", report.overlaps);
             }
         }
-        Command::Measure { event, runs, output } => {
+        Command::Measure { event, runs, floor, output } => {
             let mut lab = Lab::open(&dir)?;
             let said = |i: usize, r: &load::Report| {
                 eprintln!(
@@ -198,7 +201,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                     r.longest_outage_ms, r.lost, r.overlaps
                 )
             };
-            let figures = super::runtime()?.block_on(measure::run(&mut lab, event, runs, said))?;
+            let figures =
+                super::runtime()?.block_on(measure::run(&mut lab, event, runs, floor, said))?;
             if output == "json" {
                 super::output::json(&figures);
             } else {
@@ -217,6 +221,15 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
                     figures.overlaps,
                     figures.unverified
                 );
+                if !figures.floors_ms.is_empty() {
+                    say!(
+                        "without any manager: median {:.0} ms over {} runs in turn with these; \
+                            {:.2} times the floor",
+                        figures.floor_median_ms,
+                        figures.floors_ms.len(),
+                        figures.median_ms / figures.floor_median_ms
+                    );
+                }
             }
         }
         Command::Kill { node, .. } if node == "plane" => Lab::open(&dir)?.kill_plane()?,

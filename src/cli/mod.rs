@@ -17,6 +17,7 @@ mod output;
 mod person;
 mod release;
 mod replay;
+mod rolling;
 mod run;
 mod simulate;
 mod status;

@@ -11,6 +11,7 @@ use color_eyre::eyre::eyre;
 use super::Outcome;
 use super::output::say;
 use super::person::{Person, approval_key};
+use super::rolling::{self, Rolling};
 use crate::agent::host;
 use crate::config::Identity;
 use crate::engine::PersonOrder;
@@ -43,8 +44,8 @@ enum What {
     /// A drained node is one like the others again.
     Undrain(Change),
     /// The server of a standby stops cleanly and starts again, for settings that want a start.
-    /// Refused where its host could not be stopped. The primary's: switch over first.
-    Restart(Change),
+    /// Refused where its host could not be stopped. The primary's: switch over first, or --all.
+    Restart(Restart),
     /// Remove voters whose hosts are powered off, when too few are left for anything else. Needs
     /// two persons: the first writes a signed order (--sign), the second adds a signature and
     /// executes it (--with).
@@ -59,6 +60,29 @@ enum What {
 struct Change {
     /// The node.
     node: String,
+    #[command(flatten)]
+    person: Person,
+    /// Why, for the audit.
+    #[arg(long, default_value = "asked for on the command line")]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
+struct Restart {
+    /// The node.
+    #[arg(required_unless_present_any = ["all", "outdated"])]
+    node: Option<String>,
+    /// Every server, one at a time: the standbys, then the role moves, then the former primary.
+    /// Stops at the first that does not come back.
+    #[arg(long, conflicts_with = "node")]
+    all: bool,
+    /// As --all, only those whose programs were replaced under them: a new minor version.
+    #[arg(long, conflicts_with_all = ["node", "all"])]
+    outdated: bool,
+    /// With --all and --outdated: the name of the primary, which hands the role over; asked for on
+    /// a terminal.
+    #[arg(long)]
+    confirm: Option<String>,
     #[command(flatten)]
     person: Person,
     /// Why, for the audit.
@@ -138,10 +162,30 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         What::Readmit(one) => change(one, NodeChange::Readmit),
         What::Drain(one) => change(one, NodeChange::Drain),
         What::Undrain(one) => change(one, NodeChange::Undrain),
-        What::Restart(one) => change(one, NodeChange::Restart),
+        What::Restart(one) => restart(one),
         What::Override(o) => override_voters(o),
         What::History(h) => take_history(h),
     }
+}
+
+fn restart(asked: &Restart) -> Result<Outcome> {
+    let identity = asked.person.identity()?;
+    let runtime = super::runtime()?;
+    let Some(node) = &asked.node else {
+        let wanted = Rolling {
+            outdated: asked.outdated,
+            confirm: asked.confirm.clone(),
+            reason: &asked.reason,
+        };
+        return runtime.block_on(rolling::run(&identity, &wanted));
+    };
+    let node = NodeId::from(node.as_str());
+    let ended = runtime.block_on(async {
+        let client = Person::client(&identity)?;
+        let change = client.change_node(NodeChange::Restart, &node, &asked.reason, None);
+        Ok::<_, color_eyre::Report>(change.await?)
+    })?;
+    said(ended)
 }
 
 fn change(one: &Change, what: NodeChange) -> Result<Outcome> {
@@ -155,6 +199,11 @@ fn change(one: &Change, what: NodeChange) -> Result<Outcome> {
         let client = Person::client(&identity)?;
         Ok::<_, color_eyre::Report>(client.change_node(what, &node, &one.reason, signer).await?)
     })?;
+    said(ended)
+}
+
+/// Says how a change ended.
+pub(super) fn said(ended: Changed) -> Result<Outcome> {
     Ok(match ended {
         Changed::Done(words) => {
             say!("{words}");

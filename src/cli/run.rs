@@ -371,32 +371,49 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
         return Ok(Outcome::Usage);
     }
     let identity = arguments.person.identity()?;
+    let wanted = Move {
+        to: arguments.to.clone(),
+        confirm: arguments.confirm.clone(),
+        reason: arguments.reason.clone(),
+        output: arguments.output,
+    };
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
-        let wanted = Proposal {
-            to: arguments.to.as_deref().map(NodeId::new),
-            reason: arguments.reason.clone(),
-            ..Proposal::default()
-        };
-        let (plan, digest) = match propose(&client, wanted).await? {
-            Ok(made) => made,
-            Err(refused) => return Ok(refused),
-        };
-        if Format::or_default(arguments.output) == Format::Table {
-            show(&plan, &digest);
-            say!("");
-        }
-        confirm_and_run(
-            &client,
-            &identity,
-            &plan,
-            digest,
-            arguments.confirm.clone(),
-            &arguments.reason,
-            arguments.output,
-        )
-        .await
+        move_role(&client, &identity, wanted).await
     })
+}
+
+/// A planned move of the write role.
+#[derive(Debug, Default)]
+pub(super) struct Move {
+    /// To whom; `None`: the best candidate.
+    pub(super) to: Option<String>,
+    /// The name of who hands it over; asked for on a terminal.
+    pub(super) confirm: Option<String>,
+    /// Why, for the audit.
+    pub(super) reason: String,
+    /// How it is shown.
+    pub(super) output: Option<Format>,
+}
+
+/// Makes the plan, shows it, has it confirmed, and follows it to its end.
+pub(super) async fn move_role(
+    client: &Client,
+    identity: &Identity,
+    wanted: Move,
+) -> Result<Outcome> {
+    let Move { to, confirm, reason, output } = wanted;
+    let proposal =
+        Proposal { to: to.map(NodeId::new), reason: reason.clone(), ..Proposal::default() };
+    let (plan, digest) = match propose(client, proposal).await? {
+        Ok(made) => made,
+        Err(refused) => return Ok(refused),
+    };
+    if Format::or_default(output) == Format::Table {
+        show(&plan, &digest);
+        say!("");
+    }
+    confirm_and_run(client, identity, &plan, digest, confirm, &reason, output).await
 }
 
 async fn propose(

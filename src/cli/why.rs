@@ -98,7 +98,7 @@ fn line(check: &Check) -> String {
 }
 
 fn table(e: &Explanation, within: &str) {
-    say!("{}", e.answer);
+    say!("{}", crate::picture::outlook::answer(&e.answer));
     say!("{} {}: {}; phase {}", e.cluster, e.state.word(), e.why, e.phase.phase.word());
     if let Some(loss) = &e.loss {
         say!("an unplanned move now would lose: {loss}");

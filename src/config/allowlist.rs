@@ -83,7 +83,7 @@ impl Allowlist {
                     })?)
                 }
             };
-            if entry.name.value.starts_with("policy ") {
+            if crate::model::plan::is_policy(&entry.name.value) {
                 let what = format!(
                     "identity {:?} begins with \"policy \", which is how the plane signs what a \
                      policy asked for: choose another name",

@@ -60,8 +60,8 @@ pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>, now: Ar
     let mut retry = RETRY_MIN;
     let mut attempt = 0;
     let mut picture = Picture::default();
-    loop {
-        let mut why = String::from("there is nobody to connect to");
+    'again: loop {
+        let mut why = None;
         for target in &targets {
             attempt += 1;
             let connecting = Link::Connecting { target: target.name.clone(), attempt };
@@ -74,12 +74,12 @@ pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>, now: Ar
                 // at once.
                 Ended::PlaneIsBack => {
                     (retry, attempt) = (RETRY_MIN, 0);
-                    why.clear();
-                    break;
+                    continue 'again;
                 }
                 Ended::Broke { worked, why: reason } => {
-                    if target.plane || why.starts_with("there is nobody") {
-                        why = reason;
+                    // What the plane said counts for more than what the last agent said.
+                    if target.plane || why.is_none() {
+                        why = Some(reason);
                     }
                     if worked {
                         (retry, attempt) = (RETRY_MIN, 0);
@@ -88,9 +88,7 @@ pub(super) async fn run(identity: Identity, events: mpsc::Sender<Event>, now: Ar
                 }
             }
         }
-        if why.is_empty() {
-            continue;
-        }
+        let why = why.unwrap_or_else(|| "there is nobody to connect to".into());
         let wait = jittered(retry);
         let since = host::now();
         let retry_at = since + Span::from(wait);

@@ -28,7 +28,7 @@ mod paint;
 mod runner;
 pub mod settings;
 pub mod sure;
-mod terminal;
+pub mod terminal;
 pub mod theme;
 pub mod update;
 pub mod view;

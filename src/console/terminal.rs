@@ -13,11 +13,14 @@ use crossterm::{cursor, execute};
 
 /// While it lives the terminal is the console's.
 #[derive(Debug)]
-pub(super) struct Guard;
+pub struct Guard;
 
 impl Guard {
     /// Takes the terminal. A panic gives it back before it speaks.
-    pub(super) fn take() -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn take() -> std::io::Result<Self> {
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             give_back();

@@ -32,7 +32,7 @@ pub(super) const RUNS: &str = "standby runs";
 
 /// It has no data, and never had.
 pub(super) fn is_empty(state: &ResourceState) -> bool {
-    matches!(state, ResourceState::Stopped(stop) if stop.how == "empty")
+    matches!(state, ResourceState::Stopped(stop) if stop.is_of_nothing())
 }
 
 /// Bytes of log that a standby has caught up with before anybody would notice.

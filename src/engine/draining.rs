@@ -80,7 +80,7 @@ impl Engine {
             return refuse("holder", format!("{primary} is not heard as the holder"));
         };
         let confirms = |n: &NodeId| {
-            let streams = |s: &StandbyFacts| s.node == *n && s.state == "streaming";
+            let streams = |s: &StandbyFacts| s.node == *n && s.streams();
             report.resource.standbys.iter().any(streams) && !gone(n)
         };
         let confirming = holding.sync.members.iter().filter(|m| confirms(&m.node)).count();

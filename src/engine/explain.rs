@@ -1,8 +1,9 @@
 //! Why: the same tables that decide, for people who ask.
 
 use super::Engine;
+use crate::model::outlook::Answer;
 use crate::model::plan::Candidate;
-use crate::model::view::{Explanation, Phase, Verdict};
+use crate::model::view::{ClusterState, Explanation, Phase, StepState, Verdict};
 
 impl Engine {
     /// Why it is as it is now. Records of the past are the store's and are added by the caller.
@@ -33,73 +34,42 @@ impl Engine {
         }
     }
 
-    pub(super) fn answer(&self, failed: bool, candidates: &[Candidate]) -> String {
-        let Some(primary) = self.subject() else {
-            return "no node ever held the write role here".into();
-        };
+    pub(super) fn answer(&self, failed: bool, candidates: &[Candidate]) -> Answer {
+        let Some(primary) = self.subject() else { return Answer::NeverHeld };
         if let Some(run) = &self.durable.run {
-            let step = run.steps.iter().find(|s| s.state != crate::model::view::StepState::Done);
-            return format!(
-                "plan {} runs: {}",
-                run.digest.short(),
-                step.map_or("verified".into(), |s| format!(
-                    "{} on {}: {}",
-                    s.kind.word(),
-                    s.node,
-                    s.found
-                ))
-            );
+            let step = run.steps.iter().find(|s| s.state != StepState::Done);
+            return Answer::Runs {
+                plan: run.digest.clone(),
+                step: step.map(|s| (s.kind, s.node.clone(), s.found.clone())),
+            };
         }
         if let Some(pending) = &self.durable.pending {
-            return format!(
-                "plan {} waits for a person: {}",
-                pending.digest.short(),
-                super::plans::summary(&pending.plan)
-            );
+            let what = super::plans::summary(&pending.plan);
+            return Answer::Waits { plan: pending.digest.clone(), what };
         }
         let mind = &self.nodes[&primary];
+        let ready = candidates.iter().filter(|c| c.eligible).count();
         match (self.durable.phase, mind.verdict) {
             (_, _) if self.is_stuck() || failed && self.reachable_voters() < self.quorum() => {
-                format!(
-                    "nobody may hold the role: {} of {} voters in reach, {} needed; {primary} \
-                     held it last",
-                    self.reachable_voters(),
-                    self.voters(),
-                    self.quorum()
-                )
+                Answer::NobodyMay { last: primary, count: self.count() }
             }
             (_, _) if failed && !self.refusal.is_empty() => {
-                format!("{primary} failed, and nothing is done: {}", self.refusal)
+                Answer::Refused { primary, why: self.refusal.clone() }
             }
-            (_, Verdict::Failed) => format!("{primary} failed ({}): a target is sought", mind.why),
-            (_, Verdict::Suspect) => {
-                format!("{primary} is suspect, nobody concluded that it failed: {}", mind.why)
+            (_, Verdict::Failed) => Answer::Failed { why: mind.why.clone(), primary },
+            (_, Verdict::Suspect) => Answer::Suspect { why: mind.why.clone(), primary },
+            (_, Verdict::Unknown) => Answer::NotHeard { primary },
+            (Phase::Steady | Phase::Stabilising, _) if self.shares_traffic() => {
+                Answer::Shared { pattern: self.cluster.pattern, why: self.state_why.clone() }
             }
-            (_, Verdict::Unknown) => format!("{primary} was not heard yet: unknown is not failed"),
-            (Phase::Steady | Phase::Stabilising, _) => {
-                let ready = candidates.iter().filter(|c| c.eligible).count();
-                if self.shares_traffic() {
-                    return format!("nothing moves: {}; {}", self.pattern_words(), self.state_why);
-                }
-                // That a node is healthy is no answer to commits that wait.
-                if self.state >= crate::model::view::ClusterState::Degraded {
-                    return format!(
-                        "nothing moves, and all is not well: {}; {primary} holds the role, and \
-                            {ready} nodes could take it",
-                        self.state_why
-                    );
-                }
-                format!(
-                    "nothing moves because {primary} holds the role and is {}; {ready} nodes \
-                        could take it",
-                    mind.verdict.word()
-                )
+            // That a node is healthy is no answer to commits that wait.
+            (Phase::Steady | Phase::Stabilising, _) if self.state >= ClusterState::Degraded => {
+                Answer::NotWell { primary, why: self.state_why.clone(), ready }
             }
-            (phase, _) => format!(
-                "{}: {}",
-                phase.word(),
-                if self.refusal.is_empty() { "it passes by itself" } else { &self.refusal }
-            ),
+            (Phase::Steady | Phase::Stabilising, verdict) => {
+                Answer::Well { primary, verdict, ready }
+            }
+            (phase, _) => Answer::Passes { phase, why: self.refusal.clone() },
         }
     }
 }

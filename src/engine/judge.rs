@@ -416,7 +416,7 @@ impl Engine {
             .resource
             .standbys
             .iter()
-            .filter(|s| s.state == "streaming" && self.cluster.node(&s.node).is_some())
+            .filter(|s| s.streams() && self.cluster.node(&s.node).is_some())
             .count();
         if confirming < k {
             return (

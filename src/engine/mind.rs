@@ -210,8 +210,7 @@ impl NodeMind {
 }
 
 fn is_news(a: &NodeReport, b: &NodeReport) -> bool {
-    let streams =
-        |r: &NodeReport| r.resource.standbys.iter().filter(|s| s.state == "streaming").count();
+    let streams = |r: &NodeReport| r.resource.standbys.iter().filter(|s| s.streams()).count();
     let vote = |r: &NodeReport| {
         let vote = &r.vote;
         let releases = (vote.released, vote.releases.len());

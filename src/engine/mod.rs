@@ -57,12 +57,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::loss::Doubt;
 use crate::model::observation::Certificate;
+use crate::model::outlook::ForecastView;
 use crate::model::plan::{Approval, Plan};
 use crate::model::share::Shares;
 use crate::model::topology::{Cluster, Policy, Role};
-use crate::model::view::{
-    ClusterState, ClusterView, Drained, ForecastView, Phase, RunView, StepView, Verdict,
-};
+use crate::model::view::{ClusterState, ClusterView, Drained, Phase, RunView, StepView, Verdict};
 use crate::model::{Digest, Epoch, Member, NodeId, Span, SyncSet, Timestamp, WallTime};
 use decision::Making;
 use mind::NodeMind;

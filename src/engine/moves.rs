@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::constraints::DecisionClass;
 use crate::model::observation::{NodeReport, ResourceState};
-use crate::model::plan::{Plan, PlanKind, Proposal};
+use crate::model::plan::{self, Plan, PlanKind, Proposal};
 use crate::model::record::shape;
 use crate::model::topology::Strategy;
 use crate::model::view::{ClusterState, Phase, Verdict};
@@ -185,7 +185,7 @@ impl Engine {
     /// it would stop cleanly has failed.
     fn drop_moved(&mut self, making: &mut Making) {
         let failed = |n: &NodeId| self.nodes.get(n).is_some_and(|m| m.verdict == Verdict::Failed);
-        let ours = |p: &Pending| p.plan.requested_by.starts_with("policy ");
+        let ours = |p: &Pending| p.plan.is_by_policy();
         let pointless =
             |p: &Pending| p.plan.kind.is_planned() && p.plan.demoted().is_some_and(failed);
         let Some(pending) = self.durable.pending.clone().filter(|p| ours(p) || pointless(p)) else {
@@ -272,7 +272,7 @@ impl Engine {
     /// A planned move that no person asked for; under a manual policy the plan waits.
     fn move_by_itself(&mut self, making: &mut Making, rule: RuleId, why: Why, reason: &str) {
         self.planned_at = self.now + RETRY_PLANNED;
-        let requested = format!("policy {}", self.policy.policy_id);
+        let requested = plan::by_policy(&self.policy.policy_id);
         let (failback, settle) = (why == Why::Failback, why == Why::Settle);
         let mut wish = plans::Wish::by_policy(&requested, reason);
         (wish.what.failback, wish.settle) = (failback, settle);
@@ -326,7 +326,7 @@ impl Engine {
         if !decides || self.now < self.retry_at || self.still_gathering() {
             return;
         }
-        let requested = format!("policy {}", self.policy.policy_id);
+        let requested = plan::by_policy(&self.policy.policy_id);
         let reason = self.nodes[primary].why.clone();
         let mut made = self.make_plan(&plans::Wish::by_policy(&requested, &reason));
         if made.is_err() && self.policy.strategy == Strategy::Manual {

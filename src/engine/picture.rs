@@ -3,9 +3,11 @@
 
 use super::ways::{list, mend, way};
 use crate::model::observation::{NodeReport, ResourceFacts, ResourceState};
+use crate::model::outlook::{Death, IfDied, Next, Outlook, Then};
+use crate::model::record::ChainVerdict;
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
 use crate::model::view::{
-    Act, ClusterState, ClusterView, NodeView, Outlook, PhaseView, Verdict, WayOut,
+    Act, ClusterState, ClusterView, Maker, NodeView, Owner, PhaseView, Verdict, WayOut,
 };
 use crate::model::{Epoch, NodeId, Span, WallTime};
 
@@ -105,13 +107,13 @@ pub fn from_agents(
         cluster: cluster.cluster_id.clone(),
         name: cluster.name.clone(),
         environment: cluster.environment.clone(),
-        simulated: heard.iter().any(|h| h.report.resource.kind == "sim"),
-        source: format!("agent {me} (no plane)"),
+        simulated: heard.iter().any(|h| h.report.resource.is_simulated()),
+        source: Maker::Agent(me.clone()),
         made,
         state,
         why,
         phase: PhaseView {
-            owner: "nobody: no plane".into(),
+            owner: Owner::NoPlane,
             ways_out: ways_out(primary, heard, cluster, policy.strategy),
             ..PhaseView::default()
         },
@@ -128,27 +130,21 @@ pub fn from_agents(
         plan: None,
         run: None,
         outlook: Outlook {
-            next: match primary {
-                Some(_) => {
-                    "the primary keeps its role while a majority of voters promises; a failover \
-                            takes a plane: start one"
-                }
-                None => "nobody fails over without a plane: start one",
-            }
-            .into(),
-            if_primary_died: match policy.strategy {
-                Strategy::Manual => "no plane: nobody would be promoted",
-                Strategy::Automatic | Strategy::QuorumBased => {
-                    "no plane: nobody would be promoted; its agent would take the role back when \
-                     it can"
-                }
-            }
-            .into(),
+            next: Next::NoPlane { held: primary.is_some() },
+            if_primary_died: primary.map_or(IfDied::NotSaid, |p| {
+                let takes_back = policy.strategy != Strategy::Manual;
+                IfDied::Judged(Box::new(Death {
+                    node: p.member.node.clone(),
+                    failed: false,
+                    then: Then::NoPlane { takes_back },
+                    fatal_host: None,
+                }))
+            }),
             ..Outlook::default()
         },
         records: vec![],
         record_count: 0,
-        chain: "the audit is the plane's".into(),
+        chain: ChainVerdict::Elsewhere,
     }
 }
 
@@ -210,7 +206,7 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
     let unreadable = unreadable.cloned();
     let held = held(resource);
     match &resource.state {
-        ResourceState::Stopped(evidence) if evidence.how == "empty" => {
+        ResourceState::Stopped(evidence) if evidence.is_of_nothing() => {
             (Verdict::Degraded, "empty, never copied".into())
         }
         ResourceState::Stopped(evidence) => {
@@ -261,14 +257,14 @@ pub fn own_word(report: &NodeReport) -> (Verdict, String) {
             (Verdict::Degraded, why)
         }
         ResourceState::Standby | ResourceState::Primary | ResourceState::None => {
-            (Verdict::Healthy, log_that_is_kept(resource))
+            (Verdict::Healthy, to_be_seen_to(resource))
         }
     }
 }
 
-/// An archive that takes nothing, and slots by which nobody receives, keep log until the disk is
-/// full.
-fn log_that_is_kept(resource: &ResourceFacts) -> String {
+/// What a healthy node has to say all the same: an archive that takes nothing, and slots by which
+/// nobody receives, keep log until the disk is full; its programs were replaced.
+fn to_be_seen_to(resource: &ResourceFacts) -> String {
     let archive = resource.serving.iter().filter_map(|s| s.archive.as_ref()).map(|fails| {
         format!(
             "its archive takes no log ({} failures, the last at {}): log is kept here until the \
@@ -285,7 +281,14 @@ fn log_that_is_kept(resource: &ResourceFacts) -> String {
             s.holds >> 20
         )
     });
-    archive.chain(slots).collect::<Vec<_>>().join("; ")
+    let replaced = resource.serving.iter().filter(|s| !s.installed.is_empty()).map(|s| {
+        format!(
+            "PostgreSQL {} runs and {} is installed: it comes with the next restart (quorate node \
+             restart)",
+            resource.version, s.installed
+        )
+    });
+    archive.chain(slots).chain(replaced).collect::<Vec<_>>().join("; ")
 }
 
 /// Why its replay does not go on.

@@ -5,7 +5,7 @@ use super::decision::RuleId;
 use super::stalemate::REFUSALS;
 use super::{Engine, rules};
 use crate::model::loss::FenceRung;
-use crate::model::plan::{Candidate, Check, Plan, PlanKind, Proposal, Step, StepKind};
+use crate::model::plan::{self, Candidate, Check, Plan, PlanKind, Proposal, Step, StepKind};
 use crate::model::topology::Strategy;
 use crate::model::view::Verdict;
 use crate::model::{Member, NodeId, Span};
@@ -162,7 +162,7 @@ impl Engine {
             // It speaks, and says itself that it does not hold the role: a person need not wait.
             _ if !holds
                 && self.speaks(&from.node)
-                && (!wish.requested_by.starts_with("policy ") || self.is_done_asking()) =>
+                && (!plan::is_policy(wish.requested_by) || self.is_done_asking()) =>
             {
                 Ok(PlanKind::Failover)
             }
@@ -187,7 +187,7 @@ impl Engine {
         kind: PlanKind,
     ) -> Result<Vec<Check>, NoPlan> {
         let by_policy =
-            wish.requested_by.starts_with("policy ") && self.policy.strategy != Strategy::Manual;
+            plan::is_policy(wish.requested_by) && self.policy.strategy != Strategy::Manual;
         let constraints = self.constraints(from, kind, by_policy);
         if let Some(first) = constraints.iter().find(|c| !c.passed) {
             let why = format!(

@@ -348,7 +348,7 @@ impl Engine {
                         .resource
                         .standbys
                         .iter()
-                        .filter(|s| s.state == "streaming")
+                        .filter(|s| s.streams())
                         .map(|s| s.node.as_str())
                         .collect();
                     if streaming.len() >= self.cluster.synchronous_standbys {
@@ -760,7 +760,7 @@ impl Engine {
 }
 
 fn proof_words(report: &NodeReport, took: Span) -> String {
-    if report.resource.kind == "sim" {
+    if report.resource.is_simulated() {
         return "simulated: nothing was written".into();
     }
     format!("a real write was committed and read back in {took}")

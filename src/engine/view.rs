@@ -1,13 +1,16 @@
 //! The picture for people, drawn anew after every input.
 
-use super::{Engine, JUDGE_INTERVAL, sharing};
+use super::{Engine, JUDGE_INTERVAL, Pending, sharing};
 use crate::model::observation::ResourceState;
-use crate::model::plan::PlanKind;
+use crate::model::outlook::{Count, Death, IfDied, Next, Outlook, Then};
+use crate::model::plan::{Candidate, PlanKind};
+use crate::model::record::ChainVerdict;
 use crate::model::topology::{Cluster, Policy, Role, Strategy};
 use crate::model::view::{
-    ClusterState, ClusterView, NodeView, Outlook, Phase, PhaseView, RunView, StepState, Verdict,
+    ClusterState, ClusterView, Maker, NodeView, Owner, Phase, PhaseView, RunView, StepState,
+    Verdict,
 };
-use crate::model::{Epoch, Span, WallTime};
+use crate::model::{Epoch, NodeId, Span, WallTime};
 
 /// Observers have spoken within this, or they will not by themselves.
 const STUCK_AFTER: Span = Span::secs(4);
@@ -18,7 +21,7 @@ pub(super) fn blank(cluster: &Cluster, policy: &Policy, made: WallTime) -> Clust
         name: cluster.name.clone(),
         environment: cluster.environment.clone(),
         simulated: false,
-        source: "plane".into(),
+        source: Maker::Plane,
         made,
         state: ClusterState::Unknown,
         why: String::new(),
@@ -38,7 +41,7 @@ pub(super) fn blank(cluster: &Cluster, policy: &Policy, made: WallTime) -> Clust
         outlook: Outlook::default(),
         records: vec![],
         record_count: 0,
-        chain: String::new(),
+        chain: ChainVerdict::NotChecked,
     }
 }
 
@@ -46,8 +49,11 @@ impl Engine {
     pub(super) fn draw(&self) -> ClusterView {
         let mut view = blank(&self.cluster, &self.policy, self.wall);
         let primary = self.primary();
-        view.simulated =
-            self.nodes.values().filter_map(|m| m.report.as_ref()).any(|r| r.resource.kind == "sim");
+        view.simulated = self
+            .nodes
+            .values()
+            .filter_map(|m| m.report.as_ref())
+            .any(|r| r.resource.is_simulated());
         (view.state, view.why) = (self.state, self.state_why.clone());
         view.epoch = self.durable.epoch;
         let promise = crate::lease::Terms::for_duration(self.cluster.lease).promise();
@@ -158,32 +164,28 @@ impl Engine {
             (_, Some((run, step))) => {
                 let spent = self.now.since(run.step_since);
                 (
-                    step.node.as_str().to_owned(),
+                    Owner::Node(step.node.clone()),
                     Some(Span(step.budget.0.saturating_sub(spent.0))),
                     "the plan stops and a person decides",
                 )
             }
-            (Phase::Steady, None) => ("nobody".to_owned(), None, ""),
+            (Phase::Steady, None) => (Owner::Nobody, None, ""),
             (Phase::AwaitingApproval, None) => (
-                "a person".to_owned(),
+                Owner::Person,
                 self.durable.pending.as_ref().map(|p| {
                     Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))
                 }),
                 "the plan is dropped",
             ),
-            (Phase::Suspecting, None) if self.is_stuck() => ("a person".to_owned(), None, ""),
-            (Phase::Suspecting, None) => ("the observers".to_owned(), None, ""),
-            (Phase::Stabilising | Phase::Aborted | Phase::RolledBack, None) => (
-                "plane".to_owned(),
-                left(self.policy.stabilise),
-                "back to steady if the role is held",
-            ),
-            (Phase::NeedsPerson, None) => ("a person".to_owned(), None, ""),
-            (Phase::Deciding, None) => (
-                "plane".to_owned(),
-                Some(self.now.until(self.retry_at)),
-                "a target is sought again",
-            ),
+            (Phase::Suspecting, None) if self.is_stuck() => (Owner::Person, None, ""),
+            (Phase::Suspecting, None) => (Owner::Observers, None, ""),
+            (Phase::Stabilising | Phase::Aborted | Phase::RolledBack, None) => {
+                (Owner::Plane, left(self.policy.stabilise), "back to steady if the role is held")
+            }
+            (Phase::NeedsPerson, None) => (Owner::Person, None, ""),
+            (Phase::Deciding, None) => {
+                (Owner::Plane, Some(self.now.until(self.retry_at)), "a target is sought again")
+            }
             // Phases of a run, whose run has just ended: the next judgement leaves them.
             (
                 Phase::Claiming
@@ -192,7 +194,7 @@ impl Engine {
                 | Phase::Routing
                 | Phase::Verifying,
                 None,
-            ) => ("plane".to_owned(), Some(super::JUDGE_INTERVAL), "the run's outcome"),
+            ) => (Owner::Plane, Some(super::JUDGE_INTERVAL), "the run's outcome"),
         };
         let (at_deadline, ways_out) = (at_deadline.to_owned(), self.ways_out());
         PhaseView { phase, owner, age, deadline, at_deadline, ways_out }
@@ -214,210 +216,119 @@ impl Engine {
     }
 
     fn outlook(&self) -> Outlook {
-        let Some(primary) = self.subject() else {
-            return Outlook { next: "waits for a first primary".into(), ..Outlook::default() };
-        };
+        let Some(primary) = self.subject() else { return Outlook::default() };
         let candidates = self.targets(&primary, |_| false);
-        let best = candidates.iter().find(|c| c.rank == 1);
-        let next = match self.durable.phase {
-            Phase::Steady if self.durable.pending.is_none() => {
-                let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
-                let critical = self.state >= ClusterState::Critical || failed;
-                match (critical, self.policy.strategy) {
-                    (false, _) => "nothing moves by itself while this holds".to_owned(),
-                    (true, Strategy::Manual) => "what can be done is judged now".to_owned(),
-                    (true, Strategy::Automatic | Strategy::QuorumBased) => {
-                        "it is judged now whether a failover begins".to_owned()
-                    }
-                }
-            }
-            Phase::Suspecting if self.is_stuck() => format!(
-                "nothing by itself: {} of {} voters are in reach, and {} are needed to conclude \
-                 that {primary} failed",
-                self.reachable_voters(),
-                self.voters(),
-                self.quorum()
-            ),
-            Phase::Suspecting => {
-                let what = match self.policy.strategy {
-                    Strategy::Manual => "a plan for a person is made",
-                    Strategy::Automatic | Strategy::QuorumBased => "a failover begins",
-                };
-                format!("{what} when a quorum of observers concludes that it failed")
-            }
-            Phase::Deciding => "a plan is made from the best candidate".to_owned(),
-            Phase::AwaitingApproval => {
-                let left = self.durable.pending.as_ref().map(|p| {
-                    Span(self.policy.approval_timeout.0.saturating_sub(self.now.since(p.since).0))
-                });
-                let fails = match self.policy.strategy {
-                    Strategy::Manual => "",
-                    Strategy::Automatic | Strategy::QuorumBased => {
-                        " (if the primary fails, a failover begins)"
-                    }
-                };
-                left.map_or("nothing by itself".to_owned(), |left| {
-                    format!(
-                        "nothing, until a person executes or dismisses the plan{fails}; it expires \
-                            in {left}"
-                    )
-                })
-            }
-            _ if let Some(pending) = &self.durable.pending => {
-                let waited = self.now.since(pending.since).0;
-                let left = Span(self.policy.approval_timeout.0.saturating_sub(waited));
-                format!("nothing by itself while a plan waits for a person; it expires in {left}")
-            }
-            Phase::NeedsPerson if self.refusal.is_empty() => {
-                let left = Span(self.retry_at.0.saturating_sub(self.now.0));
-                let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
-                if failed && left > Span::ZERO {
-                    format!("a person decides; by itself a new plan is made in {left}")
-                } else {
-                    "nothing; a person decides".to_owned()
-                }
-            }
-            Phase::NeedsPerson => format!(
-                "a move is looked for every {RETRY_AFTER} while: {}",
-                self.refusal,
-                RETRY_AFTER = super::RETRY_AFTER
-            ),
-            Phase::Stabilising => "back to steady".to_owned(),
-            Phase::Aborted | Phase::RolledBack => {
-                "a new plan, if the primary is still failed".to_owned()
-            }
-            _ => "the run goes on by itself, also without this plane".to_owned(),
-        };
-        let holder = self.durable.holder.as_ref();
-        let failed = self.nodes.get(&primary).is_some_and(|m| m.verdict == Verdict::Failed);
-        let if_died =
-            if failed { format!("{primary} has failed") } else { format!("if {primary} died now") };
+        let failed = self.has_failed(&primary);
         let holds = self.nodes.get(&primary).and_then(|m| m.report.as_ref());
         let holds = holds.is_some_and(|r| r.holding.is_some());
-        let mut foreseen = false;
-        let if_primary_died = match (best, holder) {
-            _ if self.shares_traffic() => self.if_it_died(&primary),
-            (Some(_), Some(_)) if self.reachable_voters() < self.quorum() => format!(
-                "{if_died} → nobody could promote: {} of {} voters needed are in reach",
-                self.reachable_voters(),
-                self.quorum()
-            ),
-            (Some(best), Some(holder)) => {
-                let loss = self.loss_of_failure(holder, &candidates);
-                let by_itself = self.policy.strategy != Strategy::Manual;
-                let held_back = self
-                    .constraints(holder, PlanKind::Failover, by_itself)
-                    .into_iter()
-                    .find(|c| !c.passed);
-                let left = self.reachable_voters().saturating_sub(1);
-                let host = if left < self.quorum() {
-                    format!(
-                        " · with its whole host nobody could: {left} of {} voters needed would be \
-                            left",
-                        self.quorum()
-                    )
-                } else {
-                    String::new()
-                };
-                let who = if self.policy.strategy == Strategy::Manual {
-                    "after a person's word "
-                } else {
-                    ""
-                };
-                let measured = self
-                    .outages
-                    .back()
-                    .map_or(String::new(), |last| format!("; last measured {last}"));
-                let rto = match &self.forecast {
-                    Some(f) if f.read_only == 0 => {
-                        let age = Span::millis(u64::try_from(self.wall.0 - f.made.0).unwrap_or(0));
-                        let lost = if f.losing > 0 {
-                            format!(", {} runs lose up to {} writes", f.losing, f.lost_max)
-                        } else {
-                            String::new()
-                        };
-                        let host = match f.host_read_only {
-                            0 => format!("whole host ≈ {}", f.host_p50),
-                            n => format!("whole host: {n} of {} runs end read-only", f.runs / 2),
-                        };
-                        format!(
-                            "RTO ≈ {} (p95 {}, p99 {}), {host}{lost} ({} runs, simulated {age} \
-                                ago{measured})",
-                            f.outage_p50, f.outage_p95, f.outage_p99, f.runs
-                        )
-                    }
-                    Some(_) if self.policy.strategy == Strategy::Manual => {
-                        format!("it stays read-only until a person acts{measured}")
-                    }
-                    Some(f) => format!(
-                        "{} of {} simulated runs end read-only{measured}",
-                        f.read_only,
-                        f.runs / 2
-                    ),
-                    None => {
-                        let bound = crate::lease::Terms::for_duration(self.cluster.lease).promise();
-                        format!(
-                            "RTO not simulated yet{measured}; up to {bound} more if its whole \
-                                host is lost"
-                        )
-                    }
-                };
-                match held_back {
-                    Some(check) => format!(
-                        "{if_died} → nothing by itself: {}: {}; what would change it: {}",
-                        check.name, check.value, check.would_change
-                    ),
-                    None if by_itself && !loss.within(self.policy.max_loss_bytes) => format!(
-                        "{if_died} → nothing by itself, as things are: the loss would be {} and the \
-                            policy tolerates {} B; a person may accept it{host}",
-                        loss.short(),
-                        self.policy.max_loss_bytes
-                    ),
-                    None if self.no_failover_now(&primary).is_some() => format!(
-                        "{if_died} → {who}{} promotes, once what holds it up is ended or lifted \
-                         ({}) · loss {}{host}",
-                        best.node,
-                        best.checks.iter().find(|k| !k.passed).map_or("", |k| &*k.value),
-                        loss.short()
-                    ),
-                    None => {
-                        foreseen = !failed && holds;
-                        format!(
-                            "{if_died} → {who}{} promotes · loss {} · {rto}{host}",
-                            best.node,
-                            loss.short()
-                        )
-                    }
-                }
-            }
-            _ => {
-                let why: Vec<String> = candidates
-                    .iter()
-                    .map(|c| {
-                        let failed: Vec<&str> =
-                            c.checks.iter().filter(|k| !k.passed).map(|k| &*k.name).collect();
-                        format!("{} ({})", c.node, failed.join(", "))
-                    })
-                    .collect();
-                format!("{if_died} → nobody could promote: {}", why.join("; "))
-            }
-        };
-        let answer = self.answer(failed, &candidates);
+        let then = self.then(&primary, &candidates);
+        // Simulated from a cluster that serves and could fail over: of another it says nothing.
+        let foreseen = !failed
+            && holds
+            && matches!(&then, Then::Promotes { held_up, .. } if held_up.is_empty());
+        let left = self.reachable_voters().saturating_sub(1);
+        let fatal =
+            matches!(then, Then::Promotes { .. } | Then::TooMuch { .. }) && left < self.quorum();
         let member = self.nodes.get(&primary).and_then(|m| m.report.as_ref()).map(|r| &r.member);
+        let holder = self.durable.holder.as_ref();
         let constraints = holder.or(member.filter(|_| self.shares_traffic())).map_or(vec![], |h| {
             let kind = if failed { PlanKind::Failover } else { PlanKind::Switchover };
             self.constraints(h, kind, self.policy.strategy != Strategy::Manual)
         });
         Outlook {
-            next,
+            next: self.next_by_itself(&primary),
             plan_news: self.plan_news(),
-            if_primary_died,
-            candidates,
-            answer,
+            answer: self.answer(failed, &candidates),
             stuck: self.is_stuck(),
             constraints,
-            // Simulated from a cluster that serves and could fail over: of another it says nothing.
             forecast: self.forecast.clone().filter(|_| foreseen),
+            if_primary_died: IfDied::Judged(Box::new(Death {
+                node: primary,
+                failed,
+                then,
+                fatal_host: fatal.then(|| Count { reachable: left, ..self.count() }),
+            })),
+            candidates,
+        }
+    }
+
+    pub(super) fn count(&self) -> Count {
+        Count { reachable: self.reachable_voters(), voters: self.voters(), needed: self.quorum() }
+    }
+
+    fn has_failed(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(|m| m.verdict == Verdict::Failed)
+    }
+
+    fn next_by_itself(&self, primary: &NodeId) -> Next {
+        let by_itself = self.policy.strategy != Strategy::Manual;
+        let pending = self.durable.pending.as_ref();
+        let timeout = self.policy.approval_timeout.0;
+        let expires = |p: &Pending| Span(timeout.saturating_sub(self.now.since(p.since).0));
+        match self.durable.phase {
+            Phase::Steady if pending.is_none() => {
+                if self.state >= ClusterState::Critical || self.has_failed(primary) {
+                    Next::Judged { by_itself }
+                } else {
+                    Next::Nothing
+                }
+            }
+            Phase::Suspecting if self.is_stuck() => {
+                Next::Stuck { primary: primary.clone(), count: self.count() }
+            }
+            Phase::Suspecting => Next::Suspected { by_itself },
+            Phase::Deciding => Next::Decided,
+            Phase::AwaitingApproval => Next::Waits { by_itself, left: pending.map(expires) },
+            _ if let Some(pending) = pending => Next::Pending { left: expires(pending) },
+            Phase::NeedsPerson if self.refusal.is_empty() => {
+                let left = self.retry_at.since(self.now);
+                let retry = self.has_failed(primary) && left > Span::ZERO;
+                Next::Person { retry: retry.then_some(left) }
+            }
+            Phase::NeedsPerson => {
+                Next::Sought { every: super::RETRY_AFTER, why: self.refusal.clone() }
+            }
+            Phase::Stabilising => Next::Stabilises,
+            Phase::Aborted | Phase::RolledBack => Next::Afresh,
+            _ => Next::Runs,
+        }
+    }
+
+    /// What follows if this primary dies now.
+    fn then(&self, primary: &NodeId, candidates: &[Candidate]) -> Then {
+        if self.shares_traffic() {
+            return self.shared_without(primary);
+        }
+        let best = candidates.iter().find(|c| c.rank == 1);
+        let (Some(best), Some(holder)) = (best, self.durable.holder.as_ref()) else {
+            let names = |c: &Candidate| {
+                c.checks.iter().filter(|k| !k.passed).map(|k| k.name.to_string()).collect()
+            };
+            let failing = candidates.iter().map(|c| (c.node.clone(), names(c))).collect();
+            return Then::NobodyEligible { failing };
+        };
+        if self.reachable_voters() < self.quorum() {
+            return Then::NoQuorum { count: self.count() };
+        }
+        let by_itself = self.policy.strategy != Strategy::Manual;
+        let mut checks = self.constraints(holder, PlanKind::Failover, by_itself).into_iter();
+        if let Some(check) = checks.find(|c| !c.passed) {
+            return Then::HeldBack { check: Box::new(check) };
+        }
+        let loss = self.loss_of_failure(holder, candidates);
+        if by_itself && !loss.within(self.policy.max_loss_bytes) {
+            return Then::TooMuch { loss, limit: self.policy.max_loss_bytes };
+        }
+        let held_up = self.no_failover_now(primary).map(|_| {
+            best.checks.iter().find(|k| !k.passed).map_or("something", |k| &*k.value).to_owned()
+        });
+        Then::Promotes {
+            to: best.node.clone(),
+            asks: !by_itself,
+            held_up: held_up.unwrap_or_default(),
+            loss,
+            measured: self.outages.back().copied(),
+            bound: crate::lease::Terms::for_duration(self.cluster.lease).promise(),
         }
     }
 

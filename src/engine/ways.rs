@@ -1,6 +1,7 @@
 //! Ways out: what a person can do about a state that is not healthy. An order among them is one
 //! that would be taken now; where there is none, the physical act is named, and why.
 
+use super::constraints::CRASH_LOOP;
 use super::plans::{Wish, summary};
 use super::{Engine, detector};
 use crate::model::command::{HistoryOrder, OverrideOrder, VoterOrder};
@@ -175,7 +176,7 @@ impl Engine {
         let table = self.resume_table(&holder);
         let only_crashes = |c: &&crate::model::plan::Candidate| {
             let mut failing = c.checks.iter().filter(|k| !k.passed).peekable();
-            failing.peek().is_some() && failing.all(|k| k.name == "crash loop")
+            failing.peek().is_some() && failing.all(|k| k.name == CRASH_LOOP)
         };
         if let Some(candidate) = table.iter().find(only_crashes) {
             let text = format!(

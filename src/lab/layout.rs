@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificates::{Authority, write_secret};
 use crate::access::ApprovalKey;
+use crate::model::observation::SIMULATED;
 use crate::model::topology::Strategy;
 
 /// What kind of lab.
@@ -262,7 +263,7 @@ pub(super) fn write(
         let plane = ports.link(node, "plane", "plane");
         let programs = options.postgres.as_ref();
         let programs = programs.map_or(String::new(), |p| format!("  bin_dir: {}\n", p.display()));
-        let kind = if options.simulated { "sim" } else { "postgres" };
+        let kind = if options.simulated { SIMULATED } else { "postgres" };
         let agent = format!(
             "node_id: {node}\ncluster: ../cluster.yaml\npolicy: ../policy.yaml\nallowlist: \
                 ../allowlist.yaml\nstate_dir: state\n\

@@ -57,6 +57,10 @@ pub struct Figures {
     pub overlaps: u64,
     /// Runs whose end could not be counted.
     pub unverified: u64,
+    /// The same outages without any manager, in turn with the runs; empty where nobody asked.
+    pub floors_ms: Vec<f64>,
+    /// Their median.
+    pub floor_median_ms: f64,
 }
 
 fn words(error: impl std::fmt::Display) -> LabError {
@@ -169,7 +173,7 @@ pub async fn once(
     Ok(report)
 }
 
-async fn reach(count: &AtomicU64, wanted: u64) -> Result<(), LabError> {
+pub(super) async fn reach(count: &AtomicU64, wanted: u64) -> Result<(), LabError> {
     let end = Instant::now() + Duration::from_secs(60);
     while count.load(Ordering::Relaxed) < wanted {
         if Instant::now() > end {
@@ -217,7 +221,17 @@ pub async fn switchover(
     }
 }
 
-/// `runs` times.
+fn median(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn outages(reports: &[Report]) -> Vec<f64> {
+    let mut outages: Vec<f64> = reports.iter().map(|r| r.longest_outage_ms).collect();
+    outages.sort_by(f64::total_cmp);
+    outages
+}
+
+/// `runs` times; with `floor` in turn with the same event on two servers that nobody manages.
 ///
 /// # Errors
 /// In words.
@@ -225,11 +239,12 @@ pub async fn run(
     lab: &mut Lab,
     event: Event,
     runs: usize,
+    floor: bool,
     mut said: impl FnMut(usize, &Report),
 ) -> Result<Figures, LabError> {
     let identity = Identity::read(&lab.identity("operator")).map_err(words)?;
     let client = Client::new(&identity.plane, "plane", &identity.tls).map_err(words)?;
-    let mut reports = Vec::new();
+    let (mut reports, mut floors) = (Vec::new(), Vec::new());
     for i in 0..runs {
         // One run after another on purpose: the policy's guards are for what nobody looks at.
         let reason = format!("measuring {event:?}, run {} of {runs}", i + 1);
@@ -241,13 +256,15 @@ pub async fn run(
         let report = once(lab, &client, &identity, event).await?;
         said(i + 1, &report);
         reports.push(report);
+        if floor {
+            floors.push(lab.floor(event).await?);
+        }
     }
-    let mut outages: Vec<f64> = reports.iter().map(|r| r.longest_outage_ms).collect();
-    outages.sort_by(f64::total_cmp);
+    let (outages, floors) = (outages(&reports), outages(&floors));
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum();
     Ok(Figures {
         event,
-        median_ms: outages.get(outages.len() / 2).copied().unwrap_or(0.0),
+        median_ms: median(&outages),
         worst_ms: outages.last().copied().unwrap_or(0.0),
         outages_ms: outages,
         acknowledged: sum(|r| r.acknowledged),
@@ -256,5 +273,7 @@ pub async fn run(
         unknown: sum(|r| r.unknown),
         overlaps: sum(|r| r.overlaps),
         unverified: sum(|r| u64::from(!r.unverified.is_empty())),
+        floor_median_ms: median(&floors),
+        floors_ms: floors,
     })
 }

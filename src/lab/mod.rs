@@ -5,6 +5,7 @@
 
 mod certificates;
 mod client;
+mod floor;
 mod layout;
 pub mod load;
 pub mod measure;

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{self, Target};
 use super::layout::{self, Options, Ports, User};
-use super::{net, process};
+use super::load::Report;
+use super::measure::Event;
+use super::{floor, net, process};
 use crate::agent::{guard, host};
 
 /// What went wrong with a lab, in words.
@@ -214,6 +216,12 @@ impl Lab {
     /// TCP ports of the databases.
     pub fn postgres_ports(&self) -> &BTreeMap<String, u16> {
         &self.state.ports.postgres
+    }
+
+    /// An event on two servers that nobody manages, with the programs of this lab.
+    pub(super) async fn floor(&self, event: Event) -> Result<Report, LabError> {
+        let options = &self.state.options;
+        floor::once(&self.dir, options.postgres.as_deref(), self.state.user.clone(), event).await
     }
 
     /// Where routers ask `node` what it is.

@@ -8,6 +8,7 @@ pub mod data;
 pub mod id;
 pub mod loss;
 pub mod observation;
+pub mod outlook;
 pub mod plan;
 pub mod planted;
 pub mod position;

@@ -211,6 +211,34 @@ impl ResourceState {
     }
 }
 
+/// What an adapter of simulated databases calls them.
+pub const SIMULATED: &str = "sim";
+/// The state of a standby that has caught up and receives, in the server's own word.
+pub const STREAMING: &str = "streaming";
+
+impl ResourceFacts {
+    /// Whether its database is a simulated one.
+    pub fn is_simulated(&self) -> bool {
+        self.kind == SIMULATED
+    }
+}
+
+impl StandbyFacts {
+    /// Whether it receives, and has caught up.
+    pub fn streams(&self) -> bool {
+        self.state == STREAMING
+    }
+}
+
+impl StopEvidence {
+    /// What stands for how, where there is no data that could run.
+    pub const NOTHING: &str = "empty";
+    /// Whether there was nothing that could be stopped: no data was ever put there.
+    pub fn is_of_nothing(&self) -> bool {
+        self.how == Self::NOTHING
+    }
+}
+
 /// Proof that a resource is stopped: what was looked at, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopEvidence {

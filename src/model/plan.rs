@@ -261,6 +261,26 @@ pub struct Step {
     pub budget: Span,
 }
 
+/// How the plane signs what a policy asks for. No person may be called so.
+const POLICY: &str = "policy ";
+
+/// The requester of what a policy asks for.
+pub fn by_policy(policy_id: &str) -> String {
+    format!("{POLICY}{policy_id}")
+}
+
+/// Whether that requester is a policy.
+pub fn is_policy(requester: &str) -> bool {
+    requester.starts_with(POLICY)
+}
+
+impl Plan {
+    /// Whether a policy asked for it, and no person.
+    pub fn is_by_policy(&self) -> bool {
+        is_policy(&self.requested_by)
+    }
+}
+
 /// Kinds of steps, in the order in which they happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

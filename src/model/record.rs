@@ -82,3 +82,51 @@ mod tests {
         assert_ne!(shape("failover a → b"), shape("failover b → a"));
     }
 }
+
+/// What a check of the whole chain came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainVerdict {
+    /// Nobody checked it yet.
+    #[default]
+    NotChecked,
+    /// The audit is kept by a plane, and none is heard.
+    Elsewhere,
+    /// Every record follows the one before it, from the first to this one.
+    Verified {
+        /// Its number.
+        to: u64,
+    },
+    /// It does not.
+    Broken {
+        /// Where and how.
+        how: String,
+    },
+    /// The store could not be read.
+    Unreadable {
+        /// Its words.
+        why: String,
+    },
+    /// Words of a plane that is older than this.
+    #[serde(untagged)]
+    Words(String),
+}
+
+impl ChainVerdict {
+    /// Whether it is known to be whole.
+    pub fn holds(&self) -> bool {
+        matches!(self, Self::Verified { .. })
+    }
+}
+
+impl std::fmt::Display for ChainVerdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotChecked => f.write_str("not verified yet"),
+            Self::Elsewhere => f.write_str("the audit is the plane's"),
+            Self::Verified { to } => write!(f, "verified to record {to}"),
+            Self::Broken { how } | Self::Words(how) => f.write_str(how),
+            Self::Unreadable { why } => write!(f, "not verified: {why}"),
+        }
+    }
+}

@@ -24,6 +24,10 @@ pub struct Serving {
     /// empty: nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unreadable: String,
+    /// The version of the programs that a start would run, where the server that runs is of another:
+    /// they were replaced under it. Empty: the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub installed: String,
 }
 
 /// `archive_command` or the archive library failed at its last try, and log is kept until it works.

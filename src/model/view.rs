@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::LossAccount;
 use super::observation::NodeReport;
+use super::outlook::{Answer, Outlook};
 use super::plan::{Candidate, Plan, Proposal, StepKind};
-use super::record::ChainedRecord;
+use super::record::{ChainVerdict, ChainedRecord};
 use super::topology::{Role, Strategy};
 use super::{ClusterId, Digest, Epoch, Member, NodeId, Span, WallTime};
 
@@ -140,7 +141,7 @@ pub struct PhaseView {
     /// Which.
     pub phase: Phase,
     /// Who has to act.
-    pub owner: String,
+    pub owner: Owner,
     /// How long it has lasted.
     pub age: Span,
     /// How long until its deadline; `None` where it has none.
@@ -164,6 +165,42 @@ pub struct WayOut {
     /// What else it needs, in words; empty: nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub needs: String,
+}
+
+/// Who has to act now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// Nobody: nothing moves.
+    #[default]
+    Nobody,
+    /// A plane would, and none is heard.
+    NoPlane,
+    /// A person.
+    Person,
+    /// The agents that watch each other.
+    Observers,
+    /// The plane.
+    Plane,
+    /// A node, with a step of a run.
+    Node(NodeId),
+    /// In words of a plane that is older than this.
+    #[serde(untagged)]
+    Words(String),
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Owner::Nobody => "nobody",
+            Owner::NoPlane => "nobody: no plane",
+            Owner::Person => "a person",
+            Owner::Observers => "the observers",
+            Owner::Plane => "plane",
+            Owner::Node(node) => node.as_str(),
+            Owner::Words(words) => words,
+        })
+    }
 }
 
 /// What a person does, or sees happen. Orders among these would be taken now.
@@ -496,68 +533,27 @@ pub fn band(confidence: u64) -> &'static str {
     }
 }
 
-/// "What would happen if".
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Outlook {
-    /// What happens next by itself, when, and how to stop it; in words.
-    pub next: String,
-    /// "if node-1 died now → …".
-    pub if_primary_died: String,
-    /// What became of the plan that waited before: replaced, and by what and why, or expired.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub plan_news: String,
-    /// The candidate table for now.
-    pub candidates: Vec<Candidate>,
-    /// Nothing ends this by itself although nobody was asked yet: too few observers are left.
-    #[serde(default)]
-    pub stuck: bool,
-    /// In one sentence: what happens, or why nothing does.
-    #[serde(default)]
-    pub answer: String,
-    /// What the policy says of a move now.
-    #[serde(default)]
-    pub constraints: Vec<super::plan::Check>,
-    /// What the simulator made of "if the primary died now"; `None` where nobody asked it yet.
-    #[serde(default)]
-    pub forecast: Option<ForecastView>,
+/// Who made a picture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Maker {
+    /// The plane, of what every agent told it.
+    Plane,
+    /// An agent, of what it and its peers know: no plane is heard.
+    Agent(NodeId),
+    /// In words of a program that is older than this.
+    #[serde(untagged)]
+    Words(String),
 }
 
-/// What many simulated runs from the present state came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ForecastView {
-    /// When it was made.
-    pub made: WallTime,
-    /// How many runs.
-    pub runs: u64,
-    /// Half of them were without writes for at most so long.
-    pub outage_p50: Span,
-    /// 95 of 100.
-    pub outage_p95: Span,
-    /// 99 of 100.
-    #[serde(default)]
-    pub outage_p99: Span,
-    /// The longest.
-    pub outage_max: Span,
-    /// The same for the loss of its whole host: half of the runs.
-    pub host_p50: Span,
-    /// 95 of 100 of them.
-    pub host_p95: Span,
-    /// 99 of 100.
-    #[serde(default)]
-    pub host_p99: Span,
-    /// Runs in which acknowledged writes were lost.
-    pub losing: u64,
-    /// The most acknowledged writes that were lost in one of them.
-    #[serde(default)]
-    pub lost_max: u64,
-    /// Runs that ended read-only.
-    pub read_only: u64,
-    /// The same for the loss of its whole host.
-    #[serde(default)]
-    pub host_read_only: u64,
-    /// The seed of the worst run.
-    #[serde(default)]
-    pub worst_seed: u64,
+impl std::fmt::Display for Maker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Maker::Plane => f.write_str("plane"),
+            Maker::Agent(node) => write!(f, "agent {node} (no plane)"),
+            Maker::Words(words) => f.write_str(words),
+        }
+    }
 }
 
 /// The whole picture of one cluster.
@@ -571,8 +567,8 @@ pub struct ClusterView {
     pub environment: String,
     /// Whether its databases are simulated.
     pub simulated: bool,
-    /// Who made this view: `plane`, or `agent node-2 (no plane)`.
-    pub source: String,
+    /// Who made this view.
+    pub source: Maker,
     /// When it was made.
     pub made: WallTime,
     /// Its state, and why.
@@ -612,8 +608,8 @@ pub struct ClusterView {
     pub records: Vec<ChainedRecord>,
     /// How many records there are.
     pub record_count: u64,
-    /// Whether the chain verified when it was last checked, in words.
-    pub chain: String,
+    /// Whether the chain verified when it was last checked.
+    pub chain: ChainVerdict,
 }
 
 /// Why it is as it is: the verdict table for now, what holds the plane back, who is nearest to
@@ -624,8 +620,8 @@ pub struct Explanation {
     pub cluster: ClusterId,
     /// As of when.
     pub made: WallTime,
-    /// In one sentence: what happens, or why nothing does.
-    pub answer: String,
+    /// What happens, or why nothing does.
+    pub answer: Answer,
     /// Its state, and why.
     pub state: ClusterState,
     /// Why, in words.

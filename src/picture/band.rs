@@ -1,14 +1,12 @@
 //! The lines that answer, before anything else is read: what is wrong, what happens next and when,
 //! what it costs or would cost.
 
-use super::number;
 use super::said::{Gauge, Ink, Said};
 use super::summary::{Attention, attention};
 use super::ways;
+use super::{number, outlook};
 use crate::model::plan::StepKind;
-use crate::model::view::{
-    ClusterState, ClusterView, ForecastView, NodeView, Phase, RunView, StepState, Verdict,
-};
+use crate::model::view::{ClusterState, ClusterView, NodeView, Phase, RunView, StepState, Verdict};
 use crate::model::{NodeId, Span};
 
 /// A glyph with a meaning; a window has a character for it, and an ASCII twin.
@@ -219,10 +217,10 @@ pub fn yours(view: &ClusterView) -> Said {
             .then(1, " · ")
             .say(Ink::Muted, format!("asked for by {}", plan.requested_by));
     }
-    if !view.outlook.answer.is_empty() {
-        return Said::from_words(&view.outlook.answer, Ink::Text);
+    match outlook::answer(&view.outlook.answer) {
+        said if said.is_empty() => Said::text("a person has to decide"),
+        said => said,
     }
-    Said::text("a person has to decide")
 }
 
 /// What happens next by itself, when, and what comes then.
@@ -246,13 +244,7 @@ pub fn next(view: &ClusterView, since: Span) -> Said {
         Phase::Deciding if left.is_some() => {
             Said::text("a target is sought again in ").and(0, "", drain(phase, left))
         }
-        _ => {
-            // Why it is not done stands in the verdict; here, when it is tried again.
-            let words = &view.outlook.next;
-            let said_already =
-                words.split_once(" while: ").filter(|(_, why)| view.outlook.answer.contains(why));
-            return Said::from_words(said_already.map_or(words, |(when, _)| when), Ink::Text);
-        }
+        _ => return outlook::next(&view.outlook.next, &view.outlook.answer),
     };
     if phase.phase == Phase::AwaitingApproval {
         said = said
@@ -351,45 +343,15 @@ pub fn cost(view: &ClusterView, since: Span) -> Line {
     if let Some(plan) = &view.plan {
         let mut said = ways::loss(&plan.loss);
         if let Some(f) = view.outlook.forecast.as_ref().filter(|f| f.read_only == 0) {
-            said = said.then(0, " · ").and(0, "", rto(f, view.rto));
+            said = said.then(0, " · ").and(0, "", outlook::rto(f, view.rto));
         }
         for words in &plan.blast_radius {
             said = said.then(1, " · ").say(Ink::Text, words.clone());
         }
         return Line::quiet("its loss", said);
     }
-    let words = &view.outlook.if_primary_died;
-    let (head, rest) = words.split_once(" → ").unwrap_or(("", words));
-    let label = if head.ends_with("has failed") { "now" } else { "if it died" };
-    let mut said = Said::new();
-    for (i, clause) in rest.split(" · ").enumerate() {
-        let forecast = view.outlook.forecast.as_ref().filter(|f| f.read_only == 0);
-        // That the half of what may happen cannot be survived is never left out.
-        let fatal = clause.contains("nobody could");
-        let rank = if i <= 1 || fatal { 0 } else { 1 };
-        said = said.then(rank, " · ");
-        said = match forecast.filter(|_| clause.starts_with("RTO ≈")) {
-            Some(f) => said.and(rank, "", rto(f, view.rto)),
-            None => said.say(Ink::Text, clause),
-        };
-    }
-    Line::quiet(label, said)
-}
-
-/// Of its whole host, where that takes longer than of its database alone: nobody knows beforehand
-/// which it will be.
-fn rto(f: &ForecastView, limit: Span) -> Said {
-    let host = Some(f.host_p50).filter(|_| f.host_read_only == 0).unwrap_or_default();
-    let about = f.outage_p50.max(host);
-    let (ink, over) = if about > limit { (Ink::Bad, "!") } else { (Ink::Text, "") };
-    Said::new().say(
-        ink,
-        format!(
-            "RTO\u{a0}≈\u{a0}{}{over}\u{a0}of\u{a0}{}",
-            number::span(about),
-            number::span(limit)
-        ),
-    )
+    let outlook = &view.outlook;
+    Line::quiet(outlook::label(outlook), outlook::in_short(outlook, view.rto))
 }
 
 fn silent<'a>(view: &'a ClusterView, id: Option<&'a NodeId>) -> Option<(&'a NodeId, Span)> {

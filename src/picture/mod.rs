@@ -3,8 +3,8 @@
 //!
 //! `said` is text that no function can cut by letters: where room is short, whole clauses of low
 //! rank go, and how many is said. `number` writes lengths of time and amounts. `band` answers, in
-//! three or four lines, what is wrong, what happens next and when, and what it costs; `ways` lists
-//! what a person may do. `rail` places the move of the write role; `summary` is a cluster in one
+//! three or four lines, what is wrong, what happens next and when, and what it costs, with the
+//! sentences of `outlook`; `ways` lists what a person may do. `rail` places the move of the write role; `summary` is a cluster in one
 //! row, with its rank for attention.
 //!
 //! Deliberately absent: colours, keys, a terminal, and any conclusion of its own: what is not known
@@ -12,6 +12,7 @@
 
 pub mod band;
 pub mod number;
+pub mod outlook;
 pub mod rail;
 mod said;
 pub mod summary;

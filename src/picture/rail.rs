@@ -71,7 +71,7 @@ fn was_left_out(phase: Phase, run: &crate::model::view::RunView) -> bool {
         Phase::Verifying => StepKind::Verify,
         // A planned move was never suspected; whether somebody approved it is not said here.
         Phase::Suspecting | Phase::Deciding => return run.body.kind.is_planned(),
-        Phase::AwaitingApproval => return run.body.requested_by.starts_with("policy "),
+        Phase::AwaitingApproval => return run.body.is_by_policy(),
         _ => return false,
     };
     !run.steps.iter().any(|s| s.kind == kind && s.state != StepState::Waiting)

@@ -14,7 +14,7 @@ use crate::config::PlaneConfig;
 use crate::engine::journal::Entry;
 use crate::engine::{Decision, Effect, Engine, Input, PersonOrder, RefusedRequest, Snapshot};
 use crate::model::observation::Certificate;
-use crate::model::record::ChainedRecord;
+use crate::model::record::{ChainVerdict, ChainedRecord};
 use crate::model::view::{ClusterState, ClusterView, Phase, Verdict};
 use crate::model::{Digest, NodeId, Span, Timestamp};
 use crate::store::{self, Batch, Sqlite, Store, StoreError};
@@ -89,7 +89,7 @@ struct Plane {
     told: News,
     records: VecDeque<ChainedRecord>,
     verifier: Verifier,
-    chain: String,
+    chain: ChainVerdict,
     trouble: String,
     /// The disk failed: the process ends.
     broken: Option<StoreError>,
@@ -126,7 +126,7 @@ pub async fn run(config: PlaneConfig) -> Result<(), StartError> {
         told: News::default(),
         records: VecDeque::new(),
         verifier: Verifier::default(),
-        chain: "not verified yet".into(),
+        chain: ChainVerdict::NotChecked,
         trouble: String::new(),
         broken: None,
         config,
@@ -340,7 +340,7 @@ impl Plane {
             }
             for record in page {
                 if let Err(broken) = self.verifier.check(&record) {
-                    self.chain = broken.to_string();
+                    self.chain = ChainVerdict::Broken { how: broken.to_string() };
                     return Ok(());
                 }
                 self.records.push_back(record);
@@ -348,7 +348,7 @@ impl Plane {
                     self.records.pop_front();
                 }
             }
-            self.chain = format!("verified to record {}", self.verifier.so_far().0);
+            self.chain = ChainVerdict::Verified { to: self.verifier.so_far().0 };
         }
     }
 
@@ -424,9 +424,9 @@ impl Plane {
             }
             CallRequest::Audit { first, limit } => {
                 let verdict = match store::verify(&self.store) {
-                    Ok(Ok(count)) => format!("the chain verifies: {count} records"),
-                    Ok(Err(broken)) => broken.to_string(),
-                    Err(error) => error.to_string(),
+                    Ok(Ok(count)) => ChainVerdict::Verified { to: count },
+                    Ok(Err(broken)) => ChainVerdict::Broken { how: broken.to_string() },
+                    Err(error) => ChainVerdict::Unreadable { why: error.to_string() },
                 };
                 match self.store.records(first, limit.min(10_000)) {
                     Ok(records) => CallReply::Audit { records, chain: verdict },

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::model::WallTime;
+use crate::model::outlook::ForecastView;
 use crate::model::topology::{Cluster, Policy};
-use crate::model::view::{ClusterState, ClusterView, ForecastView};
+use crate::model::view::{ClusterState, ClusterView};
 use crate::sim::forecast::{self, Sample};
 use crate::sim::{self, Stand, whatif};
 

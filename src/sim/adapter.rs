@@ -279,7 +279,7 @@ impl World {
                 }
                 None => {
                     // Nothing to run yet: waits for somebody to clone.
-                    self.note_stopped(host, "empty", 0, None);
+                    self.note_stopped(host, StopEvidence::NOTHING, 0, None);
                     if let Some(agent) = &mut self.hosts[host].agent {
                         agent.resource.stopped = None;
                     }

@@ -11,7 +11,8 @@ use crate::agent::machine::{Effect, Found, Goal, Machine, Resource, Tenure, Turn
 use crate::lease::{Ack, Grant};
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::{
-    CheckTimes, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, StandbyFacts,
+    CheckTimes, NodeReport, PeerProbe, Pids, ResourceFacts, ResourceState, SIMULATED, STREAMING,
+    StandbyFacts,
 };
 use crate::model::planted::{Bug, planted};
 use crate::model::topology::Role;
@@ -615,7 +616,7 @@ impl World {
         let fresh = db.receiver.filter(|r| r.streaming && alive);
         let standbys = db.senders.iter().filter(|_| alive).map(|(i, s)| StandbyFacts {
             node: names[*i].clone(),
-            state: "streaming".into(),
+            state: STREAMING.into(),
             sync_state: "quorum".into(),
             sent: s.sent,
             flushed: s.flushed,
@@ -625,7 +626,7 @@ impl World {
         });
         let witness = here.node.role == Role::Witness;
         let resource = ResourceFacts {
-            kind: "sim".into(),
+            kind: SIMULATED.into(),
             version: "simulated".into(),
             state: agent.state.clone(),
             since: wall,

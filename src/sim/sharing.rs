@@ -9,7 +9,7 @@ use super::host::Task;
 use super::net::Carries;
 use super::world::{Event, World};
 use crate::agent::machine::Goal;
-use crate::model::observation::StandbyFacts;
+use crate::model::observation::{STREAMING, StandbyFacts};
 use crate::model::plan::PlanKind;
 use crate::model::topology::Role;
 use crate::model::view::Outcome;
@@ -235,7 +235,7 @@ impl World {
                 let (end, there) = (at(store.own.len()), at(store.confirmed[peer]));
                 StandbyFacts {
                     node: self.name(peer),
-                    state: "streaming".into(),
+                    state: STREAMING.into(),
                     sync_state: "async".into(),
                     sent: there,
                     flushed: there,

@@ -10,7 +10,7 @@ use crate::lease::{
 use crate::model::command::{Command, CommandReply};
 use crate::model::observation::NodeReport;
 use crate::model::plan::Plan;
-use crate::model::record::ChainedRecord;
+use crate::model::record::{ChainVerdict, ChainedRecord};
 use crate::model::share::Shares;
 use crate::model::view::{ClusterView, Explanation};
 use crate::model::{Digest, Member, Span, TimelineHistory, VoterSet};
@@ -216,7 +216,7 @@ pub enum CallReply {
     Audit {
         /// In order.
         records: Vec<ChainedRecord>,
-        /// Whether the whole chain verifies, in words.
-        chain: String,
+        /// Whether the whole chain verifies.
+        chain: ChainVerdict,
     },
 }

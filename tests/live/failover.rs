@@ -1,6 +1,7 @@
 //! The role moves: by a crash, by plan, by a lost host, a frozen agent, a cut cable.
 
 use quorate::lab::measure::Event;
+use quorate::model::record::ChainVerdict;
 use quorate::model::view::Outcome;
 
 use crate::{Cluster, nothing_lost, quick};
@@ -17,7 +18,7 @@ fn the_primarys_postgres_is_killed() {
     let forks = cluster.folder.path().join("lab/node-1/state/forks");
     assert!(std::fs::read_dir(forks).unwrap().count() > 0);
     cluster.until("the audit says what was given up, and where it is kept", 10, |v| {
-        v.records.iter().any(|r| r.record.rule == 105 && r.record.text.contains("and kept in"))
+        v.records.iter().any(|r| r.record.rule == 105 && r.record.text.contains("set aside in"))
     });
     // And once more, back.
     nothing_lost(&cluster.once(Event::Kill));
@@ -33,7 +34,7 @@ fn a_planned_switchover_loses_and_fails_nothing() {
         assert_eq!(report.failed, 0, "{report:?}");
     }
     let view = cluster.calm();
-    assert_eq!(view.chain, format!("verified to record {}", view.record_count));
+    assert_eq!(view.chain, ChainVerdict::Verified { to: view.record_count });
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod power;
 mod rebuilding;
 mod receivers;
 mod release;
+mod rolling;
 mod routers;
 mod serving;
 mod settings;
@@ -34,6 +35,7 @@ mod stops;
 mod store;
 mod twice;
 mod unseen;
+mod walk;
 
 use std::path::Path;
 use std::time::Duration;

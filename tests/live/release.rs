@@ -23,6 +23,12 @@ impl Cluster {
     }
 }
 
+/// What a release says that the next one has to be told.
+pub fn word_of(said: &str) -> String {
+    let word = said.split("--released ").last().unwrap();
+    word.split_whitespace().next().unwrap().to_owned()
+}
+
 #[test]
 fn a_cluster_is_given_back_and_its_servers_go_on() {
     let mut cluster = Cluster::start(quick());
@@ -50,11 +56,7 @@ fn a_cluster_is_given_back_and_its_servers_go_on() {
     assert_eq!(code, Some(2), "{said}");
     let (said, code) = release(&first, &["--begin", &first]);
     assert!(code == Some(0) && said.contains("is released"), "{said}");
-    let name_of = |said: &str| -> String {
-        let word = said.split("--released ").last().unwrap();
-        word.split_whitespace().next().unwrap().to_owned()
-    };
-    let first_named = name_of(&said);
+    let first_named = word_of(&said);
     // The other one has to wait for the primary, whatever is said, and no word is taken for another.
     let (said, code) = release(&last, &["--begin", &last]);
     assert!(code == Some(3) && said.contains("the primary is next"), "{said}");
@@ -63,7 +65,7 @@ fn a_cluster_is_given_back_and_its_servers_go_on() {
     assert!(code == Some(3) && said.contains("is not what the release"), "{said}");
     let (said, code) = release(&primary, &["--begin", &primary, "--released", &first_named]);
     assert!(code == Some(0), "{said}");
-    let named = format!("{first_named},{}", name_of(&said));
+    let named = format!("{first_named},{}", word_of(&said));
     let (said, code) =
         release(&last, &["--begin", &last, "--released", &named, "--primary", &primary]);
     assert!(code == Some(0), "{said}");

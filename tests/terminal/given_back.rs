@@ -122,3 +122,35 @@ fn a_storm_of_sizes_leaves_it_standing() {
     shell.terminal.write(b"\x03");
     shell.is_as_before();
 }
+
+/// Set for the process that has to panic.
+const PANICS: &str = "QUORATE_TEST_PANICS";
+
+/// Run by the test below, in a terminal of its own.
+#[test]
+fn panics_with_the_terminal_in_its_hands() {
+    if std::env::var_os(PANICS).is_some() {
+        let _guard = quorate::console::terminal::Guard::take().unwrap();
+        // Of another thread, as of a task: nobody unwinds past the guard.
+        let ended = std::thread::spawn(|| panic!("planted")).join();
+        assert!(ended.is_err());
+        std::process::abort();
+    }
+}
+
+/// A panic gives the terminal back before it speaks, so that what it says can be read.
+#[test]
+fn a_panic_gives_it_back_and_is_readable() {
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Pty::start((100, 30), home.path(), "/bin/sh", &["-i"]);
+    terminal.wait(PROMPT);
+    let before = terminal.state();
+    let own = std::env::current_exe().unwrap();
+    let name = "given_back::panics_with_the_terminal_in_its_hands";
+    terminal.write(format!("{PANICS}=1 {} --exact {name} --nocapture\n", own.display()));
+    terminal.wait("planted");
+    terminal.until("the shell's prompt, at the end", |screen| {
+        screen.trim_end().ends_with(PROMPT.trim_end())
+    });
+    assert_eq!(terminal.state(), before);
+}

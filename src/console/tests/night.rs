@@ -6,12 +6,13 @@ use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::observation::{
     HoldingFacts, NodeReport, Pids, ResourceFacts, ResourceState, VoteFacts,
 };
+use crate::model::outlook::{Answer, Death, ForecastView, IfDied, Next, Outlook, Then};
 use crate::model::plan::{Candidate, Check, Plan, PlanKind, Proposal, Step, StepKind};
-use crate::model::record::{ChainedRecord, Record};
+use crate::model::record::{ChainVerdict, ChainedRecord, Record};
 use crate::model::topology::{Role, Strategy};
 use crate::model::view::{
-    Act, ClusterState, ClusterView, ForecastView, HealthPart, HealthView, LayerView, NodeView,
-    Outcome, Outlook, Phase, PhaseView, RunView, StepState, StepView, Verdict, WayOut,
+    Act, ClusterState, ClusterView, HealthPart, HealthView, LayerView, Maker, NodeView, Outcome,
+    Owner, Phase, PhaseView, RunView, StepState, StepView, Verdict, WayOut,
 };
 use crate::model::{
     Digest, Epoch, Lsn, Member, NodeId, Position, Span, SyncSet, Timestamp, WallTime,
@@ -169,6 +170,14 @@ fn way(act: Act, text: &str, loss: Option<LossAccount>) -> WayOut {
     WayOut { act, text: text.into(), loss, needs: String::new() }
 }
 
+fn proved() -> LossAccount {
+    LossAccount::None {
+        proof: "both synchronous members hold 7/39FFFFD8".into(),
+        by: vec!["pg-dub-2".into(), "pg-fra-1".into()],
+        excluded: vec![],
+    }
+}
+
 fn forecast() -> ForecastView {
     ForecastView {
         made: NOW,
@@ -228,13 +237,13 @@ pub(super) fn pay_ledger() -> ClusterView {
         name: "pay-ledger".into(),
         environment: "PROD".into(),
         simulated: false,
-        source: "plane".into(),
+        source: Maker::Plane,
         made: NOW,
         state: ClusterState::Healthy,
         why: "every node is healthy and commits are confirmed as configured".into(),
         phase: PhaseView {
             phase: Phase::Steady,
-            owner: "nobody".into(),
+            owner: Owner::Nobody,
             age: Span::secs(11 * 86_400),
             ..PhaseView::default()
         },
@@ -251,19 +260,30 @@ pub(super) fn pay_ledger() -> ClusterView {
         plan: None,
         run: None,
         outlook: Outlook {
-            next: "nothing moves by itself while this holds".into(),
-            if_primary_died: "if pg-dub-1 died now → pg-dub-2 promotes · loss none (proved) · \
-                RTO ≈ 9.2 s (p95 11.0 s, p99 12.8 s), whole host ≈ 9.9 s (1040 runs, simulated \
-                2.0 s ago)"
-                .into(),
+            next: Next::Nothing,
+            if_primary_died: IfDied::Judged(Box::new(Death {
+                node: "pg-dub-1".into(),
+                failed: false,
+                then: Then::Promotes {
+                    to: "pg-dub-2".into(),
+                    asks: false,
+                    held_up: String::new(),
+                    loss: proved(),
+                    measured: None,
+                    bound: Span::millis(11_500),
+                },
+                fatal_host: None,
+            })),
             candidates: vec![
                 candidate("pg-dub-2", 1, None),
                 candidate("pg-fra-1", 2, None),
                 candidate("pg-fra-2", 3, None),
             ],
-            answer: "nothing moves because pg-dub-1 holds the role and is healthy; 3 nodes could \
-                take it"
-                .into(),
+            answer: Answer::Well {
+                primary: "pg-dub-1".into(),
+                verdict: Verdict::Healthy,
+                ready: 3,
+            },
             plan_news: String::new(),
             stuck: false,
             constraints: vec![
@@ -294,7 +314,7 @@ pub(super) fn pay_ledger() -> ClusterView {
             ],
         ),
         record_count: 1_204_771,
-        chain: "verified to record 1204771".into(),
+        chain: ChainVerdict::Verified { to: 1_204_771 },
     }
 }
 
@@ -346,11 +366,7 @@ pub(super) fn failover() -> Plan {
         requested_by: "policy pay".into(),
         reason: "pg-dub-1 failed".into(),
         least_fence: FenceRung::SyncFenced,
-        loss: LossAccount::None {
-            proof: "both synchronous members hold 7/39FFFFD8".into(),
-            by: vec!["pg-dub-2".into(), "pg-fra-1".into()],
-            excluded: vec![],
-        },
+        loss: proved(),
         max_loss_bytes: 0,
         accept_unknown_loss: false,
         budget: Span::secs(60),
@@ -400,7 +416,7 @@ pub(super) fn failing_over() -> ClusterView {
     }
     view.phase = PhaseView {
         phase: Phase::Claiming,
-        owner: "pg-dub-2".into(),
+        owner: Owner::Node("pg-dub-2".into()),
         age: Span::millis(3_800),
         deadline: Some(Span::millis(11_200)),
         at_deadline: "the plan stops and a person decides".into(),
@@ -444,7 +460,7 @@ pub(super) fn failing_over() -> ClusterView {
         verification: vec![],
         confidence: 0,
     });
-    view.outlook.next = "the run goes on by itself, also without this plane".into();
+    view.outlook.next = Next::Runs;
     view.records = records(
         1_204_804,
         &[
@@ -473,7 +489,7 @@ pub(super) fn verified() -> ClusterView {
     }
     view.phase = PhaseView {
         phase: Phase::Stabilising,
-        owner: "plane".into(),
+        owner: Owner::Plane,
         age: Span::secs(4),
         deadline: Some(Span::secs(26)),
         at_deadline: "back to steady if the role is held".into(),
@@ -530,7 +546,7 @@ pub(super) fn orders_eu() -> ClusterView {
     view.votes = 3;
     view.phase = PhaseView {
         phase: Phase::NeedsPerson,
-        owner: "a person".into(),
+        owner: Owner::Person,
         age: Span::secs(378),
         deadline: None,
         at_deadline: String::new(),
@@ -552,13 +568,21 @@ pub(super) fn orders_eu() -> ClusterView {
         ],
     };
     let lost = until(check("loss", false, "unknown", "0 B"), "ord-fra-1 or ord-dub-1 is heard");
+    let why = "the loss would be unknown and the policy tolerates 0 B".to_owned();
     view.outlook = Outlook {
-        next: "tried again every 10.0 s while: the loss would be unknown and the policy tolerates \
-            0 B"
-        .into(),
-        if_primary_died: "ord-fra-1 has failed → nobody could promote: ord-fra-2 (loss); \
-            ord-ams-1 (loss); ord-dub-1 (heard)"
-            .into(),
+        next: Next::Sought { every: Span::secs(10), why: why.clone() },
+        if_primary_died: IfDied::Judged(Box::new(Death {
+            node: "ord-fra-1".into(),
+            failed: true,
+            then: Then::NobodyEligible {
+                failing: vec![
+                    ("ord-fra-2".into(), vec!["loss".into()]),
+                    ("ord-ams-1".into(), vec!["loss".into()]),
+                    ("ord-dub-1".into(), vec!["heard".into()]),
+                ],
+            },
+            fatal_host: None,
+        })),
         candidates: vec![
             candidate("ord-fra-2", 0, Some(lost.clone())),
             candidate("ord-ams-1", 0, Some(lost.clone())),
@@ -568,9 +592,7 @@ pub(super) fn orders_eu() -> ClusterView {
                 Some(until(check("heard", false, "8 min 02 s ago", "2 s"), "its agent answers")),
             ),
         ],
-        answer: "ord-fra-1 failed, and nothing is done: the loss would be unknown and the policy \
-            tolerates 0 B"
-            .into(),
+        answer: Answer::Refused { primary: "ord-fra-1".into(), why },
         plan_news: String::new(),
         stuck: false,
         constraints: vec![lost, check("quorum", true, "3 of 5 in reach", "3")],
@@ -610,7 +632,7 @@ pub(super) fn ledger_us() -> ClusterView {
     plan.reason = "kernel update of pg-iad-1, CHG-4471".into();
     view.phase = PhaseView {
         phase: Phase::AwaitingApproval,
-        owner: "a person".into(),
+        owner: Owner::Person,
         age: Span::secs(439),
         deadline: Some(Span::secs(161)),
         at_deadline: "the plan is dropped".into(),
@@ -623,7 +645,7 @@ pub(super) fn ledger_us() -> ClusterView {
             way(Act::Dismiss { plan: plan.digest() }, "drop the plan that waits", None),
         ],
     };
-    view.outlook.next = "nothing, until a person executes or dismisses the plan".into();
+    view.outlook.next = Next::Waits { by_itself: true, left: Some(Span::secs(161)) };
     view.plan = Some(plan);
     view
 }

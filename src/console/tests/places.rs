@@ -201,6 +201,12 @@ fn the_audit_filters_and_proves() {
     write(&mut m, 0, "/rule:302");
     press(&mut m, 400, KeyCode::Enter);
     assert!(text(&m).contains("1 of 4 shown"), "{}", text(&m));
+    // As people type it: the number of a rule or of a record, and the time of day.
+    let records = night::orders_eu().records;
+    let passes =
+        |word: &str| records.iter().filter(|r| super::super::view::record_passes(r, word)).count();
+    assert_eq!((passes("302"), passes("312"), passes("38"), passes("03:06:3")), (1, 3, 1, 1));
+    assert_eq!(passes("nobody:knows"), 0);
     let mut forged = night::orders_eu();
     forged.records[1].record.text = "nothing happened".into();
     feed(&mut m, 500, Event::View(Box::new(forged)));

@@ -9,13 +9,14 @@ use super::page::{Page, Panel, left, right};
 use super::{parts, piece};
 use crate::audit::Verifier;
 use crate::engine::rules;
-use crate::model::record::ChainedRecord;
+use crate::model::record::{ChainVerdict, ChainedRecord};
 use crate::model::view::ClusterView;
 use crate::picture::band::{self, Mark};
 use crate::picture::{Ink, Said, number};
 
 /// Whether a word of a filter lets a record through: `rule:302`, `by:plane`, `kind:plan`,
-/// `epoch:3`, else anywhere in its sentence.
+/// `epoch:3`, else its rule, its number, the beginning of its time of day (UTC), or anywhere in its
+/// sentence or its actor.
 pub fn record_passes(record: &ChainedRecord, word: &str) -> bool {
     let r = &record.record;
     match word.split_once(':') {
@@ -23,8 +24,13 @@ pub fn record_passes(record: &ChainedRecord, word: &str) -> bool {
         Some(("epoch", value)) => r.epoch.to_string() == value,
         Some(("kind", value)) => r.kind.starts_with(value),
         Some(("by", value)) => r.actor.to_lowercase().contains(value),
-        Some(_) => false,
-        None => r.text.to_lowercase().contains(word) || r.actor.to_lowercase().contains(word),
+        _ => {
+            r.text.to_lowercase().contains(word)
+                || r.actor.to_lowercase().contains(word)
+                || r.rule.to_string() == word
+                || record.number.to_string() == word
+                || word.contains(':') && r.wall.clock().starts_with(word)
+        }
     }
 }
 
@@ -42,8 +48,9 @@ pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
     let shown = model.records().len();
     let first = match chain(view) {
         Err(why) => band::Line::badge(Mark::Critical, Ink::Bad, "BROKEN", Said::text(why)),
-        Ok(_) if view.chain.contains("breaks") => {
-            band::Line::badge(Mark::Critical, Ink::Bad, "BROKEN", Said::text(view.chain.clone()))
+        Ok(_) if matches!(view.chain, ChainVerdict::Broken { .. }) => {
+            let how = Said::text(view.chain.to_string());
+            band::Line::badge(Mark::Critical, Ink::Bad, "BROKEN", how)
         }
         Ok(here) => band::Line::badge(
             Mark::Holds,

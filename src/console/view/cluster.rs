@@ -10,13 +10,15 @@ use super::{chart, parts, piece};
 use crate::model::Span;
 use crate::model::observation::ResourceState;
 use crate::model::topology::{Role, Strategy};
-use crate::model::view::{Act, ClusterView, NodeView, Phase, Verdict};
+use crate::model::view::{Act, ClusterView, Maker, NodeView, Owner, Phase, Verdict};
 use crate::picture::band::has_no_vote;
 use crate::picture::rail::{self, Stop};
 use crate::picture::summary::{Attention, attention};
 use crate::picture::ways::{self, Way};
 use crate::picture::{Gauge, Ink, Said, number};
 
+/// From so many rows on, somebody who has to decide sees the nodes in words and their lag too.
+const TALL: u16 = 48;
 /// A silent node's last word is no word about now.
 const HEARD: Span = Span::secs(2);
 
@@ -45,15 +47,17 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
         );
     }
     panels.push(nodes(model, view, width));
-    if !yours {
+    if !yours || model.size.1 >= TALL {
         panels.push(detail(model, view, width));
         panels.extend(chart::lag(model, view, model.chosen("nodes"), width));
+    }
+    if !yours {
         // While something moves by itself, nobody is asked to do anything.
         if !ways.is_empty() && view.phase.phase == Phase::Steady {
             panels.push(may_do(model, &ways, width).least(2));
         }
     }
-    let (lines, marks) = parts::facts(model, view.records.iter().rev(), 60, width);
+    let (lines, marks) = parts::facts(model, view.records.iter().rev(), false, 60, width);
     panels.push(
         Panel::marked("facts", "LAST FACTS", lines, marks)
             .first(None)
@@ -99,14 +103,14 @@ pub(super) fn picture_age(model: &Model, view: &ClusterView) -> Said {
         "" => said,
         news => said.then(0, " · ").say(Ink::Warn, news),
     };
-    if view.source == "plane" {
+    if view.source == Maker::Plane {
         return said;
     }
     said.then(1, " · ").say(Ink::Warn, format!("by {}", view.source))
 }
 
 /// Each way in a sentence; below it what it loses, when writes are back, and what is typed.
-fn may_do(model: &Model, ways: &[Way], width: usize) -> Panel<'static> {
+pub(super) fn may_do(model: &Model, ways: &[Way], width: usize) -> Panel<'static> {
     let (mut lines, mut marks) = (vec![], vec![]);
     for way in ways {
         marks.push((lines.len(), way.name.clone()));
@@ -224,9 +228,9 @@ fn clock(view: &ClusterView, since: Span) -> Said {
         }
         return said;
     }
-    let acts = if p.owner == "the observers" { "act" } else { "acts" };
+    let acts = if p.owner == Owner::Observers { "act" } else { "acts" };
     let mut said = Said::new()
-        .say(Ink::Strong, p.owner.clone())
+        .say(Ink::Strong, p.owner.to_string())
         .say(Ink::Text, format!(" {acts} since {}", number::since(age)));
     if let Some(left) = p.deadline {
         let left = Span(left.0.saturating_sub(since.0));
@@ -283,7 +287,7 @@ const WITH_POSITION: usize = 104;
 /// And for its sessions.
 const WITH_SESSIONS: usize = 114;
 
-fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a> {
+pub(super) fn nodes<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a> {
     let name = name_width(view, width);
     let mut extra = String::new();
     if width >= WITH_REPLAY {

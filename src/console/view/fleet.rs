@@ -6,10 +6,10 @@ use super::super::command::Action;
 use super::super::model::{Model, Screen};
 use super::page::{Page, Panel, left, right};
 use super::{parts, piece};
-use crate::model::view::ClusterState;
+use crate::model::view::{ClusterState, NodeView};
 use crate::picture::band::{self, Mark};
 use crate::picture::summary::{Attention, Summary, in_order};
-use crate::picture::{Ink, Said, number};
+use crate::picture::{Ink, Said, number, ways};
 
 /// The clusters that pass the filter, in the order in which people should look.
 fn clusters(model: &Model) -> Vec<Summary> {
@@ -140,7 +140,7 @@ pub(super) fn page(model: &Model) -> Page<'_> {
     let mut records: Vec<_> =
         model.clusters.values().flat_map(|s| s.view.records.iter().rev().take(20)).collect();
     records.sort_by_key(|r| std::cmp::Reverse(r.record.wall));
-    let (lines, marks) = parts::facts(model, records.into_iter(), 12, width);
+    let (lines, marks) = parts::facts(model, records.into_iter(), total > 1, 60, width);
     panels.push(
         Panel::marked("facts", "LAST FACTS", lines, marks)
             .first(None)
@@ -240,10 +240,55 @@ fn beside(model: &Model, width: usize) -> Vec<Panel<'_>> {
         return vec![];
     };
     let Some(seen) = model.clusters.get(&s.cluster) else { return vec![] };
+    let view = &seen.view;
     let mut lines = vec![];
-    for line in band::of(&seen.view, model.moment.now.since(seen.at)) {
+    for line in band::of(view, model.moment.now.since(seen.at)) {
         lines.extend(parts::said(model, &line.said, 1, width));
         lines.push(Line::default());
     }
-    vec![Panel::lines("cluster", s.name.clone(), lines).least(12)]
+    let mut panels = vec![Panel::lines("cluster", s.name.clone(), lines).least(12)];
+    let ways = if ways::anything(view) { ways::ways(view) } else { vec![] };
+    if s.attention == Attention::Yours && !ways.is_empty() {
+        panels.push(super::cluster::may_do(model, &ways, width));
+    }
+    let of_node = |node: &NodeView| {
+        let (mark, ink) = model.glyphs.verdict(node.verdict);
+        let role = node.role.word();
+        let words = Said::text(format!("{} {role}", node.node)).say(
+            Ink::Muted,
+            match &*node.why {
+                "" => String::new(),
+                why => format!(" · {why}"),
+            },
+        );
+        parts::labelled(model, mark, ink, &words, 3, width)
+    };
+    panels.push(
+        Panel::lines("members", "ITS NODES", view.nodes.iter().flat_map(of_node).collect())
+            .least(view.nodes.len()),
+    );
+    let others = all.iter().filter(|o| {
+        o.cluster != s.cluster && matches!(o.attention, Attention::Yours | Attention::Stopped)
+    });
+    let mut lines = vec![];
+    for other in others {
+        let Some(seen) = model.clusters.get(&other.cluster) else { continue };
+        let said = Said::new().say(Ink::Strong, format!("{}: ", other.name)).and(
+            0,
+            "",
+            band::yours(&seen.view),
+        );
+        lines.extend(parts::labelled(
+            model,
+            model.glyphs.mark(Mark::Yours),
+            Ink::Warn,
+            &said,
+            3,
+            width,
+        ));
+    }
+    if !lines.is_empty() {
+        panels.push(Panel::lines("others", "OTHERS THAT NEED SOMEBODY", lines).least(2));
+    }
+    panels
 }

@@ -187,7 +187,7 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView, node: &'a NodeVi
     );
     panels.push(Panel::lines("log", "LOG POSITIONS", positions(model, view, node, width)).least(2));
     let of_it = || view.records.iter().rev().filter(|r| r.record.text.contains(node.node.as_str()));
-    let (facts, marks) = parts::facts(model, of_it(), 40, width);
+    let (facts, marks) = parts::facts(model, of_it(), false, 40, width);
     panels.push(Panel::marked("facts", "ITS LAST FACTS", facts, marks).first(None).least(2));
     let mut page = Page::new(panels);
     page.foot = Said::new().say(

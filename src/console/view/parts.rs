@@ -89,10 +89,12 @@ pub(super) fn sparkline(
     text
 }
 
-/// The newest records, newest first, one line each; the same sentence again is counted.
+/// The newest records, newest first, one line each; the same sentence again is counted. Of which
+/// cluster each is where `of_many` are listed.
 pub(super) fn facts<'a>(
     model: &'a Model,
     records: impl Iterator<Item = &'a ChainedRecord>,
+    of_many: bool,
     most: usize,
     width: usize,
 ) -> (Vec<Line<'static>>, Vec<(usize, String)>) {
@@ -112,7 +114,11 @@ pub(super) fn facts<'a>(
     for (record, times, oldest) in kept {
         marks.push((lines.len(), oldest.to_string()));
         let again = if times > 1 { format!(" · {times} times") } else { String::new() };
-        let text = Said::new().say(Ink::Text, record.record.text.clone()).say(Ink::Muted, again);
+        let cluster = if of_many { format!("{} ", record.record.cluster) } else { String::new() };
+        let text = Said::new()
+            .say(Ink::Strong, cluster)
+            .say(Ink::Text, record.record.text.clone())
+            .say(Ink::Muted, again);
         let rule = match record.record.rule {
             0 => "   ".to_owned(),
             rule => format!("{rule:>3}"),
@@ -127,7 +133,8 @@ pub(super) fn facts<'a>(
 /// By the same rule, in the same words but for what was measured.
 fn same(a: &ChainedRecord, b: &ChainedRecord) -> bool {
     use crate::model::record::shape;
-    a.record.rule == b.record.rule && shape(&a.record.text) == shape(&b.record.text)
+    (a.record.rule, &a.record.cluster) == (b.record.rule, &b.record.cluster)
+        && shape(&a.record.text) == shape(&b.record.text)
 }
 
 /// A check: measured against its limit; where it failed, what would change it.

@@ -12,6 +12,9 @@ use crate::model::view::{ClusterView, Outcome, RunView, StepState, StepView};
 use crate::picture::band::{self, Mark};
 use crate::picture::{Gauge, Ink, Said, number, ways};
 
+/// Facts of so many milliseconds before a run are shown with it.
+const LED_TO: i64 = 30_000;
+
 pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
     let Some(run) = &view.run else {
         let mut lines = band::of(view, model.since());
@@ -150,6 +153,18 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
         );
     }
     panels.push(proofs(model, run, width));
+    panels.push(super::cluster::nodes(model, view, width));
+    panels.extend(super::chart::lag(model, view, model.chosen("nodes"), width));
+    // Since it began, with what led to it.
+    let began = view.made.0 - i64::try_from(run.age.as_millis()).unwrap_or(i64::MAX) - LED_TO;
+    let of_run = view.records.iter().rev().filter(|r| r.record.wall.0 >= began);
+    let (lines, marks) = parts::facts(model, of_run, false, 60, width);
+    panels.push(
+        Panel::marked("facts", "WHAT WAS DECIDED", lines, marks)
+            .first(None)
+            .fact(Ink::Muted, "newest first")
+            .least(2),
+    );
     let mut page = Page::new(panels);
     page.keys = vec![Action::ReadAll, Action::NextPanel, Action::Cluster, Action::Audit];
     page.foot = if run.outcome.is_none() {

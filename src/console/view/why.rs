@@ -6,13 +6,13 @@ use super::super::model::Model;
 use super::page::{Page, Panel};
 use super::parts;
 use crate::model::view::ClusterView;
-use crate::picture::band;
-use crate::picture::{Ink, Said};
+use crate::picture::{Ink, band, outlook};
 
 pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
     let mut lines = band::of(view, model.since());
-    if !view.outlook.answer.is_empty() {
-        lines[0].said = Said::from_words(&view.outlook.answer, Ink::Text);
+    let answer = outlook::answer(&view.outlook.answer);
+    if !answer.is_empty() {
+        lines[0].said = answer;
     }
     lines
 }
@@ -41,7 +41,7 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
     panels.push(super::plan::candidates(model, &view.outlook.candidates, width));
     let refused = || view.records.iter().rev().filter(|r| is_refusal(&r.record.kind));
     let count = refused().count();
-    let (facts, marks) = parts::facts(model, refused(), 20, width);
+    let (facts, marks) = parts::facts(model, refused(), false, 20, width);
     panels.push(
         Panel::marked("refusals", "REFUSALS LATELY", facts, marks)
             .first(None)
@@ -52,10 +52,8 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
     page.typed = super::cluster::act(view);
     page.keys = vec![Action::NextPanel, Action::ReadAll, Action::Audit, Action::Back];
     page.foot = super::cluster::picture_age(model, view);
-    page.detail = vec![
-        Said::from_words(&view.outlook.answer, Ink::Text),
-        Said::from_words(&view.outlook.if_primary_died, Ink::Text),
-    ];
+    page.detail =
+        vec![outlook::answer(&view.outlook.answer), outlook::at_length(&view.outlook, view.made)];
     if let Some(width) = side {
         let mut lines = vec![];
         for node in &view.nodes {

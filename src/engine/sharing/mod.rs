@@ -13,6 +13,7 @@ use super::health;
 use super::mind::NodeMind;
 use super::{Engine, Verdict};
 use crate::model::observation::{NodeReport, ResourceState};
+use crate::model::outlook::{Gain, Then};
 use crate::model::share::{Pattern, Shares};
 use crate::model::topology::Node;
 use crate::model::view::ClusterState;
@@ -228,31 +229,19 @@ impl Engine {
         }
     }
 
-    /// "if node-1 died now → …".
-    pub(super) fn if_it_died(&self, node: &NodeId) -> String {
+    /// Who would carry what this node carries.
+    pub(super) fn shared_without(&self, node: &NodeId) -> Then {
         let distribution = self.without(std::slice::from_ref(node));
         let before = self.shares();
-        let mut gains: Vec<String> = vec![];
-        for (other, units) in &distribution.of {
+        let gain = |(other, after): (&NodeId, &u64)| {
             let had = before.of.get(other).copied().unwrap_or(0);
-            if *units > had {
-                let promoted = if had == 0 && self.cluster.pattern == Pattern::Hybrid {
-                    " (promoted)"
-                } else {
-                    ""
-                };
-                gains.push(format!("{other} {had} → {units}{promoted}"));
-            }
-        }
-        let shed = if distribution.shed > 0 {
-            format!(" · {} units are refused", distribution.shed)
-        } else {
-            String::new()
+            let promoted = had == 0 && self.cluster.pattern == Pattern::Hybrid;
+            let gain = Gain { node: other.clone(), before: had, after: *after, promoted };
+            (*after > had).then_some(gain)
         };
-        let gains =
-            if gains.is_empty() { "nobody can take more".to_owned() } else { gains.join(", ") };
-        format!(
-            "if {node} died now → {gains}{shed} · its newest writes wait on it until it is back"
-        )
+        Then::Shared {
+            gains: distribution.of.iter().filter_map(gain).collect(),
+            shed: distribution.shed,
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::units_of;
 use crate::engine::{Engine, Verdict};
 use crate::model::loss::{FenceRung, LossAccount};
 use crate::model::plan::{Candidate, Plan, PlanKind, Step, StepKind};
-use crate::model::share::{Conflicts, Pattern, ShareChange};
+use crate::model::share::{Conflicts, ShareChange};
 use crate::model::topology::{Node, Role};
 use crate::model::{Member, NodeId, Span};
 
@@ -364,18 +364,6 @@ impl Engine {
             15,
         ));
         steps
-    }
-
-    /// Who accepts writes, for people.
-    pub(in crate::engine) fn pattern_words(&self) -> &'static str {
-        match self.cluster.pattern {
-            Pattern::ActivePassive => "one node accepts writes",
-            Pattern::ActiveActive => "every node with a share accepts writes",
-            Pattern::Hybrid => {
-                "the nodes with a share accept writes; the others stand by for what those cannot \
-                    carry"
-            }
-        }
     }
 }
 

@@ -145,7 +145,7 @@ impl Engine {
 
     fn proved_words(&self, serving: &[&ShareChange]) -> String {
         let simulated = |s: &&&ShareChange| {
-            self.nodes[&s.node].report.as_ref().is_some_and(|r| r.resource.kind == "sim")
+            self.nodes[&s.node].report.as_ref().is_some_and(|r| r.resource.is_simulated())
         };
         if serving.iter().any(|s| simulated(&s)) {
             return "simulated: nothing was written".into();

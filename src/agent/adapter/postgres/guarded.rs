@@ -142,6 +142,7 @@ pub(super) fn guarded(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::observation::STREAMING;
     use crate::model::{Member, NodeId};
 
     fn set(k: usize) -> SyncSet {
@@ -153,7 +154,7 @@ mod tests {
             .iter()
             .map(|(node, lsn)| StandbyFacts {
                 node: NodeId::new(*node),
-                state: "streaming".into(),
+                state: STREAMING.into(),
                 sync_state: "quorum".into(),
                 sent: Lsn(*lsn),
                 flushed: Lsn(*lsn),

@@ -171,6 +171,8 @@ struct Driver {
     archive_fails: Option<(Timestamp, ArchiveFails)>,
     /// What in the configuration files keeps every reload from working.
     unreadable: String,
+    /// What a start would run, and when that was looked at.
+    installed: (Option<Timestamp>, String),
     /// Replication connections to the peers, as tried.
     reaches: Reaches,
 }
@@ -178,6 +180,7 @@ struct Driver {
 /// Runs until the runtime goes away. The server goes on: only goals stop it.
 pub async fn run(setup: Setup, mut port: Port) {
     let kind = "postgres".to_owned();
+    let setup_version = setup.programs.version.clone();
     let mut driver = Driver {
         facts: ResourceFacts {
             kind,
@@ -211,6 +214,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         slots: (None, vec![]),
         archive_fails: None,
         unreadable: String::new(),
+        installed: (None, setup_version),
         reaches: Reaches::default(),
     };
     driver.recall();

@@ -64,6 +64,11 @@ pub enum ProgramError {
     },
 }
 
+/// "postgres (PostgreSQL) 15.14 (Debian …)": the number in it.
+fn version_in(said: &str) -> Option<&str> {
+    said.split_whitespace().nth(2)
+}
+
 impl Programs {
     /// Looks in `folder` if given; else on PATH, then where Debian and RPM put it, newest first.
     ///
@@ -112,14 +117,21 @@ impl Programs {
             }));
         }
         let output = std::process::Command::new(&postgres).arg("--version").output().ok()?;
-        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let major = version.split_whitespace().nth(2)?.split('.').next()?.parse().ok()?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let version = version_in(&said)?.to_owned();
+        let major = version.split('.').next()?.parse().ok()?;
         Some(if SUPPORTED.contains(&major) {
-            let version = version.split_whitespace().nth(2).unwrap_or_default().to_owned();
             Ok(Self { folder, mark: None, major, version })
         } else {
-            Err(ProgramError::Unsupported { found: version, folder: folder.display().to_string() })
+            Err(ProgramError::Unsupported { found: said, folder: folder.display().to_string() })
         })
+    }
+
+    /// The version that is there now; `None` while it cannot be asked, as in the middle of an
+    /// upgrade.
+    pub async fn installed(&self) -> Option<String> {
+        let output = self.command("postgres").arg("--version").output().await.ok()?;
+        version_in(&String::from_utf8_lossy(&output.stdout)).map(str::to_owned)
     }
 
     /// The path of one program.

@@ -131,7 +131,7 @@ impl Driver {
                 return failed("the server ended while a changed synchronous set was taken up");
             }
             let named = |node: &NodeId| sync.members.iter().any(|m| m.node == *node);
-            let standbys = self.facts.standbys.iter().filter(|s| s.state == "streaming");
+            let standbys = self.facts.standbys.iter().filter(|s| s.streams());
             let taken_up = standbys
                 .into_iter()
                 .all(|s| (s.sync_state != "async") == (named(&s.node) && sync.k > 0));

@@ -241,7 +241,11 @@ impl Driver {
         let what = format!(
             "its log of timeline {timeline} from {from} {range}, is not in the history that it follows"
         );
-        let done = format!("given up, and kept in {} ({segments} segments)", folder.display());
+        let done = format!(
+            "set aside in {} ({segments} segments): quorate fork show looks into it; whether \
+             anything acknowledged is in it says the loss account of the move that left it",
+            folder.display()
+        );
         if !self.facts.found.iter().any(|f| f.what == what && f.done == done) {
             self.note_found(what, done);
         }

@@ -110,10 +110,30 @@ impl Driver {
             reaches: tried.into_iter().map(reach).collect(),
             slots: self.slots.1.clone(),
             unreadable: self.unreadable.clone(),
+            installed: Some(&self.installed.1)
+                .filter(|installed| **installed != self.facts.version)
+                .cloned()
+                .unwrap_or_default(),
             archive: self.archive_fails.clone().map(|(at, fails)| ArchiveFails {
                 age: fails.age + host::now().since(at),
                 ..fails
             }),
+        }
+    }
+
+    /// Programs are replaced under a server that runs.
+    async fn look_at_versions(&mut self) {
+        if let Ok(client) = self.client().await
+            && let Ok(version) = sql::server_version(client).await
+        {
+            self.facts.version = version;
+        }
+        let now = host::now();
+        if self.installed.0.is_none_or(|at| now.since(at) >= Span::from(TRY_INTERVAL)) {
+            self.installed.0 = Some(now);
+            if let Some(installed) = self.setup.programs.installed().await {
+                self.installed.1 = installed;
+            }
         }
     }
 
@@ -128,6 +148,7 @@ impl Driver {
         if let Ok(slots) = sql::slots(client, major).await {
             self.slots = (Some(now), slots);
         }
+        self.look_at_versions().await;
         if let Ok(client) = self.client().await
             && let Ok(unreadable) = sql::unreadable(client).await
         {

@@ -498,6 +498,15 @@ pub async fn unreadable(client: &Session) -> Result<Option<String>, LookError> {
     Ok(client.query(sql, &[]).await?.first().map(|row| row.get("what")))
 }
 
+/// The version of the server that runs; its programs may have been replaced since it was started.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn server_version(client: &Session) -> Result<String, LookError> {
+    let sql = "SELECT split_part(current_setting('server_version'), ' ', 1)";
+    Ok(client.query_one(sql, &[]).await?.get(0))
+}
+
 /// On which line a primary writes.
 ///
 /// # Errors

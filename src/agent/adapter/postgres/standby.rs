@@ -71,7 +71,7 @@ impl Driver {
                         self.resource.writable = false;
                         self.state(ResourceState::Stopped(StopEvidence {
                             at: host::wall(),
-                            how: "empty".into(),
+                            how: StopEvidence::NOTHING.into(),
                             killed: 0,
                             remaining: 0,
                             final_position: None,

@@ -19,7 +19,8 @@ use crate::agent::host;
 use crate::agent::machine::{Goal, Manner, Resource, Upstream};
 use crate::config::agent::{PostgresConfig, Route};
 use crate::model::observation::{
-    CheckTimes, Found, ResourceFacts, ResourceState, Setback, StandbyFacts, StopEvidence,
+    CheckTimes, Found, ResourceFacts, ResourceState, SIMULATED, STREAMING, Setback, StandbyFacts,
+    StopEvidence,
 };
 use crate::model::{Lsn, NodeId, Span, SyncSet, Timestamp};
 use database::{Answer, Request, Status};
@@ -55,7 +56,7 @@ pub async fn run(
     mut port: Port,
 ) {
     let facts = ResourceFacts {
-        kind: "sim".into(),
+        kind: SIMULATED.into(),
         version: "simulated".into(),
         since: host::wall(),
         unsynchronised_sessions: Some(0),
@@ -293,7 +294,8 @@ impl Driver {
         self.find_data();
         let evidence = StopEvidence {
             at: host::wall(),
-            how: if log::has_data(&self.config.data_dir) { how } else { "empty" }.into(),
+            how: if log::has_data(&self.config.data_dir) { how } else { StopEvidence::NOTHING }
+                .into(),
             killed,
             remaining: 0,
             final_position: self.resource.position,
@@ -389,7 +391,7 @@ impl Driver {
         };
         let standby = |(node, at): (&String, &Lsn)| StandbyFacts {
             node: NodeId::new(node),
-            state: "streaming".into(),
+            state: STREAMING.into(),
             sync_state: if names.contains(&node.as_str()) { "quorum" } else { "async" }.into(),
             sent: position.lsn,
             flushed: *at,

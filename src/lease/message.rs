@@ -152,6 +152,9 @@ pub enum Refusal {
     NewerEpoch {
         /// Which.
         epoch: Epoch,
+        /// For whom it voted there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Member>,
     },
     /// Its promise to another holder still binds it.
     Promised {
@@ -185,7 +188,7 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Refusal::Stranger { why } => write!(f, "stranger: {why}"),
-            Refusal::NewerEpoch { epoch } => write!(f, "knows epoch {epoch}"),
+            Refusal::NewerEpoch { epoch, .. } => write!(f, "knows epoch {epoch}"),
             Refusal::Promised { to: Some(to), left } => {
                 write!(f, "promised to {} for another {left}", to.node)
             }

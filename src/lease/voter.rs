@@ -336,7 +336,7 @@ impl Voter {
             return refuse(Refusal::Released { epoch: change.epoch });
         }
         if !own && !newer {
-            return refuse(Refusal::NewerEpoch { epoch: self.record.epoch });
+            return refuse(self.knows_newer());
         }
         if newer && let Err(refusal) = self.free_for(now, &change.holder) {
             return refuse(refusal);
@@ -413,7 +413,7 @@ impl Voter {
         }
         let newer = renew.epoch > self.record.epoch;
         if !own && !newer {
-            return refuse(Refusal::NewerEpoch { epoch: self.record.epoch });
+            return refuse(self.knows_newer());
         }
         if newer && let Err(refusal) = self.free_for(now, &renew.holder) {
             return refuse(refusal);
@@ -490,6 +490,10 @@ impl Voter {
         }
     }
 
+    fn knows_newer(&self) -> Refusal {
+        Refusal::NewerEpoch { epoch: self.record.epoch, of: self.record.holder.clone() }
+    }
+
     /// Whether a claim would be granted now, apart from the cut.
     pub fn would_grant(
         &self,
@@ -499,13 +503,13 @@ impl Voter {
     ) -> Result<(), Refusal> {
         self.takes(&claim.voters, &claim.candidate)?;
         if let Some(floor) = claim.voters.override_floor().filter(|floor| claim.epoch <= *floor) {
-            return Err(Refusal::NewerEpoch { epoch: floor });
+            return Err(Refusal::NewerEpoch { epoch: floor, of: None });
         }
         let again = claim.epoch == self.record.epoch
             && self.record.holder.as_ref() == Some(&claim.candidate)
             && self.speakers.is_last(&claim.candidate, claim.process);
         if claim.epoch <= self.record.epoch && !again {
-            return Err(Refusal::NewerEpoch { epoch: self.record.epoch });
+            return Err(self.knows_newer());
         }
         if self.record.released_by(claim.epoch, &claim.candidate).is_some() {
             return Err(Refusal::Released { epoch: claim.epoch });

@@ -532,11 +532,7 @@ impl World {
             let db = &mut self.hosts[other].db;
             db.senders.remove(&host);
             if reached && db.receiver.is_some_and(|r| r.from == host) {
-                if let Some(receiver) = &mut db.receiver {
-                    receiver.streaming = false;
-                }
-                let starts = db.starts;
-                self.after(RETRY, Event::Connect { host: other, starts });
+                self.stream_ended(other, RETRY);
             }
         }
         if let Some(born) = self.hosts[host].agent.as_ref().map(|a| a.born) {

@@ -54,6 +54,9 @@ pub(super) struct Sender {
 pub(super) struct Receiver {
     pub(super) from: usize,
     pub(super) connection: u64,
+    /// It tries one connection after the other, and nobody else does: whoever follows anew ends the
+    /// tries of before.
+    pub(super) tries: u64,
     pub(super) streaming: bool,
     pub(super) heard: Timestamp,
 }

@@ -178,9 +178,22 @@ impl World {
         if db.receiver.is_some_and(|r| r.from == from && r.streaming) {
             return;
         }
-        db.receiver = Some(Receiver { from, connection, streaming: false, heard: self.now });
+        let receiver =
+            Receiver { from, connection, tries: connection, streaming: false, heard: self.now };
+        db.receiver = Some(receiver);
         let starts = db.starts;
-        self.after(Span::millis(2), Event::Connect { host, starts });
+        self.after(Span::millis(2), Event::Connect { host, starts, tries: connection });
+    }
+
+    /// Its stream ended: it tries again, after that.
+    pub(super) fn stream_ended(&mut self, host: usize, after: Span) {
+        let db = &mut self.hosts[host].db;
+        let Some(receiver) = &mut db.receiver else { return };
+        let tries = self.connections + 1;
+        self.connections = tries;
+        (receiver.streaming, receiver.tries) = (false, tries);
+        let starts = db.starts;
+        self.after(after, Event::Connect { host, starts, tries });
     }
 
     pub(super) fn disconnect(&mut self, host: usize) {
@@ -194,16 +207,17 @@ impl World {
         }
     }
 
-    pub(super) fn connect(&mut self, host: usize, starts: u64) {
+    pub(super) fn connect(&mut self, host: usize, starts: u64, tries: u64) {
         let db = &mut self.hosts[host].db;
         if !db.running || db.primary || db.starts != starts {
             return;
         }
+        let waits = db.receiver.filter(|r| !r.streaming && r.tries == tries);
+        let Some(receiver) = waits else { return };
         if db.hung {
-            self.after(RECONNECT, Event::Connect { host, starts });
+            self.after(RECONNECT, Event::Connect { host, starts, tries });
             return;
         }
-        let Some(receiver) = db.receiver.filter(|r| !r.streaming) else { return };
         let connection = self.connections + 1;
         self.connections = connection;
         db.receiver = Some(Receiver { connection, ..receiver });
@@ -216,7 +230,7 @@ impl World {
                 Event::Connected { to: receiver.from, from: host, connection, at: position },
             );
         }
-        self.after(RECONNECT, Event::Connect { host, starts });
+        self.after(RECONNECT, Event::Connect { host, starts, tries });
     }
 
     pub(super) fn connected(&mut self, to: usize, from: usize, connection: u64, at: Position) {
@@ -248,12 +262,9 @@ impl World {
             return;
         }
         db.senders.retain(|_, s| now.since(s.heard) < STREAM_SILENCE_MAX);
-        if let Some(receiver) =
-            db.receiver.filter(|r| r.streaming && now.since(r.heard) >= STREAM_SILENCE_MAX)
-        {
-            db.receiver = Some(Receiver { streaming: false, ..receiver });
-            let starts = db.starts;
-            self.after(Span::millis(5), Event::Connect { host, starts });
+        let silent = |r: &Receiver| r.streaming && now.since(r.heard) >= STREAM_SILENCE_MAX;
+        if db.receiver.as_ref().is_some_and(silent) {
+            self.stream_ended(host, Span::millis(5));
         }
         if says {
             let standbys: Vec<(usize, Sender)> =

@@ -107,7 +107,7 @@ pub(super) enum Event {
     /// A standby's confirmation.
     LogAck { to: usize, from: usize, connection: u64, flushed: Lsn },
     /// A standby tries to connect.
-    Connect { host: usize, starts: u64 },
+    Connect { host: usize, starts: u64, tries: u64 },
     /// The upstream hears of it.
     Connected { to: usize, from: usize, connection: u64, at: Position },
     /// A client's write arrives.
@@ -517,7 +517,7 @@ impl World {
             Event::LogAck { to, from, connection, flushed } => {
                 self.log_confirmed(to, from, connection, flushed)
             }
-            Event::Connect { host, starts } => self.connect(host, starts),
+            Event::Connect { host, starts, tries } => self.connect(host, starts, tries),
             Event::Connected { to, from, connection, at } => {
                 self.connected(to, from, connection, at)
             }

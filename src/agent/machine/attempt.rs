@@ -746,7 +746,7 @@ impl Machine {
 
     pub(super) fn claim_refused(&mut self, by: &NodeId, refusal: &Refusal) {
         if let Some(attempt) = &mut self.attempt {
-            if let Refusal::NewerEpoch { epoch } = refusal {
+            if let Refusal::NewerEpoch { epoch, .. } = refusal {
                 attempt.highest = attempt.highest.max(*epoch);
             }
             attempt.why = format!("{by}: {refusal}");

@@ -385,11 +385,14 @@ impl Machine {
     /// A voter did not promise. One that knows a higher epoch is stranded: the holder climbs above
     /// it.
     pub(super) fn not_acked(&mut self, now: Timestamp, by: &NodeId, why: &Refusal) {
-        let Refusal::NewerEpoch { epoch } = why else { return };
+        let Refusal::NewerEpoch { epoch, of } = why else { return };
         let Tenure::Holding { holder, stopping: None, promoted: Some(_), .. } = &self.tenure else {
             return;
         };
-        if *epoch >= holder.epoch() && holder.holds(now) && self.attempt.is_none() {
+        // A voter that voted for this holder, up to the epoch that it holds, answered a renewal of
+        // before a climb: another climb would only leave the next such answer under way.
+        let mine = of.as_ref() == Some(&self.setup.me) && *epoch <= holder.epoch();
+        if !mine && *epoch >= holder.epoch() && holder.holds(now) && self.attempt.is_none() {
             self.complaint = format!("{by} knows epoch {epoch}: climbing above it");
             self.attempt = Some(Attempt::new(now, Reason::Climb, *epoch));
         }

@@ -1,7 +1,7 @@
 //! One agent, input by input: what it holds, when it lets go, what it refuses.
 
 use super::*;
-use crate::lease::{Ack, EpochSync, Holder, Renew};
+use crate::lease::{Ack, EpochSync, Holder, Refusal, Renew};
 use crate::model::VoterSet;
 use crate::model::WallTime;
 use crate::model::command::{HistoryOrder, Order, OverrideOrder, VoterOrder};
@@ -591,4 +591,20 @@ fn data_that_changed_since_the_win_is_not_promoted() {
     let other = Resource { data, writable: false, history: None, ..writable(&machine) };
     drop(machine.observed(at(10), other));
     assert!(matches!(machine.goal(), Goal::Stopped(Manner::Kill)), "{:?}", machine.goal());
+}
+
+/// Each climb left refused renewals of the epoch before under way, which made the next: with 80 ms
+/// each way 74 in 26 s.
+#[test]
+fn a_late_answer_to_a_renewal_from_before_a_climb_is_no_reason_for_another() {
+    let refused = |of: &str| PeerReply::Refused {
+        by: member("n2"),
+        why: Refusal::NewerEpoch { epoch: Epoch(2), of: Some(member(of)) },
+    };
+    let mut machine = holding();
+    let _ = machine.reply(at(10), &"n2".into(), refused("n1"));
+    assert!(machine.attempt.is_none(), "n2 voted for n1 there: {:?}", machine.complaint);
+    // Voted for another there, it is stranded.
+    let _ = machine.reply(at(11), &"n2".into(), refused("n3"));
+    assert!(machine.attempt.is_some());
 }

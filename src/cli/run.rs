@@ -376,6 +376,7 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> Result<Outcome> {
         confirm: arguments.confirm.clone(),
         reason: arguments.reason.clone(),
         output: arguments.output,
+        planned_only: false,
     };
     super::runtime()?.block_on(async {
         let client = Person::client(&identity)?;
@@ -394,6 +395,8 @@ pub(super) struct Move {
     pub(super) reason: String,
     /// How it is shown.
     pub(super) output: Option<Format>,
+    /// Not where the primary has failed meanwhile: that is another decision.
+    pub(super) planned_only: bool,
 }
 
 /// Makes the plan, shows it, has it confirmed, and follows it to its end.
@@ -402,13 +405,21 @@ pub(super) async fn move_role(
     identity: &Identity,
     wanted: Move,
 ) -> Result<Outcome> {
-    let Move { to, confirm, reason, output } = wanted;
+    let Move { to, confirm, reason, output, planned_only } = wanted;
     let proposal =
         Proposal { to: to.map(NodeId::new), reason: reason.clone(), ..Proposal::default() };
     let (plan, digest) = match propose(client, proposal).await? {
         Ok(made) => made,
         Err(refused) => return Ok(refused),
     };
+    if planned_only && !plan.kind.is_planned() {
+        eprintln!(
+            "quorate: refused (plan): it became a {}: plan {} waits for a person's decision",
+            plan.kind.word(),
+            digest.short()
+        );
+        return Ok(Outcome::Refused);
+    }
     if Format::or_default(output) == Format::Table {
         show(&plan, &digest);
         say!("");

@@ -42,7 +42,10 @@ pub(super) fn act(model: &mut Model, action: Action, argument: &str) -> Vec<Comm
         Action::Run => to(model, Screen::Run),
         Action::Audit => to(model, Screen::Audit),
         Action::WhatIf if model.place() == Screen::Why => {
-            model.tell("what would happen is on this page already, below what is so now", false);
+            model.tell(
+                "what would happen if the primary died now is on this page, below the candidates",
+                false,
+            );
         }
         Action::Why | Action::WhatIf => to(model, Screen::Why),
         Action::Log => to(model, Screen::Log),
@@ -178,6 +181,14 @@ fn open(model: &mut Model) -> Vec<Command> {
             to(model, Screen::Node);
         }
         "facts" | "refusals" => {
+            // Of a list of several clusters it says of which.
+            let key = match key.rsplit_once('/') {
+                Some((cluster, number)) => {
+                    choose_cluster(model, crate::model::ClusterId::new(cluster));
+                    number.to_owned()
+                }
+                None => key,
+            };
             model.filters.remove(&Screen::Audit);
             model.selected.insert((Screen::Audit, "records"), key);
             to(model, Screen::Audit);

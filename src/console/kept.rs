@@ -8,8 +8,8 @@ use super::event::Moment;
 use super::model::Seen;
 use super::settings::Settings;
 use super::view::Glyphs;
+use crate::model::Span;
 use crate::model::view::ClusterView;
-use crate::model::{Span, Timestamp};
 
 /// Settings, and what is wrong with the file when something is.
 pub(super) fn settings() -> (Settings, Option<String>) {
@@ -50,7 +50,7 @@ pub(super) fn picture(plane: &str, moment: Moment) -> Option<Seen> {
     let bytes = std::fs::read(picture_path(plane)?).ok()?;
     let view: ClusterView = serde_json::from_slice(&bytes).ok()?;
     let old = Span::millis(u64::try_from(moment.wall.0 - view.made.0).unwrap_or(0));
-    Some(Seen { view: view.into(), at: Timestamp(moment.now.0.saturating_sub(old.0)) })
+    Some(Seen { view: view.into(), at: moment.now, older: old })
 }
 
 /// Keeps a picture for the next start. One that cannot be kept is missed by nobody.

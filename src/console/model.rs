@@ -15,7 +15,7 @@ use super::theme::Theme;
 use super::view::Glyphs;
 use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
-use crate::model::{ClusterId, NodeId, Span, Timestamp};
+use crate::model::{ClusterId, NodeId, Span, Timestamp, WallTime};
 use crate::picture::number;
 
 /// A screen.
@@ -115,6 +115,15 @@ pub struct Seen {
     pub view: Arc<ClusterView>,
     /// When it came, by the console's clock.
     pub at: Timestamp,
+    /// How old it was then: one that was kept may be older than the clock, which begins at a boot.
+    pub older: Span,
+}
+
+impl Seen {
+    /// How old it is.
+    pub fn age(&self, now: Timestamp) -> Span {
+        Span(now.since(self.at).0.saturating_add(self.older.0))
+    }
 }
 
 /// One line for the person.
@@ -154,6 +163,8 @@ pub struct Model {
     pub clusters: BTreeMap<ClusterId, Seen>,
     /// Which cluster is looked at.
     pub cluster: Option<ClusterId>,
+    /// The id or the name of the one that was asked for, until it is seen.
+    pub wanted: Option<String>,
     /// How far each node was behind, lately.
     pub lags: BTreeMap<(ClusterId, NodeId), Lag>,
     /// The frozen picture, and how many came since.
@@ -222,6 +233,7 @@ impl Model {
             clusters: BTreeMap::new(),
             lags: BTreeMap::new(),
             cluster: None,
+            wanted: None,
             frozen: None,
             screen: Screen::Cluster,
             before: Screen::Fleet,
@@ -272,7 +284,7 @@ impl Model {
     /// How old the picture on the screen is, while it goes on.
     pub fn since(&self) -> Span {
         match (&self.frozen, self.seen()) {
-            (None, Some(seen)) => self.moment.now.since(seen.at),
+            (None, Some(seen)) => seen.age(self.moment.now),
             _ => Span::ZERO,
         }
     }
@@ -283,7 +295,7 @@ impl Model {
     }
     /// How old the newest picture is.
     pub fn age(&self) -> Option<Span> {
-        self.seen().map(|s| self.moment.now.since(s.at))
+        self.seen().map(|s| s.age(self.moment.now))
     }
     /// Why the data cannot be acted on; `None` while it is fresh.
     pub fn stale(&self) -> Option<String> {
@@ -329,17 +341,39 @@ impl Model {
         }
         self.told = Some(told);
     }
-    /// A moment of the day, in the zone that is set.
-    pub fn clock(&self, wall: crate::model::WallTime) -> String {
+    /// A moment in the zone that is set: of today its time, of another day its date too.
+    pub fn clock(&self, wall: WallTime) -> String {
         if self.settings.local {
-            let shifted = crate::model::WallTime(wall.0 + i64::from(self.zone) * 1_000);
+            let shifted = self.local(wall);
             let (hours, minutes) = (self.zone / 3_600, self.zone.abs() / 60 % 60);
             let clock = shifted.clock();
             let zone =
                 if minutes == 0 { format!("{hours:+}") } else { format!("{hours:+}:{minutes:02}") };
-            format!("{}{zone}", clock.trim_end_matches('Z'))
+            let today = self.local(self.moment.wall);
+            let words = on_its_day(shifted, today, clock.trim_end_matches('Z').to_owned());
+            format!("{words}{zone}")
         } else {
-            wall.clock()
+            on_its_day(wall, self.moment.wall, wall.clock().trim_end_matches('Z').to_owned()) + "Z"
         }
+    }
+    /// Cells of a column of moments, of which that is the oldest.
+    pub fn clock_cells(&self, oldest: WallTime) -> usize {
+        let cells = |wall| self.clock(wall).chars().count();
+        cells(oldest).max(cells(self.moment.wall))
+    }
+    fn local(&self, wall: WallTime) -> WallTime {
+        WallTime(wall.0 + i64::from(self.zone) * 1_000)
+    }
+}
+
+/// A time of day, with seconds today and with the date on another day.
+fn on_its_day(wall: WallTime, today: WallTime, clock: String) -> String {
+    let (whole, now) = (wall.rfc3339(), today.rfc3339());
+    let day = |text: &str| text.split('T').next().unwrap_or_default().to_owned();
+    match (day(&whole).split_once('-'), clock.rsplit_once(':')) {
+        (Some((_, date)), Some((minute, _))) if day(&whole) != day(&now) => {
+            format!("{date} {minute}")
+        }
+        _ => clock,
     }
 }

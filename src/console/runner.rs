@@ -145,10 +145,8 @@ pub async fn run(source: Source, options: Options) -> Result<(), String> {
             model.clusters.insert(seen.view.cluster.clone(), seen);
         }
     }
-    model.cluster = options
-        .cluster
-        .map(crate::model::ClusterId::new)
-        .or_else(|| model.clusters.keys().next().cloned());
+    model.wanted = options.cluster;
+    model.cluster = model.clusters.keys().next().cloned();
     // A signal that comes as soon as the terminal is taken finds it given back.
     let mut end = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;

@@ -48,13 +48,22 @@ pub fn update(model: &mut Model, moment: Moment, event: Event) -> Vec<Command> {
         Event::Wheel(_) | Event::Tick => vec![],
         Event::Resize(width, height) => {
             model.size = (width, height);
+            let small = width < view::SIZE_MIN.0 || height < view::SIZE_MIN.1;
+            let asks = matches!(model.overlay, Some(Overlay::Confirm(_) | Overlay::Sure(_)));
+            if small && asks {
+                // What cannot be read is not confirmed.
+                model.overlay = None;
+                model.tell("the terminal became too small: nothing was done", true);
+            }
             vec![]
         }
         Event::Link(link) => {
             on_link(model, link);
             vec![]
         }
-        Event::View(view) => on_view(model, Seen { view: view.into(), at: moment.now }),
+        Event::View(view) => {
+            on_view(model, Seen { view: view.into(), at: moment.now, older: Span::ZERO })
+        }
         Event::Reply(reply) => {
             on_reply(model, reply);
             vec![]
@@ -102,8 +111,20 @@ fn on_view(model: &mut Model, seen: Seen) -> Vec<Command> {
     if let Some((_, missed)) = &mut model.frozen {
         *missed += 1;
     }
-    if model.cluster.is_none() {
+    // One that was only kept is no reason to look past those that are there.
+    let kept = |s: &Seen| s.older > Span::ZERO;
+    if model.cluster.is_none() || model.seen().is_some_and(kept) {
         model.cluster = Some(seen.view.cluster.clone());
+    }
+    if let Some(wanted) = model.wanted.take() {
+        if seen.view.cluster.as_str() == wanted || seen.view.name == wanted {
+            model.cluster = Some(seen.view.cluster.clone());
+        } else {
+            if !model.clusters.values().any(|s| !kept(s)) {
+                model.tell(format!("cluster {wanted} was not seen here yet"), true);
+            }
+            model.wanted = Some(wanted);
+        }
     }
     note_lags(model, &seen);
     model.clusters.insert(seen.view.cluster.clone(), seen);
@@ -223,6 +244,11 @@ fn on_paste(model: &mut Model, text: &str) {
         Some(Overlay::Palette { input, .. } | Overlay::Filter(input)) => {
             for c in text.chars().filter(|c| !c.is_control()).take(128) {
                 input.handle(tui_input::InputRequest::InsertChar(c));
+            }
+            let text = input.value().to_owned();
+            if matches!(model.overlay, Some(Overlay::Filter(_))) {
+                let place = model.place();
+                model.filters.insert(place, text);
             }
         }
         _ => model.tell("a paste is not taken as keys", false),
@@ -353,6 +379,10 @@ fn on_read_all(model: &mut Model, key: &KeyEvent, scroll: usize) -> Vec<Command>
 fn on_refused(model: &mut Model, key: &KeyEvent, check: String, why: String) -> Vec<Command> {
     match bound(model, key) {
         Some(Action::Open | Action::Back | Action::ReadAll) => vec![],
+        Some(Action::Why) => {
+            go::to(model, Screen::Why);
+            vec![]
+        }
         Some(Action::Quit) => vec![Command::Quit],
         Some(Action::Copy) => {
             let text = format!("refused by {check}: {why}");
@@ -381,7 +411,12 @@ fn on_filter(model: &mut Model, key: &KeyEvent, mut input: Input) -> Vec<Command
 
 fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> Vec<Command> {
     confirm.hint.clear();
+    let missing = view::gate_missing(model, &confirm);
     match key.code {
+        KeyCode::Enter if missing > 0 && !confirm.typed.is_empty() => {
+            confirm.hint =
+                format!("enlarge the terminal first: {missing} lines of what it does are missing");
+        }
         KeyCode::Enter => match confirm.enter(model.moment.now) {
             Entered::Cancelled => {
                 model.tell("cancelled; nothing was done", false);

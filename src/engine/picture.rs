@@ -131,15 +131,18 @@ pub fn from_agents(
         run: None,
         outlook: Outlook {
             next: Next::NoPlane { held: primary.is_some() },
-            if_primary_died: primary.map_or(IfDied::NotSaid, |p| {
-                let takes_back = policy.strategy != Strategy::Manual;
-                IfDied::Judged(Box::new(Death {
-                    node: p.member.node.clone(),
-                    failed: false,
-                    then: Then::NoPlane { takes_back },
-                    fatal_host: None,
-                }))
-            }),
+            if_primary_died: primary
+                .map(|p| p.member.node.clone())
+                .or_else(|| last_holder(heard))
+                .map_or(IfDied::NotSaid, |node| {
+                    let takes_back = policy.strategy != Strategy::Manual;
+                    IfDied::Judged(Box::new(Death {
+                        node,
+                        failed: primary.is_none(),
+                        then: Then::NoPlane { takes_back },
+                        fatal_host: None,
+                    }))
+                }),
             ..Outlook::default()
         },
         records: vec![],
@@ -281,11 +284,16 @@ fn to_be_seen_to(resource: &ResourceFacts) -> String {
             s.holds >> 20
         )
     });
-    let replaced = resource.serving.iter().filter(|s| !s.installed.is_empty()).map(|s| {
+    let version = &resource.version;
+    let replaced = resource
+        .serving
+        .iter()
+        .filter(|s| !s.installed.is_empty() && !version.is_empty() && s.installed != *version);
+    let replaced = replaced.map(|s| {
         format!(
-            "PostgreSQL {} runs and {} is installed: it comes with the next restart (quorate node \
-             restart)",
-            resource.version, s.installed
+            "PostgreSQL {version} runs and {} is installed: it comes with the next restart (quorate \
+             node restart)",
+            s.installed
         )
     });
     archive.chain(slots).chain(replaced).collect::<Vec<_>>().join("; ")

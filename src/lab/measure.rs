@@ -242,6 +242,9 @@ pub async fn run(
     floor: bool,
     mut said: impl FnMut(usize, &Report),
 ) -> Result<Figures, LabError> {
+    if floor {
+        super::floor::is_for(event)?;
+    }
     let identity = Identity::read(&lab.identity("operator")).map_err(words)?;
     let client = Client::new(&identity.plane, "plane", &identity.tls).map_err(words)?;
     let (mut reports, mut floors) = (Vec::new(), Vec::new());

@@ -115,7 +115,22 @@ pub enum ChainVerdict {
 impl ChainVerdict {
     /// Whether it is known to be whole.
     pub fn holds(&self) -> bool {
-        matches!(self, Self::Verified { .. })
+        match self {
+            Self::Verified { .. } => true,
+            // An older plane said so, or that it breaks.
+            Self::Words(words) => words.contains("verif") && !words.contains("not verified"),
+            Self::NotChecked | Self::Elsewhere | Self::Broken { .. } | Self::Unreadable { .. } => {
+                false
+            }
+        }
+    }
+    /// Whether it is known to be broken.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Broken { .. } => true,
+            Self::Words(words) => words.contains("breaks"),
+            _ => false,
+        }
     }
 }
 

@@ -24,8 +24,8 @@ pub struct Serving {
     /// empty: nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unreadable: String,
-    /// The version of the programs that a start would run, where the server that runs is of another:
-    /// they were replaced under it. Empty: the same.
+    /// The version of the programs that a start would run, which may have been replaced under the
+    /// server. Empty: not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub installed: String,
 }

@@ -169,7 +169,7 @@ pub fn in_short(outlook: &Outlook, limit: Span) -> Said {
     let death = match &outlook.if_primary_died {
         IfDied::Judged(death) => death,
         IfDied::Words(words) => return Said::from_words(words, Ink::Text),
-        IfDied::NotSaid => return Said::new(),
+        IfDied::NotSaid => return Said::new().say(Ink::Unknown, "nobody said yet"),
     };
     let time = match &death.then {
         Then::Promotes { held_up, .. } if !held_up.is_empty() => Said::new(),
@@ -206,9 +206,9 @@ pub fn at_length(outlook: &Outlook, made: WallTime) -> Said {
 fn follows(death: &Death, time: Said, rank: u8) -> Said {
     let said = match &death.then {
         Then::NoPlane { takes_back } => {
-            let said = Said::text("no plane: nobody would be promoted");
+            let said = Said::text("no plane: nobody is promoted");
             if *takes_back {
-                said.then(1, "; ").say(Ink::Text, "its agent would take the role back when it can")
+                said.then(1, "; ").say(Ink::Text, "its agent takes the role back when it can")
             } else {
                 said
             }
@@ -248,7 +248,7 @@ fn follows(death: &Death, time: Said, rank: u8) -> Said {
         Then::TooMuch { loss, limit } => {
             Said::text("nothing by itself, as things are: the loss would be ")
                 .and(0, "", ways::loss(loss))
-                .say(Ink::Text, format!(" and the policy tolerates {limit} B"))
+                .say(Ink::Text, format!(" and the policy tolerates {}", number::bytes(*limit)))
                 .then(1, "; ")
                 .say(Ink::Text, "a person may accept it")
         }

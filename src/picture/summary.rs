@@ -3,7 +3,7 @@
 
 use super::said::{Ink, Said};
 use super::{number, rail};
-use crate::model::view::{ClusterState, ClusterView, Phase};
+use crate::model::view::{ClusterState, ClusterView, Owner, Phase};
 use crate::model::{ClusterId, NodeId, Span};
 
 /// Who has to act, most urgent first.
@@ -32,6 +32,8 @@ pub fn attention(view: &ClusterView) -> Attention {
     match (view.phase.phase, view.state) {
         (Phase::AwaitingApproval | Phase::NeedsPerson, _) => Attention::Yours,
         (Phase::Suspecting, _) if view.outlook.stuck => Attention::Yours,
+        // Nobody fails over until somebody starts a plane.
+        (_, ClusterState::Unknown) if view.phase.owner == Owner::NoPlane => Attention::Yours,
         (Phase::Steady, ClusterState::Critical) => Attention::Stopped,
         (Phase::Steady, ClusterState::Unknown) => Attention::Unknown,
         (Phase::Steady, ClusterState::Degraded) => Attention::Degraded,
@@ -59,6 +61,8 @@ pub struct Summary {
     pub votes: (usize, usize, usize),
     /// The worst lag of a node that may take over; `None` where it is not known.
     pub lag: Option<u64>,
+    /// The same in time, as the servers say it.
+    pub lag_time: Option<Span>,
     /// The limit it is held against.
     pub lag_limit: u64,
     /// The phase's short word, and how long it has left.
@@ -88,6 +92,7 @@ impl Summary {
             primary: view.primary.clone().or_else(|| running.map(|r| r.body.to.node.clone())),
             votes: (view.votes, view.voters, view.quorum),
             lag: copies().filter_map(|n| n.lag_bytes).max().filter(|_| known),
+            lag_time: copies().filter_map(|n| n.lag).max().filter(|_| known),
             lag_limit: view.rpo_bytes,
             next: (rail::word(view.phase.phase), view.phase.deadline),
         }
@@ -101,7 +106,7 @@ impl Summary {
         let (word, left) = self.next;
         let left = left.map_or(String::new(), |l| format!(" {}", number::countdown(l)));
         match self.attention {
-            Attention::Yours => Said::new().say(Ink::Bad, format!("a person{left}")),
+            Attention::Yours => Said::new().say(Ink::Bad, format!("person{left}")),
             Attention::Moves => Said::new().say(Ink::Warn, format!("{word}{left}")),
             Attention::Stopped => Said::new().say(Ink::Bad, "nothing by itself"),
             Attention::Unknown => Said::new().say(Ink::Unknown, "not known"),
@@ -112,6 +117,19 @@ impl Summary {
     /// `primary:`, `phase:` with `*` at the end, `lag>SIZE`, `spare<N`.
     pub fn passes(&self, filter: &str) -> bool {
         filter.split_whitespace().all(|word| self.passes_one(&word.to_lowercase()))
+    }
+
+    /// Whether a word of a filter means something: what is nothing lets nobody through, and is named.
+    pub fn knows(word: &str) -> bool {
+        let word = word.to_lowercase();
+        match (word.split_once(':'), word.split_once('>'), word.split_once('<')) {
+            (Some((name, _)), ..) => matches!(name, "state" | "region" | "primary" | "phase"),
+            (_, Some((name, value)), _) => {
+                name == "lag" && (size(value).is_some() || time_of(value).is_some())
+            }
+            (.., Some((name, value))) => name == "spare" && value.parse::<usize>().is_ok(),
+            _ => true,
+        }
     }
 
     fn passes_one(&self, word: &str) -> bool {
@@ -132,13 +150,26 @@ impl Summary {
             };
         }
         if let Some((name, value)) = word.split_once('>') {
-            return name == "lag"
-                && size(value).is_some_and(|limit| self.lag.is_none_or(|l| l > limit));
+            let bytes = || size(value).is_some_and(|most| self.lag.is_none_or(|l| l > most));
+            let time = |most: Span| self.lag_time.is_none_or(|l| l > most);
+            return name == "lag" && time_of(value).map_or_else(bytes, time);
         }
         if let Some((name, value)) = word.split_once('<') {
             return name == "spare" && value.parse().is_ok_and(|n: usize| self.spare() < n);
         }
         self.name.to_lowercase().contains(word) || self.cluster.as_str().contains(word)
+    }
+}
+
+/// `5s`, `200ms`, `2min`.
+fn time_of(text: &str) -> Option<Span> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number = digits.parse::<u64>().ok()?;
+    match &text[digits.len()..] {
+        "ms" => Some(Span::millis(number)),
+        "s" => Some(Span::secs(number)),
+        "min" => Some(Span::secs(number.checked_mul(60)?)),
+        _ => None,
     }
 }
 

@@ -398,7 +398,7 @@ impl World {
                         }
                         self.send(at, from, Body::Ack(ack));
                     }
-                    Err(Refusal::NewerEpoch { epoch }) => {
+                    Err(Refusal::NewerEpoch { epoch, .. }) => {
                         self.send(at, from, Body::NotAcked(epoch))
                     }
                     Err(_) => {}

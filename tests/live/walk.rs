@@ -226,7 +226,8 @@ fn somebodys_cluster_is_adopted_fails_over_comes_back_and_is_given_back() {
         "SET synchronous_commit = local",
         "CREATE TABLE gone TABLESPACE fast AS SELECT generate_series(1, 20000) i",
     ];
-    let senders = "SELECT string_agg(pid::text, ' ') FROM pg_stat_replication";
+    let senders = "SELECT string_agg(pid::text, ' ') FROM pg_stat_replication WHERE state = \
+        'streaming' AND application_name LIKE 'node-%'";
     let senders = it.say(&second, &[senders]);
     let signal = |what: &str| {
         let mut kill = std::process::Command::new("kill");
@@ -240,6 +241,11 @@ fn somebodys_cluster_is_adopted_fails_over_comes_back_and_is_given_back() {
         is_calm(v) && v.primary.as_ref().is_some_and(|p| p.as_str() != second)
     });
     let third = third.primary.unwrap().as_str().to_owned();
+    for node in NODES {
+        assert_eq!(it.say(node, &["SELECT to_regclass('gone') IS NULL"]), "t", "{node}");
+    }
+    let forks = it.cluster.file(&second, "state/forks");
+    assert!(std::fs::read_dir(&forks).unwrap().next().is_some(), "{}", forks.display());
     it.write(&third);
     it.all_there();
 

@@ -150,7 +150,7 @@ fn a_panic_gives_it_back_and_is_readable() {
     terminal.write(format!("{PANICS}=1 {} --exact {name} --nocapture\n", own.display()));
     terminal.wait("planted");
     terminal.until("the shell's prompt, at the end", |screen| {
-        screen.trim_end().ends_with(PROMPT.trim_end())
+        screen.contains("planted") && screen.trim_end().ends_with(PROMPT.trim_end())
     });
     assert_eq!(terminal.state(), before);
 }

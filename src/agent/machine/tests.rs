@@ -604,7 +604,19 @@ fn a_late_answer_to_a_renewal_from_before_a_climb_is_no_reason_for_another() {
     let mut machine = holding();
     let _ = machine.reply(at(10), &"n2".into(), refused("n1"));
     assert!(machine.attempt.is_none(), "n2 voted for n1 there: {:?}", machine.complaint);
-    // Voted for another there, it is stranded.
-    let _ = machine.reply(at(11), &"n2".into(), refused("n3"));
-    assert!(machine.attempt.is_some());
+    // Stranded is a voter that voted for another there, or for this node in an epoch that it never
+    // won; and one that does not say for whom may be.
+    let unwon = PeerReply::Refused {
+        by: member("n2"),
+        why: Refusal::NewerEpoch { epoch: Epoch(3), of: Some(member("n1")) },
+    };
+    let unsaid = PeerReply::Refused {
+        by: member("n2"),
+        why: Refusal::NewerEpoch { epoch: Epoch(2), of: None },
+    };
+    for stranded in [refused("n3"), unwon, unsaid] {
+        let mut machine = holding();
+        let _ = machine.reply(at(11), &"n2".into(), stranded.clone());
+        assert!(machine.attempt.is_some(), "{stranded:?}");
+    }
 }

@@ -25,13 +25,15 @@ fn wall(seconds_ago: i64) -> WallTime {
     WallTime(NOW.0 - seconds_ago * 1_000)
 }
 
-fn record(number: u64, previous: &str, fact: (i64, u16, &str, &str, &str)) -> ChainedRecord {
+type Fact = (i64, u16, &'static str, &'static str, &'static str);
+
+fn record(cluster: &str, number: u64, previous: &str, fact: Fact) -> ChainedRecord {
     let (ago, rule, actor, kind, text) = fact;
     audit::seal(
         number,
         previous,
         Record {
-            cluster: "c".into(),
+            cluster: cluster.into(),
             at: Timestamp(number),
             wall: wall(ago),
             epoch: Epoch(41),
@@ -44,11 +46,11 @@ fn record(number: u64, previous: &str, fact: (i64, u16, &str, &str, &str)) -> Ch
     )
 }
 
-fn records(first: u64, facts: &[(i64, u16, &str, &str, &str)]) -> Vec<ChainedRecord> {
+fn records(cluster: &str, first: u64, facts: &[Fact]) -> Vec<ChainedRecord> {
     let mut previous = audit::GENESIS.to_owned();
     let mut all = vec![];
     for (number, fact) in (first..).zip(facts) {
-        let sealed = record(number, &previous, *fact);
+        let sealed = record(cluster, number, &previous, *fact);
         previous.clone_from(&sealed.hash);
         all.push(sealed);
     }
@@ -294,6 +296,7 @@ pub(super) fn pay_ledger() -> ClusterView {
             forecast: Some(forecast()),
         },
         records: records(
+            "pay-ledger",
             1_204_768,
             &[
                 (
@@ -462,6 +465,7 @@ pub(super) fn failing_over() -> ClusterView {
     });
     view.outlook.next = Next::Runs;
     view.records = records(
+        "pay-ledger",
         1_204_804,
         &[
             (3, 302, "quorum", "verdict", "quorum: pg-dub-1 failed, 4 of 4 do not see it"),
@@ -599,6 +603,7 @@ pub(super) fn orders_eu() -> ClusterView {
         forecast: None,
     };
     view.records = records(
+        "orders-eu",
         37,
         &[
             (378, 302, "quorum", "verdict", "quorum: ord-fra-1 failed, 3 of 3 do not see it"),
@@ -617,7 +622,8 @@ pub(super) fn ledger_us() -> ClusterView {
     view.cluster = "ledger-us".into();
     view.name = "ledger-us".into();
     let rename = |text: &str| {
-        text.replace("pg-dub-1", "pg-iad-1")
+        text.replace("pay-ledger", "ledger-us")
+            .replace("pg-dub-1", "pg-iad-1")
             .replace("pg-dub-2", "pg-iad-2")
             .replace("pg-fra-1", "pg-pdx-1")
             .replace("pg-fra-2", "pg-lhr-1")

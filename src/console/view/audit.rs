@@ -9,7 +9,7 @@ use super::page::{Page, Panel, left, right};
 use super::{parts, piece};
 use crate::audit::Verifier;
 use crate::engine::rules;
-use crate::model::record::{ChainVerdict, ChainedRecord};
+use crate::model::record::ChainedRecord;
 use crate::model::view::ClusterView;
 use crate::picture::band::{self, Mark};
 use crate::picture::{Ink, Said, number};
@@ -48,9 +48,14 @@ pub(super) fn band(model: &Model, view: &ClusterView) -> Vec<band::Line> {
     let shown = model.records().len();
     let first = match chain(view) {
         Err(why) => band::Line::badge(Mark::Critical, Ink::Bad, "BROKEN", Said::text(why)),
-        Ok(_) if matches!(view.chain, ChainVerdict::Broken { .. }) => {
+        Ok(_) if view.chain.is_broken() => {
             let how = Said::text(view.chain.to_string());
             band::Line::badge(Mark::Critical, Ink::Bad, "BROKEN", how)
+        }
+        Ok(here) if here == 0 || !view.chain.holds() => {
+            let here = format!("{here} of {} records are here", number::count(view.record_count));
+            let said = Said::text(view.chain.to_string()).then(0, " · ").say(Ink::Text, here);
+            band::Line::badge(Mark::Unknown, Ink::Unknown, "UNKNOWN", said)
         }
         Ok(here) => band::Line::badge(
             Mark::Holds,
@@ -178,7 +183,9 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
 
 fn row(model: &Model, r: &ChainedRecord, width: usize) -> Line<'static> {
     let text = &r.record.text;
-    let room = width.saturating_sub(43);
+    let oldest = model.view().and_then(|v| v.records.first()).map_or(r, |first| first);
+    let cells = model.clock_cells(oldest.record.wall);
+    let room = width.saturating_sub(34 + cells);
     // The whole sentence stands below, for the selected one.
     let what = if unicode_width::UnicodeWidthStr::width(text.as_str()) > room {
         format!("{}…", crate::picture::wrap_words(text, room.saturating_sub(1)).swap_remove(0))
@@ -188,7 +195,7 @@ fn row(model: &Model, r: &ChainedRecord, width: usize) -> Line<'static> {
     let ink = if r.record.kind == "refusal" { Ink::Bad } else { Ink::Text };
     Line::from(vec![
         piece(model, Ink::Text, format!(" {} ", right(&number::count(r.number), 9))),
-        piece(model, Ink::Muted, format!("{:<9} ", model.clock(r.record.wall))),
+        piece(model, Ink::Muted, format!("{} ", left(&model.clock(r.record.wall), cells))),
         piece(model, Ink::Muted, format!("{:>5} ", r.record.epoch.to_string())),
         piece(
             model,

@@ -33,10 +33,12 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
         }
         let why = why_nothing(model, view, width);
         if !why.is_empty() {
+            let least = why.len().min(3);
             panels.push(
                 Panel::lines("why", "WHY NOTHING HAPPENS", why)
                     .fact(Ink::Muted, "check · measured · limit")
-                    .least(1),
+                    .least(least)
+                    .before(2),
             );
         }
     } else {
@@ -205,7 +207,13 @@ pub(super) fn ladder(model: &Model, view: &ClusterView, width: usize) -> Vec<Lin
     }
     words.push(piece(model, Ink::Strong, if before == Stop::Here { "]" } else { " " }));
     let mut lines = vec![Line::from(track), Line::from(words)];
-    lines.extend(parts::fitted(model, &clock(view, model.since()), 1, width));
+    // Of an old picture nothing runs on: what it says was so when it was last heard.
+    let old = model.frozen.is_none() && model.stale().is_some();
+    let mut clock = clock(view, if old { Span::ZERO } else { model.since() });
+    if old {
+        clock = clock.then(0, " · ").say(Ink::Unknown, "when it was last heard");
+    }
+    lines.extend(parts::fitted(model, &clock, 1, width));
     lines
 }
 
@@ -443,33 +451,7 @@ fn detail<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Panel<'a
 fn beside<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Vec<Panel<'a>> {
     let mut panels =
         vec![Panel::lines("sight", "WHO SEES WHOM", sight(model, view, width)).least(4)];
-    if let Some(f) = &view.outlook.forecast {
-        let mut lines = vec![];
-        let row = |name: &str, value: String| {
-            Line::from(vec![
-                piece(model, Ink::Muted, format!(" {}", left(name, 14))),
-                piece(model, Ink::Text, value),
-            ])
-        };
-        lines.push(row("half of them", format!("≈ {}", number::span(f.outage_p50))));
-        lines.push(row("95 of 100", number::span(f.outage_p95)));
-        lines.push(row("99 of 100", number::span(f.outage_p99)));
-        lines.push(row("the longest", number::span(f.outage_max)));
-        lines.push(row("objective", number::span(view.rto)));
-        lines.push(row("losing data", format!("{} of {} runs", f.losing, f.runs)));
-        let ends = match view.strategy {
-            Some(Strategy::Manual) => "for a person",
-            _ => "read-only",
-        };
-        lines.push(row(ends, format!("{} of {} runs", f.read_only, f.runs / 2)));
-        lines.push(row("whole host", format!("≈ {}", number::span(f.host_p50))));
-        panels.push(
-            Panel::lines("forecast", "IF IT DIED NOW · SIMULATED", lines)
-                .ink(Ink::Unreal)
-                .fact(Ink::Muted, format!("{} runs", number::count(f.runs)))
-                .least(8),
-        );
-    }
+    panels.extend(what_if(model, view));
     let mut lines = vec![];
     let limits = [
         ("policy", view.strategy.map_or("unknown".to_owned(), |s| s.word().to_owned())),
@@ -489,27 +471,60 @@ fn beside<'a>(model: &'a Model, view: &'a ClusterView, width: usize) -> Vec<Pane
     panels
 }
 
+/// What many simulated runs from now came to, where somebody simulated them.
+pub(super) fn what_if(model: &Model, view: &ClusterView) -> Option<Panel<'static>> {
+    let f = view.outlook.forecast.as_ref()?;
+    let mut lines = vec![];
+    let row = |name: &str, value: String| {
+        Line::from(vec![
+            piece(model, Ink::Muted, format!(" {}", left(name, 14))),
+            piece(model, Ink::Text, value),
+        ])
+    };
+    lines.push(row("half of them", format!("≈ {}", number::span(f.outage_p50))));
+    lines.push(row("95 of 100", number::span(f.outage_p95)));
+    lines.push(row("99 of 100", number::span(f.outage_p99)));
+    lines.push(row("the longest", number::span(f.outage_max)));
+    lines.push(row("objective", number::span(view.rto)));
+    lines.push(row("losing data", format!("{} of {} runs", f.losing, f.runs)));
+    let ends = match view.strategy {
+        Some(Strategy::Manual) => "for a person",
+        _ => "read-only",
+    };
+    lines.push(row(ends, format!("{} of {} runs", f.read_only, f.runs / 2)));
+    lines.push(row("whole host", format!("≈ {}", number::span(f.host_p50))));
+    Some(
+        Panel::lines("forecast", "IF IT DIED NOW · SIMULATED", lines)
+            .ink(Ink::Unreal)
+            .fact(Ink::Muted, format!("{} runs", number::count(f.runs)))
+            .least(8),
+    )
+}
+
 fn sight(model: &Model, view: &ClusterView, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![];
     for node in &view.nodes {
         let sees = node.votes.iter().filter(|(_, v)| *v).count();
         let ink = if sees == node.votes.len() { Ink::Text } else { Ink::Warn };
-        let mut said =
-            Said::new().say(ink, format!("{sees} of {} observers see it", node.votes.len()));
+        let mut said = if view.source == Maker::Plane {
+            Said::new().say(ink, format!("{sees} of {} observers see it", node.votes.len()))
+        } else {
+            Said::new().say(Ink::Unknown, "no plane: nobody counts who sees it")
+        };
         let blind: Vec<&str> =
             node.votes.iter().filter(|(_, v)| !*v).map(|(n, _)| n.as_str()).collect();
         if !blind.is_empty() {
             said = said.say(Ink::Bad, format!(" · not {}", blind.join(", ")));
         }
         let name = node.node.as_str();
-        lines.extend(parts::labelled(
-            model,
-            name,
-            Ink::Text,
-            &said,
-            name.width().max(10) + 3,
-            width,
-        ));
+        if name.width() > 20 {
+            // A long name is part of the sentence.
+            let said = Said::new().say(Ink::Strong, format!("{name} ")).and(0, "", said);
+            lines.extend(parts::said(model, &said, 1, width));
+            continue;
+        }
+        let column = name.width().max(10) + 3;
+        lines.extend(parts::labelled(model, name, Ink::Text, &said, column, width));
     }
     lines
 }

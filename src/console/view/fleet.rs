@@ -11,6 +11,9 @@ use crate::picture::band::{self, Mark};
 use crate::picture::summary::{Attention, Summary, in_order};
 use crate::picture::{Ink, Said, number, ways};
 
+/// Cells of the lag.
+const LAG: usize = 13;
+
 /// The clusters that pass the filter, in the order in which people should look.
 fn clusters(model: &Model) -> Vec<Summary> {
     let filter = model.filters.get(&Screen::Fleet).map_or("", String::as_str);
@@ -31,8 +34,9 @@ pub(in super::super) fn next_trouble(model: &Model, back: bool) -> Option<crate:
     troubled.into_iter().nth(next)
 }
 
+/// Of every cluster, whatever the table is filtered to.
 pub(super) fn band(model: &Model) -> Vec<band::Line> {
-    let all = clusters(model);
+    let all = in_order(model.clusters.values().map(|seen| Summary::of(&seen.view)).collect());
     let count = |a: Attention| all.iter().filter(|s| s.attention == a).count();
     let first = |a: Attention| all.iter().find(|s| s.attention == a);
     let mut lines = vec![];
@@ -58,9 +62,10 @@ pub(super) fn band(model: &Model) -> Vec<band::Line> {
     if let Some(s) = first(Attention::Moves) {
         let said = Said::new().say(Ink::Strong, format!("{}: ", s.name)).and(0, "", s.next_words());
         let word = format!("{} moves", count(Attention::Moves));
+        let by_itself = if s.next.1.is_some() { " left, by itself" } else { ", by itself" };
         lines.push(band::Line {
             label: band::Label::Word(Mark::Moves, Ink::Warn, word),
-            said: said.say(Ink::Text, " left, by itself"),
+            said: said.say(Ink::Text, by_itself),
         });
     }
     let unknown = count(Attention::Unknown);
@@ -106,7 +111,7 @@ pub(super) fn page(model: &Model) -> Page<'_> {
     let shown = all.len();
     let (yours, others): (Vec<Summary>, Vec<Summary>) =
         all.iter().cloned().partition(|s| s.attention != Attention::Well);
-    let healthy = others.len();
+    let healthy = all.iter().filter(|s| s.state == ClusterState::Healthy).count();
     let listed: Vec<Summary> = yours.into_iter().chain(others).collect();
     let keys: Vec<String> = listed.iter().map(|s| s.cluster.as_str().to_owned()).collect();
     let find = {
@@ -115,8 +120,10 @@ pub(super) fn page(model: &Model) -> Page<'_> {
     };
     let row = move |i: usize| row(model, &listed[i], name);
     let filter = model.filters.get(&Screen::Fleet).filter(|f| !f.is_empty());
-    let oldest = model.clusters.values().map(|s| model.moment.now.since(s.at)).max();
+    let oldest = model.clusters.values().map(|s| s.age(model.moment.now)).max();
+    let unknown = filter.and_then(|f| f.split_whitespace().find(|w| !Summary::knows(w)));
     let fact = match (filter, oldest) {
+        (Some(_), _) if let Some(word) = unknown => format!("{word} is no filter"),
         (Some(filter), _) => format!("/{filter}"),
         (None, Some(age)) => format!("trouble first · oldest picture {}", number::age(age)),
         (None, None) => "trouble first".to_owned(),
@@ -173,7 +180,10 @@ fn row(model: &Model, s: &Summary, name: usize) -> Line<'static> {
     let lag = match s.lag {
         None => "unknown".to_owned(),
         Some(lag) => {
-            format!("{}{}", number::of_limit(lag, s.lag_limit), if over { "!" } else { "" })
+            let of = number::of_limit(lag, s.lag_limit);
+            // The deadline beside it keeps its place.
+            let of = if of.chars().count() < LAG { of } else { number::bytes(lag) };
+            format!("{of}{}", if over { "!" } else { "" })
         }
     };
     let lag_ink = match s.lag {
@@ -188,7 +198,7 @@ fn row(model: &Model, s: &Summary, name: usize) -> Line<'static> {
         piece(model, ink, left(&format!("{} {}", model.glyphs.mark(mark), s.state.word()), 11)),
         primary,
         piece(model, Ink::Text, format!(" {:<5} {:>5} ", format!("{votes}/{of}"), s.spare())),
-        piece(model, lag_ink, right(&lag, 13)),
+        piece(model, lag_ink, right(&lag, LAG)),
         piece(model, Ink::Text, " "),
     ];
     for line in s.next_words().whole(24) {
@@ -242,7 +252,7 @@ fn beside(model: &Model, width: usize) -> Vec<Panel<'_>> {
     let Some(seen) = model.clusters.get(&s.cluster) else { return vec![] };
     let view = &seen.view;
     let mut lines = vec![];
-    for line in band::of(view, model.moment.now.since(seen.at)) {
+    for line in band::of(view, seen.age(model.moment.now)) {
         lines.extend(parts::said(model, &line.said, 1, width));
         lines.push(Line::default());
     }

@@ -21,7 +21,8 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect, confirm: &C
     let armed = armed(model, confirm, width);
     let field = field(model, confirm, width);
     let room = usize::from(area.height).saturating_sub(2);
-    // The field and what it is armed on are always there; what is above them gives way.
+    // The field and what it is armed on are always there; what is above them gives way, and then
+    // nothing is confirmed.
     let below = field.len() + armed.len() + 1;
     if lines.len() + below > room {
         lines.retain(|l| l.width() > 0);
@@ -54,6 +55,14 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect, confirm: &C
     for (y, line) in armed.into_iter().enumerate() {
         line.render(at(first + 1 + y), buffer);
     }
+}
+
+/// Lines of what it does that a sheet of that size has no room for.
+pub(super) fn missing(model: &Model, area: Rect, confirm: &Confirm) -> usize {
+    let width = usize::from(area.width.min(78)).saturating_sub(4);
+    let words = what(model, confirm, width).iter().filter(|l| l.width() > 0).count();
+    let below = field(model, confirm, width).len() + armed(model, confirm, width).len() + 1;
+    (words + below).saturating_sub(usize::from(area.height).saturating_sub(2))
 }
 
 fn what(model: &Model, confirm: &Confirm, width: usize) -> Vec<Line<'static>> {

@@ -203,7 +203,7 @@ pub(super) fn twins(buffer: &mut ratatui::buffer::Buffer) {
             "↑" => "^",
             "↓" => "v",
             "←" => "<",
-            "⏎" => "$",
+            "×" => "x",
             "≤" => "<",
             "φ" => "p",
             "µ" => "u",

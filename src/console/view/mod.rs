@@ -59,11 +59,28 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
     }
 }
 
+/// Between the band and the keys.
+fn sheet_below(band: usize, area: Rect) -> Rect {
+    let band = u16::try_from(band).unwrap_or(3);
+    Rect { y: area.y + 1 + band, height: area.height.saturating_sub(2 + band), ..area }
+}
+
+/// The sheet as it is drawn.
+fn sheet_of(model: &Model) -> Rect {
+    let area = Rect::new(0, 0, model.size.0, model.size.1);
+    sheet_below(zones::band(model, area).len(), area)
+}
+
+/// Lines of the open gate that the terminal has no room for.
+pub(super) fn gate_missing(model: &Model, confirm: &super::confirm::Confirm) -> usize {
+    gate::missing(model, sheet_of(model), confirm)
+}
+
 fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let page = page(model);
     let lines = zones::band(model, area);
-    let band = u16::try_from(lines.len()).unwrap_or(3);
-    let sheet = Rect { y: area.y + 1 + band, height: area.height - 2 - band, ..area };
+    let sheet = sheet_below(lines.len(), area);
+    let band = sheet.y - area.y - 1;
     zones::bar(model, frame, Rect { height: 1, ..area });
     zones::draw_band(model, frame, lines, Rect { y: area.y + 1, height: band, ..area });
     let manner = manner(model);
@@ -204,7 +221,11 @@ fn too_small(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 /// One styled piece.
 pub(crate) fn piece(model: &Model, ink: Ink, text: impl Into<String>) -> Text<'static> {
     let text: String = text.into();
-    let text = if model.glyphs == Glyphs::Ascii { text.replace(" · ", " - ") } else { text };
+    let text = if model.glyphs == Glyphs::Ascii {
+        text.replace(" · ", " - ").replace('⏎', "Enter")
+    } else {
+        text
+    };
     Text::styled(text.replace('\u{a0}', " "), model.theme.style(Role::from(ink)))
 }
 

@@ -7,7 +7,7 @@ use super::super::model::Model;
 use super::page::{Page, Panel, left, right};
 use super::{parts, piece};
 use crate::model::Span;
-use crate::model::view::{ClusterView, NodeView, Verdict};
+use crate::model::view::{ClusterView, Maker, NodeView, Verdict};
 use crate::picture::band::{self, Mark};
 use crate::picture::{Gauge, Ink, Said, number};
 
@@ -52,7 +52,9 @@ pub(super) fn in_words(view: &ClusterView, node: &NodeView) -> Vec<Said> {
     let blind: Vec<&str> =
         node.votes.iter().filter(|(_, v)| !*v).map(|(n, _)| n.as_str()).collect();
     let silent = node.verdict == Verdict::Failed && sees == 0 && of > 0;
-    let mut second = Said::text(if silent && node.closed.is_empty() {
+    let mut second = Said::text(if view.source != Maker::Plane {
+        "no plane judges it".into()
+    } else if silent && node.closed.is_empty() {
         format!("0 of {of} observers see it: down or cut off, nobody here can tell")
     } else {
         format!("{sees} of {of} observers see it")
@@ -128,6 +130,9 @@ pub(super) fn band(view: &ClusterView, node: &NodeView) -> Vec<band::Line> {
     lines.push(band::Line::quiet(
         "if asked",
         match candidate {
+            None if view.source != Maker::Plane => {
+                Said::text("no plane is heard: nobody judges it")
+            }
             None => Said::text("it is no candidate for the write role"),
             Some(c) if c.eligible => Said::text("could take the role: ")
                 .say(Ink::Good, format!("all {} checks pass", c.checks.len()))
@@ -154,6 +159,22 @@ pub(super) fn band(view: &ClusterView, node: &NodeView) -> Vec<band::Line> {
     }
     lines.push(band::Line::quiet("seen", seen));
     lines
+}
+
+/// Whether a sentence names it, and not another whose name begins like it.
+fn names(text: &str, node: &str) -> bool {
+    let of_a_name = |c: char| c.is_alphanumeric() || c == '-' || c == '_' || c == '.';
+    text.match_indices(node).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let mut after = text[at + node.len()..].chars();
+        let next = after.next();
+        // A dot ends a sentence too.
+        let goes_on = match next {
+            Some('.') => after.next().is_some_and(of_a_name),
+            other => other.is_some_and(of_a_name),
+        };
+        !before.is_some_and(of_a_name) && !goes_on
+    })
 }
 
 pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView, node: &'a NodeView) -> Page<'a> {
@@ -186,16 +207,15 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView, node: &'a NodeVi
             .least(3),
     );
     panels.push(Panel::lines("log", "LOG POSITIONS", positions(model, view, node, width)).least(2));
-    let of_it = || view.records.iter().rev().filter(|r| r.record.text.contains(node.node.as_str()));
+    let of_it = || view.records.iter().rev().filter(|r| names(&r.record.text, node.node.as_str()));
     let (facts, marks) = parts::facts(model, of_it(), false, 40, width);
     panels.push(Panel::marked("facts", "ITS LAST FACTS", facts, marks).first(None).least(2));
     let mut page = Page::new(panels);
     page.foot = Said::new().say(
         Ink::Muted,
-        format!(
-            "heard {} ago from its own agent",
-            node.heartbeat_age.map_or("never".into(), |a| number::age(a + model.since()))
-        ),
+        node.heartbeat_age.map_or("never heard".into(), |a| {
+            format!("heard {} ago from its own agent", number::age(a + model.since()))
+        }),
     );
     page.keys =
         vec![Action::NextPanel, Action::ReadAll, Action::Why, Action::Earlier, Action::Back];

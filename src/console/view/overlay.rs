@@ -17,7 +17,7 @@ use super::glyph::Border;
 use super::page::{Page, fit, left};
 use super::{gate, parts, piece};
 use crate::model::Span;
-use crate::picture::{Ink, Said, band};
+use crate::picture::{Ink, Said};
 
 /// The next keys appear after so long.
 pub(in super::super) const HINT_AFTER: Span = Span::millis(150);
@@ -179,7 +179,7 @@ pub(in super::super) fn scroll_max(model: &Model) -> usize {
     match &model.overlay {
         Some(Overlay::Help { filter, .. }) => help_lines(model, width, filter)
             .len()
-            .saturating_sub(usize::from(model.size.1).saturating_sub(7)),
+            .saturating_sub(usize::from(super::sheet_of(model).height).saturating_sub(2)),
         Some(Overlay::ReadAll { .. }) => {
             let lines =
                 all_of(model, &super::page(model), usize::from(model.size.0).saturating_sub(2));
@@ -196,8 +196,8 @@ fn read_rows(height: u16) -> usize {
 /// The band in full, then the panel that is looked at, then what its selected row says.
 pub(in super::super) fn all_of(model: &Model, page: &Page<'_>, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![];
-    if let Some(view) = model.view() {
-        for line in band::of(view, model.since()) {
+    if model.view().is_some() {
+        for line in super::zones::about(model) {
             lines.extend(parts::labelled(
                 model,
                 line.label.word(),

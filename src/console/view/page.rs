@@ -330,8 +330,13 @@ pub(crate) fn sheet(
     buffer.set_string(right, bottom, frame.corners[3], style);
     if !foot.is_empty() {
         let width = usize::from(area.width.saturating_sub(8));
-        let mut lines = foot.fit(width, 1);
-        if let Some(first) = lines.drain(..).next() {
+        let mut lines = foot.fit(width.saturating_sub(3), 1);
+        let more = lines.len() > 1;
+        if let Some(mut first) = lines.drain(..).next() {
+            if more {
+                // All of it stands in the log.
+                first.push((Ink::Key, " …".into()));
+            }
             let words = Line::from(
                 std::iter::once(Text::styled(" ", style))
                     .chain(first.into_iter().map(|(ink, t)| piece(model, ink, t)))

@@ -111,8 +111,11 @@ pub(super) fn facts<'a>(
         }
     }
     let (mut lines, mut marks) = (vec![], vec![]);
+    let cells = kept.last().map_or(9, |(oldest, ..)| model.clock_cells(oldest.record.wall));
     for (record, times, oldest) in kept {
-        marks.push((lines.len(), oldest.to_string()));
+        let cluster_of = |name: &str| format!("{}/{name}", record.record.cluster);
+        let key = oldest.to_string();
+        marks.push((lines.len(), if of_many { cluster_of(&key) } else { key }));
         let again = if times > 1 { format!(" · {times} times") } else { String::new() };
         let cluster = if of_many { format!("{} ", record.record.cluster) } else { String::new() };
         let text = Said::new()
@@ -123,7 +126,8 @@ pub(super) fn facts<'a>(
             0 => "   ".to_owned(),
             rule => format!("{rule:>3}"),
         };
-        let label = format!("{} {rule}", model.clock(record.record.wall));
+        let clock = super::page::left(&model.clock(record.record.wall), cells);
+        let label = format!("{clock} {rule}");
         let indent = unicode_width::UnicodeWidthStr::width(label.as_str()) + 3;
         lines.extend(labelled(model, &label, Ink::Muted, &text, indent, width));
     }

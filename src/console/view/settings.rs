@@ -86,11 +86,12 @@ pub(super) fn page(model: &Model) -> Page<'_> {
 pub(super) fn log(model: &Model) -> Page<'_> {
     let width = usize::from(model.size.0).saturating_sub(2);
     let mut lines = vec![];
+    let cells = model.log.front().map_or(9, |oldest| model.clock_cells(oldest.wall));
     for told in model.log.iter().rev() {
         let (mark, ink) = model.glyphs.held(!told.bad);
-        let label = format!("{} {mark}", left(&model.clock(told.wall), 9));
+        let label = format!("{} {mark}", left(&model.clock(told.wall), cells));
         let said = Said::new().say(if told.bad { ink } else { Ink::Text }, told.text.clone());
-        lines.extend(parts::labelled(model, &label, Ink::Muted, &said, 14, width));
+        lines.extend(parts::labelled(model, &label, Ink::Muted, &said, cells + 5, width));
     }
     if lines.is_empty() {
         lines = parts::said(model, &Said::new().say(Ink::Muted, "Nothing was told yet."), 1, width);

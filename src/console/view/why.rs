@@ -39,6 +39,7 @@ pub(super) fn page<'a>(model: &'a Model, view: &'a ClusterView) -> Page<'a> {
         );
     }
     panels.push(super::plan::candidates(model, &view.outlook.candidates, width));
+    panels.extend(super::cluster::what_if(model, view));
     let refused = || view.records.iter().rev().filter(|r| is_refusal(&r.record.kind));
     let count = refused().count();
     let (facts, marks) = parts::facts(model, refused(), false, 20, width);

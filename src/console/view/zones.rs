@@ -34,7 +34,9 @@ fn link(model: &Model) -> (Ink, String) {
     match (&model.link, age) {
         (_, Some(age)) if stale => (Ink::Warn, format!("STALE {}", number::age(age))),
         (Link::Live { plane: true, .. }, Some(age)) => (Ink::Good, words(age)),
-        (Link::Live { target, .. }, Some(_)) => (Ink::Warn, format!("NO PLANE, {target}")),
+        (Link::Live { target, .. }, Some(_)) => {
+            (Ink::Warn, format!("NO PLANE, {}", fit(target, 24)))
+        }
         (Link::Lost { .. }, Some(age)) => (Ink::Warn, format!("LOST {}", number::age(age))),
         (_, Some(age)) => (Ink::Warn, format!("connecting {}", number::age(age))),
         (Link::Idle, None) => (Ink::Muted, "starting".into()),
@@ -184,7 +186,7 @@ pub(super) fn band(model: &Model, area: Rect) -> Vec<Row> {
 }
 
 /// What the band is about on this screen.
-fn about(model: &Model) -> Vec<band::Line> {
+pub(super) fn about(model: &Model) -> Vec<band::Line> {
     let Some(view) = model.view() else { return connecting(model) };
     if model.frozen.is_none() && model.stale().is_some() && model.place() != Screen::Settings {
         return old(model);

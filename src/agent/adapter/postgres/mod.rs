@@ -171,8 +171,8 @@ struct Driver {
     archive_fails: Option<(Timestamp, ArchiveFails)>,
     /// What in the configuration files keeps every reload from working.
     unreadable: String,
-    /// What a start would run, and when that was looked at.
-    installed: (Option<Timestamp>, String),
+    /// What a start would run, looked at now and then; empty: not known.
+    installed: watch::Receiver<String>,
     /// Replication connections to the peers, as tried.
     reaches: Reaches,
 }
@@ -180,14 +180,9 @@ struct Driver {
 /// Runs until the runtime goes away. The server goes on: only goals stop it.
 pub async fn run(setup: Setup, mut port: Port) {
     let kind = "postgres".to_owned();
-    let setup_version = setup.programs.version.clone();
+    let setup_programs = setup.programs.clone();
     let mut driver = Driver {
-        facts: ResourceFacts {
-            kind,
-            version: setup.programs.version.clone(),
-            since: host::wall(),
-            ..ResourceFacts::default()
-        },
+        facts: ResourceFacts { kind, since: host::wall(), ..ResourceFacts::default() },
         sync: default_sync(&setup),
         setup,
         out: port.seen,
@@ -214,7 +209,7 @@ pub async fn run(setup: Setup, mut port: Port) {
         slots: (None, vec![]),
         archive_fails: None,
         unreadable: String::new(),
-        installed: (None, setup_version),
+        installed: serving::watch_installed(&setup_programs),
         reaches: Reaches::default(),
     };
     driver.recall();

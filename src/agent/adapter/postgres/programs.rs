@@ -13,6 +13,8 @@ use crate::agent::host;
 /// In the environment of every program that is run: for which agent.
 const MARK: &str = "QUORATE_AGENT_STATE";
 
+/// A program says its version within this, or is not there.
+const ASKED_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// The major versions that are driven.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 13..=18;
 
@@ -130,8 +132,10 @@ impl Programs {
     /// The version that is there now; `None` while it cannot be asked, as in the middle of an
     /// upgrade.
     pub async fn installed(&self) -> Option<String> {
-        let output = self.command("postgres").arg("--version").output().await.ok()?;
-        version_in(&String::from_utf8_lossy(&output.stdout)).map(str::to_owned)
+        let asked = self.command("postgres").arg("--version").output();
+        let output = tokio::time::timeout(ASKED_MAX, asked).await.ok()?.ok()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        version_in(&said).filter(|_| output.status.success()).map(str::to_owned)
     }
 
     /// The path of one program.

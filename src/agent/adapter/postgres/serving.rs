@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::files::{Control, DEMANDED};
+use super::programs::Programs;
 use super::sql::{self, StandbyLook};
 use super::{Done, Driver, rebuild, standby};
 use crate::agent::host;
@@ -51,6 +52,20 @@ impl Holding {
 /// Replication connections as they were tried last: to whom, when, and why not.
 #[derive(Debug, Default)]
 pub(super) struct Reaches(Option<watch::Receiver<Vec<(NodeId, Timestamp, String)>>>);
+
+/// Looks at which version a start would run, in a task of its own: in the middle of an upgrade the
+/// disk may let it wait.
+pub(super) fn watch_installed(programs: &Programs) -> watch::Receiver<String> {
+    let programs = programs.clone();
+    let (out, installed) = watch::channel(String::new());
+    tokio::spawn(async move {
+        while !out.is_closed() {
+            out.send_replace(programs.installed().await.unwrap_or_default());
+            tokio::time::sleep(TRY_INTERVAL).await;
+        }
+    });
+    installed
+}
 
 impl Driver {
     /// Tries, in a task of its own, whether a standby here could receive from each peer.
@@ -110,30 +125,11 @@ impl Driver {
             reaches: tried.into_iter().map(reach).collect(),
             slots: self.slots.1.clone(),
             unreadable: self.unreadable.clone(),
-            installed: Some(&self.installed.1)
-                .filter(|installed| **installed != self.facts.version)
-                .cloned()
-                .unwrap_or_default(),
+            installed: self.installed.borrow().clone(),
             archive: self.archive_fails.clone().map(|(at, fails)| ArchiveFails {
                 age: fails.age + host::now().since(at),
                 ..fails
             }),
-        }
-    }
-
-    /// Programs are replaced under a server that runs.
-    async fn look_at_versions(&mut self) {
-        if let Ok(client) = self.client().await
-            && let Ok(version) = sql::server_version(client).await
-        {
-            self.facts.version = version;
-        }
-        let now = host::now();
-        if self.installed.0.is_none_or(|at| now.since(at) >= Span::from(TRY_INTERVAL)) {
-            self.installed.0 = Some(now);
-            if let Some(installed) = self.setup.programs.installed().await {
-                self.installed.1 = installed;
-            }
         }
     }
 
@@ -148,7 +144,11 @@ impl Driver {
         if let Ok(slots) = sql::slots(client, major).await {
             self.slots = (Some(now), slots);
         }
-        self.look_at_versions().await;
+        if let Ok(client) = self.client().await
+            && let Ok(version) = sql::server_version(client).await
+        {
+            self.facts.version = version;
+        }
         if let Ok(client) = self.client().await
             && let Ok(unreadable) = sql::unreadable(client).await
         {

@@ -359,8 +359,10 @@ pub fn day(seed: u64, keep_facts: bool) -> Day {
     } else if broken.is_none() && writable {
         // With nothing broken everybody comes back.
         world.wait_until_whole(mended + RECOVERY_MAX + RECOVERY_MAX);
-        // A role that was lost again in a doubt is a person's to give.
-        if doubted && !world.is_whole() {
+        // A role that was lost again in a doubt is a person's to give; so is one that was lost with the
+        // only copy of what was acknowledged without waiting for anybody.
+        let copy_lost = k == 0 && world.hosts.iter().any(|h| !h.db.has_data);
+        if (doubted || copy_lost) && !world.is_whole() {
             world.walked.decisions += 1;
             world.person_ends_it(RECOVERY_MAX);
             world.wait_until_whole(world.now + RECOVERY_MAX);

@@ -45,6 +45,10 @@ pub fn open<T: DeserializeOwned>(
             envelope.kind
         )));
     }
-    serde_json::from_slice(&envelope.body)
-        .map_err(|e| tonic::Status::invalid_argument(format!("unreadable {kind}: {e}")))
+    serde_json::from_slice(&envelope.body).map_err(|e| {
+        tonic::Status::invalid_argument(format!(
+            "unreadable {kind}: {e}; the other end may be of a newer version than this one ({})",
+            env!("CARGO_PKG_VERSION")
+        ))
+    })
 }

@@ -115,7 +115,7 @@ impl Pair {
         let data = |node: &str| pair.dir.join(node).display().to_string();
         pair.run("initdb", &["-D", &data(PRIMARY), "-U", USER, "--auth=trust", "--no-sync"])
             .await?;
-        let sync = format!("synchronous_standby_names = 'ANY 1 ({STANDBY})'\n");
+        let sync = format!("synchronous_standby_names = 'ANY 1 (\"{STANDBY}\")'\n");
         pair.configure(PRIMARY, &sync)?;
         pair.start(PRIMARY)?;
         let primary = pair.connect(PRIMARY).await?;

@@ -87,9 +87,20 @@ impl Theirs {
     fn say(&mut self, node: &str, sql: &[&str]) -> String {
         self.cluster.sql_as(node, "app", sql).unwrap_or_else(|e| panic!("{node}: {sql:?}: {e}"))
     }
-    /// A hundred rows more, each acknowledged.
+    /// A hundred rows more, acknowledged; a node that does not take writes yet is asked again.
     fn write(&mut self, node: &str) {
-        self.say(node, &["INSERT INTO orders SELECT generate_series(1, 100)"]);
+        let insert = ["INSERT INTO orders SELECT generate_series(1, 100)"];
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            match self.cluster.sql_as(node, "app", &insert) {
+                Ok(_) => break,
+                Err(why) => {
+                    let refused = why.contains("read-only transaction");
+                    assert!(refused && std::time::Instant::now() < end, "{node}: {why}");
+                }
+            }
+            std::thread::yield_now();
+        }
         self.rows += 100;
     }
     /// Every node has every row.

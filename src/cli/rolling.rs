@@ -24,6 +24,8 @@ use crate::wire::message::{CallReply, CallRequest};
 
 /// A cluster is well again within this after a step, or somebody looks.
 const WELL_WITHIN: Duration = Duration::from_secs(120);
+/// Words that are on their way are here within this.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What is wanted.
@@ -136,12 +138,20 @@ fn well(view: &ClusterView) -> std::result::Result<(), String> {
 
 pub(super) async fn run(identity: &Identity, wanted: &Rolling<'_>) -> Result<Outcome> {
     let client = Person::client(identity)?;
-    let view = look(&client).await?;
-    let steps = steps(&view, wanted.outdated);
-    if let Some((check, why)) = in_the_way(&view, &steps) {
-        eprintln!("quorate: refused ({check}): {why}");
-        return Ok(Outcome::Refused);
-    }
+    // What every node says of itself may be a heartbeat old, and the primary's word of it another.
+    let end = Instant::now() + SETTLES_WITHIN;
+    let (view, steps) = loop {
+        let view = look(&client).await?;
+        let steps = steps(&view, wanted.outdated);
+        match in_the_way(&view, &steps) {
+            None => break (view, steps),
+            Some(("state", _)) if Instant::now() < end => tokio::time::sleep(LOOK).await,
+            Some((check, why)) => {
+                eprintln!("quorate: refused ({check}): {why}");
+                return Ok(Outcome::Refused);
+            }
+        }
+    };
     if steps.standbys.is_empty() && steps.primary.is_none() {
         say!("every server of {} runs the version that is installed beside it", view.name);
         return Ok(Outcome::Done);

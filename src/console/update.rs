@@ -414,8 +414,11 @@ fn on_confirm(model: &mut Model, key: &KeyEvent, mut confirm: Box<Confirm>) -> V
     let missing = view::gate_missing(model, &confirm);
     match key.code {
         KeyCode::Enter if missing > 0 && !confirm.typed.is_empty() => {
-            confirm.hint =
-                format!("enlarge the terminal first: {missing} lines of what it does are missing");
+            // Somebody with no larger terminal has the command line.
+            confirm.hint = format!(
+                "enlarge the terminal, {missing} lines are missing; or: quorate execute {}",
+                confirm.digest().short()
+            );
         }
         KeyCode::Enter => match confirm.enter(model.moment.now) {
             Entered::Cancelled => {
